@@ -1,0 +1,11 @@
+//! Connectors: sources, formats, mediation and sinks. Bytes become domain values here and domain
+//! values become bytes; nothing here knows the graph.
+//!
+//! Reading order: [`store`] (where bytes live), [`decode`] (bytes to columns of raw records),
+//! [`expression`] (SQL over columns, fenced for money), [`mediate`] (raw records to usage),
+//! [`reference`] (catalog, accounts, lookup tables), [`names`] (the text behind the keys).
+
+#![forbid(unsafe_code)]
+
+pub mod diagnostic;
+pub mod names;

@@ -1,0 +1,277 @@
+//! Money and quantities, exact.
+//!
+//! An [`Amount`] is a fixed-scale integer, because incremental sums must be reversible: adding and
+//! taking away in any order ends where it began. Its 24 decimals hold the finest list prices seen in
+//! public catalogs (23 decimals) times a whole quantity without rounding; its range is
+//! ±170 trillion units of currency, and going past it is suspense or a stop, never a wrong number.
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An amount of money in a currency that the context names, in units of 10⁻²⁴.
+///
+/// Deliberately no `+`: amounts add only under a key that fixes the currency, by
+/// [`Amount::checked_add`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Amount(pub i128);
+
+impl Amount {
+    /// Decimals held.
+    pub const SCALE: u8 = 24;
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// The sum, unless it leaves the range.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The difference, unless it leaves the range.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
+
+    /// `mantissa · 10^-scale / divisor` rounded half to even at 10⁻²⁴, the one place where a charge
+    /// is rounded. Exact whenever the result has no more than 24 decimals.
+    #[must_use]
+    pub fn from_ratio(mantissa: i128, scale: u32, divisor: i128) -> Option<Self> {
+        let target = u32::from(Self::SCALE);
+        if scale <= target {
+            let scaled = mantissa.checked_mul(10_i128.checked_pow(target.checked_sub(scale)?)?)?;
+            divide_half_even(scaled, divisor).map(Self)
+        } else {
+            let shrink = 10_i128.checked_pow(scale.checked_sub(target)?)?;
+            divide_half_even(mantissa, divisor.checked_mul(shrink)?).map(Self)
+        }
+    }
+
+    /// Rounded half away from zero to `decimals`, as invoices and people do: for display.
+    #[must_use]
+    pub fn rounded(self, decimals: u8) -> String {
+        let step = 10_i128.pow(u32::from(Self::SCALE.saturating_sub(decimals)));
+        let half = step.checked_div(2).unwrap_or(0);
+        let shifted = self.0.saturating_add(if self.0 < 0 { half.saturating_neg() } else { half });
+        let kept = shifted.checked_div(step).unwrap_or(shifted);
+        fixed_point(kept, decimals, false)
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&fixed_point(self.0, Self::SCALE, true))
+    }
+}
+
+/// A total of quantities of one item, in units of 10⁻¹².
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Quantity(pub i128);
+
+impl Quantity {
+    /// Decimals held.
+    pub const SCALE: u8 = 12;
+
+    /// A record's quantity, `mantissa · 10^-scale`; `None` when it has more than 12 decimals.
+    #[must_use]
+    pub fn new(mantissa: i64, scale: u8) -> Option<Self> {
+        let shift = Self::SCALE.checked_sub(scale)?;
+        i128::from(mantissa).checked_mul(10_i128.checked_pow(u32::from(shift))?).map(Self)
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&fixed_point(self.0, Self::SCALE, true))
+    }
+}
+
+/// A price: an exact decimal of up to 28 digits, normalised so that 1.0 and 1.00 are one value with
+/// one text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Price(Decimal);
+
+impl Price {
+    /// Parses decimal text, plain (`0.000003`) or scientific (`3e-06`), without any rounding.
+    ///
+    /// # Errors
+    /// When the text is not a number or needs more than 28 digits.
+    pub fn parse(text: &str) -> Result<Self, ExactError> {
+        parse_decimal(text).map(|decimal| Self(decimal.normalize()))
+    }
+
+    /// The digits as an integer.
+    #[must_use]
+    pub fn mantissa(self) -> i128 {
+        self.0.mantissa()
+    }
+
+    /// How many of them are decimals.
+    #[must_use]
+    pub fn scale(self) -> u32 {
+        self.0.scale()
+    }
+
+    /// Whether it is below zero.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.0.is_sign_negative() && !self.0.is_zero()
+    }
+}
+
+impl From<Decimal> for Price {
+    fn from(decimal: Decimal) -> Self {
+        Self(decimal.normalize())
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Price {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Price {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a text is not an exact decimal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExactError {
+    /// Not a number.
+    #[error("{0:?} is not a decimal number")]
+    NotANumber(String),
+    /// A number that 28 digits cannot hold.
+    #[error("{0:?} needs more than 28 digits")]
+    TooLong(String),
+}
+
+/// Parses decimal text exactly, plain or scientific; never through a binary float.
+///
+/// # Errors
+/// When the text is not a number or needs more than 28 digits.
+pub fn parse_decimal(text: &str) -> Result<Decimal, ExactError> {
+    let trimmed = text.trim();
+    let not_a_number = || ExactError::NotANumber(text.chars().take(64).collect());
+    let too_long = || ExactError::TooLong(text.chars().take(64).collect());
+    let (digits, exponent) = match trimmed.split_once(['e', 'E']) {
+        Some((digits, exponent)) => {
+            (digits, exponent.parse::<i32>().map_err(|_| not_a_number())?)
+        }
+        None => (trimmed, 0),
+    };
+    let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(digits);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || !all_digits(whole) || !all_digits(fraction) {
+        return Err(not_a_number());
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let mut mantissa = 0_i128;
+    for digit in whole.bytes().chain(fraction.bytes()) {
+        let digit = i128::from(digit.saturating_sub(b'0'));
+        mantissa =
+            mantissa.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or_else(too_long)?;
+    }
+    if digits.starts_with('-') {
+        mantissa = mantissa.saturating_neg();
+    }
+    let decimals = i32::try_from(fraction.len()).map_err(|_| too_long())?;
+    let mut scale = decimals.checked_sub(exponent).ok_or_else(too_long)?;
+    while scale < 0 && mantissa != 0 {
+        mantissa = mantissa.checked_mul(10).ok_or_else(too_long)?;
+        scale = scale.saturating_add(1);
+    }
+    let scale = if mantissa == 0 { 0 } else { u32::try_from(scale).map_err(|_| too_long())? };
+    Decimal::try_from_i128_with_scale(mantissa, scale).map_err(|_| too_long())
+}
+
+fn divide_half_even(numerator: i128, divisor: i128) -> Option<i128> {
+    let quotient = numerator.checked_div(divisor)?;
+    let remainder = numerator.checked_rem(divisor)?.checked_abs()?;
+    let rest = divisor.checked_abs()?.checked_sub(remainder)?;
+    let up = remainder > rest || (remainder == rest && quotient.checked_rem(2)? != 0);
+    if remainder == 0 || !up {
+        return Some(quotient);
+    }
+    let away = if (numerator < 0) == (divisor < 0) { 1 } else { -1 };
+    quotient.checked_add(away)
+}
+
+/// `value · 10^-scale` as text, with or without its trailing zeros.
+fn fixed_point(value: i128, scale: u8, trim: bool) -> String {
+    let width = usize::from(scale);
+    let digits = format!("{:0>pad$}", value.unsigned_abs(), pad = width.saturating_add(1));
+    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(width));
+    let fraction = if trim { fraction.trim_end_matches('0') } else { fraction };
+    let sign = if value < 0 { "-" } else { "" };
+    if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_keep_every_digit() {
+        for (text, shown) in [
+            ("3e-07", "0.0000003"),
+            ("1.5E-5", "0.000015"),
+            ("0.10", "0.1"),
+            ("2e3", "2000"),
+            ("0e-30", "0"),
+            ("2.9999900000000002e-06", "0.0000029999900000000002"),
+        ] {
+            assert_eq!(Price::parse(text).unwrap().to_string(), shown, "{text}");
+        }
+        assert_eq!(Price::parse("1.0"), Price::parse("1.00"));
+    }
+
+    #[test]
+    fn what_cannot_be_exact_is_refused() {
+        assert!(matches!(Price::parse("1e-40"), Err(ExactError::TooLong(_))));
+        assert!(matches!(
+            Price::parse("0.12345678901234567890123456789"),
+            Err(ExactError::TooLong(_))
+        ));
+        for junk in ["", ".", "1,5", "NaN", "0x10", "1e", "--1", "1.2.3", "inf"] {
+            assert!(matches!(Price::parse(junk), Err(ExactError::NotANumber(_))), "{junk:?}");
+        }
+    }
+
+    #[test]
+    fn ratios_round_half_to_even_at_the_last_decimal() {
+        let third = Amount::from_ratio(1, 0, 3).unwrap();
+        assert_eq!(third.to_string(), "0.333333333333333333333333");
+        // 0.5, 1.5 and 2.5 units of the last decimal.
+        assert_eq!(Amount::from_ratio(5, 25, 1), Some(Amount(0)));
+        assert_eq!(Amount::from_ratio(15, 25, 1), Some(Amount(2)));
+        assert_eq!(Amount::from_ratio(25, 25, 1), Some(Amount(2)));
+        assert_eq!(Amount::from_ratio(-15, 25, 1), Some(Amount(-2)));
+        assert_eq!(Amount::from_ratio(i128::MAX, 0, 1), None);
+    }
+
+    #[test]
+    fn text_is_plain_and_trimmed() {
+        let amount = Amount::from_ratio(28_970_761_824, 7, 1).unwrap();
+        assert_eq!(amount.to_string(), "2897.0761824");
+        assert_eq!(amount.rounded(2), "2897.08");
+        assert_eq!(Amount::from_ratio(-5, 3, 1).unwrap().rounded(2), "-0.01");
+        assert_eq!(Quantity::new(15, 1).unwrap().to_string(), "1.5");
+        assert_eq!(Quantity::new(1, 13), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! The domain: what usage, prices, accounts and charges are. One home for every type that
+//! crosses a crate boundary; wire formats live in the connectors and convert to these.
+//!
+//! Text (names, identifiers) travels as 64-bit keys, fixed-seed hashes that every worker computes
+//! alike without asking anyone; the text itself waits in the connectors' name book and is joined
+//! back where a person looks.
+
+mod account;
+mod amount;
+mod bill;
+mod catalog;
+mod charge;
+mod key;
+mod suspense;
+mod time;
+mod usage;
+
+pub use account::{Account, ServiceUse, Subscription, SubscriptionStatus};
+pub use amount::{Amount, ExactError, Price, Quantity, parse_decimal};
+pub use bill::{BillCalendar, BillUnit, BillingProfile, Cycle};
+pub use catalog::{Condition, PriceModel, PriceRow};
+pub use charge::{AggregateId, Charge, LineKey, LineSum};
+pub use key::{
+    AccountKey, ClassKey, Identity, IdentityBuilder, Name, PriceKey, ServiceKey, SubscriptionKey,
+};
+pub use suspense::{Fate, Fault, Reason, Severity, Stage, Suspense};
+pub use time::{EventTime, Period};
+pub use usage::{FileId, Item, Quantities, RecordId, Usage, UsageClass};

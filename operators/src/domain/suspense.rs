@@ -1,0 +1,252 @@
+//! Suspense: usage that could not be monetised yet, as data. A suspended record is kept, counted,
+//! exported with its reason, and taken back by itself when the cause is gone.
+
+use super::key::{ClassKey, Name, ServiceKey};
+use super::time::EventTime;
+use super::usage::RecordId;
+use serde::{Deserialize, Serialize};
+
+/// Where in the flow a record was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// Reading the source: bytes to fields.
+    Parse,
+    /// Mediation rules: fields to usage.
+    Mediation,
+    /// Exact duplicates.
+    Dedup,
+    /// Service to subscription.
+    Guide,
+    /// Price and amount.
+    Rate,
+}
+
+impl Stage {
+    /// Lower-case name, as in outputs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parse => "parse",
+            Self::Mediation => "mediation",
+            Self::Dedup => "dedup",
+            Self::Guide => "guide",
+            Self::Rate => "rate",
+        }
+    }
+}
+
+/// How bad a reason is: a record with several is filed under the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Severity {
+    /// Expected in ordinary running.
+    Info,
+    /// Money waits until somebody mends reference data.
+    Warning,
+    /// The record itself cannot be understood.
+    Error,
+}
+
+macro_rules! reasons {
+    ($($variant:ident = $code:literal, $stage:ident, $severity:ident, $doc:literal, $hint:literal;)*) => {
+        /// Why a record is not monetised. The codes are stable; the order is the order in which the
+        /// guards ask, so the first that applies is the reason given.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+        #[repr(u8)]
+        pub enum Reason { $(#[doc = $doc] $variant,)* }
+
+        impl Reason {
+            /// Every reason, in guard order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable code, as in outputs and metrics.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// Where it is found.
+            #[must_use]
+            pub fn stage(self) -> Stage {
+                match self { $(Self::$variant => Stage::$stage,)* }
+            }
+
+            /// How bad it is.
+            #[must_use]
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)* }
+            }
+
+            /// What the person who must mend it can do.
+            #[must_use]
+            pub fn hint(self) -> &'static str {
+                match self { $(Self::$variant => $hint,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    FileUnreadable = "FILE_UNREADABLE", Parse, Error,
+        "The file ends early or is not in its declared format.",
+        "have the source send the whole file again; rows that were read are kept and will not be billed twice";
+    RowUnreadable = "ROW_UNREADABLE", Parse, Error,
+        "The row is not a record of the file's format.",
+        "have the source send the row again in the declared format";
+    FieldUnparsable = "FIELD_UNPARSABLE", Parse, Error,
+        "A field is not of its declared type.",
+        "correct the field at the source, or the column's type in the mediation rule";
+    RuleFailed = "RULE_FAILED", Mediation, Error,
+        "A mediation expression failed on this record.",
+        "correct the expression in the mediation rule; the record is mediated again by itself";
+    LookupMissing = "LOOKUP_MISSING", Mediation, Warning,
+        "A reference table has no row for the record's key.",
+        "add the row to the reference table; the record is mediated again by itself";
+    IdentityMissing = "IDENTITY_MISSING", Mediation, Error,
+        "All identity fields are empty.",
+        "have the source fill the identity fields, or name others in the mediation rule";
+    ServiceMissing = "SERVICE_MISSING", Mediation, Error,
+        "The service id is empty.",
+        "correct the `service` expression of the mediation rule, or the source";
+    TimeMissing = "TIME_MISSING", Mediation, Error,
+        "The event time is empty.",
+        "correct the `time` expression of the mediation rule, or the source";
+    TimeOutOfRange = "TIME_OUT_OF_RANGE", Mediation, Error,
+        "The event time is before 1970 or after 2199.",
+        "correct the `time` expression of the mediation rule, or the source's clock";
+    QuantityMissing = "QUANTITY_MISSING", Mediation, Error,
+        "The record has no quantity for any item.",
+        "correct the `charges` of the mediation rule, or ignore such records with `where`";
+    QuantityNegative = "QUANTITY_NEGATIVE", Mediation, Error,
+        "A quantity is below zero.",
+        "send credits as adjustments of the record that they refer to";
+    QuantityOutOfRange = "QUANTITY_OUT_OF_RANGE", Mediation, Error,
+        "A quantity has more than 18 digits.",
+        "check the source; derive the quantity in a larger unit if it is real";
+    Duplicate = "DUPLICATE", Dedup, Info,
+        "A record with the same identity came before.",
+        "nothing; if it is no duplicate, name more identity fields in the mediation rule";
+    ServiceUnknown = "SERVICE_UNKNOWN", Guide, Warning,
+        "No subscription has this service.",
+        "add the service to a subscription";
+    ServiceNotEffective = "SERVICE_NOT_EFFECTIVE", Guide, Warning,
+        "The service has a subscription, but not at the time of usage.",
+        "extend the subscription's validity to the time of usage";
+    SubscriptionUnknown = "SUBSCRIPTION_UNKNOWN", Guide, Warning,
+        "The service names a subscription that does not exist at the time of usage.",
+        "add the subscription, or correct the service's row";
+    AccountUnknown = "ACCOUNT_UNKNOWN", Guide, Warning,
+        "The subscription names an account that does not exist.",
+        "add the account, or correct the subscription's row";
+    ServiceAmbiguous = "SERVICE_AMBIGUOUS", Guide, Warning,
+        "Two subscriptions claim the service at the time of usage.",
+        "end one subscription before the other begins";
+    SubscriptionNotActive = "SUBSCRIPTION_NOT_ACTIVE", Guide, Warning,
+        "The subscription was inactive or closed at the time of usage.",
+        "reactivate the subscription for that time, or discard the usage";
+    PriceNotFound = "PRICE_NOT_FOUND", Rate, Warning,
+        "No price row of the subscription's lists matches the item and its attributes.",
+        "add a price row for the item and these attributes";
+    PriceNotEffective = "PRICE_NOT_EFFECTIVE", Rate, Warning,
+        "A matching price row exists, but none is in force at the time of usage.",
+        "extend the validity of the price row to the time of usage";
+    PriceAmbiguous = "PRICE_AMBIGUOUS", Rate, Warning,
+        "Two price rows match equally well.",
+        "give one of the rows a priority, or another condition";
+    CurrencyMismatch = "CURRENCY_MISMATCH", Rate, Warning,
+        "The price is in another currency than the account.",
+        "add a price row in the account's currency";
+    AmountOutOfRange = "AMOUNT_OUT_OF_RANGE", Rate, Error,
+        "The amount is past ±170 trillion.",
+        "check the quantity and the price";
+}
+
+/// A record stopped before it became usage: found by a source or by mediation, with the text that a
+/// person needs to find and mend it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fault {
+    /// The record.
+    pub record: RecordId,
+    /// Line in the file, counted from 1; 0 where the format has no lines.
+    pub line: u64,
+    /// Why.
+    pub reason: Reason,
+    /// The source field or the rule's field at fault; empty for the whole row.
+    pub field: String,
+    /// What was found, quoted and cut to a readable length.
+    pub detail: String,
+}
+
+/// A usage record stopped after mediation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Suspense {
+    /// The record.
+    pub record: RecordId,
+    /// Why.
+    pub reason: Reason,
+    /// Its service.
+    pub service: ServiceKey,
+    /// Its class.
+    pub class: ClassKey,
+    /// When the usage happened.
+    pub time: EventTime,
+    /// The item at fault, for reasons of the rate stage.
+    pub item: Option<Name>,
+    /// The record that came first, for duplicates.
+    pub original: Option<RecordId>,
+}
+
+/// What became of a raw record: every record has exactly one fate at every epoch, which is what
+/// conservation counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Fate {
+    /// Excluded by the mediation rule's `where`.
+    Ignored,
+    /// Stopped by a source or by mediation.
+    Error(Reason),
+    /// Another record with its identity came before.
+    Duplicate,
+    /// Waits for reference data.
+    Suspended(Reason),
+    /// Charged.
+    Monetised,
+}
+
+impl Fate {
+    /// The fate of a record with this reason.
+    #[must_use]
+    pub fn of(reason: Reason) -> Self {
+        match reason.stage() {
+            Stage::Parse | Stage::Mediation => Self::Error(reason),
+            Stage::Dedup => Self::Duplicate,
+            Stage::Guide | Stage::Rate => Self::Suspended(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_in_stage_order() {
+        let stages: Vec<Stage> = Reason::ALL.iter().map(|r| r.stage()).collect();
+        assert!(stages.is_sorted());
+    }
+
+    #[test]
+    fn codes_and_serde_agree() {
+        for reason in Reason::ALL {
+            let rebuilt: String = format!("{reason:?}")
+                .char_indices()
+                .flat_map(|(i, c)| {
+                    let gap = (i > 0 && c.is_uppercase()).then_some('_');
+                    gap.into_iter().chain(c.to_uppercase())
+                })
+                .collect();
+            assert_eq!(rebuilt, reason.code());
+        }
+    }
+}
