@@ -79,7 +79,10 @@ pub fn dedup<'scope>(
             rights.advance(pending.first());
         }
     });
-    Deduplicated { unique: unique.as_collection(), duplicates: duplicates.as_collection() }
+    Deduplicated {
+        unique: unique.as_collection(),
+        duplicates: duplicates.as_collection(),
+    }
 }
 
 enum Outcome {
@@ -148,7 +151,10 @@ impl Seen {
         emit: Emit<'_>,
     ) {
         for usage in removed {
-            let first = *self.kept.get(identity).expect("a retracted record was inserted before");
+            let first = *self
+                .kept
+                .get(identity)
+                .expect("a retracted record was inserted before");
             let again = added.iter().position(|new| new.record == usage.record);
             let again = again.map(|at| added.remove(at));
             if first != usage.record {
@@ -179,8 +185,12 @@ impl Seen {
     /// The first of `identity` is gone: the next in order of arrival takes its place.
     fn promote(&mut self, identity: Identity, gone: RecordId, emit: Emit<'_>) {
         self.kept.remove(identity);
-        let Some(mut waiting) = self.waiting.remove(&identity) else { return };
-        let Some((_, next)) = waiting.pop_first() else { return };
+        let Some(mut waiting) = self.waiting.remove(&identity) else {
+            return;
+        };
+        let Some((_, next)) = waiting.pop_first() else {
+            return;
+        };
         let first = next.record;
         emit(Outcome::Duplicate(duplicate(&next, gone)), -1);
         emit(Outcome::Unique(next), 1);
@@ -196,7 +206,9 @@ impl Seen {
 
     fn bytes(&self) -> usize {
         let duplicate = size_of::<((Epoch, RecordId), Usage)>();
-        self.kept.bytes().saturating_add(self.waiting.len().saturating_mul(duplicate))
+        self.kept
+            .bytes()
+            .saturating_add(self.waiting.len().saturating_mul(duplicate))
     }
 }
 

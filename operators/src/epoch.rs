@@ -16,8 +16,7 @@ pub type Epoch = u64;
 pub type Diff = isize;
 
 /// A collection of changes on epochs.
-pub type Collection<'scope, D> =
-    differential_dataflow::VecCollection<'scope, Epoch, D, Diff>;
+pub type Collection<'scope, D> = differential_dataflow::VecCollection<'scope, Epoch, D, Diff>;
 
 /// The worker that a key belongs to, as a number to be taken modulo the workers: one of 1,024
 /// virtual shards, from the top bits, so that tables that index by the low bits stay even.
@@ -36,7 +35,9 @@ pub(crate) struct Pending<D> {
 
 impl<D> Default for Pending<D> {
     fn default() -> Self {
-        Self { epochs: BTreeMap::new() }
+        Self {
+            epochs: BTreeMap::new(),
+        }
     }
 }
 
@@ -69,8 +70,14 @@ pub(crate) struct Rights(Vec<Capability<Epoch>>);
 impl Rights {
     /// Keeps what is needed to answer a message received under `capability`.
     pub(crate) fn keep(&mut self, capability: &InputCapability<Epoch>, outputs: usize) {
-        if self.0.first().is_none_or(|held| capability.time() < held.time()) {
-            self.0 = (0..outputs).map(|output| capability.retain(output)).collect();
+        if self
+            .0
+            .first()
+            .is_none_or(|held| capability.time() < held.time())
+        {
+            self.0 = (0..outputs)
+                .map(|output| capability.retain(output))
+                .collect();
         }
     }
 
@@ -90,5 +97,7 @@ impl Rights {
 
 /// Whether no input can bring anything more for `epoch`.
 pub(crate) fn complete(frontiers: &[MutableAntichain<Epoch>], epoch: Epoch) -> bool {
-    frontiers.iter().all(|frontier| !frontier.less_equal(&epoch))
+    frontiers
+        .iter()
+        .all(|frontier| !frontier.less_equal(&epoch))
 }

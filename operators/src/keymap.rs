@@ -48,22 +48,30 @@ pub(crate) struct KeyMap<K, V> {
 
 impl<K, V> Default for KeyMap<K, V> {
     fn default() -> Self {
-        Self { table: HashTable::new() }
+        Self {
+            table: HashTable::new(),
+        }
     }
 }
 
 impl<K: Spread, V> KeyMap<K, V> {
     pub(crate) fn get(&self, key: K) -> Option<&V> {
-        self.table.find(key.bits(), |(held, _)| *held == key).map(|(_, value)| value)
+        self.table
+            .find(key.bits(), |(held, _)| *held == key)
+            .map(|(_, value)| value)
     }
 
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        self.table.find_mut(key.bits(), |(held, _)| *held == key).map(|(_, value)| value)
+        self.table
+            .find_mut(key.bits(), |(held, _)| *held == key)
+            .map(|(_, value)| value)
     }
 
     /// The value of `key`, made first if there is none.
     pub(crate) fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
-        let entry = self.table.entry(key.bits(), |(held, _)| *held == key, |(k, _)| k.bits());
+        let entry = self
+            .table
+            .entry(key.bits(), |(held, _)| *held == key, |(k, _)| k.bits());
         &mut entry.or_insert_with(|| (key, make())).into_mut().1
     }
 
@@ -72,7 +80,8 @@ impl<K: Spread, V> KeyMap<K, V> {
         match self.table.find_mut(key.bits(), |(held, _)| *held == key) {
             Some((_, held)) => Some(std::mem::replace(held, value)),
             None => {
-                self.table.insert_unique(key.bits(), (key, value), |(held, _)| held.bits());
+                self.table
+                    .insert_unique(key.bits(), (key, value), |(held, _)| held.bits());
                 None
             }
         }
@@ -81,7 +90,11 @@ impl<K: Spread, V> KeyMap<K, V> {
     /// Sets the value of `key` unless it has one, which is then returned.
     pub(crate) fn insert_new(&mut self, key: K, value: V) -> Option<&V> {
         use hashbrown::hash_table::Entry;
-        match self.table.entry(key.bits(), |(held, _)| *held == key, |(held, _)| held.bits()) {
+        match self.table.entry(
+            key.bits(),
+            |(held, _)| *held == key,
+            |(held, _)| held.bits(),
+        ) {
             Entry::Occupied(held) => Some(&held.into_mut().1),
             Entry::Vacant(slot) => {
                 slot.insert((key, value));
@@ -91,8 +104,16 @@ impl<K: Spread, V> KeyMap<K, V> {
     }
 
     pub(crate) fn remove(&mut self, key: K) -> Option<V> {
-        let entry = self.table.find_entry(key.bits(), |(held, _)| *held == key).ok()?;
+        let entry = self
+            .table
+            .find_entry(key.bits(), |(held, _)| *held == key)
+            .ok()?;
         Some(entry.remove().0.1)
+    }
+
+    /// Keeps the entries for which `keep` holds.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
+        self.table.retain(|(_, value)| keep(value));
     }
 
     pub(crate) fn len(&self) -> usize {

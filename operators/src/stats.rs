@@ -50,8 +50,12 @@ impl NodeStats {
 
     /// Sets the size of the state.
     pub fn set_state(&self, records: usize, bytes: usize) {
-        self.state_records.store(u64::try_from(records).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.state_bytes.store(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.state_records.store(
+            u64::try_from(records).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+        self.state_bytes
+            .store(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// The numbers as they stand.

@@ -55,7 +55,11 @@ impl Amount {
     pub fn rounded(self, decimals: u8) -> String {
         let step = 10_i128.pow(u32::from(Self::SCALE.saturating_sub(decimals)));
         let half = step.checked_div(2).unwrap_or(0);
-        let shifted = self.0.saturating_add(if self.0 < 0 { half.saturating_neg() } else { half });
+        let shifted = self.0.saturating_add(if self.0 < 0 {
+            half.saturating_neg()
+        } else {
+            half
+        });
         let kept = shifted.checked_div(step).unwrap_or(shifted);
         fixed_point(kept, decimals, false)
     }
@@ -81,7 +85,9 @@ impl Quantity {
     #[must_use]
     pub fn new(mantissa: i64, scale: u8) -> Option<Self> {
         let shift = Self::SCALE.checked_sub(scale)?;
-        i128::from(mantissa).checked_mul(10_i128.checked_pow(u32::from(shift))?).map(Self)
+        i128::from(mantissa)
+            .checked_mul(10_i128.checked_pow(u32::from(shift))?)
+            .map(Self)
     }
 }
 
@@ -169,9 +175,7 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, ExactError> {
     let not_a_number = || ExactError::NotANumber(text.chars().take(64).collect());
     let too_long = || ExactError::TooLong(text.chars().take(64).collect());
     let (digits, exponent) = match trimmed.split_once(['e', 'E']) {
-        Some((digits, exponent)) => {
-            (digits, exponent.parse::<i32>().map_err(|_| not_a_number())?)
-        }
+        Some((digits, exponent)) => (digits, exponent.parse::<i32>().map_err(|_| not_a_number())?),
         None => (trimmed, 0),
     };
     let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(digits);
@@ -184,8 +188,10 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, ExactError> {
     let mut mantissa = 0_i128;
     for digit in whole.bytes().chain(fraction.bytes()) {
         let digit = i128::from(digit.saturating_sub(b'0'));
-        mantissa =
-            mantissa.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or_else(too_long)?;
+        mantissa = mantissa
+            .checked_mul(10)
+            .and_then(|m| m.checked_add(digit))
+            .ok_or_else(too_long)?;
     }
     if digits.starts_with('-') {
         mantissa = mantissa.saturating_neg();
@@ -196,7 +202,11 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, ExactError> {
         mantissa = mantissa.checked_mul(10).ok_or_else(too_long)?;
         scale = scale.saturating_add(1);
     }
-    let scale = if mantissa == 0 { 0 } else { u32::try_from(scale).map_err(|_| too_long())? };
+    let scale = if mantissa == 0 {
+        0
+    } else {
+        u32::try_from(scale).map_err(|_| too_long())?
+    };
     Decimal::try_from_i128_with_scale(mantissa, scale).map_err(|_| too_long())
 }
 
@@ -208,18 +218,34 @@ fn divide_half_even(numerator: i128, divisor: i128) -> Option<i128> {
     if remainder == 0 || !up {
         return Some(quotient);
     }
-    let away = if (numerator < 0) == (divisor < 0) { 1 } else { -1 };
+    let away = if (numerator < 0) == (divisor < 0) {
+        1
+    } else {
+        -1
+    };
     quotient.checked_add(away)
 }
 
 /// `value · 10^-scale` as text, with or without its trailing zeros.
 fn fixed_point(value: i128, scale: u8, trim: bool) -> String {
     let width = usize::from(scale);
-    let digits = format!("{:0>pad$}", value.unsigned_abs(), pad = width.saturating_add(1));
+    let digits = format!(
+        "{:0>pad$}",
+        value.unsigned_abs(),
+        pad = width.saturating_add(1)
+    );
     let (whole, fraction) = digits.split_at(digits.len().saturating_sub(width));
-    let fraction = if trim { fraction.trim_end_matches('0') } else { fraction };
+    let fraction = if trim {
+        fraction.trim_end_matches('0')
+    } else {
+        fraction
+    };
     let sign = if value < 0 { "-" } else { "" };
-    if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+    if fraction.is_empty() {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{fraction}")
+    }
 }
 
 #[cfg(test)]
@@ -249,7 +275,10 @@ mod tests {
             Err(ExactError::TooLong(_))
         ));
         for junk in ["", ".", "1,5", "NaN", "0x10", "1e", "--1", "1.2.3", "inf"] {
-            assert!(matches!(Price::parse(junk), Err(ExactError::NotANumber(_))), "{junk:?}");
+            assert!(
+                matches!(Price::parse(junk), Err(ExactError::NotANumber(_))),
+                "{junk:?}"
+            );
         }
     }
 

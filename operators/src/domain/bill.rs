@@ -1,9 +1,9 @@
 //! Bill units: the half-open stretches of event time that an account is billed for.
 
 use super::time::{EventTime, Period};
+use jiff::Span;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::Span;
 use serde::{Deserialize, Serialize};
 
 /// The unit of a billing cycle.
@@ -109,7 +109,11 @@ impl BillCalendar {
     /// A calendar whose days begin at 00:00 in `zone`.
     #[must_use]
     pub fn new(zone: TimeZone) -> Self {
-        Self { zone, found: std::collections::BTreeMap::new(), last: None }
+        Self {
+            zone,
+            found: std::collections::BTreeMap::new(),
+            last: None,
+        }
     }
 
     /// The bill unit of `profile` that holds `time`.
@@ -127,7 +131,9 @@ impl BillCalendar {
         let unit = match known {
             Some(((owner, _), unit)) if owner == profile && unit.contains(time) => *unit,
             _ => {
-                let unit = self.compute(profile, time).expect("event times are within 1970..2200");
+                let unit = self
+                    .compute(profile, time)
+                    .expect("event times are within 1970..2200");
                 self.found.insert((*profile, unit.start()), unit);
                 unit
             }
@@ -150,7 +156,13 @@ impl BillCalendar {
 /// The profile of accounts that name none: calendar months.
 impl Default for BillingProfile {
     fn default() -> Self {
-        Self { year: 1970, month: 1, day: 1, every: 1, cycle: Cycle::Month }
+        Self {
+            year: 1970,
+            month: 1,
+            day: 1,
+            every: 1,
+            cycle: Cycle::Month,
+        }
     }
 }
 
@@ -171,9 +183,18 @@ mod tests {
     #[test]
     fn months_from_the_31st_do_not_drift() {
         let at = |at| unit("UTC", (2025, 1, 31), 1, Cycle::Month, at);
-        assert_eq!(at("2025-02-27T23:59:59Z"), "2025-01-31T00:00:00Z 2025-02-28T00:00:00Z");
-        assert_eq!(at("2025-02-28T00:00:00Z"), "2025-02-28T00:00:00Z 2025-03-31T00:00:00Z");
-        assert_eq!(at("2025-04-30T12:00:00Z"), "2025-04-30T00:00:00Z 2025-05-31T00:00:00Z");
+        assert_eq!(
+            at("2025-02-27T23:59:59Z"),
+            "2025-01-31T00:00:00Z 2025-02-28T00:00:00Z"
+        );
+        assert_eq!(
+            at("2025-02-28T00:00:00Z"),
+            "2025-02-28T00:00:00Z 2025-03-31T00:00:00Z"
+        );
+        assert_eq!(
+            at("2025-04-30T12:00:00Z"),
+            "2025-04-30T00:00:00Z 2025-05-31T00:00:00Z"
+        );
     }
 
     #[test]
@@ -192,14 +213,23 @@ mod tests {
     #[test]
     fn days_have_23_and_25_hours() {
         let at = |at| unit("Europe/Prague", (2025, 1, 1), 1, Cycle::Day, at);
-        assert_eq!(at("2025-03-30T10:00:00Z"), "2025-03-29T23:00:00Z 2025-03-30T22:00:00Z");
-        assert_eq!(at("2025-10-26T10:00:00Z"), "2025-10-25T22:00:00Z 2025-10-26T23:00:00Z");
+        assert_eq!(
+            at("2025-03-30T10:00:00Z"),
+            "2025-03-29T23:00:00Z 2025-03-30T22:00:00Z"
+        );
+        assert_eq!(
+            at("2025-10-26T10:00:00Z"),
+            "2025-10-25T22:00:00Z 2025-10-26T23:00:00Z"
+        );
     }
 
     #[test]
     fn quarters_and_years() {
         let at = |cycle| unit("UTC", (2024, 2, 29), 1, cycle, "2025-08-01T00:00:00Z");
-        assert_eq!(at(Cycle::Quarter), "2025-05-29T00:00:00Z 2025-08-29T00:00:00Z");
+        assert_eq!(
+            at(Cycle::Quarter),
+            "2025-05-29T00:00:00Z 2025-08-29T00:00:00Z"
+        );
         assert_eq!(at(Cycle::Year), "2025-02-28T00:00:00Z 2026-02-28T00:00:00Z");
     }
 }

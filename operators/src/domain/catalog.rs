@@ -93,7 +93,10 @@ impl PriceRow {
     #[must_use]
     pub fn matches(&self, class: &UsageClass, item: Name) -> bool {
         self.item == item
-            && self.conditions.iter().all(|c| class.attribute(c.attribute) == Some(c.value))
+            && self
+                .conditions
+                .iter()
+                .all(|c| class.attribute(c.attribute) == Some(c.value))
     }
 }
 
@@ -107,31 +110,49 @@ mod tests {
 
     #[test]
     fn per_unit_is_exact() {
-        let model = PriceModel::PerUnit { price: price("3"), per: 1_000_000 };
+        let model = PriceModel::PerUnit {
+            price: price("3"),
+            per: 1_000_000,
+        };
         assert_eq!(model.amount(71_175, 0).unwrap().to_string(), "0.213525");
         // A quantity with decimals: 12.345 kWh at 0.2871.
-        let model = PriceModel::PerUnit { price: price("0.2871"), per: 1 };
+        let model = PriceModel::PerUnit {
+            price: price("0.2871"),
+            per: 1,
+        };
         assert_eq!(model.amount(12_345, 3).unwrap().to_string(), "3.5442495");
     }
 
     #[test]
     fn blocks_are_charged_when_started() {
-        let model = PriceModel::PerBlock { price: price("0.12"), block: 60 };
+        let model = PriceModel::PerBlock {
+            price: price("0.12"),
+            block: 60,
+        };
         for (seconds, amount) in [(0, "0"), (1, "0.12"), (60, "0.12"), (61, "0.24")] {
-            assert_eq!(model.amount(seconds, 0).unwrap().to_string(), amount, "{seconds}");
+            assert_eq!(
+                model.amount(seconds, 0).unwrap().to_string(),
+                amount,
+                "{seconds}"
+            );
         }
         assert_eq!(model.amount(60_001, 3).unwrap().to_string(), "0.24");
     }
 
     #[test]
     fn a_record_price_ignores_the_quantity() {
-        let model = PriceModel::PerRecord { price: price("0.03") };
+        let model = PriceModel::PerRecord {
+            price: price("0.03"),
+        };
         assert_eq!(model.amount(0, 0), model.amount(1_000_000, 3));
     }
 
     #[test]
     fn leaving_the_range_is_no_amount() {
-        let model = PriceModel::PerUnit { price: price("1000000000"), per: 1 };
+        let model = PriceModel::PerUnit {
+            price: price("1000000000"),
+            per: 1,
+        };
         assert_eq!(model.amount(i64::MAX, 0), None);
     }
 }

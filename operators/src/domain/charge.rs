@@ -7,8 +7,9 @@ use super::time::EventTime;
 use super::usage::RecordId;
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::fmt;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// One monetised charge line: an item of a record, its price, and the currency impact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ pub struct Charge {
 }
 
 /// What the charges of one billing line have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LineKey {
     /// Who is billed.
     pub account: AccountKey,
@@ -52,8 +53,9 @@ pub struct LineKey {
     pub item: Name,
     /// Currency of the amount.
     pub currency: Name,
-    /// The grouping attributes that are configured, under one key; see the aggregate stage.
-    pub dimensions: u64,
+    /// The keys of the configured grouping attributes, in their configured order; 0 where a record
+    /// has none.
+    pub dimensions: SmallVec<[u64; 4]>,
 }
 
 /// The identifier that a billing line and every record on it carry.
@@ -65,19 +67,18 @@ impl LineKey {
     /// records without a join, and a re-run finds the same.
     #[must_use]
     pub fn aggregate_id(&self) -> AggregateId {
-        let mut bytes = [0_u8; 48];
+        let mut hash = Xxh3Default::new();
         let fields = [
             self.account.0,
             self.unit_start.0.cast_unsigned(),
             self.unit_end.0.cast_unsigned(),
             self.item.0,
             self.currency.0,
-            self.dimensions,
         ];
-        for (slot, field) in bytes.chunks_exact_mut(8).zip(fields) {
-            slot.copy_from_slice(&field.to_le_bytes());
+        for field in fields.iter().chain(&self.dimensions) {
+            hash.update(&field.to_le_bytes());
         }
-        AggregateId(xxh3_128(&bytes))
+        AggregateId(hash.digest128())
     }
 }
 
@@ -90,8 +91,10 @@ impl fmt::Display for AggregateId {
 /// What a billing line adds up: carried in the *difference* of the dataflow, so that a total costs
 /// nothing to keep, whatever its size.
 ///
-/// Sums stop the job rather than wrap: the range of [`Amount`] is far past any line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A sum past ±170 trillion stops the job instead of wrapping.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct LineSum {
     /// Charges on the line.
     pub charges: i64,
@@ -105,7 +108,11 @@ impl LineSum {
     /// What one charge adds, `sign` times.
     #[must_use]
     pub fn of(quantity: Quantity, amount: Amount, sign: i64) -> Self {
-        let sum = Self { charges: 1, quantity, amount };
+        let sum = Self {
+            charges: 1,
+            quantity,
+            amount,
+        };
         sum.times(sign)
     }
 

@@ -84,7 +84,10 @@ impl IdentityBuilder {
         let hash = xxh3_128(&self.buffer).to_le_bytes();
         self.buffer.clear();
         let [a, b, c, d, e, f, g, h, rest @ ..] = hash;
-        Identity([u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)])
+        Identity([
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_le_bytes(rest),
+        ])
     }
 }
 

@@ -135,7 +135,7 @@ reasons! {
         "The service has a subscription, but not at the time of usage.",
         "extend the subscription's validity to the time of usage";
     SubscriptionUnknown = "SUBSCRIPTION_UNKNOWN", Guide, Warning,
-        "The service names a subscription that does not exist at the time of usage.",
+        "The service names a subscription that does not exist.",
         "add the subscription, or correct the service's row";
     AccountUnknown = "ACCOUNT_UNKNOWN", Guide, Warning,
         "The subscription names an account that does not exist.",

@@ -50,7 +50,10 @@ pub struct Period {
 
 impl Period {
     /// All of time.
-    pub const ALWAYS: Self = Self { start: EventTime::MIN, end: EventTime::MAX };
+    pub const ALWAYS: Self = Self {
+        start: EventTime::MIN,
+        end: EventTime::MAX,
+    };
 
     /// The period `[start, end)`; `None` unless `start < end`.
     #[must_use]

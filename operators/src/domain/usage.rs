@@ -32,7 +32,10 @@ impl RecordId {
     /// Past [`Self::FILES_MAX`] or [`Self::ROWS_MAX`]; sources refuse such files before.
     #[must_use]
     pub fn new(file: FileId, row: u64) -> Self {
-        assert!(file.0 < Self::FILES_MAX && row < Self::ROWS_MAX, "record position out of range");
+        assert!(
+            file.0 < Self::FILES_MAX && row < Self::ROWS_MAX,
+            "record position out of range"
+        );
         Self((u64::from(file.0) << Self::ROW_BITS) | row)
     }
 
@@ -102,7 +105,10 @@ impl UsageClass {
     /// The value of an attribute.
     #[must_use]
     pub fn attribute(&self, name: Name) -> Option<Name> {
-        self.attributes.iter().find(|(attribute, _)| *attribute == name).map(|(_, value)| *value)
+        self.attributes
+            .iter()
+            .find(|(attribute, _)| *attribute == name)
+            .map(|(_, value)| *value)
     }
 }
 

@@ -1,0 +1,273 @@
+//! Guides services to the subscriptions that serve them: for every service, who pays, under which
+//! price lists, at which event time.
+//!
+//! - **In:** `services: ServiceUse`, `subscriptions: Subscription`, `accounts: Account`
+//! - **Out:** `timelines: (ServiceKey, ServiceTimeline)`, one per known service
+//! - **Key:** `ServiceKey`; usage is not an input: a service is guided once for all its records, and
+//!   the rate stage looks the event time of each record up in the timeline
+//! - **Time:** event time selects the segment; a late or corrected row replaces the timeline of the
+//!   services that it touches, at the epoch it arrives
+//! - **Cost per change:** account or subscription row O(services served); service row O(rows of that
+//!   service)
+//! - **State:** reference rows and timelines; shrinks as rows are retracted
+//! - **Invariants:** a timeline covers all of time; each instant has one guide or one reason
+
+use crate::domain::{
+    Account, AccountKey, BillingProfile, EventTime, Name, Period, Reason, ServiceKey, ServiceUse,
+    Subscription, SubscriptionKey, SubscriptionStatus,
+};
+use crate::epoch::Collection;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+/// Who pays for usage in a stretch of time, and under which price lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Guided {
+    /// The subscription that serves.
+    pub subscription: SubscriptionKey,
+    /// The account that pays.
+    pub account: AccountKey,
+    /// The account's currency.
+    pub currency: Name,
+    /// The account's billing cycle.
+    pub profile: BillingProfile,
+    /// Price lists, the one to be tried first in front.
+    pub price_lists: SmallVec<[Name; 2]>,
+}
+
+/// A stretch of a timeline, from `start` to the start of the next.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GuideSegment {
+    /// First instant of the stretch.
+    pub start: EventTime,
+    /// Where its usage goes, or why it cannot.
+    pub guide: Result<Guided, Reason>,
+}
+
+/// Where the usage of one service goes, over all of event time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServiceTimeline {
+    segments: Vec<GuideSegment>,
+}
+
+impl ServiceTimeline {
+    /// The timeline of a service that nobody serves.
+    #[must_use]
+    pub fn unknown() -> Self {
+        let nobody = GuideSegment {
+            start: EventTime::MIN,
+            guide: Err(Reason::ServiceUnknown),
+        };
+        Self {
+            segments: vec![nobody],
+        }
+    }
+
+    /// The segments, first to last; the first starts before every event.
+    #[must_use]
+    pub fn segments(&self) -> &[GuideSegment] {
+        &self.segments
+    }
+
+    /// The segment that holds `time`.
+    #[must_use]
+    pub fn at(&self, time: EventTime) -> &GuideSegment {
+        let after = self
+            .segments
+            .partition_point(|segment| segment.start <= time);
+        &self.segments[after.saturating_sub(1)]
+    }
+}
+
+/// One claim on a service: its subscription's terms in force for a stretch of time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Claim {
+    valid: Period,
+    outcome: Result<Guided, Reason>,
+}
+
+/// Guides every service; see the module.
+pub fn guide<'scope>(
+    services: Collection<'scope, ServiceUse>,
+    subscriptions: Collection<'scope, Subscription>,
+    accounts: Collection<'scope, Account>,
+) -> Collection<'scope, (ServiceKey, ServiceTimeline)> {
+    // Subscriptions with their account, or without one: (subscription, (terms, account?)).
+    let accounts = accounts
+        .map(|account| (account.key, account))
+        .arrange_by_key_named("accounts");
+    let account_keys = accounts.clone().as_collection(|key, _| *key).distinct();
+    let by_account = subscriptions.map(|subscription| (subscription.account, subscription));
+    let with_account = by_account.clone().join_core(accounts, |_, terms, account| {
+        [(terms.key, (terms.clone(), Some(account.clone())))]
+    });
+    let without_account = by_account
+        .antijoin(account_keys)
+        .map(|(_, terms)| (terms.key, (terms, None)));
+    let terms = with_account
+        .concat(without_account)
+        .arrange_by_key_named("subscriptions");
+
+    // Services with the terms of their subscription, or without any.
+    let known = terms.clone().as_collection(|key, _| *key).distinct();
+    let by_subscription = services.map(|service| (service.subscription, service));
+    let served = by_subscription
+        .clone()
+        .join_core(terms, |_, service, (terms, account)| {
+            claim(service.valid, terms, account.as_ref()).map(|claim| (service.service, claim))
+        });
+    let orphans = by_subscription.antijoin(known).map(|(_, service)| {
+        let outcome = Err(Reason::SubscriptionUnknown);
+        (
+            service.service,
+            Claim {
+                valid: service.valid,
+                outcome,
+            },
+        )
+    });
+
+    served
+        .concat(orphans)
+        .reduce_named("guide", |_, claims, timelines| {
+            let claims: Vec<&Claim> = claims.iter().map(|(claim, _)| *claim).collect();
+            timelines.push((timeline(&claims), 1));
+        })
+}
+
+/// What a subscription row claims of a service row; nothing where the two do not meet in time.
+fn claim(service: Period, terms: &Subscription, account: Option<&Account>) -> Option<Claim> {
+    let valid = service.intersect(terms.valid)?;
+    let outcome = match (account, terms.status) {
+        (None, _) => Err(Reason::AccountUnknown),
+        (Some(_), SubscriptionStatus::Inactive | SubscriptionStatus::Closed) => {
+            Err(Reason::SubscriptionNotActive)
+        }
+        (Some(account), SubscriptionStatus::Active) => Ok(Guided {
+            subscription: terms.key,
+            account: account.key,
+            currency: account.currency,
+            profile: account.profile,
+            price_lists: terms.price_lists.clone(),
+        }),
+    };
+    Some(Claim { valid, outcome })
+}
+
+/// The kernel: cuts time where claims begin and end, and settles each stretch.
+fn timeline(claims: &[&Claim]) -> ServiceTimeline {
+    let mut starts = vec![EventTime::MIN];
+    for claim in claims {
+        starts.extend([claim.valid.start(), claim.valid.end()]);
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    starts.retain(|start| *start != EventTime::MAX);
+
+    let mut segments: Vec<GuideSegment> = Vec::with_capacity(starts.len());
+    for start in starts {
+        let guide = settle(claims.iter().filter(|claim| claim.valid.contains(start)));
+        if segments.last().is_none_or(|last| last.guide != guide) {
+            segments.push(GuideSegment { start, guide });
+        }
+    }
+    ServiceTimeline { segments }
+}
+
+/// Who serves among the claims of one instant. One active claim wins over claims that cannot serve;
+/// two different ones cannot be told apart.
+fn settle<'a>(claims: impl Iterator<Item = &'a &'a Claim>) -> Result<Guided, Reason> {
+    let mut guided: Option<&Guided> = None;
+    let mut reason = None;
+    for claim in claims {
+        match &claim.outcome {
+            Ok(found) if guided.is_some_and(|held| held != found) => {
+                return Err(Reason::ServiceAmbiguous);
+            }
+            Ok(found) => guided = Some(found),
+            Err(why) => reason = Some(reason.map_or(*why, |held: Reason| held.min(*why))),
+        }
+    }
+    match guided {
+        Some(guided) => Ok(guided.clone()),
+        None => Err(reason.unwrap_or(Reason::ServiceNotEffective)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn period(start: i64, end: i64) -> Period {
+        Period::new(EventTime(start), EventTime(end)).unwrap()
+    }
+
+    fn served(subscription: u64, start: i64, end: i64) -> Claim {
+        let guided = Guided {
+            subscription: SubscriptionKey(subscription),
+            account: AccountKey(1),
+            currency: Name(1),
+            profile: BillingProfile::default(),
+            price_lists: SmallVec::new(),
+        };
+        Claim {
+            valid: period(start, end),
+            outcome: Ok(guided),
+        }
+    }
+
+    fn failed(reason: Reason, start: i64, end: i64) -> Claim {
+        Claim {
+            valid: period(start, end),
+            outcome: Err(reason),
+        }
+    }
+
+    fn at(claims: &[Claim], time: i64) -> Result<u64, Reason> {
+        let claims: Vec<&Claim> = claims.iter().collect();
+        let timeline = timeline(&claims);
+        timeline
+            .at(EventTime(time))
+            .guide
+            .clone()
+            .map(|guided| guided.subscription.0)
+    }
+
+    #[test]
+    fn a_move_between_subscriptions_leaves_no_gap() {
+        let claims = [served(1, 0, 10), served(2, 10, 20)];
+        assert_eq!(at(&claims, 9), Ok(1));
+        assert_eq!(at(&claims, 10), Ok(2));
+        assert_eq!(at(&claims, 20), Err(Reason::ServiceNotEffective));
+        assert_eq!(at(&claims, -1), Err(Reason::ServiceNotEffective));
+    }
+
+    #[test]
+    fn two_active_claims_are_ambiguous_only_while_both_hold() {
+        let claims = [served(1, 0, 10), served(2, 5, 20)];
+        assert_eq!(at(&claims, 4), Ok(1));
+        assert_eq!(at(&claims, 5), Err(Reason::ServiceAmbiguous));
+        assert_eq!(at(&claims, 10), Ok(2));
+    }
+
+    #[test]
+    fn an_active_claim_wins_over_one_that_cannot_serve() {
+        let claims = [
+            failed(Reason::SubscriptionNotActive, 0, 20),
+            served(2, 10, 20),
+        ];
+        assert_eq!(at(&claims, 5), Err(Reason::SubscriptionNotActive));
+        assert_eq!(at(&claims, 15), Ok(2));
+    }
+
+    #[test]
+    fn the_first_guard_names_the_reason() {
+        let claims = [
+            failed(Reason::SubscriptionNotActive, 0, 20),
+            failed(Reason::AccountUnknown, 0, 20),
+            failed(Reason::SubscriptionUnknown, 5, 20),
+        ];
+        assert_eq!(at(&claims, 0), Err(Reason::AccountUnknown));
+        assert_eq!(at(&claims, 5), Err(Reason::SubscriptionUnknown));
+    }
+}

@@ -1,0 +1,201 @@
+//! Rates guided usage: the price row in force at event time, and the amount.
+//!
+//! - **In:** `usage: Usage` (unique), `timelines: (ServiceKey, ServiceTimeline)` from guide,
+//!   `prices: PriceRow`, `classes: UsageClass`
+//! - **Out:** `charges: Charge`, one per item of a rated record; `suspense: Suspense`
+//! - **Key:** `ServiceKey` for usage and timelines, exchanged by shard; prices and classes are few
+//!   and go to every worker. A hot service is one worker's work; a price list that everyone uses is
+//!   matched once per class on each worker, not once per record
+//! - **Time:** event time selects guide and price; a late or corrected row re-rates, at the epoch it
+//!   arrives, the open records in the stretches of time where something changed
+//! - **Cost per change:** usage O(log records of its service and class); a price or timeline row
+//!   O(services that it applies to + records whose rating changes)
+//! - **State:** open usage, 16 bytes and 8 per item each; who uses which price list; prices
+//! - **Invariants:** each record yields one charge per item, or one suspense record, never both
+//!
+//! This is the one arrangement of usage in the graph, and the reason that it is a custom operator:
+//! a differential join would hold usage a second time under its price, and would visit every record
+//! of a key to find those in a changed stretch of time. Here they are found by seeking.
+//!
+//! Ordered pricing (tiers, allowances, balances) takes its place between this stage and
+//! [`aggregate`](crate::aggregate): it prices the same open records in the same order.
+
+mod book;
+mod kernel;
+mod matcher;
+mod open_usage;
+mod state;
+
+use crate::domain::{Charge, PriceRow, RecordId, ServiceKey, Suspense, Usage, UsageClass};
+use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
+use crate::guide::ServiceTimeline;
+use crate::stats::NodeStats;
+use differential_dataflow::AsCollection;
+use state::{Changes, RateState};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::Broadcast;
+
+/// What [`rate`] reads.
+pub struct RateInputs<'scope> {
+    /// Usage without duplicates.
+    pub usage: Collection<'scope, Usage>,
+    /// Where the usage of each service goes.
+    pub timelines: Collection<'scope, (ServiceKey, ServiceTimeline)>,
+    /// The catalog.
+    pub prices: Collection<'scope, PriceRow>,
+    /// The classes of all usage, each at the epoch of its first record or before.
+    pub classes: Collection<'scope, UsageClass>,
+}
+
+/// What [`rate`] makes of it.
+pub struct Rated<'scope> {
+    /// One charge per item of each rated record.
+    pub charges: Collection<'scope, Charge>,
+    /// Records that could not be rated.
+    pub suspense: Collection<'scope, Suspense>,
+    /// The open usage of this worker, for whoever reads between steps.
+    pub open: OpenRatings,
+}
+
+/// A rated or suspended piece of usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rating {
+    /// A charge line.
+    Charge(Charge),
+    /// A suspended record.
+    Suspense(Suspense),
+}
+
+/// Reads the open usage of one worker, rated as of the last complete epoch.
+#[derive(Clone)]
+pub struct OpenRatings(Rc<RefCell<RateState>>);
+
+impl OpenRatings {
+    /// Visits the ratings of all open usage in the order of (service, class, event time, record,
+    /// item), which no worker count changes; only services for which `wanted` holds.
+    ///
+    /// # Errors
+    /// The first error that `visit` returns.
+    pub fn visit<E>(
+        &self,
+        wanted: impl Fn(ServiceKey) -> bool,
+        mut visit: impl FnMut(&Rating) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.0.borrow_mut().visit(wanted, &mut visit)
+    }
+}
+
+/// Rates usage; see the module.
+pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
+    let RateInputs {
+        usage,
+        timelines,
+        prices,
+        classes,
+    } = inputs;
+    let mut builder = OperatorBuilder::new("rate".to_owned(), usage.scope());
+    let by_service = Exchange::new(|(usage, _, _): &(Usage, Epoch, Diff)| shard(usage.service.0));
+    let mut usage_input = builder.new_input(usage.inner, by_service);
+    let by_service =
+        Exchange::new(|((service, _), _, _): &((ServiceKey, _), Epoch, Diff)| shard(service.0));
+    let mut timeline_input = builder.new_input(timelines.inner, by_service);
+    let mut price_input = builder.new_input(prices.inner.broadcast(), Pipeline);
+    let mut class_input = builder.new_input(classes.inner.broadcast(), Pipeline);
+    let (charge_output, charges) = builder.new_output();
+    let (suspense_output, suspense) = builder.new_output();
+    let mut charge_output = OutputBuilder::from(charge_output);
+    let mut suspense_output = OutputBuilder::from(suspense_output);
+
+    let state = Rc::new(RefCell::new(RateState::default()));
+    let open = OpenRatings(Rc::clone(&state));
+    builder.build(move |_| {
+        let mut rights = Rights::default();
+        let mut usage = Pending::default();
+        let mut timelines = Pending::default();
+        let mut prices = Pending::default();
+        let mut classes = Pending::default();
+        move |frontiers| {
+            usage_input.for_each(|capability, updates| {
+                rights.keep(&capability, 2);
+                usage.stash(updates);
+            });
+            timeline_input.for_each(|capability, updates| {
+                rights.keep(&capability, 2);
+                timelines.stash(updates);
+            });
+            price_input.for_each(|capability, updates| {
+                rights.keep(&capability, 2);
+                prices.stash(updates);
+            });
+            class_input.for_each(|capability, updates| {
+                rights.keep(&capability, 2);
+                classes.stash(updates);
+            });
+            let mut charge_output = charge_output.activate();
+            let mut suspense_output = suspense_output.activate();
+            let first = |usage: &Pending<_>,
+                         timelines: &Pending<_>,
+                         prices: &Pending<_>,
+                         classes: &Pending<_>| {
+                let waiting = [
+                    usage.first(),
+                    timelines.first(),
+                    prices.first(),
+                    classes.first(),
+                ];
+                waiting.into_iter().flatten().min()
+            };
+            while let Some(epoch) = first(&usage, &timelines, &prices, &classes)
+                .filter(|epoch| complete(frontiers, *epoch))
+            {
+                let changes = Changes {
+                    usage: usage.take(epoch),
+                    timelines: timelines.take(epoch),
+                    prices: prices.take(epoch),
+                    classes: classes.take(epoch),
+                };
+                let received = changes.usage.len();
+                let (charge_right, suspense_right) = (rights.at(0, epoch), rights.at(1, epoch));
+                let mut charges = charge_output.session(&charge_right);
+                let mut suspense = suspense_output.session(&suspense_right);
+                let (mut charged, mut suspended) = (0, 0);
+                let mut state = state.borrow_mut();
+                let rerated = state.apply(changes, &mut |rating, diff| match rating {
+                    Rating::Charge(charge) => {
+                        charged += 1;
+                        charges.give((charge, epoch, diff));
+                    }
+                    Rating::Suspense(record) => {
+                        suspended += 1;
+                        suspense.give((record, epoch, diff));
+                    }
+                });
+                stats.count(received, charged, suspended);
+                stats.count_rerated(rerated);
+                stats.set_state(state.records, state.bytes());
+            }
+            rights.advance(first(&usage, &timelines, &prices, &classes));
+        }
+    });
+    Rated {
+        charges: charges.as_collection(),
+        suspense: suspense.as_collection(),
+        open,
+    }
+}
+
+impl Rating {
+    /// The record rated.
+    #[must_use]
+    pub fn record(&self) -> RecordId {
+        match self {
+            Self::Charge(charge) => charge.record,
+            Self::Suspense(suspense) => suspense.record,
+        }
+    }
+}

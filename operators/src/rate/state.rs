@@ -1,0 +1,512 @@
+//! The state of the rate stage on one worker, and how a change of usage or reference data moves it.
+
+use super::Rating;
+use super::book::{Owner, PriceTimeline, RateFault};
+use super::kernel::{rate_record, resolve};
+use super::matcher::{PriceMatcher, match_key, prices_an_item};
+use super::open_usage::{OpenRecord, OpenUsage};
+use crate::domain::{ClassKey, EventTime, Period, PriceRow, Reason, ServiceKey, Usage, UsageClass};
+use crate::epoch::Diff;
+use crate::guide::{Guided, ServiceTimeline};
+use crate::keymap::KeyMap;
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// The changes of one epoch.
+pub(super) struct Changes {
+    pub(super) usage: Vec<(Usage, Diff)>,
+    pub(super) timelines: Vec<((ServiceKey, ServiceTimeline), Diff)>,
+    pub(super) prices: Vec<(PriceRow, Diff)>,
+    pub(super) classes: Vec<(UsageClass, Diff)>,
+}
+
+pub(super) type Emit<'a> = &'a mut dyn FnMut(Rating, Diff);
+
+/// One service: where its usage goes, and its open usage by class.
+pub(super) struct Service {
+    guide: Rc<ServiceTimeline>,
+    open: SmallVec<[(ClassKey, OpenUsage); 1]>,
+}
+
+/// The state of one worker.
+#[derive(Default)]
+pub(super) struct RateState {
+    services: KeyMap<ServiceKey, Service>,
+    pub(super) records: usize,
+    open_bytes: usize,
+    prices: PriceMatcher,
+    users: Users,
+}
+
+/// Who would notice a change of an owner's prices for a class.
+#[derive(Default)]
+pub(super) struct Users {
+    services: BTreeMap<(Owner, ClassKey), BTreeSet<ServiceKey>>,
+    entries: usize,
+}
+
+impl Users {
+    pub(super) fn add(&mut self, owner: Owner, class: ClassKey, service: ServiceKey) {
+        let added = self
+            .services
+            .entry((owner, class))
+            .or_default()
+            .insert(service);
+        self.entries = self.entries.saturating_add(usize::from(added));
+    }
+
+    pub(super) fn remove(&mut self, owner: Owner, class: ClassKey, service: ServiceKey) {
+        if let Some(services) = self.services.get_mut(&(owner, class)) {
+            self.entries = self
+                .entries
+                .saturating_sub(usize::from(services.remove(&service)));
+            if services.is_empty() {
+                self.services.remove(&(owner, class));
+            }
+        }
+    }
+}
+
+/// The stretches of a group's time, each with the prices before and after a change of reference data.
+pub(super) struct Rerating {
+    old_guide: Rc<ServiceTimeline>,
+    old_prices: BTreeMap<u128, Rc<PriceTimeline>>,
+}
+
+impl RateState {
+    /// Applies the changes of one epoch; returns how many records reference changes re-rated.
+    pub(super) fn apply(&mut self, changes: Changes, emit: Emit<'_>) -> usize {
+        let (added, removed): (Vec<_>, Vec<_>) =
+            changes.usage.into_iter().partition(|(_, diff)| *diff > 0);
+        for (class, diff) in changes.classes {
+            // Classes are few and cost nothing without records: they are never forgotten.
+            if diff > 0 {
+                self.prices.classes.entry(class.key(), || Rc::new(class));
+            }
+        }
+        for (usage, _) in removed {
+            self.remove(&usage, emit);
+        }
+        let rerated = if changes.prices.is_empty() && changes.timelines.is_empty() {
+            0
+        } else {
+            self.change_reference(&changes.prices, changes.timelines, emit)
+        };
+        for (usage, _) in added {
+            self.insert(&usage, emit);
+        }
+        rerated
+    }
+
+    pub(super) fn insert(&mut self, usage: &Usage, emit: Emit<'_>) {
+        let nobody = || Service {
+            guide: Rc::new(ServiceTimeline::unknown()),
+            open: SmallVec::new(),
+        };
+        let service = self.services.entry(usage.service, nobody);
+        let group = match service
+            .open
+            .iter()
+            .position(|(class, _)| *class == usage.class)
+        {
+            Some(group) => group,
+            None => {
+                let items = usage.quantities.len();
+                service.open.push((usage.class, OpenUsage::new(items)));
+                for owner in possible_owners(&service.guide) {
+                    self.users.add(owner, usage.class, usage.service);
+                }
+                service.open.len().saturating_sub(1)
+            }
+        };
+        let open = &mut service.open[group].1;
+        let before = open.bytes();
+        open.insert(usage.time, usage.record, &usage.quantities);
+        self.open_bytes = self
+            .open_bytes
+            .saturating_add(open.bytes())
+            .saturating_sub(before);
+        self.records = self.records.saturating_add(1);
+        self.emit_one(usage, 1, emit);
+    }
+
+    pub(super) fn remove(&mut self, usage: &Usage, emit: Emit<'_>) {
+        self.emit_one(usage, -1, emit);
+        let service = self
+            .services
+            .get_mut(usage.service)
+            .expect("retracted usage was inserted");
+        let group = service
+            .open
+            .iter()
+            .position(|(class, _)| *class == usage.class);
+        let group = group.expect("retracted usage was inserted");
+        let open = &mut service.open[group].1;
+        let before = open.bytes();
+        assert!(
+            open.remove(usage.time, usage.record),
+            "retracted usage was inserted: {usage:?}"
+        );
+        self.open_bytes = self
+            .open_bytes
+            .saturating_add(open.bytes())
+            .saturating_sub(before);
+        self.records = self.records.saturating_sub(1);
+        if open.len() == 0 {
+            service.open.swap_remove(group);
+            for owner in possible_owners(&service.guide) {
+                self.users.remove(owner, usage.class, usage.service);
+            }
+        }
+    }
+
+    /// Rates one record as reference data stands.
+    pub(super) fn emit_one(&mut self, usage: &Usage, diff: Diff, emit: Emit<'_>) {
+        let Self {
+            services, prices, ..
+        } = self;
+        let guide = &services
+            .get(usage.service)
+            .expect("the service was entered")
+            .guide;
+        let class = prices.class(usage.class);
+        let segment = guide.at(usage.time);
+        let timeline = segment
+            .guide
+            .as_ref()
+            .ok()
+            .map(|guided| prices.timeline(guided, usage.class));
+        let none = Err(RateFault {
+            reason: Reason::PriceNotFound,
+            item: None,
+        });
+        let found = timeline
+            .as_ref()
+            .map_or(&none, |timeline| &timeline.at(usage.time).prices);
+        let resolved = resolve(&segment.guide, found);
+        let record = OpenRecord {
+            time: usage.time,
+            record: usage.record,
+            quantities: &usage.quantities,
+        };
+        let emit = &mut |rating| emit(rating, diff);
+        rate_record(usage.service, usage.class, &class, &record, &resolved, emit);
+    }
+
+    /// Puts new reference data in force and re-rates what it touches.
+    pub(super) fn change_reference(
+        &mut self,
+        prices: &[(PriceRow, Diff)],
+        timelines: Vec<((ServiceKey, ServiceTimeline), Diff)>,
+        emit: Emit<'_>,
+    ) -> usize {
+        // Who is touched, and what held for them until now.
+        let mut touched: BTreeMap<ServiceKey, BTreeSet<ClassKey>> = BTreeMap::new();
+        for key in self.touched_by(prices) {
+            for service in self.users.services.get(&key).into_iter().flatten() {
+                touched.entry(*service).or_default().insert(key.1);
+            }
+        }
+        let mut guides: BTreeMap<ServiceKey, Rc<ServiceTimeline>> = BTreeMap::new();
+        for ((service, timeline), diff) in timelines {
+            if diff > 0 {
+                guides.insert(service, Rc::new(timeline));
+            } else {
+                guides
+                    .entry(service)
+                    .or_insert_with(|| Rc::new(ServiceTimeline::unknown()));
+            }
+        }
+        for service in guides.keys() {
+            let open = self
+                .services
+                .get(*service)
+                .map(|service| service.open.as_slice());
+            let classes = open.unwrap_or_default().iter().map(|(class, _)| *class);
+            touched.entry(*service).or_default().extend(classes);
+        }
+        let before: BTreeMap<ServiceKey, BTreeMap<ClassKey, Rerating>> = touched
+            .into_iter()
+            .map(|(service, classes)| {
+                let held = classes
+                    .into_iter()
+                    .map(|class| (class, self.held(service, class)));
+                (service, held.collect())
+            })
+            .collect();
+
+        self.prices.replace(prices);
+        for (service, guide) in guides {
+            self.replace_guide(service, guide);
+        }
+
+        let mut rerated: usize = 0;
+        for (service, classes) in before {
+            for (class, held) in classes {
+                rerated = rerated.saturating_add(self.rerate(service, class, &held, emit));
+            }
+        }
+        rerated
+    }
+
+    /// The users of an owner's prices for a class that one of the changed rows could price.
+    pub(super) fn touched_by(&self, rows: &[(PriceRow, Diff)]) -> BTreeSet<(Owner, ClassKey)> {
+        let mut found = BTreeSet::new();
+        for (row, _) in rows {
+            let owner = Owner::of(row);
+            let all = (owner, ClassKey(u64::MIN))..=(owner, ClassKey(u64::MAX));
+            for (key, _) in self.users.services.range(all) {
+                let class = self.prices.classes.get(key.1);
+                if class.is_some_and(|class| prices_an_item(row, class)) {
+                    found.insert(*key);
+                }
+            }
+        }
+        found
+    }
+
+    /// What holds for a group now.
+    pub(super) fn held(&mut self, service: ServiceKey, class: ClassKey) -> Rerating {
+        let guide = self
+            .services
+            .get(service)
+            .map(|service| Rc::clone(&service.guide));
+        let old_guide = guide.unwrap_or_else(|| Rc::new(ServiceTimeline::unknown()));
+        let mut old_prices = BTreeMap::new();
+        for guided in old_guide
+            .segments()
+            .iter()
+            .filter_map(|segment| segment.guide.as_ref().ok())
+        {
+            let key = match_key(&self.prices.owners(guided), class);
+            old_prices
+                .entry(key)
+                .or_insert_with(|| self.prices.timeline(guided, class));
+        }
+        Rerating {
+            old_guide,
+            old_prices,
+        }
+    }
+
+    pub(super) fn replace_guide(&mut self, key: ServiceKey, guide: Rc<ServiceTimeline>) {
+        let nobody = || Service {
+            guide: Rc::new(ServiceTimeline::unknown()),
+            open: SmallVec::new(),
+        };
+        let service = self.services.entry(key, nobody);
+        let old = std::mem::replace(&mut service.guide, Rc::clone(&guide));
+        let classes: SmallVec<[ClassKey; 4]> =
+            service.open.iter().map(|(class, _)| *class).collect();
+        for class in classes {
+            for owner in possible_owners(&old) {
+                self.users.remove(owner, class, key);
+            }
+            for owner in possible_owners(&guide) {
+                self.users.add(owner, class, key);
+            }
+        }
+    }
+
+    /// Takes back and re-emits the records of a group in the stretches where old and new differ.
+    pub(super) fn rerate(
+        &mut self,
+        key: ServiceKey,
+        class_key: ClassKey,
+        held: &Rerating,
+        emit: Emit<'_>,
+    ) -> usize {
+        let Self {
+            services, prices, ..
+        } = self;
+        let Some(service) = services.get(key) else {
+            return 0;
+        };
+        let Some((_, open)) = service.open.iter().find(|(class, _)| *class == class_key) else {
+            return 0;
+        };
+        let class = prices.class(class_key);
+        // Old owners are asked as the book stood: their keys were taken before the change.
+        let old_match = |guided: &Guided, found: &BTreeMap<u128, Rc<PriceTimeline>>| {
+            let lists = guided.price_lists.iter().copied().map(Owner::List);
+            let own: SmallVec<[Owner; 3]> = [Owner::Account(guided.account)]
+                .into_iter()
+                .chain(lists.clone())
+                .collect();
+            let shared: SmallVec<[Owner; 3]> = lists.collect();
+            let timeline = found
+                .get(&match_key(&own, class_key))
+                .or_else(|| found.get(&match_key(&shared, class_key)));
+            Rc::clone(timeline.expect("prices held before the change were taken down"))
+        };
+
+        let mut cuts: BTreeSet<EventTime> = BTreeSet::new();
+        let mut new_prices: Vec<Option<Rc<PriceTimeline>>> = Vec::new();
+        for segment in service.guide.segments() {
+            cuts.insert(segment.start);
+            let timeline = segment
+                .guide
+                .as_ref()
+                .ok()
+                .map(|guided| prices.timeline(guided, class_key));
+            cuts.extend(
+                timeline
+                    .iter()
+                    .flat_map(|t| &t.segments)
+                    .map(|segment| segment.start),
+            );
+            new_prices.push(timeline);
+        }
+        cuts.extend(
+            held.old_guide
+                .segments()
+                .iter()
+                .map(|segment| segment.start),
+        );
+        let old = held
+            .old_prices
+            .values()
+            .flat_map(|timeline| &timeline.segments);
+        cuts.extend(old.map(|segment| segment.start));
+
+        let none = Err(RateFault {
+            reason: Reason::PriceNotFound,
+            item: None,
+        });
+        let mut rerated: usize = 0;
+        let mut cuts = cuts.into_iter().peekable();
+        while let Some(start) = cuts.next() {
+            let end = cuts.peek().copied().unwrap_or(EventTime::MAX);
+            let Some(stretch) = Period::new(start, end) else {
+                continue;
+            };
+
+            let old_segment = held.old_guide.at(start);
+            let old_timeline = old_segment
+                .guide
+                .as_ref()
+                .ok()
+                .map(|guided| old_match(guided, &held.old_prices));
+            let old_found = old_timeline.as_ref().map_or(&none, |t| &t.at(start).prices);
+            let old = resolve(&old_segment.guide, old_found);
+
+            let after = service
+                .guide
+                .segments()
+                .partition_point(|segment| segment.start <= start);
+            let index = after.saturating_sub(1);
+            let new_segment = &service.guide.segments()[index];
+            let new_found = new_prices[index]
+                .as_ref()
+                .map_or(&none, |t| &t.at(start).prices);
+            let new = resolve(&new_segment.guide, new_found);
+
+            if old == new {
+                continue;
+            }
+            for record in open.within(stretch) {
+                rerated = rerated.saturating_add(1);
+                rate_record(key, class_key, &class, &record, &old, &mut |rating| {
+                    emit(rating, -1)
+                });
+                rate_record(key, class_key, &class, &record, &new, &mut |rating| {
+                    emit(rating, 1)
+                });
+            }
+        }
+        rerated
+    }
+
+    pub(super) fn visit<E>(
+        &mut self,
+        wanted: impl Fn(ServiceKey) -> bool,
+        visit: &mut dyn FnMut(&Rating) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Self {
+            services, prices, ..
+        } = self;
+        for key in services.sorted_keys() {
+            let Some(service) = services.get(key).filter(|_| wanted(key)) else {
+                continue;
+            };
+            let mut groups: Vec<&(ClassKey, OpenUsage)> = service.open.iter().collect();
+            groups.sort_by_key(|(class, _)| *class);
+            for (class_key, open) in groups {
+                visit_group(service, key, *class_key, open, prices, visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes held, as far as they grow with usage.
+    pub(super) fn bytes(&self) -> usize {
+        let set_entry = 12; // a B-tree set of 8-byte keys is about two thirds full
+        self.services
+            .bytes()
+            .saturating_add(self.open_bytes)
+            .saturating_add(self.users.entries.saturating_mul(set_entry))
+            .saturating_add(self.prices.book.len().saturating_mul(size_of::<PriceRow>()))
+    }
+}
+
+pub(super) fn visit_group<E>(
+    service: &Service,
+    key: ServiceKey,
+    class_key: ClassKey,
+    open: &OpenUsage,
+    prices: &mut PriceMatcher,
+    visit: &mut dyn FnMut(&Rating) -> Result<(), E>,
+) -> Result<(), E> {
+    let class = prices.class(class_key);
+    let mut result = Ok(());
+    let none = Err(RateFault {
+        reason: Reason::PriceNotFound,
+        item: None,
+    });
+    let mut last: Option<(EventTime, Option<Rc<PriceTimeline>>)> = None;
+    for record in open.iter() {
+        let segment = service.guide.at(record.time);
+        let timeline = match &last {
+            Some((start, timeline)) if *start == segment.start => timeline.clone(),
+            _ => {
+                let found = segment
+                    .guide
+                    .as_ref()
+                    .ok()
+                    .map(|g| prices.timeline(g, class_key));
+                last = Some((segment.start, found.clone()));
+                found
+            }
+        };
+        let found = timeline
+            .as_ref()
+            .map_or(&none, |t| &t.at(record.time).prices);
+        let resolved = resolve(&segment.guide, found);
+        rate_record(key, class_key, &class, &record, &resolved, &mut |rating| {
+            if result.is_ok() {
+                result = visit(&rating);
+            }
+        });
+        if result.is_err() {
+            break;
+        }
+    }
+    result
+}
+
+/// Everyone whose prices the usage of a service could take, now or once they have any.
+pub(super) fn possible_owners(guide: &ServiceTimeline) -> BTreeSet<Owner> {
+    let guided = guide
+        .segments()
+        .iter()
+        .filter_map(|segment| segment.guide.as_ref().ok());
+    guided
+        .flat_map(|guided| {
+            let own = Owner::Account(guided.account);
+            [own]
+                .into_iter()
+                .chain(guided.price_lists.iter().copied().map(Owner::List))
+        })
+        .collect()
+}

@@ -1,0 +1,49 @@
+//! Counts what became of the records of each file, so that conservation can be checked.
+//!
+//! - **In:** `fates: (FileId, Fate)`, one per record and stage that settled it
+//! - **Out:** `counts: ((FileId, Fate), count)`
+//! - **Cost per change:** O(1), added up before the exchange
+//! - **State:** one count per file and fate
+//! - **Invariants:** received = ignored + error + duplicate + suspended + monetised, per file, at
+//!   every epoch; checked by whoever reads the counts
+
+use crate::domain::{Fate, FileId};
+use crate::epoch::{Collection, Diff};
+use differential_dataflow::AsCollection;
+use differential_dataflow::operators::CountTotal;
+use std::collections::BTreeMap;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+/// Counts fates per file; see the module.
+pub fn tally(fates: Collection<'_, (FileId, Fate)>) -> Collection<'_, ((FileId, Fate), Diff)> {
+    fates
+        .inner
+        .unary(Pipeline, "tally", |_, _| {
+            move |input, output| {
+                input.for_each_time(|capability, batches| {
+                    let mut counts = BTreeMap::new();
+                    let mut run = None;
+                    for (key, epoch, diff) in batches.flat_map(|batch| batch.drain(..)) {
+                        // Records of one file and fate come in long runs.
+                        match &mut run {
+                            Some((at, count)) if *at == (epoch, key) => *count += diff,
+                            _ => {
+                                if let Some((at, count)) = run.replace(((epoch, key), diff)) {
+                                    *counts.entry(at).or_insert(0) += count;
+                                }
+                            }
+                        }
+                    }
+                    if let Some((at, count)) = run {
+                        *counts.entry(at).or_insert(0) += count;
+                    }
+                    let counts = counts.into_iter().filter(|(_, count)| *count != 0);
+                    let updates = counts.map(|((epoch, key), count)| (key, epoch, count));
+                    output.session(&capability).give_iterator(updates);
+                });
+            }
+        })
+        .as_collection()
+        .count_total()
+}
