@@ -1,0 +1,216 @@
+//! The edge of the dataflow: changes leave it epoch by epoch, and only behind the frontier.
+//!
+//! ```text
+//!  worker 0 ── (epoch, changes) ─┐
+//!  worker 1 ── (epoch, changes) ─┼──► publisher: waits until every worker has sealed the epoch,
+//!  worker 2 ── (epoch, sealed) ──┘    then hands the epoch on, sorted, as one
+//! ```
+//!
+//! Rows of one epoch are sorted and consolidated before anyone sees them, so what is published does
+//! not depend on the number of workers. Nothing is published twice in one run; what happens across
+//! restarts is the business of the sinks behind.
+
+use crate::worker::Outbox;
+use millrace_operators::domain::{Charge, Fate, Fault, FileId, LineKey, LineSum, Suspense};
+use millrace_operators::epoch::{Collection, Diff, Epoch};
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Capability, Probe};
+
+/// Changes of one output, of one epoch.
+pub enum Published {
+    /// Billing lines and their sums.
+    Lines(Vec<((LineKey, LineSum), Diff)>),
+    /// Records suspended after mediation, duplicates included.
+    Suspense(Vec<(Suspense, Diff)>),
+    /// Records that decoding or mediation stopped.
+    Faults(Vec<(Fault, Diff)>),
+    /// What became of the records of each file.
+    Counts(Vec<(((FileId, Fate), Diff), Diff)>),
+    /// Charges, where an output wants each change.
+    Charges(Vec<(Charge, Diff)>),
+}
+
+/// What a worker tells the publisher.
+pub enum Dispatch {
+    /// Changes of an epoch that this worker has completed.
+    Changes(Epoch, Published),
+    /// This worker will send nothing more for epochs before this one.
+    Sealed {
+        /// The worker.
+        worker: usize,
+        /// The first epoch still open.
+        before: Epoch,
+    },
+}
+
+/// Sends the changes of a collection to the publisher, one message per complete epoch.
+pub(crate) fn publish<'scope, D: Ord + Clone + 'static>(
+    collection: Collection<'scope, D>,
+    outbox: &Outbox,
+    probe: &ProbeHandle<Epoch>,
+    wrap: fn(Vec<(D, Diff)>) -> Published,
+) {
+    let sender = outbox.sender.clone();
+    collection
+        .inner
+        .unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
+            Pipeline,
+            "publish",
+            move |_, _| {
+                let mut waiting: BTreeMap<Epoch, Vec<(D, Diff)>> = BTreeMap::new();
+                let mut held: Option<Capability<Epoch>> = None;
+                move |(input, frontier), _output| {
+                    input.for_each(|capability, updates| {
+                        for (data, epoch, diff) in updates.drain(..) {
+                            waiting.entry(epoch).or_default().push((data, diff));
+                        }
+                        // Held so that the probe does not pass an epoch before it is sent on.
+                        if held
+                            .as_ref()
+                            .is_none_or(|held| capability.time() < held.time())
+                        {
+                            held = Some(capability.retain(0));
+                        }
+                    });
+                    while let Some(first) = waiting.first_entry()
+                        && !frontier.less_equal(first.key())
+                    {
+                        let (epoch, changes) = first.remove_entry();
+                        let changes = consolidate(changes);
+                        if !changes.is_empty() {
+                            // A publisher that is gone has said why; the worker ends by itself.
+                            sender.send(Dispatch::Changes(epoch, wrap(changes))).ok();
+                        }
+                    }
+                    match waiting.first_key_value() {
+                        Some((epoch, _)) => held.iter_mut().for_each(|held| held.downgrade(epoch)),
+                        None => held = None,
+                    }
+                }
+            },
+        )
+        .probe_with(probe);
+}
+
+/// Sorted, with one entry per thing that changed.
+fn consolidate<D: Ord>(mut changes: Vec<(D, Diff)>) -> Vec<(D, Diff)> {
+    changes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let mut kept: Vec<(D, Diff)> = Vec::with_capacity(changes.len());
+    for (data, diff) in changes {
+        match kept.last_mut() {
+            Some((last, sum)) if *last == data => *sum += diff,
+            _ => kept.push((data, diff)),
+        }
+    }
+    kept.retain(|(_, diff)| *diff != 0);
+    kept
+}
+
+/// One epoch's changes from all workers, each output sorted.
+#[derive(Default)]
+pub struct EpochChanges {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Billing lines.
+    pub lines: Vec<((LineKey, LineSum), Diff)>,
+    /// Suspended records.
+    pub suspense: Vec<(Suspense, Diff)>,
+    /// Faulty records.
+    pub faults: Vec<(Fault, Diff)>,
+    /// Counts of fates.
+    pub counts: Vec<(((FileId, Fate), Diff), Diff)>,
+    /// Charges.
+    pub charges: Vec<(Charge, Diff)>,
+}
+
+impl EpochChanges {
+    fn add(&mut self, published: Published) {
+        match published {
+            Published::Lines(mut changes) => self.lines.append(&mut changes),
+            Published::Suspense(mut changes) => self.suspense.append(&mut changes),
+            Published::Faults(mut changes) => self.faults.append(&mut changes),
+            Published::Counts(mut changes) => self.counts.append(&mut changes),
+            Published::Charges(mut changes) => self.charges.append(&mut changes),
+        }
+    }
+
+    /// Settles the order of rows that came from different workers.
+    fn settled(self) -> Self {
+        Self {
+            epoch: self.epoch,
+            lines: consolidate(self.lines),
+            suspense: consolidate(self.suspense),
+            faults: consolidate(self.faults),
+            counts: consolidate(self.counts),
+            charges: consolidate(self.charges),
+        }
+    }
+}
+
+/// Collects what the workers dispatch and hands on whole epochs, in order.
+pub struct Collector {
+    receiver: Receiver<Dispatch>,
+    sealed: Vec<Epoch>,
+    waiting: BTreeMap<Epoch, EpochChanges>,
+}
+
+impl Collector {
+    /// A collector of what `workers` workers dispatch.
+    #[must_use]
+    pub fn new(workers: usize, receiver: Receiver<Dispatch>) -> Self {
+        Self {
+            receiver,
+            sealed: vec![0; workers],
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Hands every complete epoch to `deliver`, until all workers are gone. `deliver` also learns
+    /// the first epoch that is not complete, whenever it moves.
+    ///
+    /// # Errors
+    /// The first error that `deliver` returns.
+    pub fn run<E>(
+        mut self,
+        mut deliver: impl FnMut(Option<EpochChanges>, Epoch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Ok(dispatch) = self.receiver.recv() {
+            match dispatch {
+                Dispatch::Changes(epoch, published) => {
+                    let fresh = || EpochChanges {
+                        epoch,
+                        ..EpochChanges::default()
+                    };
+                    self.waiting
+                        .entry(epoch)
+                        .or_insert_with(fresh)
+                        .add(published);
+                }
+                Dispatch::Sealed { worker, before } => {
+                    let was = self.complete();
+                    self.sealed[worker] = before;
+                    let now = self.complete();
+                    while let Some(first) = self.waiting.first_entry()
+                        && *first.key() < now
+                    {
+                        let changes = first.remove();
+                        deliver(Some(changes.settled()), now)?;
+                    }
+                    if now > was {
+                        deliver(None, now)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&self) -> Epoch {
+        self.sealed.iter().copied().min().unwrap_or(0)
+    }
+}

@@ -1,0 +1,104 @@
+//! The worker loop: takes bound epochs from its intake, feeds the graph, and lets no more than a few
+//! epochs be in flight.
+
+use crate::graph::{Graph, GraphStats, Inputs, build};
+use crate::publish::Dispatch;
+use millrace_operators::aggregate::LineFinder;
+use millrace_operators::epoch::Epoch;
+use millrace_operators::rate::OpenRatings;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use timely::worker::Worker;
+
+/// Epochs that may be in flight: enough to keep every stage busy, few enough to bound memory.
+const EPOCHS_IN_FLIGHT: u64 = 3;
+
+/// Where a worker sends what it completes.
+#[derive(Clone)]
+pub struct Outbox {
+    /// To the publisher.
+    pub sender: Sender<Dispatch>,
+    /// Whether an output wants each change of each charge.
+    pub wants_charges: bool,
+}
+
+/// Where a worker's epochs come from.
+pub trait Epochs {
+    /// Feeds the changes of `epoch` into the graph; false when there will be no more epochs. May
+    /// wait a little for work, and then answers [`Fed::Idle`].
+    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed;
+}
+
+/// What an intake did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// The epoch is complete.
+    Epoch,
+    /// There is nothing to do now.
+    Idle,
+    /// There will never be anything more.
+    End,
+}
+
+/// Runs one worker to the end of its epochs and returns its open usage.
+pub fn run(
+    worker: &mut Worker,
+    finder: LineFinder,
+    stats: &GraphStats,
+    outbox: &Outbox,
+    epochs: &mut dyn Epochs,
+) -> OpenRatings {
+    let Graph {
+        mut inputs,
+        probe,
+        open,
+    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, stats, outbox));
+    let index = worker.index();
+    let mut sealed: Epoch = 0;
+    let mut epoch: Epoch = 0;
+    let mut seal = |probe: &timely::dataflow::ProbeHandle<Epoch>| {
+        let before = probe
+            .with_frontier(|f| f.first().copied())
+            .unwrap_or(Epoch::MAX);
+        if before > sealed {
+            sealed = before;
+            outbox
+                .sender
+                .send(Dispatch::Sealed {
+                    worker: index,
+                    before,
+                })
+                .ok();
+        }
+    };
+    loop {
+        match epochs.feed(epoch, &mut inputs) {
+            Fed::Epoch => {
+                epoch += 1;
+                inputs.advance_to(epoch);
+                // One turn at least, so that epochs move while the next is read.
+                worker.step();
+                seal(&probe);
+                while probe.less_than(&epoch.saturating_sub(EPOCHS_IN_FLIGHT)) {
+                    worker.step_or_park(Some(Duration::from_millis(1)));
+                    seal(&probe);
+                }
+            }
+            Fed::Idle => {
+                if probe.less_than(&epoch) {
+                    worker.step_or_park(Some(Duration::from_millis(1)));
+                } else {
+                    worker.step();
+                }
+                seal(&probe);
+            }
+            Fed::End => break,
+        }
+    }
+    drop(inputs);
+    while worker.step_or_park(Some(Duration::from_millis(1))) {
+        seal(&probe);
+    }
+    seal(&probe);
+    open
+}
