@@ -1,0 +1,203 @@
+//! One row about accounts, from the text of its fields: an account, a subscription, a service.
+
+use super::field::{Complaint, Fields};
+use super::price::LIST_DEFAULT;
+use super::rows::Setting;
+use millrace_operators::domain::{
+    Account, BillingProfile, Cycle, Period, ServiceUse, Subscription, SubscriptionStatus,
+};
+
+const CYCLES: &[(&str, Cycle)] = &[
+    ("day", Cycle::Day),
+    ("week", Cycle::Week),
+    ("month", Cycle::Month),
+    ("quarter", Cycle::Quarter),
+    ("year", Cycle::Year),
+];
+
+const STATUSES: &[(&str, SubscriptionStatus)] = &[
+    ("active", SubscriptionStatus::Active),
+    ("inactive", SubscriptionStatus::Inactive),
+    ("closed", SubscriptionStatus::Closed),
+];
+
+/// An account from `id`, `currency`, `anniversary`, `every` and `cycle`.
+pub(super) fn account_row<'a>(
+    text: impl Fn(&'static str) -> Option<&'a str>,
+    setting: Setting<'_>,
+) -> Result<Account, Vec<Complaint>> {
+    let mut fields = Fields::new(setting.zone, text);
+    let id = fields.required("id");
+    let currency = match fields.currency("currency") {
+        Some(currency) => currency,
+        None => fields.required("currency"),
+    };
+    let calendar_months = BillingProfile::default();
+    let every = fields.number("every", 1_u16).unwrap_or(1);
+    let cycle = fields
+        .word("cycle", CYCLES)
+        .unwrap_or(calendar_months.cycle);
+    let mut profile = BillingProfile {
+        every,
+        cycle,
+        ..calendar_months
+    };
+    if let Some(text) = fields.optional("anniversary") {
+        // A date alone: the hour of an anniversary is the tenant's midnight, not for a file to say.
+        match text.parse::<jiff::civil::DateTime>() {
+            Ok(midnight) if midnight.time() == jiff::civil::Time::midnight() => {
+                profile = BillingProfile::new(midnight.date(), every, cycle);
+            }
+            _ => {
+                let message = format!("\"anniversary\" is not a date: \"{text}\"");
+                let hint = "write a date like 2026-01-31";
+                fields.complain(Complaint::new("anniversary", message).with_hint(hint));
+            }
+        }
+    }
+    if !fields.complaints.is_empty() {
+        return Err(fields.complaints);
+    }
+    let (key, currency) = (
+        setting.names.enter_account(id),
+        setting.names.enter(currency),
+    );
+    Ok(Account {
+        key,
+        currency,
+        profile,
+    })
+}
+
+/// A subscription from `id`, `account`, `from`, `to`, `status` and its price lists.
+pub(super) fn subscription_row<'a>(
+    text: impl Fn(&'static str) -> Option<&'a str>,
+    price_lists: &[&str],
+    setting: Setting<'_>,
+) -> Result<Subscription, Vec<Complaint>> {
+    let mut fields = Fields::new(setting.zone, text);
+    let id = fields.required("id");
+    let account = fields.required("account");
+    let valid = fields.period();
+    let status = fields
+        .word("status", STATUSES)
+        .unwrap_or(SubscriptionStatus::Active);
+    if !fields.complaints.is_empty() {
+        return Err(fields.complaints);
+    }
+    let lists = if price_lists.is_empty() {
+        &[LIST_DEFAULT]
+    } else {
+        price_lists
+    };
+    Ok(Subscription {
+        key: setting.names.enter_subscription(id),
+        account: setting.names.enter_account(account),
+        price_lists: lists.iter().map(|list| setting.names.enter(list)).collect(),
+        valid,
+        status,
+    })
+}
+
+/// A service from `service_type`, `service`, `subscription`, `from` and `to`; where neither end is
+/// given, `always` holds.
+pub(super) fn service_row<'a>(
+    text: impl Fn(&'static str) -> Option<&'a str>,
+    always: Period,
+    setting: Setting<'_>,
+) -> Result<ServiceUse, Vec<Complaint>> {
+    let mut fields = Fields::new(setting.zone, text);
+    let service_type = fields.required("service_type");
+    let service = fields.required("service");
+    let subscription = fields.required("subscription");
+    let given = fields.period();
+    if !fields.complaints.is_empty() {
+        return Err(fields.complaints);
+    }
+    Ok(ServiceUse {
+        service: setting.names.enter_service(service_type, service),
+        subscription: setting.names.enter_subscription(subscription),
+        valid: if given == Period::ALWAYS {
+            always
+        } else {
+            given
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Names;
+    use jiff::tz::TimeZone;
+
+    fn with<T>(
+        fields: &'static [(&'static str, &'static str)],
+        row: impl FnOnce(&dyn Fn(&'static str) -> Option<&'static str>, Setting<'_>) -> T,
+    ) -> T {
+        let (zone, names) = (TimeZone::UTC, Names::default());
+        let text = |field| {
+            fields
+                .iter()
+                .find(|(name, _)| *name == field)
+                .map(|(_, text)| *text)
+        };
+        row(
+            &text,
+            Setting {
+                zone: &zone,
+                names: &names,
+            },
+        )
+    }
+
+    #[test]
+    fn an_account_is_billed_by_calendar_months_unless_told() {
+        let account = with(&[("id", "a"), ("currency", "USD")], |text, setting| {
+            account_row(text, setting).unwrap()
+        });
+        assert_eq!(account.profile, BillingProfile::default());
+        let fields = &[
+            ("id", "a"),
+            ("currency", "credits"),
+            ("anniversary", "2026-01-31"),
+            ("every", "2"),
+            ("cycle", "week"),
+        ];
+        let account = with(fields, |text, setting| account_row(text, setting).unwrap());
+        let anniversary = jiff::civil::date(2026, 1, 31);
+        assert_eq!(
+            account.profile,
+            BillingProfile::new(anniversary, 2, Cycle::Week)
+        );
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_an_account_is_said() {
+        let fields = &[
+            ("currency", "U$"),
+            ("anniversary", "2026-02-30"),
+            ("every", "0"),
+            ("cycle", "monthly"),
+        ];
+        let complaints = with(fields, |text, setting| {
+            account_row(text, setting).unwrap_err()
+        });
+        let named: Vec<&str> = complaints.iter().map(|c| c.field).collect();
+        assert_eq!(named, ["id", "currency", "every", "cycle", "anniversary"]);
+        assert_eq!(complaints[3].hint, "did you mean \"month\"?");
+    }
+
+    #[test]
+    fn a_subscription_without_a_list_has_the_standard_one() {
+        let fields = &[("id", "s"), ("account", "a"), ("status", "closed")];
+        let row = with(fields, |text, setting| {
+            subscription_row(text, &[], setting).unwrap()
+        });
+        assert_eq!(
+            row.price_lists.as_slice(),
+            [millrace_operators::domain::Name::new("standard")]
+        );
+        assert_eq!(row.status, SubscriptionStatus::Closed);
+    }
+}

@@ -1,0 +1,342 @@
+//! Whether rows agree with each other: what no row can be judged by alone.
+//!
+//! Two rows that contradict each other wherever they meet (two prices for one thing at one time, two
+//! currencies for one account) are errors, and neither is taken. A row that names something unknown
+//! is a warning: feeds may bring rows in any order, and until the missing one comes its usage waits
+//! in suspense.
+
+use super::rows::{Origin, Placed, Rows};
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::names::Names;
+use millrace_operators::domain::{
+    AccountKey, Condition, Name, Period, PriceRow, ServiceUse, Subscription, SubscriptionKey,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Findings of one kind that are told apart; the others are counted.
+const ALIKE_MAX: usize = 20;
+
+/// Everything that the rows disagree about.
+pub(super) fn disagreements(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    for kind in [
+        ambiguous_prices(rows, names),
+        repeated_price_ids(rows, names),
+        repeated_accounts(rows, names),
+        overlapping_subscriptions(rows, names),
+        unknown_subscriptions(rows, names),
+        unknown_accounts(rows, names),
+        unknown_lists(rows, names),
+        contested_services(rows, names),
+        unpriced_currencies(rows, names),
+    ] {
+        cap(kind, &mut findings);
+    }
+    findings
+}
+
+fn cap(mut kind: Vec<Diagnostic>, findings: &mut Vec<Diagnostic>) {
+    kind.sort();
+    let more = kind.len().saturating_sub(ALIKE_MAX);
+    kind.truncate(ALIKE_MAX);
+    if let Some(last) = kind.last_mut()
+        && more > 0
+    {
+        last.hint
+            .push_str(&format!(" (and {more} more findings like this one)"));
+    }
+    findings.append(&mut kind);
+}
+
+/// What decides whether two price rows can be in each other's way: the account or the list, the
+/// item, the conditions and the priority.
+type PriceSlot<'a> = (Option<AccountKey>, Option<Name>, Name, &'a [Condition], i32);
+
+fn slot(row: &PriceRow) -> PriceSlot<'_> {
+    // A row for an account wins over every list, so its list does not tell it apart.
+    let list = row.account.is_none().then_some(row.list);
+    (row.account, list, row.item, &row.conditions, row.priority)
+}
+
+fn ambiguous_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let mut sorted: Vec<&Placed<PriceRow>> = rows.prices.iter().collect();
+    sorted.sort_by_key(|placed| (slot(&placed.row), placed.row.valid));
+    overlaps(&sorted, |row| slot(row), |row| row.valid)
+        .into_iter()
+        .filter(|(first, second)| first.row != second.row)
+        .map(|(first, second)| {
+            let (id, other) = (names.price(second.row.key), names.price(first.row.key));
+            let message = format!(
+                "the price \"{id}\" {} overlaps \"{other}\" {} of {}",
+                second.row.valid, first.row.valid, first.origin
+            );
+            let hint = "end the earlier one where the later begins (`to` is exclusive), or give \
+                        one a priority";
+            second.origin.error(message).with_hint(hint)
+        })
+        .collect()
+}
+
+/// Pairs of neighbours that share a slot and an instant; `sorted` is in the order of slot and
+/// period. Each row is compared with the one that reaches furthest, so no overlap is missed.
+fn overlaps<'a, T, K: PartialEq>(
+    sorted: &[&'a Placed<T>],
+    slot: impl Fn(&'a T) -> K,
+    valid: impl Fn(&'a T) -> Period,
+) -> Vec<(&'a Placed<T>, &'a Placed<T>)> {
+    let mut found = Vec::new();
+    let mut furthest: Option<&'a Placed<T>> = None;
+    for &next in sorted {
+        let meets = furthest.filter(|before| slot(&before.row) == slot(&next.row));
+        furthest = match meets {
+            Some(before) => {
+                if valid(&before.row).overlaps(valid(&next.row)) {
+                    found.push((before, next));
+                }
+                let reaches = valid(&before.row).end() >= valid(&next.row).end();
+                Some(if reaches { before } else { next })
+            }
+            None => Some(next),
+        };
+    }
+    found
+}
+
+/// Reports the rows that have the key of an earlier row without being equal to it.
+fn repeated<'a, T: PartialEq, K: Ord>(
+    rows: &'a [Placed<T>],
+    key: impl Fn(&T) -> K,
+    excused: impl Fn(&T, &T) -> bool,
+    message: impl Fn(&T, &Origin) -> (String, &'static str),
+) -> Vec<Diagnostic> {
+    let mut first: BTreeMap<K, &'a Placed<T>> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for placed in rows {
+        let held = *first.entry(key(&placed.row)).or_insert(placed);
+        if held.row != placed.row && !excused(&held.row, &placed.row) {
+            let (message, hint) = message(&placed.row, &held.origin);
+            findings.push(placed.origin.error(message).with_hint(hint));
+        }
+    }
+    findings
+}
+
+fn repeated_price_ids(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    // Rows that overlap have been reported for that.
+    let excused = |a: &PriceRow, b: &PriceRow| slot(a) == slot(b) && a.valid.overlaps(b.valid);
+    repeated(
+        &rows.prices,
+        |row| row.key,
+        excused,
+        |row, first| {
+            let id = names.price(row.key);
+            let message = format!("the price id \"{id}\" is given twice; first at {first}");
+            (message, "give each row its own id, or leave the id out")
+        },
+    )
+}
+
+fn repeated_accounts(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    repeated(
+        &rows.accounts,
+        |row| row.key,
+        |_, _| false,
+        |row, first| {
+            let id = names.account(row.key);
+            let message =
+                format!("the account \"{id}\" is given twice, differently; first at {first}");
+            (
+                message,
+                "an account has one currency and one billing cycle; keep one of the rows",
+            )
+        },
+    )
+}
+
+fn overlapping_subscriptions(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let mut sorted: Vec<&Placed<Subscription>> = rows.subscriptions.iter().collect();
+    sorted.sort_by_key(|placed| (placed.row.key, placed.row.valid));
+    overlaps(&sorted, |row| row.key, |row| row.valid)
+        .into_iter()
+        .filter(|(first, second)| first.row != second.row)
+        .map(|(first, second)| {
+            let message = format!(
+                "the subscription \"{}\" has two sets of terms at once: {} here and {} at {}",
+                names.subscription(second.row.key),
+                second.row.valid,
+                first.row.valid,
+                first.origin
+            );
+            let hint = "end one row where the next begins (`to` is exclusive)";
+            second.origin.error(message).with_hint(hint)
+        })
+        .collect()
+}
+
+fn unknown<'a, T, K: Ord + Copy>(
+    rows: &'a [Placed<T>],
+    keys: impl Fn(&'a T) -> Vec<K>,
+    known: &BTreeMap<K, Arc<str>>,
+    text: impl Fn(K) -> Arc<str>,
+    message: impl Fn(&T, &str) -> (String, &'static str),
+) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    let mut told: BTreeSet<K> = BTreeSet::new();
+    for placed in rows {
+        for key in keys(&placed.row) {
+            if known.contains_key(&key) || !told.insert(key) {
+                continue;
+            }
+            let written = text(key);
+            let (message, hint) = message(&placed.row, &written);
+            // Past the cap nobody reads the advice, and finding it costs a look at every name.
+            let meant = (findings.len() < ALIKE_MAX)
+                .then(|| did_you_mean(&written, known.values().map(|name| &**name)))
+                .flatten();
+            let hint = match meant {
+                Some(name) => format!("did you mean \"{name}\"? Otherwise {hint}"),
+                None => hint.to_owned(),
+            };
+            findings.push(placed.origin.warning(message).with_hint(hint));
+        }
+    }
+    findings
+}
+
+fn unknown_subscriptions(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let known: BTreeMap<SubscriptionKey, Arc<str>> = rows
+        .subscriptions
+        .iter()
+        .map(|p| (p.row.key, names.subscription(p.row.key)))
+        .collect();
+    let key = |row: &ServiceUse| vec![row.subscription];
+    unknown(
+        &rows.services,
+        key,
+        &known,
+        |key| names.subscription(key),
+        |row, written| {
+            let (_, service) = names.service(row.service);
+            let message = format!(
+                "the service \"{service}\" names the subscription \"{written}\", which is unknown"
+            );
+            (
+                message,
+                "add the subscription; until then usage of the service is suspended",
+            )
+        },
+    )
+}
+
+fn unknown_accounts(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let known: BTreeMap<AccountKey, Arc<str>> = rows
+        .accounts
+        .iter()
+        .map(|p| (p.row.key, names.account(p.row.key)))
+        .collect();
+    let text = |key| names.account(key);
+    let of_subscription = |row: &Subscription| vec![row.account];
+    let mut findings = unknown(
+        &rows.subscriptions,
+        of_subscription,
+        &known,
+        text,
+        |row, written| {
+            let id = names.subscription(row.key);
+            let message = format!(
+                "the subscription \"{id}\" names the account \"{written}\", which is unknown"
+            );
+            (
+                message,
+                "add the account; until then usage of the subscription is suspended",
+            )
+        },
+    );
+    let of_price = |row: &PriceRow| row.account.into_iter().collect();
+    findings.extend(unknown(
+        &rows.prices,
+        of_price,
+        &known,
+        text,
+        |row, written| {
+            let id = names.price(row.key);
+            let message =
+                format!("the price \"{id}\" is for the account \"{written}\", which is unknown");
+            (
+                message,
+                "add the account; until then the price is never used",
+            )
+        },
+    ));
+    findings
+}
+
+fn unknown_lists(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    // Without any price there is no catalog yet, and one finding per list would say nothing.
+    if rows.prices.is_empty() {
+        return Vec::new();
+    }
+    let known: BTreeMap<Name, Arc<str>> = rows
+        .prices
+        .iter()
+        .map(|p| (p.row.list, names.text(p.row.list)))
+        .collect();
+    let lists = |row: &Subscription| row.price_lists.to_vec();
+    unknown(
+        &rows.subscriptions,
+        lists,
+        &known,
+        |key| names.text(key),
+        |row, written| {
+            let id = names.subscription(row.key);
+            let message = format!(
+                "the subscription \"{id}\" names the price list \"{written}\", which has no price"
+            );
+            (message, "add prices to the list, or name another")
+        },
+    )
+}
+
+fn contested_services(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let mut sorted: Vec<&Placed<ServiceUse>> = rows.services.iter().collect();
+    sorted.sort_by_key(|placed| (placed.row.service, placed.row.valid));
+    overlaps(&sorted, |row| row.service, |row| row.valid)
+        .into_iter()
+        .filter(|(first, second)| first.row.subscription != second.row.subscription)
+        .map(|(first, second)| {
+            let (service_type, service) = names.service(second.row.service);
+            let message = format!(
+                "the {service_type} service \"{service}\" is claimed by \"{}\" here and by \"{}\" at {}",
+                names.subscription(second.row.subscription),
+                names.subscription(first.row.subscription),
+                first.origin
+            );
+            let hint = "end one before the other begins; usage in between is suspended";
+            second.origin.warning(message).with_hint(hint)
+        })
+        .collect()
+}
+
+fn unpriced_currencies(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    if rows.prices.is_empty() {
+        return Vec::new();
+    }
+    let priced: BTreeSet<Name> = rows.prices.iter().map(|p| p.row.currency).collect();
+    let mut told = BTreeSet::new();
+    rows.accounts
+        .iter()
+        .filter(|p| !priced.contains(&p.row.currency) && told.insert(p.row.currency))
+        .map(|placed| {
+            let currency = names.text(placed.row.currency);
+            let id = names.account(placed.row.key);
+            let message = format!(
+                "the account \"{id}\" is billed in {currency}, and no price is in {currency}"
+            );
+            placed
+                .origin
+                .warning(message)
+                .with_hint("correct the currency, or add prices in it")
+        })
+        .collect()
+}

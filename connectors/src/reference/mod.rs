@@ -1,0 +1,81 @@
+//! Reference data: prices, accounts, subscriptions and services, from files that people and feeds
+//! keep, to sorted rows of domain types and the difference between two states of them.
+//!
+//! ```text
+//!   catalog.yaml ─► yaml ─► catalog ──► price ───┐
+//!        └ tables ► SQL ──►                      ├► rows ─► agree ─► Reference ─► difference
+//!   accounts.yaml ► yaml ─► accounts ─► account ─┘
+//! ```
+//!
+//! - Everything wrong is found at once, each finding with its file, line and column.
+//! - A state with an error is not taken at all: the state before stays in force.
+//! - Two loads of the same files give equal rows, whatever the order of files and rows.
+
+mod account;
+pub mod accounts;
+mod agree;
+pub mod catalog;
+mod difference;
+mod field;
+pub mod layout;
+mod price;
+mod rows;
+pub mod yaml;
+
+pub use difference::{Change, PriceChange, ReferenceChanges};
+
+use millrace_operators::domain::{Account, Period, PriceRow, ServiceUse, Subscription};
+use rows::{Placed, Rows};
+
+/// The reference data in force: every collection sorted and without repetition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reference {
+    /// Price rows.
+    pub prices: Vec<PriceRow>,
+    /// Accounts.
+    pub accounts: Vec<Account>,
+    /// Subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// Services.
+    pub services: Vec<ServiceUse>,
+}
+
+impl From<Rows> for Reference {
+    fn from(rows: Rows) -> Self {
+        Self {
+            prices: sorted(rows.prices),
+            accounts: sorted(rows.accounts),
+            subscriptions: sorted(rows.subscriptions),
+            services: joined(sorted(rows.services)),
+        }
+    }
+}
+
+fn sorted<T: Ord>(rows: Vec<Placed<T>>) -> Vec<T> {
+    let mut rows: Vec<T> = rows.into_iter().map(|placed| placed.row).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+/// Rows that say the same of meeting stretches of time become one, so that a feed may repeat
+/// itself: two rows of one service and subscription would serve usage twice.
+fn joined(services: Vec<ServiceUse>) -> Vec<ServiceUse> {
+    let mut joined: Vec<ServiceUse> = Vec::with_capacity(services.len());
+    for next in services {
+        if let Some(last) = joined.last_mut()
+            && (last.service, last.subscription) == (next.service, next.subscription)
+            && next.valid.start() <= last.valid.end()
+            && let Some(both) =
+                Period::new(last.valid.start(), last.valid.end().max(next.valid.end()))
+        {
+            last.valid = both;
+        } else {
+            joined.push(next);
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests;

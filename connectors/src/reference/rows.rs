@@ -1,0 +1,67 @@
+//! Rows of reference data on their way in: each with the place it came from, so that a finding about
+//! two rows can name both.
+
+use crate::diagnostic::Diagnostic;
+use crate::names::Names;
+use jiff::tz::TimeZone;
+use millrace_operators::domain::{Account, PriceRow, ServiceUse, Subscription};
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a row stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Origin {
+    pub(super) file: Arc<str>,
+    pub(super) line: u64,
+    pub(super) column: u64,
+}
+
+impl Origin {
+    pub(super) fn error(&self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::error(&self.file, (self.line, self.column), message)
+    }
+
+    pub(super) fn warning(&self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::warning(&self.file, (self.line, self.column), message)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// A row and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Placed<T> {
+    pub(super) row: T,
+    pub(super) origin: Origin,
+}
+
+/// The rows of one file, or of all.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    pub(super) prices: Vec<Placed<PriceRow>>,
+    pub(super) accounts: Vec<Placed<Account>>,
+    pub(super) subscriptions: Vec<Placed<Subscription>>,
+    pub(super) services: Vec<Placed<ServiceUse>>,
+}
+
+impl Rows {
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.prices.append(&mut other.prices);
+        self.accounts.append(&mut other.accounts);
+        self.subscriptions.append(&mut other.subscriptions);
+        self.services.append(&mut other.services);
+    }
+}
+
+/// What every row is read with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting<'a> {
+    /// The tenant's time zone.
+    pub(super) zone: &'a TimeZone,
+    /// Where texts become keys.
+    pub(super) names: &'a Names,
+}

@@ -1,0 +1,113 @@
+//! YAML files to typed values, with every finding at once.
+//!
+//! A typed reader stops at the first thing it does not understand. Here that thing is reported,
+//! left out, and the file is read again without it, until the rest can be read: one pass of a
+//! person over a file with ten mistakes, instead of ten.
+//!
+//! - Scalars keep the text that was written; prices are parsed from it exactly.
+//! - Unknown and repeated keys are errors, with the key that was probably meant.
+//! - Aliases (`*name`) are followed; merge keys (`<<`) are not known.
+
+mod tree;
+mod typed;
+
+use crate::diagnostic::Diagnostic;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use tree::{Kind, Node};
+use typed::Reader;
+
+/// Findings after which a file is not read any further.
+const FINDINGS_MAX: usize = 100;
+
+/// What could be read of a file.
+#[derive(Debug)]
+pub struct Read<T> {
+    /// The value; when there are findings it lacks what they are about, and is good for nothing
+    /// but finding more.
+    pub value: Option<T>,
+    /// Everything found wrong, in the order of the file.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Line and column of a value.
+pub(crate) fn place_of<T>(value: &serde_saphyr::Spanned<T>) -> (u64, u64) {
+    (value.referenced.line(), value.referenced.column())
+}
+
+/// Reads `text`, the content of `file`.
+pub fn read<T: DeserializeOwned>(file: &str, text: &str) -> Read<T> {
+    let (root, mut findings) = tree::parse(file, text);
+    let Some(root) = root else {
+        return Read {
+            value: None,
+            findings,
+        };
+    };
+    let mut at_fault = BTreeSet::new();
+    let value = loop {
+        let failure = match T::deserialize(Reader {
+            node: &root,
+            at_fault: &at_fault,
+        }) {
+            Ok(value) => break Some(value),
+            Err(failure) => failure,
+        };
+        let culprit = failure
+            .node
+            .map_or((root.id, root.line, root.column), |culprit| {
+                (culprit.id, culprit.line, culprit.column)
+            });
+        let (id, line, column) = culprit;
+        // A key that is missing because it was left out has been reported already.
+        let left_out = failure
+            .missing
+            .is_some_and(|field| find(&root, id).is_some_and(|map| lacks(map, field, &at_fault)));
+        if !left_out {
+            let finding = Diagnostic::error(file, (line, column), failure.message);
+            findings.push(finding.with_hint(failure.hint));
+        }
+        // A node cannot be at fault twice: it is not read again.
+        if id == root.id || !at_fault.insert(id) || findings.len() >= FINDINGS_MAX {
+            break None;
+        }
+    };
+    findings.sort();
+    Read { value, findings }
+}
+
+/// Whether the mapping has the key, but its entry was left out.
+fn lacks(map: &Node, field: &str, at_fault: &BTreeSet<usize>) -> bool {
+    let Kind::Map(entries) = &map.kind else {
+        return false;
+    };
+    let mut left_out = entries
+        .iter()
+        .filter(|entry| at_fault.contains(&entry.id) || at_fault.contains(&entry.value.id));
+    left_out.any(|entry| entry.key == field)
+}
+
+fn find(node: &Node, id: usize) -> Option<&Node> {
+    if node.id == id {
+        return Some(node);
+    }
+    // Nodes are numbered in reading order: the child to look into is the last that is not past it.
+    match &node.kind {
+        Kind::Null | Kind::Scalar { .. } => None,
+        Kind::List(items) => {
+            let after = items.partition_point(|item| item.id <= id);
+            items
+                .get(after.checked_sub(1)?)
+                .and_then(|item| find(item, id))
+        }
+        Kind::Map(entries) => {
+            let after = entries.partition_point(|entry| entry.value.id <= id);
+            entries
+                .get(after.checked_sub(1)?)
+                .and_then(|entry| find(&entry.value, id))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
