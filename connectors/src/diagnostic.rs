@@ -27,18 +27,31 @@ impl Diagnostic {
     /// unknown).
     pub fn error(file: &str, (line, column): (u64, u64), message: impl Into<String>) -> Self {
         let (file, message, hint) = (file.to_owned(), message.into(), String::new());
-        Self { file, line, column, severity: Severity::Error, message, hint }
+        Self {
+            file,
+            line,
+            column,
+            severity: Severity::Error,
+            message,
+            hint,
+        }
     }
 
     /// A finding that the file can be used in spite of.
     pub fn warning(file: &str, place: (u64, u64), message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(file, place, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(file, place, message)
+        }
     }
 
     /// The same finding with advice.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: hint.into(), ..self }
+        Self {
+            hint: hint.into(),
+            ..self
+        }
     }
 
     /// Whether the file cannot be used.
@@ -105,7 +118,10 @@ mod tests {
         let finding = Diagnostic::error("job.yaml", (3, 7), "no such file \"a.csv\"");
         assert_eq!(finding.to_string(), "job.yaml:3:7: no such file \"a.csv\"");
         let warning = Diagnostic::warning("a.yaml", (2, 0), "no account \"x\"").with_hint("add it");
-        assert_eq!(warning.to_string(), "a.yaml:2: warning: no account \"x\"\n  hint: add it");
+        assert_eq!(
+            warning.to_string(),
+            "a.yaml:2: warning: no account \"x\"\n  hint: add it"
+        );
         assert!(finding.is_error() && !warning.is_error());
     }
 
