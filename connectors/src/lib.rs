@@ -7,5 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod decode;
 pub mod diagnostic;
 pub mod names;
+pub mod reference;
+pub mod store;

@@ -1,0 +1,260 @@
+//! Puts fields of text formats together to a chunk: typed columns, row numbers, faults.
+
+use super::columns::{ColumnBuilder, ColumnType};
+use super::{ColumnRequest, Originals, RawChunk, text_schema};
+use arrow::array::{BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
+use std::sync::Arc;
+
+const QUOTED_CHARS_MAX: usize = 80;
+
+/// A value as messages show it: quoted, and cut to a readable length.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((cut, _)) => format!("{:?}... ({} bytes)", &text[..cut], text.len()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The chunk in the making.
+pub(crate) struct Assembler {
+    file: FileId,
+    schema: SchemaRef,
+    names: Vec<String>,
+    builders: Vec<ColumnBuilder>,
+    rows: Vec<u64>,
+    lines: Vec<u64>,
+    good: Vec<bool>,
+    any_bad: bool,
+    faults: Vec<Fault>,
+    next_row: u64,
+    received: u64,
+    originals: Option<OriginalsBuilder>,
+}
+
+struct OriginalsBuilder {
+    rows: Vec<u64>,
+    lines: Vec<u64>,
+    schema: SchemaRef,
+    columns: Vec<StringBuilder>,
+    raw: BinaryBuilder,
+}
+
+impl Assembler {
+    pub(crate) fn new(file: FileId, columns: &[ColumnRequest]) -> Self {
+        let kinds = columns
+            .iter()
+            .map(|column| column.kind.unwrap_or(ColumnType::Text));
+        Self {
+            file,
+            schema: text_schema(columns),
+            names: columns.iter().map(|column| column.name.clone()).collect(),
+            builders: kinds.map(ColumnBuilder::new).collect(),
+            rows: Vec::new(),
+            lines: Vec::new(),
+            good: Vec::new(),
+            any_bad: false,
+            faults: Vec::new(),
+            next_row: 0,
+            received: 0,
+            originals: None,
+        }
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// From now on keeps records as they stood, with these source columns.
+    pub(super) fn keep_originals(&mut self, columns: &[String]) {
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|name| Field::new(name, DataType::Utf8, true))
+            .collect();
+        self.originals = Some(OriginalsBuilder {
+            rows: Vec::new(),
+            lines: Vec::new(),
+            columns: columns.iter().map(|_| StringBuilder::new()).collect(),
+            schema: Arc::new(Schema::new(fields)),
+            raw: BinaryBuilder::new(),
+        });
+    }
+
+    /// Whether [`Self::original_fields`] and [`Self::original_bytes`] have anything to do.
+    pub(super) fn keeps_originals(&self) -> bool {
+        self.originals.is_some()
+    }
+
+    /// Keeps the current record field by field.
+    pub(super) fn original_fields<'f>(&mut self, line: u64, fields: impl Iterator<Item = &'f str>) {
+        if let Some(originals) = &mut self.originals {
+            originals.rows.push(self.next_row);
+            originals.lines.push(line);
+            originals.raw.append_null();
+            for (builder, field) in originals.columns.iter_mut().zip(fields) {
+                builder.append_value(field);
+            }
+        }
+    }
+
+    /// Keeps the current record as bytes.
+    pub(super) fn original_bytes(&mut self, line: u64, bytes: &[u8]) {
+        if let Some(originals) = &mut self.originals {
+            originals.rows.push(self.next_row);
+            originals.lines.push(line);
+            originals.raw.append_value(bytes);
+            originals
+                .columns
+                .iter_mut()
+                .for_each(StringBuilder::append_null);
+        }
+    }
+
+    /// Moves on to row number `row` before it is begun or rejected, where numbers have gaps.
+    pub(crate) fn seek(&mut self, row: u64) {
+        self.next_row = row;
+    }
+
+    /// Begins a row; each column must get one value before [`Self::end_row`].
+    pub(crate) fn begin_row(&mut self, line: u64) {
+        self.rows.push(self.next_row);
+        self.lines.push(line);
+        self.good.push(true);
+    }
+
+    /// The value of column `column` in the current row.
+    pub(crate) fn value(&mut self, column: usize, text: Option<&str>) {
+        let Some(builder) = self.builders.get_mut(column) else {
+            return;
+        };
+        let Some(text) = text else {
+            return builder.append_null();
+        };
+        if builder.append(text) {
+            return;
+        }
+        let detail = format!("{} is not of type {}", quoted(text), builder.kind());
+        self.current_row_is_bad(column, detail);
+    }
+
+    /// A column of the current row whose bytes are no text.
+    pub(crate) fn unreadable_value(&mut self, column: usize, detail: String) {
+        if let Some(builder) = self.builders.get_mut(column) {
+            builder.append_null();
+        }
+        self.current_row_is_bad(column, detail);
+    }
+
+    fn current_row_is_bad(&mut self, column: usize, detail: String) {
+        self.any_bad = true;
+        let first_fault = match self.good.last_mut() {
+            Some(good) => std::mem::replace(good, false),
+            None => false,
+        };
+        if first_fault {
+            let line = self.lines.last().copied().unwrap_or(0);
+            let field = self.names.get(column).cloned().unwrap_or_default();
+            self.fault(line, Reason::FieldUnparsable, field, detail);
+        }
+    }
+
+    pub(crate) fn end_row(&mut self) {
+        self.next_row += 1;
+        self.received += 1;
+    }
+
+    /// A record that is no row.
+    pub(crate) fn reject(&mut self, line: u64, detail: String) {
+        self.fault(line, Reason::RowUnreadable, String::new(), detail);
+        self.end_row();
+    }
+
+    /// The end of the file is not its true end.
+    pub(crate) fn file_fault(&mut self, line: u64, detail: String) {
+        self.fault(line, Reason::FileUnreadable, String::new(), detail);
+    }
+
+    fn fault(&mut self, line: u64, reason: Reason, field: String, detail: String) {
+        let row = self.next_row.min(RecordId::ROWS_MAX - 1);
+        let record = RecordId::new(self.file, row);
+        self.faults.push(Fault {
+            record,
+            line,
+            reason,
+            field,
+            detail,
+        });
+    }
+
+    /// Records met since the last chunk.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether the next row could not be numbered any more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.next_row >= RecordId::ROWS_MAX
+    }
+
+    /// The chunk; `None` when nothing was met since the last.
+    pub(crate) fn finish(&mut self) -> Option<RawChunk> {
+        if self.received == 0 && self.faults.is_empty() {
+            return None;
+        }
+        let columns = self
+            .builders
+            .iter_mut()
+            .map(ColumnBuilder::finish)
+            .collect();
+        let count = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
+        let mut batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &count)
+                .expect("every row put one value into every column");
+        let mut rows = std::mem::take(&mut self.rows);
+        let mut lines = std::mem::take(&mut self.lines);
+        let good = std::mem::take(&mut self.good);
+        if std::mem::take(&mut self.any_bad) {
+            let keep = |values: Vec<u64>| -> Vec<u64> {
+                values
+                    .into_iter()
+                    .zip(&good)
+                    .filter(|(_, good)| **good)
+                    .map(|(v, _)| v)
+                    .collect()
+            };
+            (rows, lines) = (keep(rows), keep(lines));
+            batch = filter_record_batch(&batch, &BooleanArray::from(good.clone()))
+                .expect("the mask has one entry per row");
+        }
+        Some(RawChunk {
+            rows,
+            lines,
+            batch,
+            faults: std::mem::take(&mut self.faults),
+            received: std::mem::take(&mut self.received),
+            originals: self.originals.as_mut().map(OriginalsBuilder::finish),
+        })
+    }
+}
+
+impl OriginalsBuilder {
+    fn finish(&mut self) -> Originals {
+        let rows = std::mem::take(&mut self.rows);
+        let columns = self
+            .columns
+            .iter_mut()
+            .map(|builder| Arc::new(builder.finish()) as _);
+        let count = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns =
+            RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns.collect(), &count)
+                .expect("every record put one value into every column");
+        Originals {
+            rows,
+            lines: std::mem::take(&mut self.lines),
+            columns,
+            raw: self.raw.finish(),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Declared column types and the builders that fill them from text.
+
+use super::scalar;
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, TimeUnit};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The declared type of a raw column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum ColumnType {
+    /// Text as it stands.
+    Text,
+    /// A whole number of 64 bits.
+    BigInt,
+    /// An exact decimal of `precision` digits, `scale` of them behind the point.
+    Decimal {
+        /// Digits in all, at most 38.
+        precision: u8,
+        /// Digits behind the point.
+        scale: u8,
+    },
+    /// True or false.
+    Boolean,
+    /// An instant, in microseconds.
+    Timestamp,
+    /// A calendar day.
+    Date,
+}
+
+impl ColumnType {
+    /// The arrow type that values of this column have.
+    #[must_use]
+    pub fn data_type(self) -> DataType {
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::BigInt => DataType::Int64,
+            Self::Decimal { precision, scale } => {
+                DataType::Decimal128(precision, i8::try_from(scale).unwrap_or(i8::MAX))
+            }
+            Self::Boolean => DataType::Boolean,
+            Self::Timestamp => {
+                DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("+00:00")))
+            }
+            Self::Date => DataType::Date32,
+        }
+    }
+}
+
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => f.write_str("text"),
+            Self::BigInt => f.write_str("bigint"),
+            Self::Decimal { precision, scale } => write!(f, "decimal({precision},{scale})"),
+            Self::Boolean => f.write_str("boolean"),
+            Self::Timestamp => f.write_str("timestamp"),
+            Self::Date => f.write_str("date"),
+        }
+    }
+}
+
+impl From<ColumnType> for String {
+    fn from(kind: ColumnType) -> Self {
+        kind.to_string()
+    }
+}
+
+impl TryFrom<String> for ColumnType {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for ColumnType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lower = text.trim().to_ascii_lowercase();
+        let arguments = |inner: &str| -> Option<(u8, u8)> {
+            let (precision, scale) = inner.split_once(',')?;
+            let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+            ((1..=38).contains(&precision) && scale <= precision).then_some((precision, scale))
+        };
+        match lower.as_str() {
+            "text" => return Ok(Self::Text),
+            "bigint" => return Ok(Self::BigInt),
+            "boolean" => return Ok(Self::Boolean),
+            "timestamp" => return Ok(Self::Timestamp),
+            "date" => return Ok(Self::Date),
+            _ => {}
+        }
+        lower
+            .strip_prefix("decimal")
+            .map(str::trim)
+            .and_then(|rest| rest.strip_prefix('(')?.strip_suffix(')'))
+            .and_then(arguments)
+            .map(|(precision, scale)| Self::Decimal { precision, scale })
+            .ok_or_else(|| {
+                format!(
+                    "unknown column type {text:?}; types are text, bigint, decimal(precision,scale) \
+                     with at most 38 digits, boolean, timestamp, date"
+                )
+            })
+    }
+}
+
+/// Builds one column from text.
+pub(super) struct ColumnBuilder {
+    kind: ColumnType,
+    values: Values,
+}
+
+enum Values {
+    Text(StringBuilder),
+    BigInt(Int64Builder),
+    Decimal(Decimal128Builder),
+    Boolean(BooleanBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Date(Date32Builder),
+}
+
+impl ColumnBuilder {
+    pub(super) fn new(kind: ColumnType) -> Self {
+        let values = match kind {
+            ColumnType::Text => Values::Text(StringBuilder::new()),
+            ColumnType::BigInt => Values::BigInt(Int64Builder::new()),
+            ColumnType::Decimal { .. } => {
+                Values::Decimal(Decimal128Builder::new().with_data_type(kind.data_type()))
+            }
+            ColumnType::Boolean => Values::Boolean(BooleanBuilder::new()),
+            ColumnType::Timestamp => Values::Timestamp(
+                TimestampMicrosecondBuilder::new().with_data_type(kind.data_type()),
+            ),
+            ColumnType::Date => Values::Date(Date32Builder::new()),
+        };
+        Self { kind, values }
+    }
+
+    pub(super) fn kind(&self) -> ColumnType {
+        self.kind
+    }
+
+    pub(super) fn append_null(&mut self) {
+        match &mut self.values {
+            Values::Text(builder) => builder.append_null(),
+            Values::BigInt(builder) => builder.append_null(),
+            Values::Decimal(builder) => builder.append_null(),
+            Values::Boolean(builder) => builder.append_null(),
+            Values::Timestamp(builder) => builder.append_null(),
+            Values::Date(builder) => builder.append_null(),
+        }
+    }
+
+    /// Appends the value that `text` spells; a NULL and `false` when it is not of this type.
+    #[must_use]
+    pub(super) fn append(&mut self, text: &str) -> bool {
+        macro_rules! parsed {
+            ($builder:expr, $value:expr) => {{
+                let value = $value;
+                let good = value.is_some();
+                $builder.append_option(value);
+                good
+            }};
+        }
+        match &mut self.values {
+            Values::Text(builder) => {
+                builder.append_value(text);
+                true
+            }
+            Values::BigInt(builder) => parsed!(builder, scalar::bigint(text)),
+            Values::Decimal(builder) => {
+                let ColumnType::Decimal { precision, scale } = self.kind else {
+                    return false;
+                };
+                parsed!(builder, scalar::decimal(text, precision, scale))
+            }
+            Values::Boolean(builder) => parsed!(builder, scalar::boolean(text)),
+            Values::Timestamp(builder) => parsed!(builder, scalar::timestamp(text)),
+            Values::Date(builder) => parsed!(builder, scalar::date(text)),
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> ArrayRef {
+        match &mut self.values {
+            Values::Text(builder) => Arc::new(builder.finish()),
+            Values::BigInt(builder) => Arc::new(builder.finish()),
+            Values::Decimal(builder) => Arc::new(builder.finish()),
+            Values::Boolean(builder) => Arc::new(builder.finish()),
+            Values::Timestamp(builder) => Arc::new(builder.finish()),
+            Values::Date(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_come_from_their_text() {
+        for text in [
+            "text",
+            "bigint",
+            "decimal(38,12)",
+            "boolean",
+            "timestamp",
+            "date",
+        ] {
+            assert_eq!(text.parse::<ColumnType>().unwrap().to_string(), text);
+        }
+        for junk in [
+            "float",
+            "double",
+            "decimal",
+            "decimal(39,2)",
+            "decimal(2,3)",
+            "",
+        ] {
+            assert!(
+                junk.parse::<ColumnType>()
+                    .unwrap_err()
+                    .contains("types are"),
+                "{junk}"
+            );
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! JSON records: only the requested fields are looked at, numbers keep their text.
+
+use super::assemble::{Assembler, quoted};
+use super::split::{Broken, Elements, Lines, Slice};
+use super::window::{RECORD_BYTES_MAX, Window};
+use super::{DecodeOptions, RawChunk, Source};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The column that holds the name of a record in an object of records.
+const KEY_COLUMN: &str = "key";
+
+pub(super) struct JsonSource {
+    window: Window,
+    splitter: Splitter,
+    paths: FieldPaths,
+    key_column: Option<usize>,
+    assembler: Assembler,
+    chunk_rows: u64,
+    done: bool,
+}
+
+enum Splitter {
+    Lines(Lines),
+    Elements(Elements),
+}
+
+impl Splitter {
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+        match self {
+            Self::Lines(lines) => lines.next(window),
+            Self::Elements(elements) => elements.next(window),
+        }
+    }
+
+    fn line(&self) -> u64 {
+        match self {
+            Self::Lines(lines) => lines.line(),
+            Self::Elements(elements) => elements.line(),
+        }
+    }
+}
+
+impl JsonSource {
+    pub(super) fn lines(window: Window, assembler: Assembler, options: &DecodeOptions) -> Self {
+        Self::new(
+            window,
+            Splitter::Lines(Lines::default()),
+            assembler,
+            options,
+        )
+    }
+
+    pub(super) fn elements(window: Window, assembler: Assembler, options: &DecodeOptions) -> Self {
+        Self::new(
+            window,
+            Splitter::Elements(Elements::new()),
+            assembler,
+            options,
+        )
+    }
+
+    fn new(
+        window: Window,
+        splitter: Splitter,
+        mut assembler: Assembler,
+        options: &DecodeOptions,
+    ) -> Self {
+        let paths = FieldPaths::new(assembler.names());
+        let key_column = assembler.names().iter().position(|name| name == KEY_COLUMN);
+        if options.keep_originals {
+            assembler.keep_originals(&[]);
+        }
+        let chunk_rows = u64::try_from(options.chunk_rows.max(1)).unwrap_or(u64::MAX);
+        Self {
+            window,
+            splitter,
+            paths,
+            key_column,
+            assembler,
+            chunk_rows,
+            done: false,
+        }
+    }
+
+    fn accept(&mut self, slice: &Slice) {
+        let Self {
+            window,
+            paths,
+            assembler,
+            ..
+        } = self;
+        let bytes = window
+            .bytes()
+            .get(slice.start..slice.end)
+            .unwrap_or_default();
+        assembler.original_bytes(slice.line, bytes);
+        if slice.oversized {
+            let detail = format!("a record of more than {RECORD_BYTES_MAX} bytes");
+            return assembler.reject(slice.line, detail);
+        }
+        let key = slice
+            .key
+            .as_deref()
+            .and_then(|key| Some((self.key_column?, key)));
+        paths.record(bytes, slice.line, key, assembler);
+    }
+}
+
+impl Source for JsonSource {
+    fn next_chunk(&mut self) -> Option<RawChunk> {
+        while !self.done && self.assembler.received() < self.chunk_rows {
+            let detail = match self.splitter.next(&mut self.window) {
+                Ok(Some(slice)) if !self.assembler.is_full() => {
+                    self.accept(&slice);
+                    continue;
+                }
+                Ok(Some(_)) => "the file has more than 2^40 rows".to_owned(),
+                Ok(None) => {
+                    self.done = true;
+                    break;
+                }
+                Err(Broken::Read(error)) => format!("the file ends early: {error}"),
+                Err(Broken::Layout(detail)) => format!("the file is not JSON records: {detail}"),
+            };
+            self.assembler.file_fault(self.splitter.line(), detail);
+            self.done = true;
+        }
+        self.assembler.finish()
+    }
+}
+
+/// The requested fields as a tree of names: `usage.input_tokens` is `input_tokens` below `usage`.
+pub(crate) struct FieldPaths {
+    root: Node,
+    count: usize,
+}
+
+#[derive(Default)]
+struct Node {
+    children: Vec<(String, Node)>,
+    slot: Option<usize>,
+}
+
+impl Node {
+    fn child(&mut self, name: &str) -> &mut Self {
+        let place = match self.children.iter().position(|(known, _)| known == name) {
+            Some(place) => place,
+            None => {
+                self.children.push((name.to_owned(), Self::default()));
+                self.children.len() - 1
+            }
+        };
+        &mut self.children[place].1
+    }
+}
+
+impl FieldPaths {
+    pub(crate) fn new(names: &[String]) -> Self {
+        let mut root = Node::default();
+        for (slot, name) in names.iter().enumerate() {
+            let leaf = name.split('.').fold(&mut root, Node::child);
+            leaf.slot = Some(slot);
+            if name.contains('.') {
+                // A field may also be called that, dot and all.
+                root.child(name).slot = Some(slot);
+            }
+        }
+        Self {
+            root,
+            count: names.len(),
+        }
+    }
+
+    /// Puts the record that `bytes` spell into the assembler, as a row or as a fault.
+    pub(crate) fn record(
+        &self,
+        bytes: &[u8],
+        line: u64,
+        key: Option<(usize, &str)>,
+        assembler: &mut Assembler,
+    ) {
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            let detail = format!(
+                "{} is not UTF-8 text",
+                quoted(&String::from_utf8_lossy(bytes))
+            );
+            return assembler.reject(line, detail);
+        };
+        let mut found: Vec<Option<&RawValue>> = vec![None; self.count];
+        let mut json = serde_json::Deserializer::from_str(text);
+        let read = Fields {
+            node: &self.root,
+            found: &mut found,
+        }
+        .deserialize(&mut json)
+        .and_then(|()| json.end());
+        if let Err(error) = read {
+            return assembler.reject(line, format!("{} in {}", error, quoted(text.trim())));
+        }
+        assembler.begin_row(line);
+        for (column, value) in found.into_iter().enumerate() {
+            match (value.map(value_text), key) {
+                (None, Some((key_column, name))) if key_column == column => {
+                    assembler.value(column, Some(name));
+                }
+                (None, _) => assembler.value(column, None),
+                (Some(Ok(text)), _) => assembler.value(column, text.as_deref()),
+                (Some(Err(error)), _) => {
+                    assembler.unreadable_value(column, format!("not a JSON text: {error}"));
+                }
+            }
+        }
+        assembler.end_row();
+    }
+}
+
+/// A JSON value as the text of a column: strings without quotes, numbers digit by digit as they
+/// stand, `null` as NULL, arrays and objects as JSON.
+pub(crate) fn value_text(value: &RawValue) -> Result<Option<Cow<'_, str>>, serde_json::Error> {
+    let text = value.get();
+    if text == "null" {
+        return Ok(None);
+    }
+    let Some(inner) = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
+        return Ok(Some(Cow::Borrowed(text)));
+    };
+    if inner.contains('\\') {
+        serde_json::from_str(text).map(|text: String| Some(Cow::Owned(text)))
+    } else {
+        Ok(Some(Cow::Borrowed(inner)))
+    }
+}
+
+/// Walks an object and keeps the raw values of the fields below `node`.
+struct Fields<'n, 'f, 'j> {
+    node: &'n Node,
+    found: &'f mut [Option<&'j RawValue>],
+}
+
+impl<'j> DeserializeSeed<'j> for Fields<'_, '_, 'j> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'j>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'j> Visitor<'j> for Fields<'_, '_, 'j> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'j>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(child) = map.next_key_seed(Known(self.node))? {
+            let Some(child) = child else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value: &'j RawValue = map.next_value()?;
+            if let Some(found) = child.slot.and_then(|slot| self.found.get_mut(slot)) {
+                *found = Some(value);
+            }
+            if !child.children.is_empty() && value.get().starts_with('{') {
+                let mut json = serde_json::Deserializer::from_str(value.get());
+                Fields {
+                    node: child,
+                    found: &mut *self.found,
+                }
+                .deserialize(&mut json)
+                .map_err(serde::de::Error::custom)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks a field's name up among the wanted ones.
+struct Known<'n>(&'n Node);
+
+impl<'j, 'n> DeserializeSeed<'j> for Known<'n> {
+    type Value = Option<&'n Node>;
+
+    fn deserialize<D: Deserializer<'j>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'n> Visitor<'_> for Known<'n> {
+    type Value = Option<&'n Node>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self
+            .0
+            .children
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, node)| node))
+    }
+}

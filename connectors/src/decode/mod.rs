@@ -1,0 +1,301 @@
+//! Decoding: a file becomes chunks of typed columns, row by row accountable.
+//!
+//! ```text
+//!   bytes ─► decompress ─► split into records ─► requested fields ─► typed columns ─► RawChunk
+//!               │                 │                     │
+//!               └ cut short:      └ not a record:       └ not of its type:
+//!                 FILE_UNREADABLE   ROW_UNREADABLE        FIELD_UNPARSABLE
+//! ```
+//!
+//! - Every record of the file is either a row of a chunk's batch or one fault; neighbours of a bad
+//!   record go on. After a fault of the file itself no chunk follows.
+//! - A row's number counts records from 0, faulty ones too, so it names the same record whenever the
+//!   file is read again, whichever columns are asked for.
+//! - Memory is bounded by the rows of a chunk and by [`RECORD_BYTES_MAX`] for a record.
+
+mod assemble;
+mod columns;
+mod csv;
+mod error;
+mod json;
+mod parquet;
+pub(crate) mod scalar;
+mod split;
+mod window;
+
+pub use columns::ColumnType;
+pub use error::DecodeError;
+pub use parquet::{RowGroup, row_groups};
+pub use window::RECORD_BYTES_MAX;
+
+pub(crate) use assemble::quoted;
+pub(crate) use json::{FieldPaths, value_text};
+
+use crate::store::{FileMeta, Store};
+use arrow::array::{BinaryArray, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use millrace_operators::domain::{Fault, FileId};
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub(crate) use assemble::Assembler;
+
+/// How the bytes of a file are laid out. `.gz` and `.zst` behind the name are taken off first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Format {
+    /// Text with a delimiter.
+    Csv {
+        /// One byte between fields; a comma unless given.
+        #[serde(default = "comma")]
+        delimiter: char,
+        /// Names of the columns of a file that has no header line.
+        #[serde(default)]
+        header: Option<Vec<String>>,
+    },
+    /// One JSON object per line.
+    JsonLines,
+    /// One JSON array of objects, or an object whose entries are the records, each entry's name in
+    /// the column `key`.
+    Json,
+    /// Parquet.
+    Parquet,
+}
+
+fn comma() -> char {
+    ','
+}
+
+impl Format {
+    /// The format that a file's name suggests.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let lower = name.to_ascii_lowercase();
+        let plain = lower
+            .strip_suffix(".gz")
+            .or(lower.strip_suffix(".zst"))
+            .unwrap_or(&lower);
+        match plain.rsplit_once('.')?.1 {
+            "csv" | "txt" => Some(Self::Csv {
+                delimiter: ',',
+                header: None,
+            }),
+            "tsv" => Some(Self::Csv {
+                delimiter: '\t',
+                header: None,
+            }),
+            "jsonl" | "ndjson" => Some(Self::JsonLines),
+            "json" => Some(Self::Json),
+            "parquet" => Some(Self::Parquet),
+            _ => None,
+        }
+    }
+
+    /// Whether columns have the types of the file instead of declared ones.
+    #[must_use]
+    pub fn is_typed(&self) -> bool {
+        matches!(self, Self::Parquet)
+    }
+}
+
+/// A raw column that somebody wants, by its name in the file: a header's name, a dotted path into
+/// JSON, a Parquet column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnRequest {
+    /// The name in the file.
+    pub name: String,
+    /// The declared type; text, or for Parquet the type of the file, unless given.
+    pub kind: Option<ColumnType>,
+}
+
+/// The arrow schema of requested columns of a text format, known without any file.
+#[must_use]
+pub fn text_schema(columns: &[ColumnRequest]) -> SchemaRef {
+    let field = |column: &ColumnRequest| {
+        Field::new(
+            &column.name,
+            column.kind.unwrap_or(ColumnType::Text).data_type(),
+            true,
+        )
+    };
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// How to read a file.
+#[derive(Clone, Debug)]
+pub struct DecodeOptions {
+    /// Rows of a chunk, at most.
+    pub chunk_rows: usize,
+    /// Whether chunks carry the records as they stood, for the raw store. Parquet sources are
+    /// archives themselves and never do.
+    pub keep_originals: bool,
+    /// Row groups to read of a Parquet file; all unless given. Ignored by the text formats, which
+    /// have none.
+    pub row_groups: Option<Range<usize>>,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self {
+            chunk_rows: 16_384,
+            keep_originals: false,
+            row_groups: None,
+        }
+    }
+}
+
+/// Records of a file, decoded.
+#[derive(Clone, Debug)]
+pub struct RawChunk {
+    /// Row number of each row of the batch.
+    pub rows: Vec<u64>,
+    /// Line of each row of the batch, counted from 1; empty where the format has no lines.
+    pub lines: Vec<u64>,
+    /// The requested columns, in the order of the request.
+    pub batch: RecordBatch,
+    /// Records that did not become rows, and at the end of a broken file what broke it.
+    pub faults: Vec<Fault>,
+    /// Records met, faulty ones too; a fault of the file is not a record.
+    pub received: u64,
+    /// The records as they stood, when asked for.
+    pub originals: Option<Originals>,
+}
+
+/// Records as they stood in the file, faulty ones too.
+#[derive(Clone, Debug)]
+pub struct Originals {
+    /// Row number of each record.
+    pub rows: Vec<u64>,
+    /// Line of each record.
+    pub lines: Vec<u64>,
+    /// All columns of a CSV file as text, NULL throughout for a record whose bytes are in `raw`; no
+    /// columns for JSON.
+    pub columns: RecordBatch,
+    /// The bytes of the record, where columns do not hold it.
+    pub raw: BinaryArray,
+}
+
+/// One kind of file being read.
+trait Source: Send {
+    /// The next records; `None` after the last.
+    fn next_chunk(&mut self) -> Option<RawChunk>;
+}
+
+/// A file being decoded.
+pub struct Decoder {
+    schema: SchemaRef,
+    source: Box<dyn Source>,
+}
+
+impl Decoder {
+    /// Opens `file` of `store` and checks that it has the columns asked for.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is not of the format from its first bytes, or lacks a column.
+    pub fn open(
+        store: &Store,
+        file: &FileMeta,
+        id: FileId,
+        format: &Format,
+        columns: &[ColumnRequest],
+        options: &DecodeOptions,
+    ) -> Result<Self, DecodeError> {
+        if matches!(format, Format::Parquet) {
+            let (schema, source) =
+                parquet::open(store.random(file)?, &file.name, id, columns, options)?;
+            return Ok(Self {
+                schema,
+                source: Box::new(source),
+            });
+        }
+        Self::from_reader(store.read(file)?, &file.name, id, format, columns, options)
+    }
+
+    /// Decodes a stream of bytes (standard input, a buffer) in a text format; `name` is for messages
+    /// and for its `.gz` or `.zst`.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; and for Parquet, which is read from its end and so cannot be a stream.
+    pub fn from_reader(
+        input: Box<dyn Read + Send>,
+        name: &str,
+        id: FileId,
+        format: &Format,
+        columns: &[ColumnRequest],
+        options: &DecodeOptions,
+    ) -> Result<Self, DecodeError> {
+        let window = window::Window::new(decompress(input, name)?);
+        let assembler = Assembler::new(id, columns);
+        let source: Box<dyn Source> = match format {
+            Format::Csv { delimiter, header } => {
+                let delimiter = u8::try_from(*delimiter)
+                    .ok()
+                    .filter(|byte| byte.is_ascii() && !b"\"\r\n".contains(byte))
+                    .ok_or(DecodeError::Delimiter {
+                        delimiter: *delimiter,
+                    })?;
+                let layout = csv::Layout {
+                    delimiter,
+                    header: header.as_deref(),
+                };
+                Box::new(csv::CsvSource::open(
+                    window, name, &layout, assembler, options,
+                )?)
+            }
+            Format::JsonLines => Box::new(json::JsonSource::lines(window, assembler, options)),
+            Format::Json => Box::new(json::JsonSource::elements(window, assembler, options)),
+            Format::Parquet => {
+                return Err(DecodeError::NotAStream {
+                    file: name.to_owned(),
+                });
+            }
+        };
+        Ok(Self {
+            schema: text_schema(columns),
+            source,
+        })
+    }
+
+    /// The schema of every chunk's batch.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next records of the file; `None` after the last.
+    pub fn next_chunk(&mut self) -> Option<RawChunk> {
+        self.source.next_chunk()
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+fn decompress(
+    input: Box<dyn Read + Send>,
+    name: &str,
+) -> Result<Box<dyn Read + Send>, DecodeError> {
+    let lower = name.to_ascii_lowercase();
+    if lower.ends_with(".gz") {
+        Ok(Box::new(flate2::read::MultiGzDecoder::new(input)))
+    } else if lower.ends_with(".zst") {
+        let decoder =
+            zstd::stream::read::Decoder::new(input).map_err(|source| DecodeError::Read {
+                file: name.to_owned(),
+                source,
+            })?;
+        Ok(Box::new(decoder))
+    } else {
+        Ok(input)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! Parquet: typed columns as the file has them, only the requested ones read.
+//!
+//! A declared type applies where it loses nothing: text is parsed like the fields of text formats,
+//! whole numbers and decimals widen. Everything else is refused when the file is opened.
+
+use super::assemble::quoted;
+use super::columns::{ColumnBuilder, ColumnType};
+use super::error::DecodeError;
+use super::{ColumnRequest, DecodeOptions, RawChunk, Source};
+use crate::store::{FileMeta, RandomAccess, Store};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use std::sync::Arc;
+
+/// A part of a Parquet file that can be read by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowGroup {
+    /// Number of its first row in the file.
+    pub first_row: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes in the file, compressed.
+    pub bytes: u64,
+}
+
+/// The row groups of a Parquet file, so that workers can share one.
+///
+/// # Errors
+/// When the file cannot be opened or has no readable footer.
+pub fn row_groups(store: &Store, file: &FileMeta) -> Result<Vec<RowGroup>, DecodeError> {
+    let builder = reader_builder(store.random(file)?, &file.name)?;
+    let mut first_row = 0;
+    let groups = builder.metadata().row_groups().iter().map(|group| {
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        let bytes = u64::try_from(group.compressed_size()).unwrap_or(0);
+        let start = first_row;
+        first_row += rows;
+        RowGroup {
+            first_row: start,
+            rows,
+            bytes,
+        }
+    });
+    Ok(groups.collect())
+}
+
+fn reader_builder(
+    access: RandomAccess,
+    file: &str,
+) -> Result<ParquetRecordBatchReaderBuilder<RandomAccess>, DecodeError> {
+    ParquetRecordBatchReaderBuilder::try_new(access).map_err(|error| DecodeError::Parquet {
+        file: file.to_owned(),
+        detail: error.to_string(),
+    })
+}
+
+pub(super) fn open(
+    access: RandomAccess,
+    file: &str,
+    id: FileId,
+    columns: &[ColumnRequest],
+    options: &DecodeOptions,
+) -> Result<(SchemaRef, ParquetSource), DecodeError> {
+    let builder = reader_builder(access, file)?;
+    let names: Vec<&str> = builder
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.name().as_str())
+        .collect();
+    let mut roots = Vec::with_capacity(columns.len());
+    let mut conversions = Vec::with_capacity(columns.len());
+    let mut fields = Vec::with_capacity(columns.len());
+    for column in columns {
+        let Some(root) = names.iter().position(|name| *name == column.name) else {
+            return Err(DecodeError::unknown_column(
+                file,
+                &column.name,
+                names.iter().copied(),
+            ));
+        };
+        let found = builder.schema().field(root).data_type().clone();
+        let conversion =
+            Conversion::plan(&found, column.kind).ok_or_else(|| DecodeError::ColumnType {
+                file: file.to_owned(),
+                column: column.name.clone(),
+                found: found.to_string(),
+                declared: column
+                    .kind
+                    .map_or_else(String::new, |kind| kind.to_string()),
+            })?;
+        fields.push(Field::new(&column.name, conversion.data_type(&found), true));
+        roots.push(root);
+        conversions.push(conversion);
+    }
+    let metadata = Arc::clone(builder.metadata());
+    let groups = metadata.row_groups();
+    let range = options.row_groups.clone().unwrap_or(0..groups.len());
+    let count = |group: &parquet::file::metadata::RowGroupMetaData| {
+        u64::try_from(group.num_rows()).unwrap_or(0)
+    };
+    let next_row = groups.iter().take(range.start).map(count).sum();
+    let range = range.start.min(groups.len())..range.end.min(groups.len());
+    let projection = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
+    // The reader hands columns out in the file's order, whatever the request's.
+    let mut in_file_order: Vec<usize> = roots.clone();
+    in_file_order.sort_unstable();
+    in_file_order.dedup();
+    let place = |root: &usize| in_file_order.binary_search(root).unwrap_or(0);
+    let positions = roots.iter().map(place).collect();
+    let reader = builder
+        .with_projection(projection)
+        .with_row_groups(range.collect())
+        .with_batch_size(options.chunk_rows.max(1))
+        .build()
+        .map_err(|error| DecodeError::Parquet {
+            file: file.to_owned(),
+            detail: error.to_string(),
+        })?;
+    let schema = Arc::new(Schema::new(fields));
+    let shape = Shape {
+        schema: Arc::clone(&schema),
+        conversions,
+        positions,
+    };
+    Ok((
+        schema,
+        ParquetSource {
+            reader,
+            shape,
+            id,
+            next_row,
+            done: false,
+        },
+    ))
+}
+
+/// How a column of the file becomes the column asked for.
+enum Conversion {
+    Keep,
+    Cast(DataType),
+    Parse(ColumnType),
+}
+
+impl Conversion {
+    /// `None` when the conversion could lose something.
+    fn plan(found: &DataType, declared: Option<ColumnType>) -> Option<Self> {
+        use DataType::{
+            Decimal128, Dictionary, Int8, Int16, Int32, Int64, LargeUtf8, Timestamp, UInt8, UInt16,
+            UInt32, UInt64, Utf8, Utf8View,
+        };
+        let is_text = |kind: &DataType| matches!(kind, Utf8 | LargeUtf8 | Utf8View);
+        let text = match found {
+            Dictionary(_, value) => is_text(value),
+            found => is_text(found),
+        };
+        match declared {
+            None | Some(ColumnType::Text) if *found == Utf8 => Some(Self::Keep),
+            None | Some(ColumnType::Text) if text => Some(Self::Cast(Utf8)),
+            None => Some(Self::Keep),
+            Some(kind) if text => Some(Self::Parse(kind)),
+            Some(kind) => {
+                let target = kind.data_type();
+                if *found == target {
+                    return Some(Self::Keep);
+                }
+                let whole_digits = |found: &DataType| match found {
+                    Int8 | UInt8 => Some(3),
+                    Int16 | UInt16 => Some(5),
+                    Int32 | UInt32 => Some(10),
+                    Int64 => Some(19),
+                    UInt64 => Some(20),
+                    _ => None,
+                };
+                let exact = match (found, &target) {
+                    (Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32, Int64) => true,
+                    (Decimal128(p1, s1), Decimal128(p2, s2)) => {
+                        s1 <= s2
+                            && i16::from(*p1) - i16::from(*s1) <= i16::from(*p2) - i16::from(*s2)
+                    }
+                    (Timestamp(_, _), Timestamp(_, _)) => true,
+                    (found, Decimal128(p, s)) => whole_digits(found)
+                        .is_some_and(|digits: i16| digits <= i16::from(*p) - i16::from(*s)),
+                    (_, Utf8) => whole_digits(found).is_some(),
+                    _ => false,
+                };
+                exact.then_some(Self::Cast(target))
+            }
+        }
+    }
+
+    fn data_type(&self, found: &DataType) -> DataType {
+        match self {
+            Self::Keep => found.clone(),
+            Self::Cast(target) => target.clone(),
+            Self::Parse(kind) => kind.data_type(),
+        }
+    }
+}
+
+struct Shape {
+    schema: SchemaRef,
+    conversions: Vec<Conversion>,
+    positions: Vec<usize>,
+}
+
+pub(super) struct ParquetSource {
+    reader: ParquetRecordBatchReader,
+    shape: Shape,
+    id: FileId,
+    next_row: u64,
+    done: bool,
+}
+
+impl ParquetSource {
+    fn file_fault(&mut self, detail: String) -> RawChunk {
+        self.done = true;
+        let record = RecordId::new(self.id, self.next_row.min(RecordId::ROWS_MAX - 1));
+        let (reason, field) = (Reason::FileUnreadable, String::new());
+        RawChunk {
+            rows: Vec::new(),
+            lines: Vec::new(),
+            batch: RecordBatch::new_empty(Arc::clone(&self.shape.schema)),
+            faults: vec![Fault {
+                record,
+                line: 0,
+                reason,
+                field,
+                detail,
+            }],
+            received: 0,
+            originals: None,
+        }
+    }
+
+    fn chunk(&mut self, read: &RecordBatch) -> Result<RawChunk, arrow::error::ArrowError> {
+        let first_row = self.next_row;
+        let received = u64::try_from(read.num_rows()).unwrap_or(0);
+        let mut faults = Vec::new();
+        let mut good = vec![true; read.num_rows()];
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.shape.conversions.len());
+        for (index, conversion) in self.shape.conversions.iter().enumerate() {
+            let column = self
+                .shape
+                .positions
+                .get(index)
+                .map(|place| read.column(*place));
+            let column = column.expect("every requested column has its place in the file");
+            columns.push(match conversion {
+                Conversion::Keep => Arc::clone(column),
+                Conversion::Cast(target) => {
+                    let exact = CastOptions {
+                        safe: false,
+                        ..CastOptions::default()
+                    };
+                    cast_with_options(column, target, &exact)?
+                }
+                Conversion::Parse(kind) => {
+                    let text = arrow::compute::cast(column, &DataType::Utf8)?;
+                    let text = text.as_string::<i32>();
+                    let mut builder = ColumnBuilder::new(*kind);
+                    for row in 0..text.len() {
+                        if text.is_null(row) || text.value(row).is_empty() {
+                            builder.append_null();
+                        } else if !builder.append(text.value(row)) && good[row] {
+                            good[row] = false;
+                            let number = first_row + u64::try_from(row).unwrap_or(0);
+                            faults.push(Fault {
+                                record: RecordId::new(self.id, number),
+                                line: 0,
+                                reason: Reason::FieldUnparsable,
+                                field: self.shape.schema.field(index).name().clone(),
+                                detail: format!(
+                                    "{} is not of type {kind}",
+                                    quoted(text.value(row))
+                                ),
+                            });
+                        }
+                    }
+                    builder.finish()
+                }
+            });
+        }
+        let count = RecordBatchOptions::new().with_row_count(Some(read.num_rows()));
+        let mut batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.shape.schema), columns, &count)?;
+        self.next_row += received;
+        let mut rows: Vec<u64> = (first_row..self.next_row).collect();
+        if !faults.is_empty() {
+            let mut mask = good.iter();
+            rows.retain(|_| mask.next().copied().unwrap_or(true));
+            batch = filter_record_batch(&batch, &BooleanArray::from(good))?;
+        }
+        Ok(RawChunk {
+            rows,
+            lines: Vec::new(),
+            batch,
+            faults,
+            received,
+            originals: None,
+        })
+    }
+}
+
+impl Source for ParquetSource {
+    fn next_chunk(&mut self) -> Option<RawChunk> {
+        if self.done {
+            return None;
+        }
+        let read = match self.reader.next() {
+            None => {
+                self.done = true;
+                return None;
+            }
+            Some(Ok(read)) => read,
+            Some(Err(error)) => {
+                return Some(self.file_fault(format!("the file is damaged: {error}")));
+            }
+        };
+        if self.next_row + u64::try_from(read.num_rows()).unwrap_or(0) >= RecordId::ROWS_MAX {
+            return Some(self.file_fault("the file has more than 2^40 rows".to_owned()));
+        }
+        match self.chunk(&read) {
+            Ok(chunk) => Some(chunk),
+            Err(error) => Some(self.file_fault(format!("a column does not convert: {error}"))),
+        }
+    }
+}

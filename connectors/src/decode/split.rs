@@ -1,0 +1,314 @@
+//! Splits JSON files into the texts of their records, without parsing them.
+//!
+//! The splitter only follows strings and brackets, so one record with a mistake inside does not
+//! cost its neighbours; the JSON parser proper judges each record afterwards.
+
+use super::window::{RECORD_BYTES_MAX, Window};
+use std::io;
+
+/// A record's text in the window.
+pub(super) struct Slice {
+    /// Line that it begins on.
+    pub(super) line: u64,
+    /// Its name in the object around it.
+    pub(super) key: Option<String>,
+    /// Where it stands in [`Window::bytes`].
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Whether it was too long, and only its beginning is there.
+    pub(super) oversized: bool,
+}
+
+/// Why there is no next record where there should be one.
+pub(super) enum Broken {
+    Read(io::Error),
+    Layout(&'static str),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// Reads records that stand one per line.
+#[derive(Default)]
+pub(super) struct Lines {
+    line: u64,
+    consumed: usize,
+}
+
+impl Lines {
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+        loop {
+            window.advance(std::mem::take(&mut self.consumed));
+            self.line += 1;
+            let mut seen = 0;
+            let mut dropped = false;
+            let end = loop {
+                let bytes = window.bytes();
+                let fresh = bytes.get(seen..).unwrap_or_default();
+                if let Some(newline) = fresh.iter().position(|byte| *byte == b'\n') {
+                    self.consumed = seen + newline + 1;
+                    break seen + newline;
+                }
+                seen = bytes.len();
+                if window.ended() {
+                    self.consumed = seen;
+                    break seen;
+                }
+                if seen > RECORD_BYTES_MAX {
+                    // Only the beginning is kept for the message.
+                    window.advance(seen);
+                    seen = 0;
+                    dropped = true;
+                }
+                window.fill()?;
+            };
+            let text = window.bytes().get(..end).unwrap_or_default();
+            if dropped || text.len() > RECORD_BYTES_MAX {
+                let end = if dropped { 0 } else { end };
+                return Ok(Some(Slice {
+                    line: self.line,
+                    key: None,
+                    start: 0,
+                    end,
+                    oversized: true,
+                }));
+            }
+            if !text.trim_ascii().is_empty() {
+                let slice = Slice {
+                    line: self.line,
+                    key: None,
+                    start: 0,
+                    end,
+                    oversized: false,
+                };
+                return Ok(Some(slice));
+            }
+            if self.consumed == 0 && window.ended() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Reads the elements of one array, or the entries of one object.
+pub(super) struct Elements {
+    line: u64,
+    /// Bytes of the window that belong to the element handed out last.
+    consumed: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Start,
+    /// Inside the array or object; whether an element has been seen, so that a comma must follow.
+    Inside {
+        object: bool,
+        first: bool,
+    },
+    Done,
+}
+
+impl Elements {
+    pub(super) fn new() -> Self {
+        Self {
+            line: 1,
+            consumed: 0,
+            state: State::Start,
+        }
+    }
+
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+        let consumed = std::mem::take(&mut self.consumed);
+        self.take(window, consumed);
+        loop {
+            let byte = self.peek(window)?;
+            match (self.state, byte) {
+                (State::Start, None) => return Ok(None),
+                (State::Start, Some(b'[' | b'{')) => {
+                    self.state = State::Inside {
+                        object: byte == Some(b'{'),
+                        first: true,
+                    };
+                    self.take(window, 1);
+                }
+                (State::Start, Some(0xEF)) if window.bytes().starts_with(b"\xEF\xBB\xBF") => {
+                    self.take(window, 3);
+                }
+                (State::Start, Some(_)) => {
+                    return Err(Broken::Layout("it begins with neither '[' nor '{'"));
+                }
+                (State::Done, None) => return Ok(None),
+                (State::Done, Some(_)) => {
+                    return Err(Broken::Layout("something follows the end of the records"));
+                }
+                (State::Inside { .. }, None) => {
+                    return Err(Broken::Layout("it ends before its records do"));
+                }
+                (State::Inside { object: false, .. }, Some(b']'))
+                | (State::Inside { object: true, .. }, Some(b'}')) => {
+                    self.state = State::Done;
+                    self.take(window, 1);
+                }
+                (
+                    State::Inside {
+                        object,
+                        first: false,
+                    },
+                    Some(b','),
+                ) => {
+                    self.take(window, 1);
+                    return self.element(window, object).map(Some);
+                }
+                (
+                    State::Inside {
+                        object,
+                        first: true,
+                    },
+                    Some(_),
+                ) => {
+                    return self.element(window, object).map(Some);
+                }
+                (State::Inside { first: false, .. }, Some(_)) => {
+                    return Err(Broken::Layout("a comma is missing between two records"));
+                }
+            }
+        }
+    }
+
+    fn element(&mut self, window: &mut Window, object: bool) -> Result<Slice, Broken> {
+        self.state = State::Inside {
+            object,
+            first: false,
+        };
+        let key = if object {
+            Some(self.key(window)?)
+        } else {
+            None
+        };
+        self.peek(window)?;
+        let (end, oversized) = self.value_end(window)?;
+        self.consumed = if oversized { 0 } else { end };
+        Ok(Slice {
+            line: self.line,
+            key,
+            start: 0,
+            end: if oversized { 0 } else { end },
+            oversized,
+        })
+    }
+
+    fn key(&mut self, window: &mut Window) -> Result<String, Broken> {
+        if self.peek(window)? != Some(b'"') {
+            return Err(Broken::Layout("a record's name is missing"));
+        }
+        let (end, oversized) = self.value_end(window)?;
+        let name = window.bytes().get(..end).unwrap_or_default();
+        let name = if oversized {
+            None
+        } else {
+            serde_json::from_slice(name).ok()
+        };
+        let name = name.ok_or(Broken::Layout("a record's name is no text"))?;
+        self.take(window, end);
+        if self.peek(window)? != Some(b':') {
+            return Err(Broken::Layout("a colon is missing behind a record's name"));
+        }
+        self.take(window, 1);
+        Ok(name)
+    }
+
+    /// Where the value that begins the window ends. A value that is too long is let go of while its
+    /// end is looked for.
+    fn value_end(&mut self, window: &mut Window) -> Result<(usize, bool), Broken> {
+        let (mut position, mut depth, mut in_string, mut escaped) = (0, 0_usize, false, false);
+        let mut oversized = false;
+        loop {
+            let Some(&byte) = window.bytes().get(position) else {
+                if window.ended() {
+                    return Err(Broken::Layout("it ends inside a record"));
+                }
+                if position > RECORD_BYTES_MAX {
+                    self.take(window, position);
+                    position = 0;
+                    oversized = true;
+                }
+                window.fill()?;
+                continue;
+            };
+            let mut after = position + 1;
+            let closes = if in_string {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => in_string = false,
+                    _ => {}
+                }
+                !in_string && depth == 0
+            } else {
+                match byte {
+                    b'"' => {
+                        in_string = true;
+                        false
+                    }
+                    b'{' | b'[' => {
+                        depth += 1;
+                        false
+                    }
+                    b'}' | b']' if depth > 0 => {
+                        depth -= 1;
+                        depth == 0
+                    }
+                    // A bare word or number ends where something else begins.
+                    b',' | b'}' | b']' if depth == 0 => {
+                        after = position;
+                        true
+                    }
+                    _ => false,
+                }
+            };
+            if closes {
+                if oversized {
+                    self.take(window, after);
+                }
+                return Ok((after, oversized));
+            }
+            position += 1;
+        }
+    }
+
+    /// The next byte that is not white space.
+    fn peek(&mut self, window: &mut Window) -> io::Result<Option<u8>> {
+        loop {
+            let blank = window
+                .bytes()
+                .iter()
+                .take_while(|byte| byte.is_ascii_whitespace())
+                .count();
+            self.take(window, blank);
+            match window.bytes().first() {
+                Some(byte) => return Ok(Some(*byte)),
+                None if window.ended() => return Ok(None),
+                None => window.fill()?,
+            }
+        }
+    }
+
+    fn take(&mut self, window: &mut Window, count: usize) {
+        let bytes = window.bytes().get(..count).unwrap_or_default();
+        let newlines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.line += u64::try_from(newlines).unwrap_or(0);
+        window.advance(count);
+    }
+}

@@ -1,0 +1,403 @@
+use super::*;
+use arrow::array::AsArray;
+use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
+use millrace_operators::domain::{Reason, RecordId};
+use std::io::{self, Write};
+
+fn columns(wanted: &[(&str, &str)]) -> Vec<ColumnRequest> {
+    let column = |(name, kind): &(&str, &str)| ColumnRequest {
+        name: (*name).to_owned(),
+        kind: (!kind.is_empty()).then(|| kind.parse().unwrap()),
+    };
+    wanted.iter().map(column).collect()
+}
+
+fn open(
+    name: &str,
+    format: &Format,
+    bytes: impl Into<Vec<u8>>,
+    wanted: &[(&str, &str)],
+) -> Result<Decoder, DecodeError> {
+    let input = Box::new(io::Cursor::new(bytes.into()));
+    let options = DecodeOptions {
+        chunk_rows: 2,
+        ..DecodeOptions::default()
+    };
+    Decoder::from_reader(input, name, FileId(7), format, &columns(wanted), &options)
+}
+
+/// What was read, one line per row and per fault, in the order of the file.
+fn shown(mut decoder: Decoder) -> Vec<String> {
+    let mut shown = Vec::new();
+    while let Some(chunk) = decoder.next_chunk() {
+        let faults = chunk
+            .faults
+            .iter()
+            .filter(|f| f.reason != Reason::FileUnreadable)
+            .count();
+        assert_eq!(
+            chunk.received,
+            u64::try_from(chunk.rows.len() + faults).unwrap()
+        );
+        for (index, row) in chunk.rows.iter().enumerate() {
+            let values = chunk.batch.columns().iter().map(|column| {
+                let options = arrow::util::display::FormatOptions::default().with_null("NULL");
+                let shown = arrow::util::display::ArrayFormatter::try_new(column, &options);
+                shown.unwrap().value(index).to_string()
+            });
+            let line = chunk.lines.get(index).copied().unwrap_or(0);
+            shown.push((
+                *row,
+                format!("{row}@{line} {}", values.collect::<Vec<_>>().join("|")),
+            ));
+        }
+        for fault in chunk.faults {
+            assert_eq!(fault.record.file(), FileId(7));
+            let (row, line) = (fault.record.row(), fault.line);
+            let place = format!("{row}@{line} {} {}", fault.reason.code(), fault.field);
+            shown.push((row, format!("{}: {}", place.trim_end(), fault.detail)));
+        }
+    }
+    shown.sort_by_key(|(row, _)| *row);
+    shown.into_iter().map(|(_, line)| line).collect()
+}
+
+const CSV: Format = Format::Csv {
+    delimiter: ',',
+    header: None,
+};
+
+#[test]
+fn csv_rows_keep_their_neighbours_mistakes_to_themselves() {
+    let mut file = b"id,n,at\n1,10,2026-08-01T00:00:00Z\n2,ten,\n3,30\n\n".to_vec();
+    file.extend_from_slice(b"4,\xff,\n5,50,1999-99-99\n6,a\0b,\n\"7\nseven\",70,\n8,,\n");
+    let wanted = [("n", "bigint"), ("id", ""), ("at", "timestamp")];
+    assert_eq!(
+        shown(open("a.csv", &CSV, file, &wanted).unwrap()),
+        [
+            "0@2 10|1|2026-08-01T00:00:00Z",
+            "1@3 FIELD_UNPARSABLE n: \"ten\" is not of type bigint",
+            "2@4 ROW_UNREADABLE: 2 fields instead of 3: \"3,30\"",
+            "3@6 ROW_UNREADABLE: 4\u{fffd} is not UTF-8 text",
+            "4@7 FIELD_UNPARSABLE at: \"1999-99-99\" is not of type timestamp",
+            "5@8 ROW_UNREADABLE: 6a\0b holds a NUL byte",
+            "6@9 70|7\nseven|NULL",
+            "7@11 NULL|8|NULL",
+        ]
+    );
+}
+
+#[test]
+fn a_quote_never_closed_costs_its_own_line_only() {
+    let file = "a,b\n1,x\n2,\"y\n3,z\n4,w\n";
+    assert_eq!(
+        shown(open("a.csv", &CSV, file, &[("a", "")]).unwrap()),
+        [
+            "0@2 1",
+            "1@3 ROW_UNREADABLE: a quote is never closed: \"2,\\\"y\\n\"",
+            "2@4 3",
+            "3@5 4",
+        ]
+    );
+}
+
+#[test]
+fn a_line_of_ten_megabytes_is_one_fault() {
+    let long = "x".repeat(10 << 20);
+    for file in [
+        format!("a,b\n1,2\n{long},3\n4,5\n"),
+        format!("a,b\n1,2\n\"{long},3\n4,5\n"),
+    ] {
+        let lines = shown(open("a.csv", &CSV, file, &[("a", "")]).unwrap());
+        assert_eq!(
+            lines.len(),
+            3,
+            "{:?}",
+            lines
+                .iter()
+                .map(|l| &l[..l.len().min(90)])
+                .collect::<Vec<_>>()
+        );
+        assert_eq!((lines[0].as_str(), lines[2].as_str()), ("0@2 1", "2@4 4"));
+        assert!(lines[1].starts_with("1@3 ROW_UNREADABLE: a record of more than 8388608 bytes"));
+        assert!(lines[1].len() < 300, "messages stay short");
+    }
+    let json = format!("{{\"a\":1}}\n{{\"a\":\"{long}\"}}\n{{\"a\":3}}\n");
+    let lines = shown(open("a.jsonl", &Format::JsonLines, json, &[("a", "")]).unwrap());
+    assert_eq!((lines.len(), lines[2].as_str()), (3, "2@3 3"));
+    let json = format!("[{{\"a\":1}},\n{{\"a\":\"{long}\"}},\n{{\"a\":3}}]");
+    let lines = shown(open("a.json", &Format::Json, json, &[("a", "")]).unwrap());
+    assert_eq!((lines.len(), lines[2].as_str()), (3, "2@3 3"));
+}
+
+#[test]
+fn a_column_that_is_not_there_is_named_with_its_neighbours() {
+    let error = open("a.csv", &CSV, "model,tokens\n", &[("modle", "")])
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "\"a.csv\" has no column \"modle\", did you mean \"model\"; its columns are model, tokens"
+    );
+    let error = open("a.csv", &CSV, "a,b,a\n", &[("a", "")])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("names the column \"a\" twice"), "{error}");
+    let error = open("a.csv", &CSV, b"\x1f\x8b\xff,b\n".as_slice(), &[("a", "")]).unwrap_err();
+    assert!(error.to_string().contains("not UTF-8"), "{error}");
+}
+
+#[test]
+fn headers_may_be_missing_and_delimiters_differ() {
+    let header = Some(vec!["a".to_owned(), "b".to_owned()]);
+    let format = Format::Csv {
+        delimiter: ';',
+        header,
+    };
+    assert_eq!(
+        shown(open("a.csv", &format, "1;2\r\n3;4", &[("b", "")]).unwrap()),
+        ["0@1 2", "1@2 4"]
+    );
+    assert!(shown(open("a.csv", &CSV, "", &[("b", "")]).unwrap()).is_empty());
+    assert!(shown(open("a.csv", &CSV, "\u{feff}b\n", &[("b", "")]).unwrap()).is_empty());
+}
+
+#[test]
+fn a_gzip_cut_short_gives_what_lies_before_the_cut() {
+    let text: String = (0..50_000)
+        .map(|row| format!("{row},{}\n", row * 7919 % 10_007))
+        .collect();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder
+        .write_all(format!("a,b\n{text}").as_bytes())
+        .unwrap();
+    let whole = encoder.finish().unwrap();
+    let cut = whole[..whole.len() / 2].to_vec();
+    let all = shown(open("a.csv.gz", &CSV, whole, &[("a", "bigint")]).unwrap());
+    assert_eq!(all.len(), 50_000);
+    let some = shown(open("a.csv.gz", &CSV, cut, &[("a", "bigint")]).unwrap());
+    assert!(some.len() > 1000 && some.len() < 50_000);
+    let (fault, rows) = some.split_last().unwrap();
+    assert!(
+        fault.contains("FILE_UNREADABLE: the file ends early"),
+        "{fault}"
+    );
+    assert_eq!(rows, &all[..rows.len()]);
+}
+
+#[test]
+fn zstandard_is_taken_off() {
+    let bytes = zstd::encode_all("a\n1\n".as_bytes(), 1).unwrap();
+    assert_eq!(
+        shown(open("a.csv.zst", &CSV, bytes, &[("a", "")]).unwrap()),
+        ["0@2 1"]
+    );
+}
+
+#[test]
+fn json_lines_give_nested_fields_and_exact_numbers() {
+    let file = concat!(
+        "{\"id\":\"a\\u00e9\",\"usage\":{\"input_tokens\":12345678901234567890.125,\"x\":[1]}}\n",
+        "{\"id\":null,\"usage\":{\"input_tokens\":1e3}}\n",
+        "{\"id\":7,}\n",
+        "[1]\n\n",
+        "{\"id\":true,\"usage\":{\"input_tokens\":\"abc\"}}\n",
+        "{\"usage.input_tokens\":5}",
+    );
+    let wanted = [("id", ""), ("usage.input_tokens", "decimal(38,3)")];
+    let lines = shown(open("a.jsonl", &Format::JsonLines, file, &wanted).unwrap());
+    assert_eq!(lines[0], "0@1 aé|12345678901234567890.125");
+    assert_eq!(lines[1], "1@2 NULL|1000.000");
+    assert!(
+        lines[2].starts_with("2@3 ROW_UNREADABLE: trailing comma"),
+        "{}",
+        lines[2]
+    );
+    assert!(
+        lines[3].starts_with("3@4 ROW_UNREADABLE: invalid type"),
+        "{}",
+        lines[3]
+    );
+    assert!(lines[4].starts_with("4@6 FIELD_UNPARSABLE usage.input_tokens: \"abc\""));
+    assert_eq!(lines[5], "5@7 NULL|5.000");
+}
+
+#[test]
+fn json_may_be_an_array_or_an_object_of_records() {
+    let wanted = [("a", "bigint"), ("key", "")];
+    let array = "[ {\"a\":1},\n {\"a\":2,\"s\":\"]},{\"}\n, 3, {\"a\":} , {\"a\":4}]";
+    let lines = shown(open("a.json", &Format::Json, array, &wanted).unwrap());
+    assert_eq!(
+        (lines[0].as_str(), lines[1].as_str()),
+        ("0@1 1|NULL", "1@2 2|NULL")
+    );
+    assert!(
+        lines[2].starts_with("2@3 ROW_UNREADABLE") && lines[3].starts_with("3@3 ROW_UNREADABLE")
+    );
+    assert_eq!(lines[4], "4@3 4|NULL");
+    let object = "{\"gpt-4\": {\"a\":1},\n\"x\\\"y\": {\"a\":2}}\n";
+    let lines = shown(open("a.json", &Format::Json, object, &wanted).unwrap());
+    assert_eq!(lines, ["0@1 1|gpt-4", "1@2 2|x\"y"]);
+    for (broken, said) in [
+        ("[{\"a\":1}", "it ends before its records do"),
+        ("[{\"a\":1},{\"a\"", "it ends inside a record"),
+        ("{\"k\" {\"a\":1}}", "a colon is missing"),
+        ("[{\"a\":1} {\"a\":2}]", "a comma is missing"),
+        ("hello", "neither"),
+        ("[{\"a\":1}] x", "something follows"),
+    ] {
+        let lines = shown(open("a.json", &Format::Json, broken, &wanted).unwrap());
+        let fault = lines.last().unwrap();
+        assert!(
+            fault.contains("FILE_UNREADABLE") && fault.contains(said),
+            "{broken}: {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn originals_hold_every_record_as_it_stood() {
+    let options = DecodeOptions {
+        keep_originals: true,
+        ..DecodeOptions::default()
+    };
+    let file = b"a,b\n1,\"x,y\"\n2\n3,\xff\n".to_vec();
+    let read = |format: &Format, file: Vec<u8>| {
+        let input = Box::new(io::Cursor::new(file));
+        let wanted = columns(&[("a", "bigint")]);
+        let mut decoder =
+            Decoder::from_reader(input, "a", FileId(1), format, &wanted, &options).unwrap();
+        decoder.next_chunk().unwrap().originals.unwrap()
+    };
+    let originals = read(&CSV, file);
+    assert_eq!(
+        (originals.rows, originals.lines),
+        (vec![0, 1, 2], vec![2, 3, 4])
+    );
+    assert_eq!(
+        originals.columns.column(1).as_string::<i32>().value(0),
+        "x,y"
+    );
+    let raw: Vec<_> = originals.raw.iter().collect();
+    assert_eq!(
+        raw,
+        [None, Some(b"2\n".as_slice()), Some(b"3,\xff\n".as_slice())]
+    );
+    let originals = read(&Format::JsonLines, b"{\"a\":1}\n{\"a\n".to_vec());
+    let raw: Vec<_> = originals.raw.iter().collect();
+    assert_eq!(
+        raw,
+        [Some(b"{\"a\":1}".as_slice()), Some(b"{\"a".as_slice())]
+    );
+}
+
+#[test]
+fn parquet_columns_keep_their_types_and_row_groups_stand_alone() {
+    use arrow::array::{Float64Array, Int32Array, StringArray};
+    let batch = RecordBatch::try_from_iter([
+        (
+            "n",
+            Arc::new(Int32Array::from_iter_values(0..10)) as arrow::array::ArrayRef,
+        ),
+        (
+            "price",
+            Arc::new(Float64Array::from_iter_values((0..10).map(f64::from))),
+        ),
+        (
+            "at",
+            Arc::new(StringArray::from_iter_values((0..10).map(|i| {
+                if i == 6 {
+                    "x".to_owned()
+                } else {
+                    format!("2026-08-0{}", i.max(1))
+                }
+            }))),
+        ),
+    ])
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let properties = ::parquet::file::properties::WriterProperties::builder()
+        .set_max_row_group_row_count(Some(4));
+    let file = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
+    let mut writer =
+        ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties.build()))
+            .unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+
+    let store = Store::open("a.parquet", folder.path()).unwrap();
+    let file = &store.list().unwrap()[0];
+    let groups = row_groups(&store, file).unwrap();
+    assert_eq!(
+        groups
+            .iter()
+            .map(|g| (g.first_row, g.rows))
+            .collect::<Vec<_>>(),
+        [(0, 4), (4, 4), (8, 2)]
+    );
+    let open = |wanted: &[(&str, &str)], range| {
+        let options = DecodeOptions {
+            row_groups: range,
+            ..DecodeOptions::default()
+        };
+        Decoder::open(
+            &store,
+            file,
+            FileId(7),
+            &Format::Parquet,
+            &columns(wanted),
+            &options,
+        )
+    };
+    let mut decoder = open(&[("at", "timestamp"), ("n", "")], Some(1..2)).unwrap();
+    let chunk = decoder.next_chunk().unwrap();
+    assert_eq!(chunk.rows, [4, 5, 7]);
+    assert_eq!(
+        chunk
+            .batch
+            .column(0)
+            .as_primitive::<TimestampMicrosecondType>()
+            .len(),
+        3
+    );
+    assert_eq!(
+        chunk.batch.column(1).data_type(),
+        &arrow::datatypes::DataType::Int32
+    );
+    assert_eq!(chunk.faults[0].record, RecordId::new(FileId(7), 6));
+    assert_eq!(shown(open(&[("n", "bigint")], None).unwrap()).len(), 10);
+    let mut decoder = open(&[("n", "bigint"), ("n", "decimal(38,2)")], None).unwrap();
+    let batch = decoder.next_chunk().unwrap().batch;
+    assert_eq!(batch.column(0).as_primitive::<Int64Type>().value(3), 3);
+    assert_eq!(
+        batch.column(1).as_primitive::<Decimal128Type>().value(3),
+        300
+    );
+
+    let error = open(&[("price", "decimal(18,2)")], None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("leave the declaration out and convert with exact"),
+        "{error}"
+    );
+    assert!(
+        open(&[("m", "")], None)
+            .unwrap_err()
+            .to_string()
+            .contains("its columns are n, price, at")
+    );
+
+    let bytes = std::fs::read(folder.path().join("a.parquet")).unwrap();
+    std::fs::write(folder.path().join("a.parquet"), &bytes[..bytes.len() - 20]).unwrap();
+    let error = open(&[("n", "")], None).unwrap_err().to_string();
+    assert!(error.contains("not a whole Parquet file"), "{error}");
+}
+
+#[test]
+fn formats_follow_from_names() {
+    assert_eq!(Format::of_name("a/b.CSV.gz"), Some(CSV));
+    assert_eq!(Format::of_name("b.ndjson.zst"), Some(Format::JsonLines));
+    assert_eq!(Format::of_name("b.parquet"), Some(Format::Parquet));
+    assert_eq!(Format::of_name("b.tar.gz"), None);
+}

@@ -1,0 +1,98 @@
+//! What can go wrong between us and the bytes, and what to do about it.
+
+use std::io;
+
+/// What can go wrong between us and the bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A URL of a kind that is not known.
+    #[error("cannot open {location:?}: {hint}")]
+    Unsupported {
+        /// The location.
+        location: String,
+        /// What would work.
+        hint: &'static str,
+    },
+    /// There is no such folder, file, bucket or object.
+    #[error("cannot {attempt} {location:?}: it does not exist; check the path and its spelling")]
+    Missing {
+        /// What was attempted.
+        attempt: &'static str,
+        /// Where.
+        location: String,
+    },
+    /// The store said no.
+    #[error(
+        "cannot {attempt} {location:?}: access denied; check the permissions, and for s3 \
+         AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION: {detail}"
+    )]
+    Denied {
+        /// What was attempted.
+        attempt: &'static str,
+        /// Where.
+        location: String,
+        /// What the store said.
+        detail: String,
+    },
+    /// Something of the system or the network; another try may succeed.
+    #[error("cannot {attempt} {location:?}: {source}")]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// Where.
+        location: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store gives no etag, so the same content could not be recognised.
+    #[error(
+        "{location:?} has no etag, so a repeated file could not be told; use a store with etags"
+    )]
+    NoEtag {
+        /// Where.
+        location: String,
+    },
+}
+
+impl StoreError {
+    /// The kind of error that the system's error is.
+    pub(crate) fn io(attempt: &'static str, location: &str, source: io::Error) -> Self {
+        let location = location.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { attempt, location },
+            io::ErrorKind::PermissionDenied => Self::Denied {
+                attempt,
+                location,
+                detail: source.to_string(),
+            },
+            _ => Self::Io {
+                attempt,
+                location,
+                source,
+            },
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    pub(super) fn remote(
+        attempt: &'static str,
+        location: &str,
+        error: object_store::Error,
+    ) -> Self {
+        let location = location.to_owned();
+        match error {
+            object_store::Error::NotFound { .. } => Self::Missing { attempt, location },
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. } => Self::Denied {
+                attempt,
+                location,
+                detail: error.to_string(),
+            },
+            error => Self::Io {
+                attempt,
+                location,
+                source: io::Error::other(error),
+            },
+        }
+    }
+}

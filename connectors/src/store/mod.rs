@@ -1,0 +1,226 @@
+//! Where bytes live: local folders, and buckets behind the S3 protocol.
+//!
+//! ```text
+//!   location ─► list: files by name ─┬─► read:   a stream, front to back     (text formats)
+//!                                    └─► random: ranges, in any order        (Parquet)
+//! ```
+//!
+//! Local files go through the standard library, remote objects through `object_store` on a small
+//! runtime of their own; both look the same from outside, blocking, so that workers need no async.
+//! A dropped connection is retried by `object_store`; when it gives up, the stream ends with an
+//! error, which decoding reports as a file that ends early, never as a shorter file.
+
+mod error;
+mod local;
+#[cfg(feature = "s3")]
+mod remote;
+
+pub use error::StoreError;
+
+use bytes::Bytes;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A file in a store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileMeta {
+    /// Its name below the store's location; for a location that is a file, the file's own name.
+    pub name: String,
+    /// Where it is, as an operator would type it.
+    pub location: String,
+    /// Its bytes.
+    pub size: u64,
+    /// What the store says identifies its content; nothing for local files.
+    pub etag: Option<String>,
+}
+
+/// A folder or bucket prefix, or a single file in one.
+#[derive(Debug)]
+pub struct Store {
+    location: String,
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Local(PathBuf),
+    #[cfg(feature = "s3")]
+    Remote(remote::Bucket),
+}
+
+impl Store {
+    /// Opens a path (relative ones below `base`), a `file://` URL, or `s3://bucket/prefix` with the
+    /// usual `AWS_*` environment (`AWS_ENDPOINT_URL` for other providers; plain HTTP is taken for
+    /// loopback endpoints only, unless `AWS_ALLOW_HTTP` is set).
+    ///
+    /// # Errors
+    /// When the URL is of another kind, or the environment does not configure it.
+    pub fn open(location: &str, base: &Path) -> Result<Self, StoreError> {
+        let backend = match location.split_once("://") {
+            None => Backend::Local(base.join(location)),
+            Some(("file", path)) => Backend::Local(base.join(path)),
+            #[cfg(feature = "s3")]
+            Some(("s3", rest)) => Backend::Remote(remote::Bucket::open(location, rest)?),
+            #[cfg(not(feature = "s3"))]
+            Some(("s3", _)) => {
+                return Err(StoreError::Unsupported {
+                    location: location.to_owned(),
+                    hint: "this build has no S3; build with --features s3",
+                });
+            }
+            Some(_) => {
+                return Err(StoreError::Unsupported {
+                    location: location.to_owned(),
+                    hint: "use a path, file:// or s3://bucket/prefix",
+                });
+            }
+        };
+        Ok(Self {
+            location: location.to_owned(),
+            backend,
+        })
+    }
+
+    /// The location as it was given.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// The folder or file, when it is local: what can be watched for changes.
+    #[must_use]
+    pub fn local_path(&self) -> Option<&Path> {
+        match &self.backend {
+            Backend::Local(path) => Some(path),
+            #[cfg(feature = "s3")]
+            Backend::Remote(_) => None,
+        }
+    }
+
+    /// All files, sorted by name. Hidden ones, `*.tmp` (still being written) and empty folder
+    /// markers are left out.
+    ///
+    /// # Errors
+    /// When the location does not exist or may not be listed.
+    pub fn list(&self) -> Result<Vec<FileMeta>, StoreError> {
+        let mut files = match &self.backend {
+            Backend::Local(path) => local::list(&self.location, path)?,
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.list()?,
+        };
+        files.sort();
+        Ok(files)
+    }
+
+    /// Streams a file from its front.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn read(&self, file: &FileMeta) -> Result<Box<dyn Read + Send>, StoreError> {
+        match &self.backend {
+            Backend::Local(path) => Ok(Box::new(local::open(path, file)?)),
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.read(file),
+        }
+    }
+
+    /// Opens a file for reading ranges of it.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn random(&self, file: &FileMeta) -> Result<RandomAccess, StoreError> {
+        match &self.backend {
+            Backend::Local(path) => Ok(RandomAccess(Access::Local(local::open(path, file)?))),
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => Ok(RandomAccess(Access::Remote(bucket.random(file)))),
+        }
+    }
+
+    /// What identifies the content: a hash of all bytes for local files; etag and size for remote
+    /// ones, whose bytes would cost a transfer.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn checksum(&self, file: &FileMeta) -> Result<String, StoreError> {
+        match &self.backend {
+            Backend::Local(path) => {
+                let mut hasher = blake3::Hasher::new();
+                hasher
+                    .update_reader(local::open(path, file)?)
+                    .map_err(|source| StoreError::io("read", &file.location, source))?;
+                Ok(format!("blake3:{}", hasher.finalize().to_hex()))
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(_) => match &file.etag {
+                Some(etag) => Ok(format!("etag:{etag}:{}", file.size)),
+                None => Err(StoreError::NoEtag {
+                    location: file.location.clone(),
+                }),
+            },
+        }
+    }
+}
+
+/// Whether a file of this name below a location is input.
+fn is_input(name: &str) -> bool {
+    let hidden = name
+        .split('/')
+        .any(|part| part.starts_with('.') || part.starts_with('_'));
+    !hidden && !name.ends_with(".tmp") && !name.ends_with('/')
+}
+
+/// Reads ranges of a file.
+#[derive(Debug)]
+pub struct RandomAccess(Access);
+
+#[derive(Debug)]
+enum Access {
+    Local(File),
+    #[cfg(feature = "s3")]
+    Remote(remote::RemoteFile),
+}
+
+impl Length for RandomAccess {
+    fn len(&self) -> u64 {
+        match &self.0 {
+            Access::Local(file) => Length::len(file),
+            #[cfg(feature = "s3")]
+            Access::Remote(file) => file.len(),
+        }
+    }
+}
+
+impl ChunkReader for RandomAccess {
+    type T = Box<dyn Read>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        match &self.0 {
+            Access::Local(file) => Ok(Box::new(file.get_read(start)?)),
+            #[cfg(feature = "s3")]
+            Access::Remote(file) => Ok(Box::new(file.read_from(start))),
+        }
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        match &self.0 {
+            Access::Local(file) => file.get_bytes(start, length),
+            #[cfg(feature = "s3")]
+            Access::Remote(file) => file
+                .range(start, length)
+                .map_err(|error| ParquetError::External(error.into())),
+        }
+    }
+}
+
+/// An error of a store as one of the standard library's streams.
+#[cfg(feature = "s3")]
+fn stream_error(error: object_store::Error) -> io::Error {
+    io::Error::other(error)
+}
+
+#[cfg(test)]
+mod tests;

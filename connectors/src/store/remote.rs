@@ -1,0 +1,330 @@
+//! Buckets behind the S3 protocol, bridged from async to blocking.
+//!
+//! All buckets of the process share one runtime with one thread: it only moves bytes. Ranges are
+//! fetched in blocks and a few blocks are kept, because a Parquet reader asks for page after page of
+//! several columns in turn.
+
+use super::{FileMeta, StoreError, is_input, stream_error};
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt};
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
+use std::future::Future;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+const BLOCK_BYTES: u64 = 4 << 20;
+const BLOCKS_KEPT: usize = 16;
+
+fn wait<F: Future>(future: F) -> io::Result<F::Output> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("object-store")
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())
+    });
+    match runtime {
+        Ok(runtime) => Ok(runtime.block_on(future)),
+        Err(error) => Err(io::Error::other(error.clone())),
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Bucket {
+    location: String,
+    root: String,
+    prefix: Path,
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Bucket {
+    /// Opens `bucket/prefix`, the part of the location behind `s3://`.
+    pub(super) fn open(location: &str, rest: &str) -> Result<Self, StoreError> {
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(StoreError::Unsupported {
+                location: location.to_owned(),
+                hint: "the bucket is missing; write s3://bucket/prefix",
+            });
+        }
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_retry(retries());
+        let endpoint = std::env::var("AWS_ENDPOINT_URL_S3").or(std::env::var("AWS_ENDPOINT_URL"));
+        if endpoint.is_ok_and(|endpoint| is_loopback(&endpoint)) {
+            builder = builder.with_allow_http(true);
+        }
+        let objects = builder
+            .build()
+            .map_err(|e| StoreError::remote("open", location, e))?;
+        Ok(Self {
+            location: location.to_owned(),
+            root: format!("s3://{bucket}/"),
+            prefix: Path::from(prefix),
+            objects: Arc::new(objects),
+        })
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<FileMeta>, StoreError> {
+        let below = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
+        let failed = |error| StoreError::remote("list", &self.location, error);
+        let found: Vec<_> = wait(self.objects.list(below).try_collect())
+            .map_err(|error| StoreError::io("list", &self.location, error))?
+            .map_err(failed)?;
+        let mut files: Vec<FileMeta> = found
+            .into_iter()
+            .filter_map(|object| {
+                let full = object.location.as_ref();
+                let name = full
+                    .strip_prefix(self.prefix.as_ref())?
+                    .trim_start_matches('/');
+                let is_marker = object.size == 0 && !name.contains('.');
+                (is_input(name) && !name.is_empty() && !is_marker).then(|| FileMeta {
+                    name: name.to_owned(),
+                    location: format!("{}{full}", self.root),
+                    size: object.size,
+                    etag: object.e_tag.clone(),
+                })
+            })
+            .collect();
+        if files.is_empty() && below.is_some() {
+            // Nothing lies below the location: it may be an object itself.
+            match wait(self.objects.head(&self.prefix)) {
+                Ok(Ok(object)) => files.push(FileMeta {
+                    name: self.prefix.filename().unwrap_or_default().to_owned(),
+                    location: self.location.clone(),
+                    size: object.size,
+                    etag: object.e_tag,
+                }),
+                // An empty prefix is a folder that no file has arrived in yet.
+                Ok(Err(object_store::Error::NotFound { .. })) => {}
+                Ok(Err(error)) => return Err(failed(error)),
+                Err(error) => return Err(StoreError::io("list", &self.location, error)),
+            }
+        }
+        Ok(files)
+    }
+
+    fn path(&self, file: &FileMeta) -> Path {
+        Path::from(
+            file.location
+                .strip_prefix(&self.root)
+                .unwrap_or(&file.location),
+        )
+    }
+
+    pub(super) fn read(&self, file: &FileMeta) -> Result<Box<dyn Read + Send>, StoreError> {
+        let result = wait(self.objects.get(&self.path(file)))
+            .map_err(|error| StoreError::io("open", &file.location, error))?
+            .map_err(|error| StoreError::remote("open", &file.location, error))?;
+        let mut stream = result.into_stream().map_err(stream_error);
+        let mut held = Bytes::new();
+        Ok(Box::new(Streamed {
+            next: Box::new(move || wait(stream.next())?.transpose()),
+            held: std::mem::take(&mut held),
+        }))
+    }
+
+    pub(super) fn random(&self, file: &FileMeta) -> RemoteFile {
+        RemoteFile(Arc::new(Blocks {
+            objects: Arc::clone(&self.objects),
+            path: self.path(file),
+            size: file.size,
+            kept: Mutex::default(),
+        }))
+    }
+}
+
+/// A person waits for the first answer, so an endpoint that is not there must be said soon.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(30),
+        ..RetryConfig::default()
+    }
+}
+
+/// Whether an endpoint is on this machine, where plain HTTP gives nothing away.
+fn is_loopback(endpoint: &str) -> bool {
+    let Some(rest) = endpoint.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+type NextBytes = Box<dyn FnMut() -> io::Result<Option<Bytes>> + Send>;
+
+/// An object as a blocking stream.
+struct Streamed {
+    next: NextBytes,
+    held: Bytes,
+}
+
+impl Read for Streamed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.held.is_empty() {
+            match (self.next)()? {
+                Some(bytes) => self.held = bytes,
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.held.len());
+        buffer[..count].copy_from_slice(&self.held.split_to(count));
+        Ok(count)
+    }
+}
+
+/// An object read in ranges.
+#[derive(Clone, Debug)]
+pub(super) struct RemoteFile(Arc<Blocks>);
+
+#[derive(Debug)]
+struct Blocks {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+    /// Blocks by number, the one used last at the end.
+    kept: Mutex<Vec<(u64, Bytes)>>,
+}
+
+impl RemoteFile {
+    pub(super) fn len(&self) -> u64 {
+        self.0.size
+    }
+
+    fn block(&self, number: u64) -> io::Result<Bytes> {
+        let mut kept = self.0.kept.lock().expect("no holder of the blocks panics");
+        if let Some(place) = kept.iter().position(|(held, _)| *held == number) {
+            let block = kept.remove(place);
+            kept.push(block.clone());
+            return Ok(block.1);
+        }
+        let start = number * BLOCK_BYTES;
+        let end = self.0.size.min(start + BLOCK_BYTES);
+        let bytes =
+            wait(self.0.objects.get_range(&self.0.path, start..end))?.map_err(stream_error)?;
+        if kept.len() >= BLOCKS_KEPT {
+            kept.remove(0);
+        }
+        kept.push((number, bytes.clone()));
+        Ok(bytes)
+    }
+
+    pub(super) fn range(&self, start: u64, length: usize) -> io::Result<Bytes> {
+        let early_end = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let end = start + u64::try_from(length).map_err(io::Error::other)?;
+        if end > self.0.size {
+            return Err(early_end());
+        }
+        let mut gathered = BytesMut::with_capacity(length);
+        let mut position = start;
+        while position < end {
+            let block = self.block(position / BLOCK_BYTES)?;
+            let from = usize::try_from(position % BLOCK_BYTES).map_err(io::Error::other)?;
+            let wanted = usize::try_from(end - position).map_err(io::Error::other)?;
+            let to = block.len().min(from.saturating_add(wanted));
+            let part = block
+                .get(from..to)
+                .filter(|part| !part.is_empty())
+                .ok_or_else(early_end)?;
+            if part.len() == length {
+                return Ok(block.slice(from..to));
+            }
+            gathered.extend_from_slice(part);
+            position += u64::try_from(part.len()).map_err(io::Error::other)?;
+        }
+        Ok(gathered.freeze())
+    }
+
+    pub(super) fn read_from(&self, position: u64) -> impl Read + use<> {
+        RemoteRead {
+            file: self.clone(),
+            position,
+        }
+    }
+}
+
+struct RemoteRead {
+    file: RemoteFile,
+    position: u64,
+}
+
+impl Read for RemoteRead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.len().saturating_sub(self.position);
+        let block_left = BLOCK_BYTES - self.position % BLOCK_BYTES;
+        let count = buffer
+            .len()
+            .min(usize::try_from(left.min(block_left)).unwrap_or(usize::MAX));
+        if count == 0 {
+            return Ok(0);
+        }
+        let bytes = self.file.range(self.position, count)?;
+        buffer[..count].copy_from_slice(&bytes);
+        self.position += u64::try_from(count).map_err(io::Error::other)?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_this_machine() {
+        for endpoint in [
+            "http://localhost:9000",
+            "http://127.0.0.1:1/x",
+            "http://[::1]:80",
+        ] {
+            assert!(is_loopback(endpoint), "{endpoint}");
+        }
+        for endpoint in ["http://minio:9000", "https://localhost", "http://10.0.0.1"] {
+            assert!(!is_loopback(endpoint), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn ranges_cross_blocks() {
+        let objects = object_store::memory::InMemory::new();
+        let content: Vec<u8> = (0..9 << 20)
+            .map(|i: u32| i.to_le_bytes()[0] ^ i.to_le_bytes()[2])
+            .collect();
+        let path = Path::from("a");
+        wait(objects.put(&path, content.clone().into()))
+            .unwrap()
+            .unwrap();
+        let size = u64::try_from(content.len()).unwrap();
+        let file = RemoteFile(Arc::new(Blocks {
+            objects: Arc::new(objects),
+            path,
+            size,
+            kept: Mutex::default(),
+        }));
+        let whole = file.range(0, content.len()).unwrap();
+        assert!(whole == content);
+        assert_eq!(
+            file.range(4 << 20, 10).unwrap(),
+            content[4 << 20..(4 << 20) + 10]
+        );
+        let mut tail = Vec::new();
+        file.read_from(5 << 20).read_to_end(&mut tail).unwrap();
+        assert!(tail == content[5 << 20..]);
+        assert!(file.range(size - 1, 2).is_err());
+    }
+}
