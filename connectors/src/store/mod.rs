@@ -15,7 +15,10 @@ mod local;
 #[cfg(feature = "s3")]
 mod remote;
 
+mod write;
+
 pub use error::StoreError;
+pub use write::NewFile;
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;

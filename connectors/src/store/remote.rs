@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart};
 use std::future::Future;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -138,6 +138,49 @@ impl Bucket {
             size: file.size,
             kept: Mutex::default(),
         }))
+    }
+}
+
+/// An upload in parts: a few are in flight while the next is filled.
+pub(super) struct Upload(WriteMultipart);
+
+const PARTS_IN_FLIGHT: usize = 4;
+
+impl Bucket {
+    /// Starts an object below the prefix; returns where it will be.
+    pub(super) fn upload(&self, name: &str) -> Result<(String, Upload), StoreError> {
+        let path = Path::from(format!("{}/{name}", self.prefix));
+        let location = format!("{}{path}", self.root);
+        let upload = wait(self.objects.put_multipart(&path))
+            .map_err(|error| StoreError::io("create", &location, error))?
+            .map_err(|error| StoreError::remote("create", &location, error))?;
+        Ok((location, Upload(WriteMultipart::new(upload))))
+    }
+
+    /// Deletes the objects below a folder.
+    pub(super) fn clear(&self, folder: &str) -> Result<(), StoreError> {
+        let below = Path::from(format!("{}/{folder}", self.prefix));
+        let location = format!("{}{below}", self.root);
+        let listed = self.objects.list(Some(&below)).map_ok(|object| object.location).boxed();
+        let deleted = self.objects.delete_stream(listed).try_collect::<Vec<_>>();
+        wait(deleted)
+            .map_err(|error| StoreError::io("clear", &location, error))?
+            .map_err(|error| StoreError::remote("clear", &location, error))?;
+        Ok(())
+    }
+}
+
+impl Upload {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        wait(async {
+            self.0.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(stream_error)?;
+            self.0.write(bytes);
+            Ok(bytes.len())
+        })?
+    }
+
+    pub(super) fn finish(self) -> io::Result<()> {
+        wait(self.0.finish())?.map_err(stream_error).map(|_| ())
     }
 }
 

@@ -1,0 +1,114 @@
+//! Writing files: they appear under their name when they are whole, or not at all.
+//!
+//! A local file is written beside its place as `*.tmp`, which no source reads, and renamed; a remote
+//! one is a multipart upload, completed at the end. A file that is dropped unfinished leaves nothing
+//! under its name.
+
+use super::{Backend, Store, StoreError};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A file being written.
+pub struct NewFile {
+    location: String,
+    sink: Sink,
+}
+
+enum Sink {
+    Local { file: BufWriter<File>, temporary: PathBuf, place: PathBuf },
+    #[cfg(feature = "s3")]
+    Remote(super::remote::Upload),
+}
+
+impl Store {
+    /// Starts a file of this name below the store's location; folders are made as needed.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(&self, name: &str) -> Result<NewFile, StoreError> {
+        match &self.backend {
+            Backend::Local(root) => {
+                let place = root.join(name);
+                let location = place.display().to_string();
+                let failed = |error| StoreError::io("create", &location, error);
+                if let Some(folder) = place.parent() {
+                    std::fs::create_dir_all(folder).map_err(failed)?;
+                }
+                let temporary = place.with_added_extension("tmp");
+                let file = BufWriter::with_capacity(1 << 18, File::create(&temporary).map_err(failed)?);
+                Ok(NewFile { location, sink: Sink::Local { file, temporary, place } })
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => {
+                let (location, upload) = bucket.upload(name)?;
+                Ok(NewFile { location, sink: Sink::Remote(upload) })
+            }
+        }
+    }
+
+    /// Takes the files below a folder away, so that an output can be written anew. A folder that
+    /// does not exist is empty already.
+    ///
+    /// # Errors
+    /// When one of them cannot be removed.
+    pub fn clear(&self, folder: &str) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Local(root) => clear_local(&root.join(folder)),
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.clear(folder),
+        }
+    }
+}
+
+fn clear_local(folder: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("clear", &folder.display().to_string(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl NewFile {
+    /// Where the file will be.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Puts the whole file in its place.
+    ///
+    /// # Errors
+    /// When the last bytes cannot be written, or the file cannot take its place.
+    pub fn finish(self) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("write", &self.location, error);
+        match self.sink {
+            Sink::Local { mut file, temporary, place } => {
+                file.flush().map_err(failed)?;
+                drop(file);
+                std::fs::rename(&temporary, &place).map_err(failed)
+            }
+            #[cfg(feature = "s3")]
+            Sink::Remote(upload) => upload.finish().map_err(failed),
+        }
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.sink {
+            Sink::Local { file, .. } => file.write(bytes),
+            #[cfg(feature = "s3")]
+            Sink::Remote(upload) => upload.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Local { file, .. } => file.flush(),
+            #[cfg(feature = "s3")]
+            Sink::Remote(_) => Ok(()),
+        }
+    }
+}
