@@ -10,5 +10,6 @@
 pub mod decode;
 pub mod diagnostic;
 pub mod names;
+pub mod output;
 pub mod reference;
 pub mod store;

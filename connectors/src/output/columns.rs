@@ -1,0 +1,86 @@
+//! Column builders of the outputs.
+
+use arrow::array::{
+    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use millrace_operators::domain::{Amount, EventTime, Quantity};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A column of few texts, entered by key: the text of a key is looked up once per batch.
+#[derive(Default)]
+pub(super) struct Labels {
+    index: HashMap<u128, i32>,
+    last: Option<(u128, i32)>,
+    keys: Vec<Option<i32>>,
+    texts: Vec<Arc<str>>,
+}
+
+impl Labels {
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        Self { keys: Vec::with_capacity(rows), ..Self::default() }
+    }
+
+    pub(super) fn push(&mut self, key: impl Into<u128>, text: impl FnOnce() -> Arc<str>) {
+        let key = key.into();
+        let index = match self.last {
+            Some((last, index)) if last == key => index,
+            _ => {
+                let texts = &mut self.texts;
+                *self.index.entry(key).or_insert_with(|| {
+                    texts.push(text());
+                    i32::try_from(texts.len() - 1).expect("a batch has fewer than 2^31 rows")
+                })
+            }
+        };
+        self.last = Some((key, index));
+        self.keys.push(Some(index));
+    }
+
+    pub(super) fn push_null(&mut self) {
+        self.keys.push(None);
+    }
+
+    pub(super) fn finish(self) -> ArrayRef {
+        let values = StringArray::from_iter_values(self.texts.iter().map(|text| &**text));
+        let array = DictionaryArray::new(Int32Array::from(self.keys), Arc::new(values));
+        Arc::new(array)
+    }
+}
+
+pub(super) fn label(name: &str) -> Field {
+    let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    Field::new(name, kind, true)
+}
+
+pub(super) fn text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
+}
+
+pub(super) fn number(name: &str) -> Field {
+    Field::new(name, DataType::UInt64, true)
+}
+
+pub(super) fn time(name: &str) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
+}
+
+pub(super) fn money(name: &str) -> Field {
+    Field::new(name, DataType::Decimal128(38, Amount::SCALE.cast_signed()), true)
+}
+
+pub(super) fn quantity(name: &str) -> Field {
+    Field::new(name, DataType::Decimal128(38, Quantity::SCALE.cast_signed()), true)
+}
+
+pub(super) fn times(values: impl Iterator<Item = Option<EventTime>>) -> ArrayRef {
+    let array: TimestampMicrosecondArray = values.map(|time| time.map(|time| time.0)).collect();
+    Arc::new(array.with_timezone("UTC"))
+}
+
+pub(super) fn decimals(values: impl Iterator<Item = Option<i128>>, scale: u8) -> ArrayRef {
+    let array: Decimal128Array = values.collect();
+    let array = array.with_precision_and_scale(38, scale.cast_signed());
+    Arc::new(array.expect("38 digits and a scale of 24 at most are a valid decimal type"))
+}

@@ -1,0 +1,76 @@
+//! One Parquet file of an output.
+
+use crate::store::{NewFile, Store, StoreError};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+
+/// A Parquet file being written; it appears when it is finished.
+pub struct ParquetFile {
+    writer: ArrowWriter<NewFile>,
+    rows: usize,
+}
+
+impl ParquetFile {
+    /// Starts a file.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(store: &Store, name: &str, schema: &SchemaRef) -> Result<Self, OutputError> {
+        let level = ZstdLevel::try_new(1).map_err(OutputError::Parquet)?;
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(1 << 20));
+        // Positions and times rise: their differences are small, and no two rows share a value.
+        for column in ["row", "event_time"] {
+            let path = ColumnPath::from(column);
+            properties = properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+        }
+        let file = store.create(name)?;
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()))?;
+        Ok(Self { writer, rows: 0 })
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), OutputError> {
+        self.rows += batch.num_rows();
+        Ok(self.writer.write(batch)?)
+    }
+
+    /// Rows written so far.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// When the last rows cannot be written.
+    pub fn finish(self) -> Result<(), OutputError> {
+        Ok(self.writer.into_inner()?.finish()?)
+    }
+}
+
+/// Why an output could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The Parquet writer failed; the disk may be full.
+    #[error("cannot write Parquet: {0}")]
+    Parquet(#[from] ParquetError),
+    /// Rows do not fit their columns.
+    #[error("cannot encode rows: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+}

@@ -1,0 +1,101 @@
+//! Outputs: rows of domain types as Parquet, for people and for the next system.
+//!
+//! Keys become text again here. Money is `Decimal128(38, 24)`, quantities `Decimal128(38, 12)`,
+//! times are UTC microseconds; columns of few values are dictionaries. Rows of *changes* carry two
+//! more columns, the epoch and +1 or -1.
+
+mod aggregated;
+mod columns;
+mod file;
+mod ledger;
+mod monetised;
+mod raw_status;
+mod suspense;
+
+pub use aggregated::AggregatedLine;
+pub use file::{OutputError, ParquetFile};
+pub use ledger::LedgerRow;
+pub use monetised::MonetisedUsage;
+pub use raw_status::{RawStatus, status_of};
+pub use suspense::SuspendedUsage;
+
+use crate::names::Names;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use millrace_operators::aggregate::Dimension;
+use millrace_operators::domain::FileId;
+use std::sync::{Arc, RwLock};
+
+/// What encoders need besides the rows: the text behind keys.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// The name book.
+    pub names: Arc<Names>,
+    /// Names of the source files, by their number.
+    pub files: Arc<RwLock<Vec<Arc<str>>>>,
+    /// The grouping attributes of billing lines, as the job names them.
+    pub dimensions: Arc<[(String, Dimension)]>,
+}
+
+impl Texts {
+    /// The name of a file.
+    #[must_use]
+    pub fn file(&self, id: FileId) -> Arc<str> {
+        let files = self.files.read().expect("the list of files is not poisoned");
+        let index = usize::try_from(id.0).unwrap_or(usize::MAX);
+        files.get(index).map_or_else(|| Arc::from(format!("#{}", id.0)), Arc::clone)
+    }
+}
+
+/// Rows of one output table.
+pub trait OutputRow: Sized {
+    /// The table's columns.
+    fn fields(texts: &Texts) -> Vec<Field>;
+
+    /// The rows as columns, in the order of [`Self::fields`].
+    fn encode(rows: &[Self], texts: &Texts) -> Vec<ArrayRef>;
+}
+
+/// The schema of a table.
+#[must_use]
+pub fn schema<T: OutputRow>(texts: &Texts) -> SchemaRef {
+    Arc::new(Schema::new(T::fields(texts)))
+}
+
+/// The schema of a table's changes.
+#[must_use]
+pub fn change_schema<T: OutputRow>(texts: &Texts) -> SchemaRef {
+    let mut fields = vec![
+        Field::new("epoch", DataType::UInt64, false),
+        Field::new("diff", DataType::Int64, false),
+    ];
+    fields.extend(T::fields(texts));
+    Arc::new(Schema::new(fields))
+}
+
+/// Rows as a batch of their table.
+///
+/// # Errors
+/// When the columns do not fit the schema, which would be a defect of the encoder.
+pub fn encode<T: OutputRow>(rows: &[T], texts: &Texts) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_new(schema::<T>(texts), T::encode(rows, texts))
+}
+
+/// Changes of one epoch as a batch of the table's changes.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_changes<T: OutputRow>(
+    epoch: u64,
+    rows: &[T],
+    diffs: Vec<i64>,
+    texts: &Texts,
+) -> Result<RecordBatch, ArrowError> {
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from(vec![epoch; rows.len()])),
+        Arc::new(Int64Array::from(diffs)),
+    ];
+    columns.extend(T::encode(rows, texts));
+    RecordBatch::try_new(change_schema::<T>(texts), columns)
+}
