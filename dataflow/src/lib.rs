@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod board;
 pub mod graph;
 pub mod publish;
 pub mod worker;

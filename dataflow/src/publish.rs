@@ -11,7 +11,7 @@
 //! restarts is the business of the sinks behind.
 
 use crate::worker::Outbox;
-use millrace_operators::domain::{Charge, Fate, Fault, FileId, LineKey, LineSum, Suspense};
+use millrace_operators::domain::{Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense};
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
@@ -33,6 +33,10 @@ pub enum Published {
     Counts(Vec<(((FileId, Fate), Diff), Diff)>),
     /// Charges, where an output wants each change.
     Charges(Vec<(Charge, Diff)>),
+    /// Records read from each file, as decoding counted them.
+    Received(Vec<(FileId, u64)>),
+    /// Records that a mediation rule excluded, where an output wants each.
+    Ignored(Vec<(RecordId, Diff)>),
 }
 
 /// What a worker tells the publisher.
@@ -126,6 +130,10 @@ pub struct EpochChanges {
     pub counts: Vec<(((FileId, Fate), Diff), Diff)>,
     /// Charges.
     pub charges: Vec<(Charge, Diff)>,
+    /// Records read.
+    pub received: Vec<(FileId, u64)>,
+    /// Records excluded.
+    pub ignored: Vec<(RecordId, Diff)>,
 }
 
 impl EpochChanges {
@@ -136,6 +144,8 @@ impl EpochChanges {
             Published::Faults(mut changes) => self.faults.append(&mut changes),
             Published::Counts(mut changes) => self.counts.append(&mut changes),
             Published::Charges(mut changes) => self.charges.append(&mut changes),
+            Published::Received(mut counts) => self.received.append(&mut counts),
+            Published::Ignored(mut changes) => self.ignored.append(&mut changes),
         }
     }
 
@@ -148,6 +158,8 @@ impl EpochChanges {
             faults: consolidate(self.faults),
             counts: consolidate(self.counts),
             charges: consolidate(self.charges),
+            received: self.received,
+            ignored: consolidate(self.ignored),
         }
     }
 }

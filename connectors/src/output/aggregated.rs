@@ -20,21 +20,6 @@ pub struct AggregatedLine {
 }
 
 impl AggregatedLine {
-    /// Amount per unit, kept to 24 decimals; nothing for a line without quantity.
-    #[must_use]
-    pub fn blended_rate(&self) -> Option<Amount> {
-        // Amount and quantity have 24 and 12 decimals: 12 more are needed before the division.
-        let quantity = i256::from_i128(self.sum.quantity.0);
-        let scaled = i256::from_i128(self.sum.amount.0)
-            .checked_mul(i256::from_i128(1_000_000_000_000))?;
-        let quotient = scaled.checked_div(quantity)?;
-        let twice = scaled.checked_rem(quantity)?.checked_mul(i256::from_i128(2))?;
-        let up = twice.wrapping_abs() >= quantity.wrapping_abs();
-        let away = if scaled.is_negative() == quantity.is_negative() { 1 } else { -1 };
-        let rounded = if up { quotient.checked_add(i256::from_i128(away))? } else { quotient };
-        rounded.to_i128().map(Amount)
-    }
-
     /// The text of one of the configured grouping attributes.
     #[must_use]
     pub fn dimension(&self, index: usize, texts: &Texts) -> Option<Arc<str>> {
@@ -47,6 +32,21 @@ impl AggregatedLine {
             Dimension::ServiceType | Dimension::Attribute(_) => texts.names.text(Name(key)),
         })
     }
+}
+
+/// Amount per unit, rounded half away from zero at 24 decimals; nothing without quantity.
+#[must_use]
+pub fn blended_rate(sum: &LineSum) -> Option<Amount> {
+    // Amount and quantity have 24 and 12 decimals: 12 more are needed before the division.
+    let quantity = i256::from_i128(sum.quantity.0);
+    let scaled =
+        i256::from_i128(sum.amount.0).checked_mul(i256::from_i128(1_000_000_000_000))?;
+    let quotient = scaled.checked_div(quantity)?;
+    let twice = scaled.checked_rem(quantity)?.checked_mul(i256::from_i128(2))?;
+    let up = twice.wrapping_abs() >= quantity.wrapping_abs();
+    let away = if scaled.is_negative() == quantity.is_negative() { 1 } else { -1 };
+    let rounded = if up { quotient.checked_add(i256::from_i128(away))? } else { quotient };
+    rounded.to_i128().map(Amount)
 }
 
 impl OutputRow for AggregatedLine {
@@ -91,7 +91,7 @@ impl OutputRow for AggregatedLine {
             columns.push(Arc::new(values.collect::<StringArray>()));
         }
         let sums = || rows.iter().map(|row| &row.sum);
-        let rates = rows.iter().map(|row| row.blended_rate().map(|rate| rate.0));
+        let rates = rows.iter().map(|row| blended_rate(&row.sum).map(|rate| rate.0));
         columns.extend([
             Arc::new(Int64Array::from_iter_values(sums().map(|sum| sum.charges))) as ArrayRef,
             decimals(sums().map(|sum| Some(sum.quantity.0)), Quantity::SCALE),
@@ -106,23 +106,13 @@ impl OutputRow for AggregatedLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_operators::domain::{AccountKey, EventTime};
-
     #[test]
     fn the_blended_rate_is_amount_over_quantity() {
         let line = |amount: &str, units: i64| {
             let price = millrace_operators::domain::Price::parse(amount).unwrap();
             let amount = Amount::from_ratio(price.mantissa(), price.scale(), 1).unwrap();
-            let key = LineKey {
-                account: AccountKey(1),
-                unit_start: EventTime(0),
-                unit_end: EventTime(1),
-                item: Name(1),
-                currency: Name(2),
-                dimensions: Default::default(),
-            };
             let sum = LineSum::of(Quantity::new(units, 0).unwrap(), amount, 1);
-            AggregatedLine { key, sum }.blended_rate().map(|rate| rate.to_string())
+            blended_rate(&sum).map(|rate| rate.to_string())
         };
         assert_eq!(line("1.25", 10).as_deref(), Some("0.125"));
         assert_eq!(line("2", 3).as_deref(), Some("0.666666666666666666666667"));

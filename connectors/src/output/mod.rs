@@ -12,7 +12,7 @@ mod monetised;
 mod raw_status;
 mod suspense;
 
-pub use aggregated::AggregatedLine;
+pub use aggregated::{AggregatedLine, blended_rate};
 pub use file::{OutputError, ParquetFile};
 pub use ledger::LedgerRow;
 pub use monetised::MonetisedUsage;
