@@ -250,6 +250,11 @@ impl Board {
         counts
     }
 
+    /// Records read, per file.
+    pub fn received(&self) -> impl Iterator<Item = (FileId, u64)> {
+        self.received.iter().map(|(file, records)| (*file, *records))
+    }
+
     /// What became of all records.
     #[must_use]
     pub fn counts(&self) -> RecordCounts {

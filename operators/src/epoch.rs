@@ -18,15 +18,16 @@ pub type Diff = isize;
 /// A collection of changes on epochs.
 pub type Collection<'scope, D> = differential_dataflow::VecCollection<'scope, Epoch, D, Diff>;
 
-/// The worker that a key belongs to, as a number to be taken modulo the workers: one of 1,024
-/// virtual shards, from the top bits, so that tables that index by the low bits stay even.
+/// Virtual shards: the unit in which state is spread over workers, and outputs over files. A job
+/// may have fewer workers than shards, never more.
+pub const SHARDS: u64 = 64;
+
+/// The shard of a key, from the top bits, so that tables that index by the low bits stay even. The
+/// worker is the shard modulo the workers.
 #[must_use]
 pub fn shard(key: u64) -> u64 {
-    key >> 54
+    key >> 58
 }
-
-/// Virtual shards.
-pub const SHARDS: u64 = 1024;
 
 /// Changes that wait for the end of their epoch.
 pub(crate) struct Pending<D> {

@@ -1,8 +1,9 @@
-//! One Parquet file of an output.
+//! One file of an output: Parquet, or JSON lines.
 
 use crate::store::{NewFile, Store, StoreError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::json::writer::{LineDelimited, LineDelimitedWriter, WriterBuilder};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -58,6 +59,42 @@ impl ParquetFile {
     /// When the last rows cannot be written.
     pub fn finish(self) -> Result<(), OutputError> {
         Ok(self.writer.into_inner()?.finish()?)
+    }
+}
+
+/// A file of JSON lines being written; it appears when it is finished. Decimals and times are text,
+/// so that no reader turns money into binary floats.
+pub struct JsonFile {
+    writer: LineDelimitedWriter<NewFile>,
+}
+
+impl JsonFile {
+    /// Starts a file.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(store: &Store, name: &str) -> Result<Self, OutputError> {
+        let writer = WriterBuilder::new()
+            .with_explicit_nulls(true)
+            .build::<_, LineDelimited>(store.create(name)?);
+        Ok(Self { writer })
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), OutputError> {
+        Ok(self.writer.write(batch)?)
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// When the last rows cannot be written.
+    pub fn finish(mut self) -> Result<(), OutputError> {
+        self.writer.finish()?;
+        Ok(self.writer.into_inner().finish()?)
     }
 }
 

@@ -13,7 +13,7 @@ mod raw_status;
 mod suspense;
 
 pub use aggregated::{AggregatedLine, blended_rate};
-pub use file::{OutputError, ParquetFile};
+pub use file::{JsonFile, OutputError, ParquetFile};
 pub use ledger::LedgerRow;
 pub use monetised::MonetisedUsage;
 pub use raw_status::{RawStatus, status_of};
