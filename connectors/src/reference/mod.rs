@@ -18,11 +18,15 @@ pub mod catalog;
 mod difference;
 mod field;
 pub mod layout;
+mod load;
+mod mapping;
 mod price;
 mod rows;
+mod table;
 pub mod yaml;
 
 pub use difference::{Change, PriceChange, ReferenceChanges};
+pub use load::{Loaded, ReferenceFiles};
 
 use millrace_operators::domain::{Account, Period, PriceRow, ServiceUse, Subscription};
 use rows::{Placed, Rows};

@@ -30,8 +30,9 @@ pub struct Read<T> {
     pub findings: Vec<Diagnostic>,
 }
 
-/// Line and column of a value.
-pub(crate) fn place_of<T>(value: &serde_saphyr::Spanned<T>) -> (u64, u64) {
+/// Line and column of a value, counted from 1; 0 when unknown.
+#[must_use]
+pub fn place_of<T>(value: &serde_saphyr::Spanned<T>) -> (u64, u64) {
     (value.referenced.line(), value.referenced.column())
 }
 
