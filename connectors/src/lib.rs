@@ -9,7 +9,11 @@
 
 pub mod decode;
 pub mod diagnostic;
+pub mod expression;
+pub mod lookup;
+pub mod mediate;
 pub mod names;
 pub mod output;
 pub mod reference;
 pub mod store;
+pub mod stream;

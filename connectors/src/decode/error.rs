@@ -48,8 +48,7 @@ pub enum DecodeError {
     /// A typed column that cannot become the declared type without loss.
     #[error(
         "column {column:?} of {file:?} is {found}, which does not convert exactly to the declared \
-         type {declared}; leave the declaration out and convert with exact(\"{column}\", scale) \
-         or round_half_even(\"{column}\", scale)"
+         type {declared}; leave the declaration out and convert with exact(\"{column}\", scale)"
     )]
     ColumnType {
         /// The file.

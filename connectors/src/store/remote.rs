@@ -161,7 +161,11 @@ impl Bucket {
     pub(super) fn clear(&self, folder: &str) -> Result<(), StoreError> {
         let below = Path::from(format!("{}/{folder}", self.prefix));
         let location = format!("{}{below}", self.root);
-        let listed = self.objects.list(Some(&below)).map_ok(|object| object.location).boxed();
+        let listed = self
+            .objects
+            .list(Some(&below))
+            .map_ok(|object| object.location)
+            .boxed();
         let deleted = self.objects.delete_stream(listed).try_collect::<Vec<_>>();
         wait(deleted)
             .map_err(|error| StoreError::io("clear", &location, error))?
@@ -173,7 +177,10 @@ impl Bucket {
 impl Upload {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         wait(async {
-            self.0.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(stream_error)?;
+            self.0
+                .wait_for_capacity(PARTS_IN_FLIGHT)
+                .await
+                .map_err(stream_error)?;
             self.0.write(bytes);
             Ok(bytes.len())
         })?

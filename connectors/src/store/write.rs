@@ -16,7 +16,11 @@ pub struct NewFile {
 }
 
 enum Sink {
-    Local { file: BufWriter<File>, temporary: PathBuf, place: PathBuf },
+    Local {
+        file: BufWriter<File>,
+        temporary: PathBuf,
+        place: PathBuf,
+    },
     #[cfg(feature = "s3")]
     Remote(super::remote::Upload),
 }
@@ -36,13 +40,24 @@ impl Store {
                     std::fs::create_dir_all(folder).map_err(failed)?;
                 }
                 let temporary = place.with_added_extension("tmp");
-                let file = BufWriter::with_capacity(1 << 18, File::create(&temporary).map_err(failed)?);
-                Ok(NewFile { location, sink: Sink::Local { file, temporary, place } })
+                let file =
+                    BufWriter::with_capacity(1 << 18, File::create(&temporary).map_err(failed)?);
+                Ok(NewFile {
+                    location,
+                    sink: Sink::Local {
+                        file,
+                        temporary,
+                        place,
+                    },
+                })
             }
             #[cfg(feature = "s3")]
             Backend::Remote(bucket) => {
                 let (location, upload) = bucket.upload(name)?;
-                Ok(NewFile { location, sink: Sink::Remote(upload) })
+                Ok(NewFile {
+                    location,
+                    sink: Sink::Remote(upload),
+                })
             }
         }
     }
@@ -63,9 +78,11 @@ impl Store {
 
 fn clear_local(folder: &Path) -> Result<(), StoreError> {
     match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("clear", &folder.display().to_string(), error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(
+            "clear",
+            &folder.display().to_string(),
+            error,
+        )),
         _ => Ok(()),
     }
 }
@@ -84,7 +101,11 @@ impl NewFile {
     pub fn finish(self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("write", &self.location, error);
         match self.sink {
-            Sink::Local { mut file, temporary, place } => {
+            Sink::Local {
+                mut file,
+                temporary,
+                place,
+            } => {
                 file.flush().map_err(failed)?;
                 drop(file);
                 std::fs::rename(&temporary, &place).map_err(failed)

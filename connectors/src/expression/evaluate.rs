@@ -1,0 +1,115 @@
+//! Evaluation over a batch, so that exactly the rows that fail fail.
+//!
+//! DataFusion fails a whole batch for one bad row. A batch that fails is cut in halves until the bad
+//! rows stand alone: a batch without bad rows costs one evaluation, each bad row about 2·log₂(rows)
+//! more.
+
+use super::{Expression, LookupMissing};
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::concat;
+use datafusion_common::DataFusionError;
+use millrace_operators::domain::Reason;
+
+/// The values of an expression, and the rows that have none because they failed.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// One value per row; NULL where the row failed.
+    pub values: ArrayRef,
+    /// The rows that failed, ascending.
+    pub failures: Vec<RowFailure>,
+}
+
+/// A row for which an expression has no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFailure {
+    /// Index in the batch.
+    pub row: usize,
+    /// Whether a reference table lacks the key, or something else went wrong.
+    pub reason: Reason,
+    /// What went wrong.
+    pub detail: String,
+}
+
+impl Expression {
+    /// Evaluates the expression for every row of the batch.
+    #[must_use]
+    pub fn evaluate(&self, batch: &RecordBatch) -> Evaluated {
+        match self.whole(batch) {
+            Ok(values) => Evaluated {
+                values,
+                failures: Vec::new(),
+            },
+            Err(error) => {
+                let mut pieces = Vec::new();
+                let mut failures = Vec::new();
+                self.bisect(batch, 0, error, &mut pieces, &mut failures);
+                let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
+                let values = concat(&pieces).expect("all pieces have the type of the expression");
+                Evaluated { values, failures }
+            }
+        }
+    }
+
+    fn whole(&self, batch: &RecordBatch) -> Result<ArrayRef, DataFusionError> {
+        let values = self
+            .physical
+            .evaluate(batch)?
+            .into_array(batch.num_rows())?;
+        if values.data_type() == &self.data_type {
+            return Ok(values);
+        }
+        // Functions may disagree with their own signature about which kind of text they give.
+        Ok(arrow::compute::cast(&values, &self.data_type)?)
+    }
+
+    fn bisect(
+        &self,
+        batch: &RecordBatch,
+        offset: usize,
+        error: DataFusionError,
+        pieces: &mut Vec<ArrayRef>,
+        failures: &mut Vec<RowFailure>,
+    ) {
+        let rows = batch.num_rows();
+        if rows <= 1 {
+            pieces.push(new_null_array(&self.data_type, rows));
+            if rows == 1 {
+                failures.push(failure(offset, &error));
+            }
+            return;
+        }
+        let half = rows / 2;
+        for (start, length) in [(0, half), (half, rows - half)] {
+            let part = batch.slice(start, length);
+            match self.whole(&part) {
+                Ok(values) => pieces.push(values),
+                Err(error) => self.bisect(&part, offset + start, error, pieces, failures),
+            }
+        }
+    }
+}
+
+fn failure(row: usize, error: &DataFusionError) -> RowFailure {
+    let root = error.find_root();
+    if let DataFusionError::External(external) = root
+        && let Some(missing) = external.downcast_ref::<LookupMissing>()
+    {
+        return RowFailure {
+            row,
+            reason: Reason::LookupMissing,
+            detail: missing.to_string(),
+        };
+    }
+    let text = root.strip_backtrace();
+    let text = ["Execution error: ", "Arrow error: ", "External error: "]
+        .iter()
+        .fold(text.as_str(), |text, prefix| {
+            text.strip_prefix(prefix).unwrap_or(text)
+        });
+    let detail = text.chars().take(200).collect();
+    RowFailure {
+        row,
+        reason: Reason::RuleFailed,
+        detail,
+    }
+}

@@ -1,0 +1,241 @@
+//! SQL expressions over the columns of a batch, fenced for money.
+//!
+//! ```text
+//!   text ─► parse ─► names known? ─► DataFusion plan ─► fence ─► checked arithmetic ─► physical
+//! ```
+//!
+//! DataFusion evaluates whole batches in a few nanoseconds per row, but it is made for analytics: it
+//! wraps integers, divides with truncation, rounds in casts and reads decimal literals as binary
+//! floats. [`fence`] refuses or replaces each of these when the expression is planned, so nothing
+//! that is planned can give a wrong number; what it can still do is fail for a row, and
+//! [`Expression::evaluate`] finds exactly the rows that fail.
+//!
+//! - **Same input, same output:** functions that ask the clock or chance are not there.
+//! - **Columns are case-sensitive** and may be written as they stand in the file; a dotted path
+//!   needs no quotes.
+
+mod evaluate;
+mod fence;
+mod functions;
+
+pub use evaluate::{Evaluated, RowFailure};
+pub use functions::{Functions, LookupMissing};
+
+use crate::diagnostic::did_you_mean;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{DFSchema, DataFusionError};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::simplify::SimplifyContext;
+use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion_sql::parser::DFParser;
+use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion_sql::sqlparser::ast::{self, Ident, visit_expressions, visit_expressions_mut};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What is wrong with an expression, before any record is read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ExpressionError {
+    /// What is wrong, quoting the part of the expression.
+    pub message: String,
+    /// What to write instead; may be empty.
+    pub hint: String,
+}
+
+impl ExpressionError {
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    fn of(error: &DataFusionError, sql: &str) -> Self {
+        if let Some(refused) = functions::refusal(error) {
+            return refused;
+        }
+        let text = error.strip_backtrace();
+        let text = text
+            .strip_prefix("Error during planning: ")
+            .unwrap_or(&text);
+        let first = text.lines().next().unwrap_or(text);
+        Self::new(format!("{first} in `{sql}`"), "")
+    }
+}
+
+/// An expression that has been parsed but not yet planned.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    sql: String,
+    tree: ast::Expr,
+    columns: BTreeSet<String>,
+}
+
+impl Parsed {
+    /// Parses one SQL expression.
+    ///
+    /// # Errors
+    /// When the text is not an SQL expression.
+    pub fn parse(sql: &str) -> Result<Self, ExpressionError> {
+        let parsed = DFParser::parse_sql_into_expr(sql).map_err(|error| {
+            let text = error.strip_backtrace();
+            let text = text.strip_prefix("SQL error: ").unwrap_or(&text);
+            let text = text.strip_prefix("ParserError(").unwrap_or(text);
+            let text = text.strip_suffix(")").unwrap_or(text).trim_matches('"');
+            ExpressionError::new(
+                format!("cannot parse `{sql}`: {text}"),
+                "write one SQL expression",
+            )
+        })?;
+        if parsed.alias.is_some() {
+            return Err(ExpressionError::new(
+                format!("`{sql}` gives its value a name"),
+                "leave out AS and what follows; the key in the file is the name",
+            ));
+        }
+        let mut tree = parsed.expr;
+        let mut columns = BTreeSet::new();
+        // There are no tables in an expression, so `a.b` is always the path of a field.
+        let _: ControlFlow<()> = visit_expressions_mut(&mut tree, |node| {
+            if let ast::Expr::CompoundIdentifier(parts) = node {
+                let path: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
+                *node = ast::Expr::Identifier(Ident::with_quote('"', path.join(".")));
+            }
+            if let ast::Expr::Identifier(name) = node {
+                columns.insert(name.value.clone());
+            }
+            ControlFlow::Continue(())
+        });
+        Ok(Self {
+            sql: sql.to_owned(),
+            tree,
+            columns,
+        })
+    }
+
+    /// The columns that the expression reads.
+    #[must_use]
+    pub fn columns(&self) -> &BTreeSet<String> {
+        &self.columns
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    fn check_names(
+        &self,
+        schema: &SchemaRef,
+        functions: &Functions,
+    ) -> Result<(), ExpressionError> {
+        for column in &self.columns {
+            if schema.index_of(column).is_err() {
+                let known = schema.fields().iter().map(|field| field.name().as_str());
+                let hint = match did_you_mean(column, known.clone()) {
+                    Some(name) => format!("did you mean {name:?}?"),
+                    None => format!(
+                        "the columns are {}; text stands in single quotes",
+                        known.take(50).collect::<Vec<_>>().join(", ")
+                    ),
+                };
+                let message = format!("unknown column {column:?} in `{}`", self.sql);
+                return Err(ExpressionError::new(message, hint));
+            }
+        }
+        let unknown = visit_expressions(&self.tree, |node| match node {
+            ast::Expr::Function(call) => {
+                let name = call.name.to_string().to_lowercase();
+                match functions.refuse(&name) {
+                    Some(hint) => ControlFlow::Break((name, hint)),
+                    None => ControlFlow::Continue(()),
+                }
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        match unknown {
+            ControlFlow::Break((name, hint)) => {
+                let message = format!("no function {name:?} for `{}`", self.sql);
+                Err(ExpressionError::new(message, hint))
+            }
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+
+    /// Plans the expression over columns of known types.
+    ///
+    /// # Errors
+    /// When it names what is not there, does not type-check, or could give an inexact number.
+    pub fn plan(
+        &self,
+        schema: &SchemaRef,
+        functions: &Functions,
+    ) -> Result<Expression, ExpressionError> {
+        self.check_names(schema, functions)?;
+        let failed = |error: DataFusionError| ExpressionError::of(&error, &self.sql);
+        let df_schema = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
+        let df_schema = Arc::new(df_schema);
+        let options = ParserOptions::new()
+            .with_parse_float_as_decimal(true)
+            .with_enable_ident_normalization(false)
+            .with_map_string_types_to_utf8view(false);
+        let planned = SqlToRel::new_with_options(functions, options)
+            .sql_to_expr(self.tree.clone(), &df_schema, &mut PlannerContext::new())
+            .map_err(failed)?;
+        fence::check_as_written(&planned, &df_schema, &self.sql)?;
+
+        let config = Arc::new(ConfigOptions::new());
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::clone(&df_schema))
+            .with_config_options(Arc::clone(&config))
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let typed = simplifier.coerce(planned, &df_schema).map_err(failed)?;
+        fence::check_types(&typed, &df_schema, &self.sql)?;
+        let checked = fence::check_arithmetic(typed, &df_schema).map_err(failed)?;
+        let simple = simplifier.simplify(checked).map_err(failed)?;
+
+        let mut properties = ExecutionProps::new();
+        properties.config_options = Some(config);
+        let context = PhysicalPlanningContext::default();
+        let physical =
+            create_physical_expr(&simple, &df_schema, &properties, &context).map_err(failed)?;
+        let data_type = physical.data_type(schema).map_err(failed)?;
+        Ok(Expression {
+            sql: self.sql.clone(),
+            physical,
+            data_type,
+        })
+    }
+}
+
+/// An expression ready to be evaluated over batches of the schema that it was planned for.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    sql: String,
+    physical: Arc<dyn PhysicalExpr>,
+    data_type: DataType,
+}
+
+impl Expression {
+    /// The type of its values.
+    #[must_use]
+    pub fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+
+    /// The text that it was planned from.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Mediation: raw records of a stream become usage, by a rule of SQL expressions.
+//!
+//! ```text
+//!   RawChunk ─► let ─► where ─► let ─► identity, service, time, attributes, charges ─► Usage
+//!                        │                        │
+//!                        └► ignored               └► Fault (first guard that applies)
+//! ```
+//!
+//! - Every record received is exactly one of: usage, fault, ignored. A fault of the whole file is
+//!   reported apart; it is not a record.
+//! - The guards ask in the order of [`Reason`]; a record is filed under the first that applies.
+//! - Values that `where` needs are computed first, and a record that `where` excludes is ignored
+//!   whatever else is wrong with it.
+//! - A mediator belongs to one worker; the name book behind it is shared. The same records give the
+//!   same usage in every worker and on every run.
+
+mod cache;
+mod guard;
+mod plan;
+mod rule;
+mod text;
+
+pub use plan::MediationPlan;
+pub use rule::{IdentityRule, MediationRule, NamedSql, Sql};
+
+use crate::decode::RawChunk;
+use crate::names::Names;
+use crate::stream::StreamId;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Field, Schema};
+use cache::{ClassCache, ServiceCache};
+use millrace_operators::domain::{
+    ClassKey, Fault, FileId, IdentityBuilder, Item, Reason, RecordId, Usage, UsageClass,
+};
+use plan::Planned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What mediation made of records.
+#[derive(Clone, Debug, Default)]
+pub struct Mediated {
+    /// Records that are usage, in the order of their file.
+    pub usage: Vec<Usage>,
+    /// Records that are not, and why; those that the decoder refused included.
+    pub faults: Vec<Fault>,
+    /// What broke the file, if anything did.
+    pub file_fault: Option<Fault>,
+    /// Records that the rule excludes.
+    pub ignored: Vec<RecordId>,
+    /// Usage classes that this mediator meets for the first time.
+    pub classes: Vec<(ClassKey, UsageClass)>,
+    /// Records received: the sum of the three.
+    pub received: u64,
+}
+
+impl Mediated {
+    /// Empties it for the next chunk and keeps the memory.
+    pub fn clear(&mut self) {
+        self.usage.clear();
+        self.faults.clear();
+        self.file_fault = None;
+        self.ignored.clear();
+        self.classes.clear();
+        self.received = 0;
+    }
+}
+
+/// The planned expressions of a rule, in the order of evaluation.
+#[derive(Clone, Debug)]
+struct Steps {
+    lets: Vec<Planned>,
+    lets_before_filter: usize,
+    filter: Option<Planned>,
+    /// `None` when the position is the identity.
+    identity: Option<Vec<Planned>>,
+    service: Planned,
+    time: Planned,
+    attributes: Vec<Planned>,
+    charges: Vec<(Planned, u8)>,
+}
+
+/// A rule ready to mediate records of one schema.
+#[derive(Debug)]
+pub struct Mediator {
+    stream: StreamId,
+    /// The stream's names as the first field of every identity.
+    stream_field: Vec<u8>,
+    names: Arc<Names>,
+    steps: Steps,
+    services: ServiceCache,
+    classes: ClassCache,
+    identity: IdentityBuilder,
+}
+
+impl Mediator {
+    fn new(plan: &MediationPlan, steps: Steps) -> Self {
+        let names = Arc::clone(&plan.names);
+        let stream = plan.stream.clone();
+        let attributes = steps
+            .attributes
+            .iter()
+            .map(|planned| names.enter(&planned.name));
+        let item = |(planned, scale): &(Planned, u8)| Item {
+            name: names.enter(&planned.name),
+            scale: *scale,
+        };
+        let classes = ClassCache::new(
+            names.enter(&stream.service_type),
+            attributes.collect(),
+            steps.charges.iter().map(item).collect(),
+        );
+        let stream_field =
+            [&*stream.platform, &stream.service_type, &stream.record_type].join("\u{1f}");
+        Self {
+            stream_field: stream_field.into_bytes(),
+            stream,
+            steps,
+            classes,
+            services: ServiceCache::new(),
+            identity: IdentityBuilder::default(),
+            names,
+        }
+    }
+
+    /// Mediates the records of a chunk and adds the outcome to `out`. The chunk has the columns that
+    /// the mediator was planned for.
+    ///
+    /// # Panics
+    /// When two names of the job have the same 64-bit key, see [`Names`].
+    pub fn mediate(&mut self, chunk: &RawChunk, file: FileId, out: &mut Mediated) {
+        out.received += chunk.received;
+        for fault in &chunk.faults {
+            if fault.reason == Reason::FileUnreadable {
+                out.file_fault = Some(fault.clone());
+            } else {
+                out.faults.push(fault.clone());
+            }
+        }
+        let mut rows = Rows {
+            batch: chunk.batch.clone(),
+            records: chunk
+                .rows
+                .iter()
+                .map(|row| RecordId::new(file, *row))
+                .collect(),
+            lines: chunk.lines.clone(),
+            failed: BTreeMap::new(),
+        };
+        let (before, after) = self.steps.lets.split_at(self.steps.lets_before_filter);
+        before.iter().for_each(|planned| rows.name(planned));
+        if let Some(filter) = &self.steps.filter {
+            rows.retain(filter, out);
+        }
+        after.iter().for_each(|planned| rows.name(planned));
+        self.finish(rows, out);
+    }
+}
+
+/// Records on their way through the steps.
+struct Rows {
+    batch: RecordBatch,
+    records: Vec<RecordId>,
+    lines: Vec<u64>,
+    failed: BTreeMap<usize, Failure>,
+}
+
+struct Failure {
+    reason: Reason,
+    field: String,
+    detail: String,
+}
+
+impl Rows {
+    fn line(&self, row: usize) -> u64 {
+        self.lines.get(row).copied().unwrap_or(0)
+    }
+
+    fn fault(&self, row: usize, failure: Failure) -> Fault {
+        let Failure {
+            reason,
+            field,
+            detail,
+        } = failure;
+        Fault {
+            record: self.records[row],
+            line: self.line(row),
+            reason,
+            field,
+            detail,
+        }
+    }
+
+    /// The values of an expression. A row with several failures keeps the one that the guards ask
+    /// for first.
+    fn values(&mut self, planned: &Planned) -> ArrayRef {
+        let evaluated = planned.expression.evaluate(&self.batch);
+        for found in evaluated.failures {
+            let held = self.failed.get(&found.row);
+            if held.is_none_or(|held| found.reason < held.reason) {
+                let (field, reason, detail) = (planned.field.clone(), found.reason, found.detail);
+                self.failed.insert(
+                    found.row,
+                    Failure {
+                        reason,
+                        field,
+                        detail,
+                    },
+                );
+            }
+        }
+        evaluated.values
+    }
+
+    /// Makes the values of an expression a column.
+    fn name(&mut self, planned: &Planned) {
+        let values = self.values(planned);
+        let mut fields: Vec<_> = self
+            .batch
+            .schema()
+            .fields()
+            .iter()
+            .map(Arc::clone)
+            .collect();
+        fields.push(Arc::new(Field::new(
+            &planned.name,
+            values.data_type().clone(),
+            true,
+        )));
+        let mut columns = self.batch.columns().to_vec();
+        columns.push(values);
+        let count = RecordBatchOptions::new().with_row_count(Some(self.batch.num_rows()));
+        let schema = Arc::new(Schema::new(fields));
+        self.batch = RecordBatch::try_new_with_options(schema, columns, &count)
+            .expect("an expression has one value per row, of its own type");
+    }
+
+    /// Keeps the rows for which the filter is true. Rows that failed so far are faults, the others
+    /// are ignored.
+    fn retain(&mut self, filter: &Planned, out: &mut Mediated) {
+        let values = self.values(filter);
+        let keep: BooleanArray = match values.as_boolean_opt() {
+            Some(values) => values
+                .iter()
+                .map(|value| Some(value == Some(true)))
+                .collect(),
+            None => (0..values.len()).map(|_| Some(false)).collect(),
+        };
+        if self.failed.is_empty() && keep.true_count() == keep.len() {
+            return;
+        }
+        let mut failed = std::mem::take(&mut self.failed);
+        let mut kept = vec![false; keep.len()];
+        for (row, kept) in kept.iter_mut().enumerate() {
+            match failed.remove(&row) {
+                Some(failure) => out.faults.push(self.fault(row, failure)),
+                None if keep.value(row) => *kept = true,
+                None => out.ignored.push(self.records[row]),
+            }
+        }
+        let mut mask = kept.iter();
+        self.records
+            .retain(|_| mask.next().copied().unwrap_or(false));
+        let mut mask = kept.iter();
+        self.lines.retain(|_| mask.next().copied().unwrap_or(false));
+        self.batch = filter_record_batch(&self.batch, &BooleanArray::from(kept))
+            .expect("the mask has one entry per row");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,436 @@
+//! A rule compiled: names resolved, expressions parsed, columns known. What needs the types of the
+//! columns waits for a file, see [`MediationPlan::mediator`].
+
+use super::Mediator;
+use super::rule::{IdentityRule, MediationRule, Sql};
+use super::text::has_text;
+use crate::decode::{ColumnRequest, text_schema};
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::expression::{Expression, ExpressionError, Functions, Parsed};
+use crate::lookup::Lookups;
+use crate::names::Names;
+use crate::stream::StreamId;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// More charge lines than this no record has; it is the width of a set.
+const CHARGES_MAX: usize = 64;
+
+/// Decimals that quantities may have.
+const QUANTITY_SCALE_MAX: i8 = 12;
+
+/// A rule compiled for a stream.
+#[derive(Debug)]
+pub struct MediationPlan {
+    pub(super) stream: StreamId,
+    pub(super) names: Arc<Names>,
+    functions: Functions,
+    file: String,
+    columns: Vec<ColumnRequest>,
+    lets: Vec<Written>,
+    /// Which of `lets` the filter needs.
+    before_filter: Vec<bool>,
+    filter: Option<Written>,
+    identity: Option<Vec<Written>>,
+    service: Written,
+    time: Written,
+    attributes: Vec<Written>,
+    charges: Vec<Written>,
+    /// What is odd about the rule without keeping it from working.
+    warnings: Vec<Diagnostic>,
+}
+
+/// One expression of the rule.
+#[derive(Clone, Debug)]
+struct Written {
+    /// Its name in its map; empty for single expressions.
+    name: String,
+    /// The field of the rule, as faults name it.
+    field: String,
+    line: u64,
+    column: u64,
+    parsed: Parsed,
+}
+
+impl MediationPlan {
+    /// Compiles a rule; `file` is where it is written, for messages.
+    ///
+    /// # Errors
+    /// All findings at once: expressions that are no SQL, names used before they are there.
+    pub fn compile(
+        stream: StreamId,
+        rule: &MediationRule,
+        file: &str,
+        lookups: &Arc<Lookups>,
+        names: Arc<Names>,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let mut compiler = Compiler {
+            file,
+            findings: Vec::new(),
+        };
+        let lets = compiler.all("let", &rule.lets.0);
+        let filter = rule
+            .filter
+            .as_ref()
+            .and_then(|sql| compiler.one("", "where", sql));
+        let identity = match &rule.identity {
+            IdentityRule::Position => Some(None),
+            IdentityRule::Fields(fields) => {
+                let fields = fields.iter().map(|sql| compiler.one("", "identity", sql));
+                fields
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .collect::<Option<Vec<_>>>()
+                    .map(Some)
+            }
+        };
+        let service = compiler.one("", "service", &rule.service);
+        let time = compiler.one("", "time", &rule.time);
+        let attributes = compiler.all("attributes", &rule.attributes.0);
+        let charges = compiler.all("charges", &rule.charges.0);
+        if rule.charges.0.is_empty() || rule.charges.0.len() > CHARGES_MAX {
+            let count = rule.charges.0.len();
+            let place = (rule.service.referenced.line(), 0);
+            let message = format!("`charges` has {count} items instead of 1 to {CHARGES_MAX}");
+            compiler
+                .findings
+                .push(Diagnostic::error(file, place, message));
+        }
+
+        let users = filter.iter().chain(identity.iter().flatten().flatten());
+        let users = users
+            .chain(&service)
+            .chain(&time)
+            .chain(&attributes)
+            .chain(&charges);
+        let columns = compiler.resolve(&lets, users.clone());
+        let (Some(identity), Some(service), Some(time), true) = (
+            identity.clone(),
+            service.clone(),
+            time.clone(),
+            compiler.findings.is_empty(),
+        ) else {
+            return Err(compiler.findings);
+        };
+        let warnings = unread(rule, &columns, file, &service);
+        let request = |name: String| {
+            let kind = rule.columns.get(&name).copied();
+            ColumnRequest { name, kind }
+        };
+        Ok(Self {
+            functions: Functions::new(lookups),
+            before_filter: needed_by(filter.as_ref(), &lets),
+            columns: columns.into_iter().map(request).collect(),
+            file: file.to_owned(),
+            stream,
+            names,
+            lets,
+            filter,
+            identity,
+            service,
+            time,
+            attributes,
+            charges,
+            warnings,
+        })
+    }
+
+    /// The raw columns that the rule reads, to be asked of the decoder in this order.
+    #[must_use]
+    pub fn columns(&self) -> &[ColumnRequest] {
+        &self.columns
+    }
+
+    /// The stream that the rule is for.
+    #[must_use]
+    pub fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    /// What is odd about the rule without keeping it from working.
+    #[must_use]
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// Type-checks the rule for text formats, whose types are declared in the rule.
+    ///
+    /// # Errors
+    /// All findings at once.
+    pub fn check_text(&self) -> Result<(), Vec<Diagnostic>> {
+        self.mediator(&text_schema(&self.columns)).map(|_| ())
+    }
+
+    /// Plans the rule for columns of these types, as a decoder gives them.
+    ///
+    /// # Errors
+    /// All findings at once: type errors, lookups into tables that do not exist, inexact numbers.
+    pub fn mediator(&self, schema: &SchemaRef) -> Result<Mediator, Vec<Diagnostic>> {
+        let mut typing = Typing {
+            plan: self,
+            schema: Arc::clone(schema),
+            findings: Vec::new(),
+        };
+        let mut lets = Vec::with_capacity(self.lets.len());
+        // Values that the filter needs come first, so that it sees the batch before it shrinks.
+        let order = |before: bool| {
+            self.lets
+                .iter()
+                .zip(&self.before_filter)
+                .filter(move |(_, b)| **b == before)
+        };
+        for (written, _) in order(true) {
+            lets.extend(typing.name(written));
+        }
+        let lets_before_filter = lets.len();
+        let filter = self.filter.as_ref().and_then(|written| {
+            let boolean = |kind: &DataType| matches!(kind, DataType::Boolean | DataType::Null);
+            typing.check(written, boolean, "true or false", "write a condition")
+        });
+        for (written, _) in order(false) {
+            lets.extend(typing.name(written));
+        }
+        let as_text = |typing: &mut Typing<'_>, written: &Written| {
+            typing.check(
+                written,
+                has_text,
+                "a text",
+                "convert it, or choose another column",
+            )
+        };
+        let identity = self.identity.as_ref().map(|fields| {
+            fields
+                .iter()
+                .filter_map(|written| as_text(&mut typing, written))
+                .collect::<Vec<_>>()
+        });
+        let service = as_text(&mut typing, &self.service);
+        let time = typing.check(
+            &self.time,
+            |kind| matches!(kind, DataType::Timestamp(_, _) | DataType::Date32),
+            "a timestamp",
+            "declare the column as timestamp in `columns`, or use to_timestamp_seconds(...) or \
+             plus_seconds(TIMESTAMP '2026-08-01T00:00:00Z', ...)",
+        );
+        let attributes: Vec<_> = self
+            .attributes
+            .iter()
+            .filter_map(|written| as_text(&mut typing, written))
+            .collect();
+        let charges: Vec<_> = self
+            .charges
+            .iter()
+            .filter_map(|written| typing.quantity(written))
+            .collect();
+        let (Some(service), Some(time), true) = (service, time, typing.findings.is_empty()) else {
+            return Err(typing.findings);
+        };
+        Ok(Mediator::new(
+            self,
+            super::Steps {
+                lets,
+                lets_before_filter,
+                filter,
+                identity,
+                service,
+                time,
+                attributes,
+                charges,
+            },
+        ))
+    }
+}
+
+/// An expression of the rule, planned.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    pub(super) name: String,
+    pub(super) field: String,
+    pub(super) expression: Expression,
+}
+
+struct Typing<'p> {
+    plan: &'p MediationPlan,
+    /// The columns so far: raw ones and named values.
+    schema: SchemaRef,
+    findings: Vec<Diagnostic>,
+}
+
+impl Typing<'_> {
+    fn plan(&mut self, written: &Written) -> Option<Planned> {
+        match written.parsed.plan(&self.schema, &self.plan.functions) {
+            Ok(expression) => Some(Planned {
+                name: written.name.clone(),
+                field: written.field.clone(),
+                expression,
+            }),
+            Err(error) => {
+                self.findings.push(finding(&self.plan.file, written, error));
+                None
+            }
+        }
+    }
+
+    /// Plans a named value and makes it a column for the expressions behind it.
+    fn name(&mut self, written: &Written) -> Option<Planned> {
+        let planned = self.plan(written);
+        // A value that failed stays out; what uses it would only repeat the finding.
+        let kind = planned
+            .as_ref()
+            .map_or(DataType::Null, |p| p.expression.data_type().clone());
+        let mut fields: Vec<_> = self.schema.fields().iter().map(Arc::clone).collect();
+        fields.push(Arc::new(Field::new(&written.name, kind, true)));
+        self.schema = Arc::new(Schema::new(fields));
+        planned
+    }
+
+    fn check(
+        &mut self,
+        written: &Written,
+        good: impl Fn(&DataType) -> bool,
+        wanted: &str,
+        hint: &str,
+    ) -> Option<Planned> {
+        let planned = self.plan(written)?;
+        let kind = planned.expression.data_type();
+        if good(kind) {
+            return Some(planned);
+        }
+        let sql = written.parsed.sql();
+        let message = format!("`{sql}` is {kind}, where {wanted} belongs");
+        self.findings.push(finding(
+            &self.plan.file,
+            written,
+            ExpressionError::new(message, hint),
+        ));
+        None
+    }
+
+    fn quantity(&mut self, written: &Written) -> Option<(Planned, u8)> {
+        let scale = |kind: &DataType| match kind {
+            DataType::Decimal128(_, scale) if (0..=QUANTITY_SCALE_MAX).contains(scale) => {
+                Some(scale.unsigned_abs())
+            }
+            kind if kind.is_integer() => Some(0),
+            _ => None,
+        };
+        let hint = "declare the column in `columns`, or convert it with decimal(column, scale); \
+                    round_half_even(x, 12) has the most decimals that a quantity may have";
+        let wanted = "a whole number or a decimal of up to 12 decimals";
+        let planned = self.check(written, |kind| scale(kind).is_some(), wanted, hint)?;
+        let scale = scale(planned.expression.data_type())?;
+        Some((planned, scale))
+    }
+}
+
+fn finding(file: &str, written: &Written, error: ExpressionError) -> Diagnostic {
+    let message = format!("{}: {}", written.field, error.message);
+    Diagnostic::error(file, (written.line, written.column), message).with_hint(error.hint)
+}
+
+struct Compiler<'f> {
+    file: &'f str,
+    findings: Vec<Diagnostic>,
+}
+
+impl Compiler<'_> {
+    fn one(&mut self, name: &str, field: &str, sql: &Sql) -> Option<Written> {
+        let (line, column) = (sql.referenced.line(), sql.referenced.column());
+        match Parsed::parse(&sql.value) {
+            Ok(parsed) => {
+                let (name, field) = (name.to_owned(), field.to_owned());
+                Some(Written {
+                    name,
+                    field,
+                    line,
+                    column,
+                    parsed,
+                })
+            }
+            Err(error) => {
+                let message = format!("{field}: {}", error.message);
+                let finding = Diagnostic::error(self.file, (line, column), message);
+                self.findings.push(finding.with_hint(error.hint));
+                None
+            }
+        }
+    }
+
+    fn all(&mut self, section: &str, entries: &[(String, Sql)]) -> Vec<Written> {
+        let entry = |(name, sql): &(String, Sql)| self.one(name, &format!("{section}.{name}"), sql);
+        entries.iter().filter_map(entry).collect()
+    }
+
+    /// The raw columns that are read. Reports values that are used before they are there.
+    fn resolve<'w>(
+        &mut self,
+        lets: &'w [Written],
+        users: impl Iterator<Item = &'w Written>,
+    ) -> BTreeSet<String> {
+        let mut columns = BTreeSet::new();
+        let named = lets.iter().map(|written| (written, true));
+        let mut defined: BTreeSet<&str> = BTreeSet::new();
+        for (written, is_let) in named.chain(users.map(|written| (written, false))) {
+            for name in written.parsed.columns() {
+                if defined.contains(name.as_str()) {
+                    continue;
+                }
+                if lets.iter().any(|other| other.name == *name) {
+                    let message = format!(
+                        "{}: the value {name:?} is used before it is there",
+                        written.field
+                    );
+                    let hint = "put it further up in `let`; a value cannot have the name of a \
+                                column that it reads";
+                    let place = (written.line, written.column);
+                    self.findings
+                        .push(Diagnostic::error(self.file, place, message).with_hint(hint));
+                    continue;
+                }
+                columns.insert(name.clone());
+            }
+            if is_let {
+                defined.insert(&written.name);
+            }
+        }
+        columns
+    }
+}
+
+/// Which of the named values the filter uses, itself or through others.
+fn needed_by(filter: Option<&Written>, lets: &[Written]) -> Vec<bool> {
+    let mut needed: BTreeSet<&str> = filter
+        .iter()
+        .flat_map(|written| written.parsed.columns())
+        .map(String::as_str)
+        .collect();
+    let mut before = vec![false; lets.len()];
+    for (written, before) in lets.iter().zip(&mut before).rev() {
+        if needed.contains(written.name.as_str()) {
+            *before = true;
+            needed.extend(written.parsed.columns().iter().map(String::as_str));
+        }
+    }
+    before
+}
+
+/// Declared columns that no expression reads: most likely misspelt.
+fn unread(
+    rule: &MediationRule,
+    read: &BTreeSet<String>,
+    file: &str,
+    service: &Written,
+) -> Vec<Diagnostic> {
+    let unread = rule.columns.keys().filter(|name| !read.contains(*name));
+    unread
+        .map(|name| {
+            let message = format!("`columns` declares {name:?}, which no expression reads");
+            let found = Diagnostic::warning(file, (service.line, 0), message);
+            match did_you_mean(name, read.iter().map(String::as_str)) {
+                Some(meant) => found.with_hint(format!("did you mean {meant:?}?")),
+                None => found,
+            }
+        })
+        .collect()
+}
