@@ -10,10 +10,12 @@
 pub mod decode;
 pub mod diagnostic;
 pub mod expression;
+pub mod ledger;
 pub mod lookup;
 pub mod mediate;
 pub mod names;
 pub mod output;
+pub mod raw;
 pub mod reference;
 pub mod store;
 pub mod stream;

@@ -99,16 +99,14 @@ impl Assembler {
         }
     }
 
-    /// Keeps the current record as bytes.
-    pub(super) fn original_bytes(&mut self, line: u64, bytes: &[u8]) {
+    /// Keeps the current record as bytes, and its name in the object around it where it has one.
+    pub(super) fn original_bytes(&mut self, line: u64, key: Option<&str>, bytes: &[u8]) {
         if let Some(originals) = &mut self.originals {
             originals.rows.push(self.next_row);
             originals.lines.push(line);
             originals.raw.append_value(bytes);
-            originals
-                .columns
-                .iter_mut()
-                .for_each(StringBuilder::append_null);
+            let mut key = key;
+            originals.columns.iter_mut().for_each(|column| column.append_option(key.take()));
         }
     }
 

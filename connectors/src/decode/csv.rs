@@ -85,11 +85,11 @@ impl CsvSource {
         let text = &splitter.fields[..splitter.fields_length()];
         // One look at the whole record instead of one per field: nearly all records are plain ASCII.
         if text.contains(&0) {
-            assembler.original_bytes(line, splitter.record());
+            assembler.original_bytes(line, None, splitter.record());
             return assembler.reject(line, format!("{} holds a NUL byte", lossy(text)));
         }
         if !text.is_ascii() && (0..splitter.count).any(|i| splitter.field(i).is_none()) {
-            assembler.original_bytes(line, splitter.record());
+            assembler.original_bytes(line, None, splitter.record());
             return assembler.reject(line, format!("{} is not UTF-8 text", lossy(text)));
         }
         if assembler.keeps_originals() {
@@ -108,7 +108,7 @@ impl CsvSource {
     }
 
     fn reject(&mut self, line: u64, detail: String) {
-        self.assembler.original_bytes(line, self.splitter.record());
+        self.assembler.original_bytes(line, None, self.splitter.record());
         self.assembler.reject(line, detail);
     }
 }

@@ -85,7 +85,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    pub(super) fn unknown_column<'n>(
+    pub(crate) fn unknown_column<'n>(
         file: &str,
         column: &str,
         available: impl Iterator<Item = &'n str> + Clone,

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// The column that holds the name of a record in an object of records.
-const KEY_COLUMN: &str = "key";
+pub(crate) const KEY_COLUMN: &str = "key";
 
 pub(super) struct JsonSource {
     window: Window,
@@ -71,7 +71,9 @@ impl JsonSource {
         let paths = FieldPaths::new(assembler.names());
         let key_column = assembler.names().iter().position(|name| name == KEY_COLUMN);
         if options.keep_originals {
-            assembler.keep_originals(&[]);
+            // The names of records in an object stand outside of the records.
+            let names = matches!(splitter, Splitter::Elements(_)).then(|| KEY_COLUMN.to_owned());
+            assembler.keep_originals(names.as_slice());
         }
         let chunk_rows = u64::try_from(options.chunk_rows.max(1)).unwrap_or(u64::MAX);
         Self {
@@ -96,7 +98,7 @@ impl JsonSource {
             .bytes()
             .get(slice.start..slice.end)
             .unwrap_or_default();
-        assembler.original_bytes(slice.line, bytes);
+        assembler.original_bytes(slice.line, slice.key.as_deref(), bytes);
         if slice.oversized {
             let detail = format!("a record of more than {RECORD_BYTES_MAX} bytes");
             return assembler.reject(slice.line, detail);

@@ -29,7 +29,7 @@ pub use parquet::{RowGroup, row_groups};
 pub use window::RECORD_BYTES_MAX;
 
 pub(crate) use assemble::quoted;
-pub(crate) use json::{FieldPaths, value_text};
+pub(crate) use json::{FieldPaths, KEY_COLUMN};
 
 use crate::store::{FileMeta, Store};
 use arrow::array::{BinaryArray, RecordBatch};
@@ -170,15 +170,15 @@ pub struct Originals {
     pub rows: Vec<u64>,
     /// Line of each record.
     pub lines: Vec<u64>,
-    /// All columns of a CSV file as text, NULL throughout for a record whose bytes are in `raw`; no
-    /// columns for JSON.
+    /// All columns of a CSV file as text, NULL throughout for a record whose bytes are in `raw`; for
+    /// an object of JSON records their names, in the column `key`.
     pub columns: RecordBatch,
     /// The bytes of the record, where columns do not hold it.
     pub raw: BinaryArray,
 }
 
 /// One kind of file being read.
-trait Source: Send {
+pub(crate) trait Source: Send {
     /// The next records; `None` after the last.
     fn next_chunk(&mut self) -> Option<RawChunk>;
 }
@@ -256,6 +256,10 @@ impl Decoder {
             schema: text_schema(columns),
             source,
         })
+    }
+
+    pub(crate) fn from_source(schema: SchemaRef, source: Box<dyn Source>) -> Self {
+        Self { schema, source }
     }
 
     /// The schema of every chunk's batch.
