@@ -200,6 +200,8 @@ impl Parsed {
         fence::check_types(&typed, &df_schema, &self.sql)?;
         let checked = fence::check_arithmetic(typed, &df_schema).map_err(failed)?;
         let simple = simplifier.simplify(checked).map_err(failed)?;
+        // Again, because some functions only turn into casts when they are simplified.
+        fence::check_types(&simple, &df_schema, &self.sql)?;
 
         let mut properties = ExecutionProps::new();
         properties.config_options = Some(config);

@@ -241,6 +241,12 @@ fn what_could_be_inexact_is_not_planned() {
         ("tokens +", "cannot parse `tokens +`", ""),
         ("tokens AS t", "gives its value a name", "AS"),
         ("tokens; tokens", "cannot parse", ""),
+        (
+            "arrow_cast(price, 'Decimal128(18, 2)')",
+            "could lose digits",
+            "round_half_even",
+        ),
+        ("arrow_cast(tokens, 'Float64')", "binary float", ""),
         ("upper(tokens, 1)", "upper", ""),
         ("(SELECT 1)", "", ""),
     ] {
