@@ -19,6 +19,7 @@ mod difference;
 mod field;
 pub mod layout;
 mod load;
+pub mod lookups;
 mod mapping;
 mod price;
 mod rows;

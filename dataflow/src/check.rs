@@ -1,0 +1,75 @@
+//! `millrace check`: everything that can be told about a job before a record is read.
+//!
+//! The job file, its catalog and accounts, its mediation rules and lookup tables are all judged,
+//! each as far as it can be without the others, so that one look finds every mistake.
+
+use crate::job::Job;
+use millrace_connectors::decode::{DecodeOptions, Decoder};
+use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::mediate::MediationPlan;
+use millrace_connectors::names::Names;
+use millrace_connectors::store::Store;
+use millrace_operators::domain::FileId;
+use std::path::Path;
+use std::sync::Arc;
+
+/// All findings about the job file at `path` and the files that it names, sorted by file and place.
+#[must_use]
+pub fn check(path: &Path) -> Vec<Diagnostic> {
+    let (job, mut findings) = Job::judge(path);
+    if let Some(job) = job {
+        let names = Arc::new(Names::default());
+        let rules = job.judge_rules(&names);
+        findings.extend(rules.findings);
+        match job.reference_files(names).load() {
+            Ok(loaded) => findings.extend(loaded.warnings),
+            Err(faults) => findings.extend(faults.into_iter().filter(|fault| {
+                // Files that are missing have been reported where the job names them.
+                fault.line > 0 || Path::new(&fault.file).exists()
+            })),
+        }
+        for (source, plan) in job.sources.iter().zip(&rules.plans) {
+            if let Some(plan) = plan {
+                findings.extend(first_file(&job, source, plan));
+            }
+        }
+    }
+    findings.sort();
+    findings.dedup();
+    findings
+}
+
+/// What the first file of a source tells: whether it has the columns that the rule reads, in types
+/// that the rule can use. Nothing is asked of remote stores.
+fn first_file(job: &Job, source: &crate::job::SourcePlan, plan: &MediationPlan) -> Vec<Diagnostic> {
+    let job_file = job.path.display().to_string();
+    let fault = |message: String| vec![Diagnostic::error(&job_file, source.place, message)];
+    let Ok(store) = Store::open(&source.path, &job.folder) else {
+        return Vec::new();
+    };
+    if !store.local_path().is_some_and(Path::exists) {
+        return Vec::new();
+    }
+    let file = match store.list() {
+        Ok(files) => files.into_iter().next(),
+        Err(error) => return fault(error.to_string()),
+    };
+    let Some(file) = file else {
+        let message = format!("there is no file in \"{}\" yet", source.path);
+        return vec![Diagnostic::warning(&job_file, source.place, message)];
+    };
+    let Some(format) = source.format_of(&file.name) else {
+        return fault(format!(
+            "the format of \"{}\" cannot be told from its name",
+            file.name
+        ));
+    };
+    let options = DecodeOptions::default();
+    match Decoder::open(&store, &file, FileId(0), &format, plan.columns(), &options) {
+        Ok(decoder) => plan.mediator(decoder.schema()).err().unwrap_or_default(),
+        Err(error) => fault(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Jobs checked as a whole, from a folder of files.
+
+use super::*;
+use std::fs;
+
+const JOB: &str = "\
+name: llm
+time_zone: UTC
+sources:
+  - name: agents
+    platform: proxy
+    service_type: llm
+    path: usage.csv
+    mediation: mediation.yaml
+lookups:
+  teams: { file: teams.csv, key: session }
+catalog: [catalog.yaml]
+accounts: [accounts.yaml]
+";
+
+const RULE: &str = "\
+columns: { tokens: bigint, at: timestamp }
+identity: [id]
+service: lookup('teams', 'team', session)
+time: at
+attributes: { model: model }
+charges: { tokens: tokens }
+";
+
+const FILES: &[(&str, &str)] = &[
+    ("job.yaml", JOB),
+    ("mediation.yaml", RULE),
+    (
+        "usage.csv",
+        "id,session,model,tokens,at\n1,s,m,5,2026-01-01T00:00:00Z\n",
+    ),
+    ("teams.csv", "session,team\ns,acme\n"),
+    (
+        "catalog.yaml",
+        "currency: USD\nprices: [{ item: tokens, price: 1 }]\n",
+    ),
+    ("accounts.yaml", "accounts: [{ id: acme, currency: USD }]\n"),
+];
+
+/// The findings about a sound job with one file replaced.
+fn with(name: &str, text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, sound) in FILES {
+        fs::write(
+            folder.path().join(file),
+            if *file == name { text } else { sound },
+        )
+        .unwrap();
+    }
+    let findings = check(&folder.path().join("job.yaml"));
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    lines
+        .join("\n")
+        .replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn a_sound_job_has_no_findings() {
+    assert_eq!(with("", ""), "");
+    let inline: String = RULE.lines().map(|line| format!("      {line}\n")).collect();
+    let job = JOB.replace(" mediation.yaml\n", &format!("\n{inline}"));
+    assert_eq!(with("job.yaml", &job), "");
+}
+
+#[test]
+fn rules_are_judged_where_they_stand() {
+    let rule = RULE
+        .replace("time: at", "time: att")
+        .replace("tokens: tokens", "tokens: tokens / 3");
+    let found = with("mediation.yaml", &rule);
+    assert!(found.contains("mediation.yaml:6:"), "{found}");
+    let found = with("mediation.yaml", &RULE.replace("time:", "tme:"));
+    assert!(
+        found.contains("mediation.yaml:4:1: unknown key \"tme\""),
+        "{found}"
+    );
+    assert!(found.contains("did you mean \"time\"?"), "{found}");
+    let inline: String = RULE.lines().map(|line| format!("      {line}\n")).collect();
+    let inline = inline.replace("tokens: tokens }", "tokens: tokens / 3 }");
+    let found = with(
+        "job.yaml",
+        &JOB.replace(" mediation.yaml\n", &format!("\n{inline}")),
+    );
+    assert!(found.starts_with("job.yaml:14:26: "), "{found}");
+}
+
+#[test]
+fn lookups_and_columns_are_judged_against_their_files() {
+    let found = with("mediation.yaml", &RULE.replace("'team'", "'taem'"));
+    assert!(
+        found.contains("job.yaml:10:18: the lookup table \"teams\""),
+        "{found}"
+    );
+    assert!(found.contains("did you mean \"team\""), "{found}");
+    let found = with("mediation.yaml", &RULE.replace("'teams'", "'tems'"));
+    assert!(found.contains("mediation.yaml:3:10: "), "{found}");
+    let found = with("usage.csv", "id,session,modell,tokens,at\n");
+    assert!(
+        found.contains("job.yaml:7:11: ") && found.contains("modell"),
+        "{found}"
+    );
+}
+
+#[test]
+fn mistakes_in_all_files_are_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "job.yaml",
+        &JOB.replace("UTC", "Utopia")
+            .replace("teams.csv", "nowhere.csv"),
+    );
+    write("mediation.yaml", &RULE.replace("bigint", "biggint"));
+    write("usage.csv", "");
+    write(
+        "catalog.yaml",
+        "currency: USD\nprices: [{ item: tokens, price: -1 }]\n",
+    );
+    write("accounts.yaml", "acounts: []\n");
+    let findings = check(&folder.path().join("job.yaml"));
+    let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    let told = told.join("\n");
+    for expected in [
+        "job.yaml:2:12: unknown time zone",
+        "job.yaml:10:18: there is no file or folder \"nowhere.csv\"",
+        "mediation.yaml:1:",
+        "catalog.yaml:2:34: a price cannot be negative",
+        "accounts.yaml:1:1: unknown key \"acounts\"",
+    ] {
+        assert!(told.contains(expected), "{expected}\nis not in\n{told}");
+    }
+}
+
+#[test]
+fn a_job_without_its_files_says_so_once_per_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("job.yaml"), JOB).unwrap();
+    let findings = check(&folder.path().join("job.yaml"));
+    let lines: Vec<u64> = findings.iter().map(|finding| finding.line).collect();
+    assert_eq!(lines, [7, 8, 10, 11, 12], "{findings:?}");
+}

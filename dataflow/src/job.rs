@@ -1,0 +1,520 @@
+//! A job: the job file, read and judged, with every choice made before anything runs.
+//!
+//! What a [`Job`] says can be relied on: names are unique, files exist, addresses and time zones
+//! are real. What lies inside the files that it names is judged by [`crate::check`].
+
+pub mod file;
+pub mod mediation;
+mod rules;
+
+pub use rules::Rules;
+
+use file::{JobFile, LookupEntry, OutputForms, SourceEntry};
+use mediation::MediationEntry;
+use millrace_connectors::decode::Format;
+use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
+use millrace_connectors::mediate::MediationRule;
+use millrace_connectors::names::Names;
+use millrace_connectors::reference::ReferenceFiles;
+use millrace_connectors::reference::layout::{FormatName, format_of};
+use millrace_connectors::reference::yaml::{place_of, read};
+use millrace_connectors::store::Store;
+use millrace_connectors::stream::StreamId;
+use millrace_operators::aggregate::Dimension;
+use serde_saphyr::Spanned;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Rows per source lane in one epoch, unless the job says otherwise.
+const EPOCH_ROWS_DEFAULT: usize = 16_384;
+/// More would only cost memory: a lane's epoch is held at once.
+const EPOCH_ROWS_MAX: usize = 1 << 20;
+
+/// A job that can be run as far as its own file tells.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The job file, as the user named it.
+    pub path: PathBuf,
+    /// Where its relative paths begin.
+    pub folder: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// The tenant's time zone.
+    pub zone: jiff::tz::TimeZone,
+    /// Where usage comes from.
+    pub sources: Vec<SourcePlan>,
+    /// Reference tables for mediation.
+    pub lookups: Vec<LookupPlan>,
+    /// Catalog files.
+    pub catalogs: Vec<PathBuf>,
+    /// Accounts files.
+    pub accounts: Vec<PathBuf>,
+    /// What separates billing lines, as written and as meant.
+    pub aggregate_by: Vec<String>,
+    /// Whether raw records are kept.
+    pub keep_raw: bool,
+    /// Where results go: a path or a URL.
+    pub outputs: OutputPlan,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<SocketAddr>,
+    /// Rows per source lane in one epoch.
+    pub epoch_rows: usize,
+}
+
+/// A source of usage.
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    /// Its name, unique in the job.
+    pub name: String,
+    /// The stream that its records are of.
+    pub stream: StreamId,
+    /// A file, a folder or a URL, relative to the job's folder.
+    pub path: String,
+    /// Where `path` stands in the job file.
+    pub place: (u64, u64),
+    /// The format, when told.
+    pub format: Option<FormatName>,
+    /// What varies between CSV files.
+    pub csv: millrace_connectors::reference::layout::CsvLayout,
+    /// Where its mediation rule is.
+    pub mediation: RuleSource,
+}
+
+impl SourcePlan {
+    /// The format of one of its files; `None` when neither the job nor the name tells.
+    #[must_use]
+    pub fn format_of(&self, file: &str) -> Option<Format> {
+        format_of(file, self.format, &self.csv)
+    }
+}
+
+/// Where a mediation rule is.
+#[derive(Clone, Debug)]
+pub enum RuleSource {
+    /// In a file of its own.
+    File(PathBuf),
+    /// In the job file.
+    Inline(Box<MediationRule>),
+}
+
+/// A reference table for mediation.
+#[derive(Clone, Debug)]
+pub struct LookupPlan {
+    /// Its name in rules.
+    pub name: String,
+    /// The file or URL, relative to the job's folder.
+    pub file: String,
+    /// The column that rows are found by.
+    pub key: String,
+    /// The format.
+    pub format: Format,
+    /// Where `file` stands in the job file.
+    pub place: (u64, u64),
+}
+
+/// Where results go, and in which forms.
+#[derive(Clone, Debug)]
+pub struct OutputPlan {
+    /// A path or a URL, relative to the job's folder.
+    pub folder: String,
+    /// Charges.
+    pub monetised: OutputForms,
+    /// Records that wait or were refused.
+    pub suspense: OutputForms,
+    /// Billing lines.
+    pub aggregated: OutputForms,
+    /// What became of each raw record.
+    pub raw_status: OutputForms,
+    /// The files read.
+    pub ledger: OutputForms,
+}
+
+impl Job {
+    /// Reads and judges a job file.
+    ///
+    /// # Errors
+    /// Everything that keeps the job from running, at once, and warnings with it.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let (job, findings) = Self::judge(path);
+        match job {
+            Some(job) if !findings.iter().any(Diagnostic::is_error) => Ok((job, findings)),
+            _ => Err(findings),
+        }
+    }
+
+    /// As much of the job as can be told, with everything found wrong: for those who go on looking.
+    #[must_use]
+    pub fn judge(path: &Path) -> (Option<Self>, Vec<Diagnostic>) {
+        let shown = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::from_text(path, &text),
+            Err(error) => {
+                let message = format!("cannot read the job file: {error}");
+                (None, vec![Diagnostic::error(&shown, (0, 0), message)])
+            }
+        }
+    }
+
+    /// The job that `text`, the content of `path`, describes.
+    #[must_use]
+    pub fn from_text(path: &Path, text: &str) -> (Option<Self>, Vec<Diagnostic>) {
+        let shown = path.display().to_string();
+        let read = read::<JobFile>(&shown, text);
+        let Some(written) = read.value else {
+            return (None, read.findings);
+        };
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut judge = Judge {
+            file: shown,
+            folder,
+            findings: read.findings,
+        };
+        let job = judge.job(path, written);
+        judge.findings.sort();
+        (Some(job), judge.findings)
+    }
+
+    /// The files of the job's reference data; texts are entered in `names`.
+    #[must_use]
+    pub fn reference_files(&self, names: Arc<Names>) -> ReferenceFiles {
+        let (catalogs, accounts) = (self.catalogs.clone(), self.accounts.clone());
+        ReferenceFiles::new(catalogs, accounts, self.zone.clone(), names)
+    }
+
+    /// What separates billing lines, for the aggregate stage; attribute names are entered in
+    /// `names`.
+    #[must_use]
+    pub fn dimensions(&self, names: &Names) -> Vec<Dimension> {
+        let dimension = |name: &String| match name.as_str() {
+            "service" => Dimension::Service,
+            "service_type" => Dimension::ServiceType,
+            "subscription" => Dimension::Subscription,
+            "price" => Dimension::Price,
+            attribute => Dimension::Attribute(names.enter(attribute)),
+        };
+        self.aggregate_by.iter().map(dimension).collect()
+    }
+}
+
+/// Turns what is written into what is meant, and notes what cannot be.
+struct Judge {
+    file: String,
+    folder: PathBuf,
+    findings: Vec<Diagnostic>,
+}
+
+impl Judge {
+    fn job(&mut self, path: &Path, written: JobFile) -> Job {
+        if written.sources.is_empty() && self.findings.is_empty() {
+            self.error(
+                (1, 1),
+                "the job has no source",
+                "name at least one under `sources`",
+            );
+        }
+        self.unique_sources(&written.sources);
+        let zone = self.zone(&written.time_zone);
+        let sources = written
+            .sources
+            .iter()
+            .map(|source| self.source(&source.value))
+            .collect();
+        let lookups = written
+            .lookups
+            .iter()
+            .filter_map(|(name, lookup)| self.lookup(name, lookup))
+            .collect();
+        let catalogs = self.files(&written.catalog);
+        let accounts = self.files(&written.accounts);
+        let aggregate_by = self.dimensions(&written.billing.aggregate_by);
+        let outputs = self.outputs(&written);
+        let metrics = written
+            .metrics
+            .as_ref()
+            .and_then(|metrics| self.address(&metrics.listen));
+        let epoch_rows = self.epoch_rows(written.epoch.rows.as_ref());
+        Job {
+            path: path.to_owned(),
+            folder: self.folder.clone(),
+            name: written.name,
+            zone,
+            sources,
+            lookups,
+            catalogs,
+            accounts,
+            aggregate_by,
+            keep_raw: written.raw.keep,
+            outputs,
+            metrics,
+            epoch_rows,
+        }
+    }
+
+    fn error(&mut self, place: (u64, u64), message: impl Into<String>, hint: impl Into<String>) {
+        self.findings
+            .push(Diagnostic::error(&self.file, place, message).with_hint(hint));
+    }
+
+    fn unique_sources(&mut self, sources: &[Spanned<SourceEntry>]) {
+        let mut first: BTreeMap<&str, u64> = BTreeMap::new();
+        for source in sources {
+            let name = &source.value.name;
+            let place = place_of(name);
+            if name.value.trim().is_empty() {
+                self.error(place, "the source's name is empty", "");
+            }
+            if let Some(line) = first.get(name.value.as_str()) {
+                let message = format!(
+                    "the source \"{}\" is given twice; first in line {line}",
+                    name.value
+                );
+                self.error(place, message, "give each source its own name");
+            } else {
+                first.insert(&name.value, place.0);
+            }
+        }
+    }
+
+    fn zone(&mut self, written: &Spanned<String>) -> jiff::tz::TimeZone {
+        jiff::tz::TimeZone::get(&written.value).unwrap_or_else(|_| {
+            let known: Vec<String> = jiff::tz::db()
+                .available()
+                .map(|name| name.as_str().to_owned())
+                .collect();
+            let hint = match did_you_mean(&written.value, known.iter().map(String::as_str)) {
+                Some(name) => format!("did you mean \"{name}\"?"),
+                None => "write an IANA name like UTC or Europe/Prague".to_owned(),
+            };
+            let message = format!("unknown time zone \"{}\"", written.value);
+            self.error(place_of(written), message, hint);
+            jiff::tz::TimeZone::UTC
+        })
+    }
+
+    fn source(&mut self, written: &SourceEntry) -> SourcePlan {
+        let path = &written.path.value;
+        let place = place_of(&written.path);
+        if let Some(local) = self.existing(path, place)
+            && local.is_file()
+            && format_of(path, written.format, &written.csv).is_none()
+        {
+            let message = format!("the format of \"{path}\" cannot be told from its name");
+            self.error(
+                place,
+                message,
+                "add `format: csv`, `jsonl`, `json` or `parquet`",
+            );
+        }
+        let stream = self.stream(written);
+        let mediation = match &written.mediation.value {
+            MediationEntry::File(file) => {
+                let path = self.folder.join(file);
+                self.existing(file, place_of(&written.mediation));
+                RuleSource::File(path)
+            }
+            MediationEntry::Inline(rule) => RuleSource::Inline(rule.clone()),
+        };
+        SourcePlan {
+            name: written.name.value.clone(),
+            stream,
+            path: path.clone(),
+            place,
+            format: written.format,
+            csv: written.csv.clone(),
+            mediation,
+        }
+    }
+
+    /// The stream that is written out, or that the folder's name says.
+    fn stream(&mut self, written: &SourceEntry) -> StreamId {
+        let folder = StreamId::of_folder(&written.path.value);
+        let mut part = |given: &Option<String>, key: &str, found: Option<&String>| {
+            let part = given
+                .as_ref()
+                .or(found)
+                .filter(|part| !part.trim().is_empty());
+            part.cloned().unwrap_or_else(|| {
+                let message = format!("the source \"{}\" has no {key}", written.name.value);
+                let hint = format!(
+                    "add `{key}`, or keep the files in <platform>/<service type>/<record type>/input"
+                );
+                self.error(place_of(&written.name), message, hint);
+                String::new()
+            })
+        };
+        let found = folder.as_ref();
+        StreamId {
+            platform: part(&written.platform, "platform", found.map(|f| &f.platform)),
+            service_type: part(
+                &written.service_type,
+                "service_type",
+                found.map(|f| &f.service_type),
+            ),
+            record_type: written
+                .record_type
+                .clone()
+                .or_else(|| found.map(|found| found.record_type.clone()))
+                .unwrap_or_else(|| "postpaid".to_owned()),
+        }
+    }
+
+    fn lookup(&mut self, name: &str, written: &LookupEntry) -> Option<LookupPlan> {
+        let file = &written.file.value;
+        let place = place_of(&written.file);
+        self.existing(file, place);
+        if written.key.value.trim().is_empty() {
+            let message = format!("the lookup table \"{name}\" has no key");
+            self.error(
+                place_of(&written.key),
+                message,
+                "name the column that rows are found by",
+            );
+        }
+        let Some(format) = format_of(file, written.format, &written.csv) else {
+            let message = format!("the format of \"{file}\" cannot be told from its name");
+            self.error(
+                place,
+                message,
+                "add `format: csv`, `jsonl`, `json` or `parquet`",
+            );
+            return None;
+        };
+        let (name, file, key) = (name.to_owned(), file.clone(), written.key.value.clone());
+        Some(LookupPlan {
+            name,
+            file,
+            key,
+            format,
+            place,
+        })
+    }
+
+    fn files(&mut self, written: &[Spanned<String>]) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for file in written {
+            let path = self.folder.join(&file.value);
+            if files.contains(&path) {
+                let message = format!("the file \"{}\" is given twice", file.value);
+                self.error(place_of(file), message, "leave one of the two out");
+                continue;
+            }
+            self.existing(&file.value, place_of(file));
+            files.push(path);
+        }
+        files
+    }
+
+    /// The local file or folder, if it exists; nothing is asked of remote ones before the run.
+    fn existing(&mut self, written: &str, place: (u64, u64)) -> Option<PathBuf> {
+        let store = match Store::open(written, &self.folder) {
+            Ok(store) => store,
+            Err(error) => {
+                self.error(place, error.to_string(), "");
+                return None;
+            }
+        };
+        let path = store.local_path()?.to_owned();
+        if path.exists() {
+            return Some(path);
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let beside: Vec<String> = std::fs::read_dir(if folder == Path::new("") {
+            Path::new(".")
+        } else {
+            folder
+        })
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let meant = did_you_mean(&name.unwrap_or_default(), beside.iter().map(String::as_str));
+        let hint = match meant {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None => format!(
+                "looked for {}; paths are relative to this file",
+                path.display()
+            ),
+        };
+        self.error(
+            place,
+            format!("there is no file or folder \"{written}\""),
+            hint,
+        );
+        None
+    }
+
+    fn dimensions(&mut self, written: &[Spanned<String>]) -> Vec<String> {
+        let mut dimensions = Vec::new();
+        for name in written {
+            if dimensions.contains(&name.value) {
+                let message = format!("\"{}\" is given twice", name.value);
+                self.error(place_of(name), message, "leave one of the two out");
+            } else {
+                dimensions.push(name.value.clone());
+            }
+        }
+        dimensions
+    }
+
+    fn outputs(&mut self, written: &JobFile) -> OutputPlan {
+        let outputs = &written.outputs;
+        let folder = match &outputs.folder {
+            Some(folder) => {
+                if let Err(error) = Store::open(&folder.value, &self.folder) {
+                    self.error(place_of(folder), error.to_string(), "");
+                }
+                folder.value.clone()
+            }
+            None => "out".to_owned(),
+        };
+        OutputPlan {
+            folder,
+            monetised: outputs.monetised,
+            suspense: outputs.suspense,
+            aggregated: outputs.aggregated,
+            raw_status: outputs.raw_status,
+            ledger: outputs.ledger,
+        }
+    }
+
+    fn address(&mut self, written: &Spanned<String>) -> Option<SocketAddr> {
+        let text = written.value.trim();
+        let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+        let address = match port {
+            Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+            Err(_) => text.replacen("localhost:", "127.0.0.1:", 1).parse(),
+        };
+        if address.is_err() {
+            let message = format!("not an address to listen on: \"{text}\"");
+            self.error(
+                place_of(written),
+                message,
+                "write 127.0.0.1:9090, or a port alone",
+            );
+        }
+        address.ok()
+    }
+
+    fn epoch_rows(&mut self, written: Option<&Spanned<usize>>) -> usize {
+        let Some(rows) = written else {
+            return EPOCH_ROWS_DEFAULT;
+        };
+        if (1..=EPOCH_ROWS_MAX).contains(&rows.value) {
+            return rows.value;
+        }
+        let message = format!(
+            "an epoch has from 1 to {EPOCH_ROWS_MAX} rows, not {}",
+            rows.value
+        );
+        self.error(place_of(rows), message, "");
+        EPOCH_ROWS_DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! The job file as it is written.
+
+use super::mediation::MediationEntry;
+use millrace_connectors::reference::layout::{CsvLayout, FormatName};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::collections::BTreeMap;
+
+/// A job: which usage is priced by which catalog for which accounts, and where the results go.
+/// Paths are relative to the job file.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "millrace job")]
+pub struct JobFile {
+    /// The job's name.
+    pub name: String,
+    /// The tenant's time zone, an IANA name: bill units begin at its midnight.
+    #[schemars(with = "String")]
+    pub time_zone: Spanned<String>,
+    /// Where usage comes from.
+    #[schemars(with = "Vec<SourceEntry>")]
+    pub sources: Vec<Spanned<SourceEntry>>,
+    /// Reference tables for `lookup()` in mediation rules, by name.
+    #[serde(default)]
+    pub lookups: BTreeMap<String, LookupEntry>,
+    /// Catalog files.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub catalog: Vec<Spanned<String>>,
+    /// Accounts files.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub accounts: Vec<Spanned<String>>,
+    /// How charges are added up to billing lines.
+    #[serde(default)]
+    pub billing: BillingEntry,
+    /// Raw records.
+    #[serde(default)]
+    pub raw: RawEntry,
+    /// Where results go.
+    #[serde(default)]
+    pub outputs: OutputsEntry,
+    /// The metrics endpoint; off unless given.
+    pub metrics: Option<MetricsEntry>,
+    /// Steps of progress.
+    #[serde(default)]
+    pub epoch: EpochEntry,
+}
+
+/// A source of usage.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceEntry {
+    /// The source's name.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// The platform that recorded the usage; a folder of the convention names it itself.
+    pub platform: Option<String>,
+    /// The kind of service (`voice`, `llm`); a folder of the convention names it itself.
+    pub service_type: Option<String>,
+    /// The kind of record; `postpaid` unless given.
+    pub record_type: Option<String>,
+    /// A file, a folder, or `s3://bucket/prefix`. A folder by the convention is
+    /// `<platform>/<service type>/<record type>/input`.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+    /// The format; as each file's name suggests unless given.
+    pub format: Option<FormatName>,
+    /// What varies between CSV files.
+    #[serde(default)]
+    pub csv: CsvLayout,
+    /// The mediation rule: a file of its own, or written here.
+    #[schemars(with = "MediationEntry")]
+    pub mediation: Spanned<MediationEntry>,
+}
+
+/// A reference table.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LookupEntry {
+    /// The file.
+    #[schemars(with = "String")]
+    pub file: Spanned<String>,
+    /// The column that rows are found by.
+    #[schemars(with = "String")]
+    pub key: Spanned<String>,
+    /// The format; as the file's name suggests unless given.
+    pub format: Option<FormatName>,
+    /// What varies between CSV files.
+    #[serde(default)]
+    pub csv: CsvLayout,
+}
+
+/// How charges are added up to billing lines.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BillingEntry {
+    /// What separates lines besides account, bill unit, item and currency: `service`,
+    /// `service_type`, `subscription`, `price`, or the name of a usage attribute.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub aggregate_by: Vec<Spanned<String>>,
+}
+
+/// What becomes of raw records.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawEntry {
+    /// Whether they are kept unmodified, as Parquet; they are unless told otherwise.
+    pub keep: bool,
+}
+
+impl Default for RawEntry {
+    fn default() -> Self {
+        Self { keep: true }
+    }
+}
+
+/// Where results go, and which.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputsEntry {
+    /// A folder or `s3://bucket/prefix`; `out` unless given.
+    #[schemars(with = "String")]
+    pub folder: Option<Spanned<String>>,
+    /// Charges, one per item of a monetised record.
+    pub monetised: OutputForms,
+    /// Records that wait or were refused, with their reasons.
+    pub suspense: OutputForms,
+    /// Billing lines.
+    pub aggregated: OutputForms,
+    /// What became of each raw record.
+    pub raw_status: OutputForms,
+    /// The files read, with their counts.
+    pub ledger: OutputForms,
+}
+
+impl Default for OutputsEntry {
+    fn default() -> Self {
+        let forms = OutputForms::default();
+        Self {
+            folder: None,
+            monetised: forms,
+            suspense: forms,
+            aggregated: forms,
+            raw_status: forms,
+            ledger: forms,
+        }
+    }
+}
+
+/// The forms that one output is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputForms {
+    /// Every change with its epoch and + or -, as Parquet; on unless told otherwise.
+    pub changes: bool,
+    /// The state at the end of the run, as Parquet; on unless told otherwise.
+    pub snapshot: bool,
+    /// The state at the end of the run, as JSON lines; off unless told otherwise.
+    pub json: bool,
+}
+
+impl Default for OutputForms {
+    fn default() -> Self {
+        Self {
+            changes: true,
+            snapshot: true,
+            json: false,
+        }
+    }
+}
+
+/// The metrics endpoint.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsEntry {
+    /// Address and port, or a port alone on loopback; port 0 takes any that is free.
+    #[schemars(with = "String")]
+    pub listen: Spanned<String>,
+}
+
+/// Steps of progress.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EpochEntry {
+    /// Rows per source lane in one epoch; 16384 unless given.
+    #[schemars(with = "Option<usize>")]
+    pub rows: Option<Spanned<usize>>,
+}

@@ -1,0 +1,191 @@
+//! The mediation rules of a job and the tables that they look things up in, compiled: one set for
+//! `check`, for a run, and for every time that a rule or a table is saved while the job runs.
+
+use super::{Job, RuleSource, SourcePlan};
+use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::lookup::{LookupTable, Lookups};
+use millrace_connectors::mediate::{MediationPlan, MediationRule};
+use millrace_connectors::names::Names;
+use millrace_connectors::reference::lookups::columns_looked_up;
+use millrace_connectors::reference::yaml::read;
+use millrace_connectors::store::Store;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The rules of a job that work, and all that was found wrong with the others.
+#[derive(Debug)]
+pub struct Rules {
+    /// One plan per source, in the order of the job; `None` for a rule with an error.
+    pub plans: Vec<Option<Arc<MediationPlan>>>,
+    /// Errors and warnings.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// A rule and the file that it stands in.
+struct Written {
+    rule: MediationRule,
+    file: String,
+}
+
+impl Job {
+    /// The local files that rules and their lookup tables stand in: saving one calls for
+    /// compiling the rules again.
+    #[must_use]
+    pub fn rule_files(&self) -> BTreeSet<std::path::PathBuf> {
+        let rules = self.sources.iter().filter_map(|source| match &source.mediation {
+            RuleSource::File(path) => Some(path.clone()),
+            RuleSource::Inline(_) => None,
+        });
+        let local = |file: &String| {
+            let store = Store::open(file, &self.folder).ok()?;
+            store.local_path().map(std::path::Path::to_owned)
+        };
+        rules.chain(self.lookups.iter().filter_map(|lookup| local(&lookup.file))).collect()
+    }
+
+    /// Compiles the rules as their files are now; texts are entered in `names`.
+    ///
+    /// # Errors
+    /// All findings, when at least one is an error; whatever was in force stays.
+    pub fn rules(&self, names: &Arc<Names>) -> Result<Vec<Arc<MediationPlan>>, Vec<Diagnostic>> {
+        let rules = self.judge_rules(names);
+        let errors = rules.findings.iter().any(Diagnostic::is_error);
+        match rules.plans.into_iter().collect() {
+            Some(plans) if !errors => Ok(plans),
+            _ => Err(rules.findings),
+        }
+    }
+
+    /// As many of the rules as work, with everything found wrong.
+    #[must_use]
+    pub fn judge_rules(&self, names: &Arc<Names>) -> Rules {
+        let mut findings = Vec::new();
+        let written: Vec<Option<Written>> = self
+            .sources
+            .iter()
+            .map(|source| self.rule(source, &mut findings))
+            .collect();
+        let lookups = Arc::new(self.lookups(written.iter().flatten(), &mut findings));
+        let mut plans = Vec::new();
+        for (source, written) in self.sources.iter().zip(written) {
+            plans.push(
+                written.and_then(|written| {
+                    self.plan(source, &written, &lookups, names, &mut findings)
+                }),
+            );
+        }
+        findings.sort();
+        findings.dedup();
+        Rules { plans, findings }
+    }
+
+    fn rule(&self, source: &SourcePlan, findings: &mut Vec<Diagnostic>) -> Option<Written> {
+        let path = match &source.mediation {
+            RuleSource::Inline(rule) => {
+                let (rule, file) = ((**rule).clone(), self.path.display().to_string());
+                return Some(Written { rule, file });
+            }
+            RuleSource::File(path) => path,
+        };
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let mut read = read::<MediationRule>(&file, &text);
+                let sound = read.findings.is_empty();
+                findings.append(&mut read.findings);
+                read.value
+                    .filter(|_| sound)
+                    .map(|rule| Written { rule, file })
+            }
+            // A file that is missing has been reported where the job names it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let message = format!("cannot read the mediation rule: {error}");
+                findings.push(Diagnostic::error(&file, (0, 0), message));
+                None
+            }
+        }
+    }
+
+    /// The tables that the rules ask for, with the columns that they ask for.
+    fn lookups<'w>(
+        &self,
+        rules: impl Iterator<Item = &'w Written>,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Lookups {
+        let mut asked: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for Written { rule, .. } in rules {
+            for (table, mut columns) in columns_looked_up(rule) {
+                asked.entry(table).or_default().append(&mut columns);
+            }
+        }
+        let mut tables = Vec::new();
+        for lookup in &self.lookups {
+            let columns: Vec<String> = asked
+                .remove(&lookup.name)
+                .unwrap_or_default()
+                .into_iter()
+                .collect();
+            let loaded = Store::open(&lookup.file, &self.folder)
+                .and_then(|store| Ok((store.list()?, store)))
+                .map_err(|error| error.to_string())
+                .and_then(|(files, store)| match files.as_slice() {
+                    [file] => {
+                        LookupTable::load(&store, file, &lookup.format, &lookup.key, &columns)
+                            .map_err(|error| error.to_string())
+                    }
+                    _ => Err(format!("\"{}\" is not one file", lookup.file)),
+                });
+            match loaded {
+                Ok(table) => tables.push((lookup.name.clone(), Arc::new(table))),
+                Err(message) => {
+                    let message = format!("the lookup table \"{}\": {message}", lookup.name);
+                    let job = self.path.display().to_string();
+                    findings.push(Diagnostic::error(&job, lookup.place, message));
+                }
+            }
+        }
+        Lookups::new(tables)
+    }
+
+    fn plan(
+        &self,
+        source: &SourcePlan,
+        written: &Written,
+        lookups: &Arc<Lookups>,
+        names: &Arc<Names>,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Option<Arc<MediationPlan>> {
+        let (rule, file) = (&written.rule, written.file.as_str());
+        let stream = source.stream.clone();
+        let plan = match MediationPlan::compile(stream, rule, file, lookups, Arc::clone(names)) {
+            Ok(plan) => plan,
+            Err(mut faults) => {
+                findings.append(&mut faults);
+                return None;
+            }
+        };
+        findings.extend_from_slice(plan.warnings());
+        // Types of a typed format are known when a file is opened, not before.
+        let typed = source
+            .format_of(&source.path)
+            .is_some_and(|format| format.is_typed());
+        let sound = typed || self.type_checks(source, &plan, findings);
+        sound.then(|| Arc::new(plan))
+    }
+
+    fn type_checks(
+        &self,
+        source: &SourcePlan,
+        plan: &MediationPlan,
+        findings: &mut Vec<Diagnostic>,
+    ) -> bool {
+        // A folder whose files name their own format may hold typed ones.
+        if source.format_of(&source.path).is_none() {
+            return true;
+        }
+        plan.check_text()
+            .map_err(|mut faults| findings.append(&mut faults))
+            .is_ok()
+    }
+}
