@@ -6,6 +6,24 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod check;
+pub mod cli;
+pub mod console;
+pub mod crash;
 pub mod graph;
+pub mod intake;
+pub mod job;
+pub mod listener;
+pub mod metrics;
+pub mod outputs;
+pub mod print;
+pub mod progress;
 pub mod publish;
+pub mod query;
+pub mod render;
+pub mod report;
+pub mod run;
+pub mod schema;
+pub mod serve;
+pub mod watch;
 pub mod worker;

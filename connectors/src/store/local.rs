@@ -50,6 +50,13 @@ pub(super) fn list(location: &str, root: &Path) -> Result<Vec<FileMeta>, StoreEr
     Ok(files)
 }
 
+/// One file by its name below `root`.
+pub(super) fn find(root: &Path, name: &str) -> Result<FileMeta, StoreError> {
+    let location = root.join(name).display().to_string();
+    let found = std::fs::metadata(&location).map_err(|e| StoreError::io("find", &location, e))?;
+    Ok(FileMeta { name: name.to_owned(), location, size: found.len(), etag: None })
+}
+
 pub(super) fn open(root: &Path, file: &FileMeta) -> Result<File, StoreError> {
     let path = if root.is_file() {
         root.to_owned()

@@ -104,6 +104,16 @@ impl Store {
         }
     }
 
+    /// The bucket, when it is remote: its URL, and the client for readers that are async themselves.
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn objects(&self) -> Option<(&str, std::sync::Arc<dyn object_store::ObjectStore>)> {
+        match &self.backend {
+            Backend::Local(_) => None,
+            Backend::Remote(bucket) => Some(bucket.objects()),
+        }
+    }
+
     /// All files, sorted by name. Hidden ones, `*.tmp` (still being written) and empty folder
     /// markers are left out.
     ///
@@ -117,6 +127,18 @@ impl Store {
         };
         files.sort();
         Ok(files)
+    }
+
+    /// One file by its name below the location.
+    ///
+    /// # Errors
+    /// When it does not exist or may not be looked at.
+    pub fn find(&self, name: &str) -> Result<FileMeta, StoreError> {
+        match &self.backend {
+            Backend::Local(root) => local::find(root, name),
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.find(name),
+        }
     }
 
     /// Streams a file from its front.

@@ -71,6 +71,10 @@ impl Bucket {
         })
     }
 
+    pub(super) fn objects(&self) -> (&str, Arc<dyn ObjectStore>) {
+        (&self.root, Arc::clone(&self.objects))
+    }
+
     pub(super) fn list(&self) -> Result<Vec<FileMeta>, StoreError> {
         let below = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
         let failed = |error| StoreError::remote("list", &self.location, error);
@@ -111,6 +115,15 @@ impl Bucket {
         Ok(files)
     }
 
+    pub(super) fn find(&self, name: &str) -> Result<FileMeta, StoreError> {
+        let path = Path::from(format!("{}/{name}", self.prefix));
+        let location = format!("{}{path}", self.root);
+        let object = wait(self.objects.head(&path))
+            .map_err(|error| StoreError::io("find", &location, error))?
+            .map_err(|error| StoreError::remote("find", &location, error))?;
+        Ok(FileMeta { name: name.to_owned(), location, size: object.size, etag: object.e_tag })
+    }
+
     fn path(&self, file: &FileMeta) -> Path {
         Path::from(
             file.location
@@ -124,10 +137,9 @@ impl Bucket {
             .map_err(|error| StoreError::io("open", &file.location, error))?
             .map_err(|error| StoreError::remote("open", &file.location, error))?;
         let mut stream = result.into_stream().map_err(stream_error);
-        let mut held = Bytes::new();
         Ok(Box::new(Streamed {
             next: Box::new(move || wait(stream.next())?.transpose()),
-            held: std::mem::take(&mut held),
+            held: Bytes::new(),
         }))
     }
 

@@ -1,0 +1,126 @@
+//! Mediation again: the raw records of a file under an old and a new rule, and what differs.
+
+use super::bundle::Bundle;
+use super::count;
+use super::files::Opened;
+use millrace_connectors::mediate::Mediated;
+use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage};
+use millrace_operators::epoch::Diff;
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+/// Rows compared at a time.
+const WINDOW_ROWS: u64 = 65_536;
+
+/// A file being mediated once more, window by window.
+struct Replay {
+    opened: Opened,
+    ended: bool,
+    usage: VecDeque<Usage>,
+    faults: VecDeque<Fault>,
+    ignored: VecDeque<RecordId>,
+    broken: Option<Fault>,
+    /// Rows below this have been mediated.
+    reached: u64,
+}
+
+/// What became of the records of a window, each list in record order.
+struct Window {
+    usage: Vec<Usage>,
+    faults: Vec<Fault>,
+    ignored: Vec<RecordId>,
+}
+
+impl Replay {
+    fn new(opened: Opened) -> Self {
+        let (usage, faults, ignored) = Default::default();
+        Self { opened, ended: false, usage, faults, ignored, broken: None, reached: 0 }
+    }
+
+    /// The records before row `end` that have not been taken yet.
+    fn window(&mut self, end: u64, bundle: &mut Bundle) -> Window {
+        let mut mediated = Mediated::default();
+        while !self.ended && self.reached < end {
+            let Some(chunk) = self.opened.decoder.next_chunk() else {
+                self.ended = true;
+                break;
+            };
+            self.reached += chunk.received;
+            mediated.clear();
+            self.opened.mediator.mediate(&chunk, self.opened.id, &mut mediated);
+            bundle.classes.extend(mediated.classes.drain(..).map(|(_, class)| class));
+            self.usage.extend(mediated.usage.drain(..));
+            mediated.faults.sort_by_key(|fault| fault.record);
+            self.faults.extend(mediated.faults.drain(..));
+            mediated.ignored.sort_unstable();
+            self.ignored.extend(mediated.ignored.drain(..));
+            self.broken = self.broken.take().or(mediated.file_fault.take());
+        }
+        let before = |record: RecordId| record.row() < end;
+        Window {
+            usage: take_while(&mut self.usage, |usage| before(usage.record)),
+            faults: take_while(&mut self.faults, |fault| before(fault.record)),
+            ignored: take_while(&mut self.ignored, |record| before(*record)),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.ended && self.usage.is_empty() && self.faults.is_empty() && self.ignored.is_empty()
+    }
+}
+
+fn take_while<T>(queue: &mut VecDeque<T>, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+    let count = queue.iter().take_while(|item| wanted(item)).count();
+    queue.drain(..count).collect()
+}
+
+/// Adds what differs between the two to `bundle`; returns the records mediated.
+pub(super) fn differences(file: FileId, old: Opened, new: Opened, bundle: &mut Bundle) -> u64 {
+    let (mut old, mut new) = (Replay::new(old), Replay::new(new));
+    let mut end = 0;
+    while !old.is_done() || !new.is_done() {
+        end += WINDOW_ROWS;
+        let (before, after) = (old.window(end, bundle), new.window(end, bundle));
+        changes(before.usage, after.usage, |usage| usage.record, |usage, diff| {
+            bundle.usage.push((usage, diff));
+        });
+        changes(before.faults, after.faults, |fault| fault.record, |fault, diff| {
+            count(&mut bundle.fates, file, Fate::of(fault.reason), diff);
+            bundle.faults.push((fault, diff));
+        });
+        changes(before.ignored, after.ignored, |record| *record, |record, diff| {
+            count(&mut bundle.fates, file, Fate::Ignored, diff);
+            bundle.ignored.push((record, diff));
+        });
+    }
+    let broken = |replay: &mut Replay| replay.broken.take().into_iter().collect();
+    changes(broken(&mut old), broken(&mut new), |fault| fault.record, |fault, diff| {
+        bundle.faults.push((fault, diff));
+    });
+    bundle.fates.retain(|_, diff| *diff != 0);
+    new.reached
+}
+
+/// Walks two lists in record order and tells what is only in one of them, the old before the new.
+fn changes<T: PartialEq>(
+    old: Vec<T>,
+    new: Vec<T>,
+    record: impl Fn(&T) -> RecordId,
+    mut tell: impl FnMut(T, Diff),
+) {
+    let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (Some(gone), Some(come)) => record(gone).cmp(&record(come)),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return,
+        };
+        let gone = if order.is_le() { old.next() } else { None };
+        let come = if order.is_ge() { new.next() } else { None };
+        if gone != come {
+            gone.into_iter().for_each(|item| tell(item, -1));
+            come.into_iter().for_each(|item| tell(item, 1));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What an epoch carries from the intake to the workers.
+
+use super::count;
+use crate::graph::Inputs;
+use crate::publish::{Dispatch, Published};
+use crate::worker::{Epochs, Fed};
+use millrace_connectors::mediate::Mediated;
+use millrace_connectors::reference::ReferenceChanges;
+use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage, UsageClass};
+use millrace_operators::epoch::{Diff, Epoch};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Epochs that may wait for a worker.
+const EPOCHS_WAITING: usize = 2;
+
+/// Where the intake sends a worker's part of each epoch.
+pub type Channel = SyncSender<Bundle>;
+
+/// The changes of an epoch, or a worker's part of them.
+#[derive(Default)]
+pub struct Bundle {
+    /// The epoch, once bound.
+    pub epoch: Epoch,
+    /// Rows read for it.
+    pub rows: usize,
+    pub(super) usage: Vec<(Usage, Diff)>,
+    pub(super) classes: Vec<UsageClass>,
+    pub(super) faults: Vec<(Fault, Diff)>,
+    pub(super) fates: BTreeMap<(FileId, Fate), Diff>,
+    pub(super) ignored: Vec<(RecordId, Diff)>,
+    pub(super) received: BTreeMap<FileId, u64>,
+    pub(super) reference: ReferenceChanges,
+}
+
+impl Bundle {
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+            && self.usage.is_empty()
+            && self.faults.is_empty()
+            && self.fates.is_empty()
+            && self.reference.is_empty()
+    }
+
+    /// Adds what mediation made of a chunk, and leaves `mediated` empty.
+    pub(super) fn add(&mut self, mediated: &mut Mediated, file: FileId, wants_ignored: bool) {
+        self.rows += usize::try_from(mediated.received).unwrap_or(usize::MAX);
+        *self.received.entry(file).or_default() += mediated.received;
+        self.usage.extend(mediated.usage.drain(..).map(|usage| (usage, 1)));
+        self.classes.extend(mediated.classes.drain(..).map(|(_, class)| class));
+        for fault in mediated.faults.drain(..) {
+            count(&mut self.fates, file, Fate::of(fault.reason), 1);
+            self.faults.push((fault, 1));
+        }
+        // What breaks a file is told, but is no record.
+        self.faults.extend(mediated.file_fault.take().map(|fault| (fault, 1)));
+        if !mediated.ignored.is_empty() {
+            let ignored = Diff::try_from(mediated.ignored.len()).unwrap_or(Diff::MAX);
+            count(&mut self.fates, file, Fate::Ignored, ignored);
+        }
+        if wants_ignored {
+            self.ignored.extend(mediated.ignored.drain(..).map(|record| (record, 1)));
+        }
+    }
+
+    /// Splits the usage evenly over the workers; everything else goes to the first.
+    pub(super) fn split(mut self, epoch: Epoch, workers: usize) -> impl Iterator<Item = Self> {
+        self.epoch = epoch;
+        let share = self.usage.len().div_ceil(workers.max(1)).max(1);
+        let mut parts: Vec<Self> = Vec::with_capacity(workers);
+        for _ in 1..workers {
+            let from = self.usage.len().saturating_sub(share);
+            let usage = self.usage.split_off(from);
+            parts.push(Self { epoch, usage, ..Self::default() });
+        }
+        parts.push(self);
+        parts.into_iter().rev()
+    }
+}
+
+/// A channel to each worker, and what the worker reads of it.
+#[must_use]
+pub fn channels(
+    workers: usize,
+    publisher: &Sender<Dispatch>,
+) -> (Vec<Channel>, Vec<Feed>) {
+    (0..workers)
+        .map(|_| {
+            let (sender, receiver) = sync_channel(EPOCHS_WAITING);
+            (sender, Feed { receiver, publisher: publisher.clone() })
+        })
+        .unzip()
+}
+
+/// A worker's epochs, from its channel.
+pub struct Feed {
+    receiver: Receiver<Bundle>,
+    publisher: Sender<Dispatch>,
+}
+
+impl Epochs for Feed {
+    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed {
+        let bundle = match self.receiver.recv_timeout(Duration::from_millis(1)) {
+            Ok(bundle) => bundle,
+            Err(RecvTimeoutError::Timeout) => return Fed::Idle,
+            Err(RecvTimeoutError::Disconnected) => return Fed::End,
+        };
+        assert_eq!(bundle.epoch, epoch, "every worker passes through every epoch");
+        for (usage, diff) in bundle.usage {
+            inputs.usage.update(usage, diff);
+        }
+        bundle.classes.into_iter().for_each(|class| inputs.classes.insert(class));
+        for (fault, diff) in bundle.faults {
+            inputs.faults.update(fault, diff);
+        }
+        for (fate, diff) in bundle.fates {
+            inputs.fates.update(fate, diff);
+        }
+        let reference = bundle.reference;
+        reference.prices.into_iter().for_each(|(row, diff)| inputs.prices.update(row, diff));
+        reference.accounts.into_iter().for_each(|(row, diff)| inputs.accounts.update(row, diff));
+        for (row, diff) in reference.subscriptions {
+            inputs.subscriptions.update(row, diff);
+        }
+        reference.services.into_iter().for_each(|(row, diff)| inputs.services.update(row, diff));
+        let told = [
+            (!bundle.received.is_empty())
+                .then(|| Published::Received(bundle.received.into_iter().collect())),
+            (!bundle.ignored.is_empty()).then_some(Published::Ignored(bundle.ignored)),
+        ];
+        for published in told.into_iter().flatten() {
+            // A publisher that is gone has said why; the worker ends by itself.
+            self.publisher.send(Dispatch::Changes(epoch, published)).ok();
+        }
+        Fed::Epoch
+    }
+}

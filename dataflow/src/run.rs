@@ -1,0 +1,421 @@
+//! A run of a job: starts the intake, the workers and the publisher, and brings their results
+//! together.
+//!
+//! ```text
+//!  intake ──► workers (timely) ──► publisher ──► board, changes
+//!     └── ledger                └── snapshots ──► outputs, summary
+//! ```
+
+use crate::board::{Board, ConservationError, Movement};
+use crate::graph::GraphStats;
+use crate::intake::{Feed, FileList, Intake, Setting, channels};
+use crate::job::Job;
+use crate::listener::{ChangeReport, Listener, PendingChange};
+use crate::metrics::Metrics;
+use crate::outputs::{ChangeWriter, Outputs, WorkerSnapshot};
+use crate::publish::{Collector, EpochChanges};
+use crate::report::{RunFacts, Summary};
+use crate::serve::{Endpoint, ServeError};
+use crate::watch::{FileWatch, WatchError};
+use crate::worker::{self, Outbox};
+use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::names::Names;
+use millrace_connectors::output::{LedgerRow, OutputError, Texts};
+use millrace_connectors::store::{Store, StoreError};
+use millrace_operators::aggregate::{ClassLookup, LineFinder};
+use millrace_operators::domain::{BillCalendar, FileId};
+use millrace_operators::epoch::{Epoch, SHARDS};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::Instant;
+
+/// How to run a job, besides what its file says.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Worker threads; as many as the machine has processors unless given.
+    pub workers: Option<usize>,
+    /// Whether to go on when everything is read, and apply what is saved.
+    pub watch: bool,
+    /// Where outputs go, instead of where the job says; relative to the working folder.
+    pub out: Option<PathBuf>,
+    /// Where metrics are served, instead of where the job says.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Why a run came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration does not hold.
+    #[error("the job has {} errors", .0.iter().filter(|finding| finding.is_error()).count())]
+    Configuration(Vec<Diagnostic>),
+    /// An output could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The output folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The metrics endpoint could not be opened.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Files cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The books do not balance.
+    #[error(transparent)]
+    Conservation(#[from] ConservationError),
+    /// The machine does not give what a run needs.
+    #[error("cannot start the job: {0}")]
+    Start(String),
+}
+
+/// Ends a watching run: dropped or used, the job finishes what it has and writes its snapshots.
+pub type Stop = Arc<Mutex<Option<Sender<crate::intake::Saved>>>>;
+
+/// Runs the job at `path` to its end.
+///
+/// # Errors
+/// When the configuration does not hold, an output cannot be written, or the books do not balance.
+///
+/// # Panics
+/// On a broken invariant: that is a bug.
+pub fn run(
+    path: &Path,
+    options: &RunOptions,
+    metrics: &Arc<Metrics>,
+    listener: &Arc<dyn Listener>,
+    stop: &Stop,
+) -> Result<Summary, RunError> {
+    let started = Instant::now();
+    let prepared = Prepared::load(path, options, listener)?;
+    let address = options.metrics.or(prepared.job.metrics);
+    let server = address.map(|address| Endpoint::start(address, Arc::clone(metrics))).transpose()?;
+    if let Some(server) = &server {
+        listener.message(&format!("metrics on http://{}/metrics", server.address()));
+    }
+    let facts = prepared.facts.clone();
+    let (board, ledger) = prepared.execute(options, metrics, listener, stop)?;
+    drop(server);
+    let run = RunFacts { files: ledger, elapsed: started.elapsed(), ..facts.run };
+    Ok(Summary::of(&board, &facts.texts, run))
+}
+
+#[derive(Clone)]
+struct Facts {
+    texts: Texts,
+    run: RunFacts,
+}
+
+/// A job whose configuration holds.
+struct Prepared {
+    job: Job,
+    names: Arc<Names>,
+    setting: Box<dyn FnOnce(Live) -> Setting>,
+    watched: std::collections::BTreeSet<PathBuf>,
+    outputs: Outputs,
+    facts: Facts,
+}
+
+/// What exists only while the job runs.
+struct Live {
+    listener: Arc<dyn Listener>,
+    metrics: Arc<Metrics>,
+    pending: Pending,
+    saved: Option<std::sync::mpsc::Receiver<crate::intake::Saved>>,
+    failed: Arc<AtomicBool>,
+    bound: Arc<AtomicU64>,
+}
+
+type Pending = Arc<Mutex<BTreeMap<Epoch, PendingChange>>>;
+
+impl Prepared {
+    fn load(
+        path: &Path,
+        options: &RunOptions,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<Self, RunError> {
+        let (job, mut warnings) = match Job::load(path) {
+            Ok(loaded) => loaded,
+            // Everything else that is wrong is worth knowing at once.
+            Err(_) => return Err(RunError::Configuration(crate::check::check(path))),
+        };
+        let names = Arc::new(Names::default());
+        let mut reference_files = job.reference_files(Arc::clone(&names));
+        let (rules, loaded) = match (job.rules(&names), reference_files.load()) {
+            (Ok(rules), Ok(loaded)) => (rules, loaded),
+            _ => return Err(RunError::Configuration(crate::check::check(path))),
+        };
+        warnings.extend(loaded.warnings);
+        if !warnings.is_empty() {
+            listener.warned(&warnings);
+        }
+        let (folder, base) = match &options.out {
+            Some(out) => (out.display().to_string(), Path::new("")),
+            None => (job.outputs.folder.clone(), job.folder.as_path()),
+        };
+        let store = Arc::new(Store::open(&folder, base)?);
+        store.clear("raw")?;
+        let dimensions = job.aggregate_by.iter().cloned().zip(job.dimensions(&names)).collect();
+        let file_names = FileList::default();
+        let texts =
+            Texts { names: Arc::clone(&names), files: Arc::clone(&file_names), dimensions };
+        let outputs = Outputs::prepare(Arc::clone(&store), job.outputs.clone(), texts.clone())?;
+        let shown = store.local_path().map_or(folder, |path| path.display().to_string());
+        let run = RunFacts { job: job.name.clone(), outputs: Some(shown), ..RunFacts::default() };
+        let mut watched = reference_files.files().clone();
+        watched.extend(job.rule_files());
+        let (wants_ignored, names_in, job_in) =
+            (outputs.wants_ignored(), Arc::clone(&names), job.clone());
+        let setting = Box::new(move |live: Live| Setting {
+            job: job_in,
+            names: names_in,
+            rules,
+            reference_files,
+            reference: loaded.reference,
+            archive: store,
+            file_names,
+            listener: live.listener,
+            metrics: live.metrics,
+            pending: live.pending,
+            saved: live.saved,
+            failed: live.failed,
+            bound: live.bound,
+            wants_ignored,
+        });
+        Ok(Self { job, names, setting, watched, outputs, facts: Facts { texts, run } })
+    }
+
+    fn finder(&self) -> impl Fn() -> LineFinder + Send + Sync + 'static {
+        let dimensions: Vec<_> = self.facts.texts.dimensions.iter().map(|(_, d)| *d).collect();
+        let (zone, names) = (self.job.zone.clone(), Arc::clone(&self.names));
+        let classes: ClassLookup = Arc::new(move |key| names.class(key));
+        move || {
+            let calendar = BillCalendar::new(zone.clone());
+            LineFinder::new(dimensions.clone(), calendar, Arc::clone(&classes))
+        }
+    }
+
+    fn execute(
+        self,
+        options: &RunOptions,
+        metrics: &Arc<Metrics>,
+        listener: &Arc<dyn Listener>,
+        stop: &Stop,
+    ) -> Result<(Board, Vec<LedgerRow>), RunError> {
+        let failed_to_start = |error: &dyn std::fmt::Display| RunError::Start(error.to_string());
+        let workers = workers(options.workers)?;
+        let finder = Arc::new(self.finder());
+        let (sender, receiver) = channel();
+        let (senders, feeds) = channels(workers, &sender);
+        let pending = Pending::default();
+        let (failed, bound) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+
+        let (saved, watch) = if options.watch {
+            let (tell, saved) = channel();
+            *stop.lock().expect("whoever stops the job does not panic") = Some(tell.clone());
+            (Some(saved), Some(FileWatch::start(&self.job, self.watched.clone(), tell)?))
+        } else {
+            (None, None)
+        };
+        let live = Live {
+            listener: Arc::clone(listener),
+            metrics: Arc::clone(metrics),
+            pending: Arc::clone(&pending),
+            saved,
+            failed: Arc::clone(&failed),
+            bound: Arc::clone(&bound),
+        };
+        let intake = Intake::new((self.setting)(live), senders);
+        let intake = std::thread::Builder::new()
+            .name("intake".to_owned())
+            .spawn(move || intake.run())
+            .map_err(|error| failed_to_start(&error))?;
+
+        let stats: Vec<GraphStats> = (0..workers).map(|_| GraphStats::default()).collect();
+        stats.iter().for_each(|stats| metrics.watch_worker(stats.clone()));
+        let mut publisher = Publisher {
+            board: Board::new(self.facts.texts.clone()),
+            changes: self.outputs.changes(finder()),
+            metrics: Arc::clone(metrics),
+            listener: Arc::clone(listener),
+            pending,
+            bound,
+            rerated: 0,
+            watch: options.watch,
+        };
+        let collector = Collector::new(workers, receiver);
+        let publisher = std::thread::Builder::new()
+            .name("publisher".to_owned())
+            .spawn(move || {
+                let result = collector.run(|changes, before| publisher.deliver(changes, before));
+                if result.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                result.and_then(|()| Ok(publisher.changes.settle()?)).map(|()| publisher.board)
+            })
+            .map_err(|error| failed_to_start(&error))?;
+
+        let outbox = Outbox { sender, wants_charges: self.outputs.wants_charges() };
+        let snapshots = self.outputs.clone();
+        let team = Team {
+            feeds: Mutex::new(feeds.into_iter().map(Some).collect()),
+            outbox: Mutex::new(Some((workers, outbox))),
+            stats,
+            records: AtomicUsize::new(0),
+            met: Barrier::new(workers),
+        };
+        let guards = timely::execute(timely::Config::process(workers), move |worker| {
+            team.work(worker, &*finder, &snapshots)
+        })
+        .map_err(|error| failed_to_start(&error))?;
+        let results = guards.join();
+        drop(watch);
+        let ledger = intake.join().expect("the intake does not panic");
+        let board = publisher.join().expect("the publisher does not panic")?;
+        let parts = results
+            .into_iter()
+            .map(|result| result.expect("a worker that panics ends the process"))
+            .collect::<Result<Vec<WorkerSnapshot>, OutputError>>()?;
+        let ledger = with_counts(ledger, &board);
+        self.outputs.snapshot(parts, &board, &ledger)?;
+        Ok((board, ledger))
+    }
+}
+
+/// Worker threads: the asked number, or one per processor, within what a job can be spread over.
+fn workers(asked: Option<usize>) -> Result<usize, RunError> {
+    let most = usize::try_from(SHARDS).unwrap_or(1);
+    match asked {
+        Some(asked) if !(1..=most).contains(&asked) => {
+            Err(RunError::Start(format!("a job has from 1 to {most} workers, not {asked}")))
+        }
+        Some(asked) => Ok(asked),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(most)),
+    }
+}
+
+/// What the workers share.
+struct Team {
+    feeds: Mutex<Vec<Option<Feed>>>,
+    /// Handed out once per worker, so that the publisher ends when the last worker does.
+    outbox: Mutex<Option<(usize, Outbox)>>,
+    stats: Vec<GraphStats>,
+    records: AtomicUsize,
+    met: Barrier,
+}
+
+impl Team {
+    fn outbox(&self) -> Outbox {
+        let mut held = self.outbox.lock().expect("no worker has failed");
+        let (left, outbox) = held.take().expect("one outbox per worker");
+        if left > 1 {
+            *held = Some((left - 1, outbox.clone()));
+        }
+        outbox
+    }
+
+    fn work(
+        &self,
+        worker: &mut timely::worker::Worker,
+        finder: &(dyn Fn() -> LineFinder + Send + Sync),
+        outputs: &Outputs,
+    ) -> Result<WorkerSnapshot, OutputError> {
+        let (index, peers) = (worker.index(), worker.peers());
+        let mut feed = self.feeds.lock().expect("no worker has failed")[index]
+            .take()
+            .expect("each worker takes its own feed");
+        let outbox = self.outbox();
+        let open = worker::run(worker, finder(), &self.stats[index], &outbox, &mut feed);
+        drop((outbox, feed));
+        // The form of the snapshot depends on all workers' records.
+        let records = usize::try_from(self.stats[index].rate.read().state_records).unwrap_or(0);
+        self.records.fetch_add(records, Ordering::SeqCst);
+        self.met.wait();
+        let total = self.records.load(Ordering::SeqCst);
+        let position = |n: usize| u64::try_from(n).unwrap_or(0);
+        let place = (position(index), position(peers));
+        outputs.snapshot_open(&open, &mut finder(), place, total)
+    }
+}
+
+/// What stands behind the frontier.
+struct Publisher {
+    board: Board,
+    changes: ChangeWriter,
+    metrics: Arc<Metrics>,
+    listener: Arc<dyn Listener>,
+    pending: Pending,
+    bound: Arc<AtomicU64>,
+    /// Records re-rated up to the last complete epoch.
+    rerated: u64,
+    watch: bool,
+}
+
+impl Publisher {
+    fn deliver(&mut self, changes: Option<EpochChanges>, before: Epoch) -> Result<(), RunError> {
+        if let Some(changes) = changes {
+            let movement = self.board.apply(&changes)?;
+            self.changes.write(&changes)?;
+            self.report(changes.epoch, &movement);
+            return Ok(());
+        }
+        self.metrics.set_records(self.board.counts(), self.board.reasons());
+        self.metrics.complete_before(before);
+        // Changes that moved nothing are answered too.
+        let quiet = {
+            let pending = self.pending.lock().expect("pending changes are not poisoned");
+            pending.range(..before).map(|(epoch, _)| *epoch).collect::<Vec<_>>()
+        };
+        for epoch in quiet {
+            self.report(epoch, &Movement::default());
+        }
+        if self.watch && before >= self.bound.load(Ordering::Relaxed) {
+            self.changes.settle()?;
+            self.listener.settled();
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, epoch: Epoch, movement: &Movement) {
+        let rerated: u64 = self.metrics.nodes().values().map(|node| node.rerated).sum();
+        let mut pending = self.pending.lock().expect("pending changes are not poisoned");
+        let change = pending.remove(&epoch);
+        drop(pending);
+        if let Some(PendingChange { report, noticed }) = change {
+            let money = |currency, amount| self.board.money(currency, amount);
+            let report = ChangeReport {
+                rerated: rerated.saturating_sub(self.rerated),
+                lines: movement.lines,
+                money: movement
+                    .totals
+                    .iter()
+                    .map(|(c, (old, new))| (money(*c, *old), money(*c, *new)))
+                    .collect(),
+                elapsed: noticed.elapsed(),
+                ..report
+            };
+            self.listener.changed(&report);
+        }
+        self.rerated = rerated;
+    }
+}
+
+fn with_counts(ledger: Vec<LedgerRow>, board: &Board) -> Vec<LedgerRow> {
+    let file = |index: usize| FileId(u32::try_from(index).unwrap_or(u32::MAX));
+    let counted = |(index, row): (usize, LedgerRow)| {
+        let counts = board.file_counts(file(index));
+        LedgerRow {
+            received: counts.received,
+            ignored: counts.ignored,
+            duplicate: counts.duplicate,
+            error: counts.error,
+            suspended: counts.suspended,
+            monetised: counts.monetised,
+            ..row
+        }
+    };
+    ledger.into_iter().enumerate().map(counted).collect()
+}
