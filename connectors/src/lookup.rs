@@ -89,7 +89,7 @@ impl LookupTable {
             .collect();
         let options = DecodeOptions::default();
         let mut decoder = Decoder::open(store, file, FileId(0), format, &requests, &options)?;
-        let mut rows = HashMap::new();
+        let mut rows: HashMap<Box<str>, usize> = HashMap::new();
         let mut parts: Vec<Vec<StringArray>> = vec![Vec::new(); columns.len()];
         let mut findings = Vec::new();
         while let Some(chunk) = decoder.next_chunk() {
@@ -133,11 +133,7 @@ impl LookupTable {
         let join = |part: Vec<StringArray>| -> StringArray {
             part.iter().flat_map(StringArray::iter).collect()
         };
-        let key_bytes_max = rows
-            .keys()
-            .map(|key: &Box<str>| key.len())
-            .max()
-            .unwrap_or(0);
+        let key_bytes_max = rows.keys().map(|key| key.len()).max().unwrap_or(0);
         let values = parts.into_iter().map(join).collect();
         Ok(Self {
             columns: columns.to_vec(),

@@ -106,7 +106,10 @@ impl Assembler {
             originals.lines.push(line);
             originals.raw.append_value(bytes);
             let mut key = key;
-            originals.columns.iter_mut().for_each(|column| column.append_option(key.take()));
+            originals
+                .columns
+                .iter_mut()
+                .for_each(|column| column.append_option(key.take()));
         }
     }
 

@@ -108,7 +108,8 @@ impl CsvSource {
     }
 
     fn reject(&mut self, line: u64, detail: String) {
-        self.assembler.original_bytes(line, None, self.splitter.record());
+        self.assembler
+            .original_bytes(line, None, self.splitter.record());
         self.assembler.reject(line, detail);
     }
 }

@@ -8,7 +8,7 @@ use super::columns::{ColumnBuilder, ColumnType};
 use super::error::DecodeError;
 use super::{ColumnRequest, DecodeOptions, RawChunk, Source};
 use crate::store::{FileMeta, RandomAccess, Store};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
@@ -263,21 +263,20 @@ impl ParquetSource {
                     let text = arrow::compute::cast(column, &DataType::Utf8)?;
                     let text = text.as_string::<i32>();
                     let mut builder = ColumnBuilder::new(*kind);
-                    for row in 0..text.len() {
-                        if text.is_null(row) || text.value(row).is_empty() {
+                    for ((row, good), text) in good.iter_mut().enumerate().zip(text) {
+                        let Some(text) = text.filter(|text| !text.is_empty()) else {
                             builder.append_null();
-                        } else if !builder.append(text.value(row)) && good[row] {
-                            good[row] = false;
+                            continue;
+                        };
+                        if !builder.append(text) && *good {
+                            *good = false;
                             let number = first_row + u64::try_from(row).unwrap_or(0);
                             faults.push(Fault {
                                 record: RecordId::new(self.id, number),
                                 line: 0,
                                 reason: Reason::FieldUnparsable,
                                 field: self.shape.schema.field(index).name().clone(),
-                                detail: format!(
-                                    "{} is not of type {kind}",
-                                    quoted(text.value(row))
-                                ),
+                                detail: format!("{} is not of type {kind}", quoted(text)),
                             });
                         }
                     }

@@ -32,6 +32,9 @@ pub struct RowFailure {
 
 impl Expression {
     /// Evaluates the expression for every row of the batch.
+    ///
+    /// # Panics
+    /// When the batch is not of the schema that the expression was planned for.
     #[must_use]
     pub fn evaluate(&self, batch: &RecordBatch) -> Evaluated {
         match self.whole(batch) {

@@ -34,6 +34,7 @@ use datafusion_sql::parser::DFParser;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::{self, Ident, visit_expressions, visit_expressions_mut};
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -101,7 +102,7 @@ impl Parsed {
         let mut tree = parsed.expr;
         let mut columns = BTreeSet::new();
         // There are no tables in an expression, so `a.b` is always the path of a field.
-        let _: ControlFlow<()> = visit_expressions_mut(&mut tree, |node| {
+        let ControlFlow::<Infallible>::Continue(()) = visit_expressions_mut(&mut tree, |node| {
             if let ast::Expr::CompoundIdentifier(parts) = node {
                 let path: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
                 *node = ast::Expr::Identifier(Ident::with_quote('"', path.join(".")));

@@ -113,6 +113,15 @@ fn values_are_exact_or_the_row_fails() {
         ("decimal(price, 2)", ["1.50", "!", "NULL", "!"]),
         ("usage.Total + 1", ["2", "3", "4", "5"]),
         ("\"usage.Total\"", ["1", "2", "3", "4"]),
+        // A branch that is not taken cannot fail.
+        (
+            "CASE WHEN tokens = 10 THEN 0 ELSE divide(1, tokens - 10, 2) END",
+            ["0.00", "NULL", "0.00", "-0.08"],
+        ),
+        (
+            "tokens <> 10 AND divide(1, tokens - 10, 2) < 0",
+            ["false", "NULL", "false", "true"],
+        ),
         (
             "coalesce(tokens, 0)",
             ["10", "0", "9223372036854775807", "-3"],

@@ -2,7 +2,6 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, TimeUnit, TimestampMicrosecondType};
-use std::fmt::Write;
 
 /// Whether values of this type have a canonical text.
 pub(super) fn has_text(kind: &DataType) -> bool {
@@ -59,8 +58,11 @@ pub(super) fn decimal(value: i128, scale: usize, text: &mut String) {
         text.push('-');
     }
     let digits = text.len();
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{:0>width$}", value.unsigned_abs(), width = scale + 1);
+    text.push_str(&format!(
+        "{:0>width$}",
+        value.unsigned_abs(),
+        width = scale + 1
+    ));
     if scale > 0 {
         debug_assert!(
             text.len() > digits + scale,

@@ -10,7 +10,6 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -105,9 +104,7 @@ impl<W: Write + Send> RawWriter<W> {
             match usage.next_if(|usage| usage.record.row() == *row) {
                 Some(usage) => {
                     let [high, low] = usage.identity.0;
-                    // Writing to a builder cannot fail.
-                    let _ = write!(identities, "{high:016x}{low:016x}");
-                    identities.append_value("");
+                    identities.append_value(format!("{high:016x}{low:016x}"));
                 }
                 None => identities.append_null(),
             }
