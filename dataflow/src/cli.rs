@@ -1,0 +1,240 @@
+//! The command line: what is asked, which module answers, and what the process ends with.
+//!
+//! Every subcommand's work is done by a module that returns a typed result; here it only becomes
+//! text. Results go to standard output, talk to standard error.
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | all is well |
+//! | 1 | it ran, and somebody should look: records suspended or refused, warnings |
+//! | 2 | it could not run: the command line, the configuration, a file or an address |
+//! | 101 | a defect of millrace |
+
+mod args;
+
+pub use args::{Cli, Command};
+
+use crate::check::check;
+use crate::console::{ColourChoice, Console};
+use crate::job::Job;
+use crate::print::Drawing;
+use crate::query::QueryError;
+use crate::render::render;
+use crate::report::Style;
+use crate::schema::schema;
+use args::{CheckArgs, CheckFormat, GraphArgs, GraphFormat, QueryArgs, QueryFormat};
+use clap::{CommandFactory as _, Parser as _};
+use millrace_connectors::diagnostic::Diagnostic;
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// All is well.
+    Ok,
+    /// It ran, and somebody should look.
+    Findings,
+    /// It could not run.
+    Unusable,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Ok => 0,
+            Exit::Findings => 1,
+            Exit::Unusable => 2,
+        })
+    }
+}
+
+/// Why a command could not run.
+#[derive(Debug)]
+enum Refusal {
+    /// What a person wrote cannot be used.
+    Diagnostics(Vec<Diagnostic>),
+    /// Something else, in one sentence.
+    Message(String),
+    /// The results cannot be written.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<serde_json::Error> for Refusal {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Output(error.into())
+    }
+}
+
+impl From<QueryError> for Refusal {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Job(findings) => Self::Diagnostics(findings),
+            QueryError::Output(error) => Self::Output(error),
+            other => Self::Message(other.to_string()),
+        }
+    }
+}
+
+/// Runs the command that `arguments` (the program's name first) ask for.
+pub fn main_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    console: &mut Console<'_>,
+) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    console.choose(colour_asked_for(&arguments));
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, console),
+    };
+    let ended = match cli.command {
+        Command::Check(args) => check_job(&args, console),
+        Command::Graph(args) => graph(&args, console),
+        Command::Query(args) => query(&args, console),
+        Command::Schema(args) => serde_json::to_string_pretty(&schema(args.kind.into()))
+            .map_err(Refusal::from)
+            .and_then(|text| Ok(console.result(&format!("{text}\n")).map(|()| Exit::Ok)?)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "millrace", &mut script);
+            let written = console.results().write_all(&script);
+            written.map(|()| Exit::Ok).map_err(Refusal::Output)
+        }
+    };
+    let ended = ended.and_then(|exit| {
+        console.results().flush()?;
+        Ok(exit)
+    });
+    ended.unwrap_or_else(|refusal| refuse(refusal, console))
+}
+
+/// Found before the arguments are parsed, because the parser's own complaints are coloured too.
+fn colour_asked_for(arguments: &[OsString]) -> ColourChoice {
+    let mut words = arguments.iter().filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--color") {
+            Some("") => words.next(),
+            Some(value) => value.strip_prefix('='),
+            None => continue,
+        };
+        return match value {
+            Some("always") => ColourChoice::Always,
+            Some("never") => ColourChoice::Never,
+            _ => ColourChoice::Auto,
+        };
+    }
+    ColourChoice::Auto
+}
+
+fn usage(error: &clap::Error, console: &mut Console<'_>) -> Exit {
+    let text = error.render();
+    if error.use_stderr() {
+        let coloured = console.colours_talk();
+        console.say(&if coloured { text.ansi().to_string() } else { text.to_string() });
+        return Exit::Unusable;
+    }
+    let coloured = console.colours_results();
+    let text = if coloured { text.ansi().to_string() } else { text.to_string() };
+    match console.result(&text) {
+        Ok(()) => Exit::Ok,
+        Err(error) => refuse(Refusal::Output(error), console),
+    }
+}
+
+fn refuse(refusal: Refusal, console: &mut Console<'_>) -> Exit {
+    match refusal {
+        Refusal::Diagnostics(findings) => warn(&findings, console),
+        Refusal::Message(message) => console.say(&format!("error: {message}\n")),
+        // The reader has what it wanted: `millrace … | head` is no mistake.
+        Refusal::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Ok,
+        Refusal::Output(error) => console.say(&format!("error: cannot write the result: {error}\n")),
+    }
+    Exit::Unusable
+}
+
+/// Shows findings to the person.
+fn warn(findings: &[Diagnostic], console: &mut Console<'_>) {
+    let colour = console.colours_talk();
+    console.say(&render(findings, colour));
+}
+
+/// The job, after its warnings have been shown.
+fn load(path: &std::path::Path, console: &mut Console<'_>) -> Result<Job, Refusal> {
+    let (job, warnings) = Job::load(path).map_err(Refusal::Diagnostics)?;
+    warn(&warnings, console);
+    Ok(job)
+}
+
+fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    let findings = check(&args.job);
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    match args.output {
+        CheckFormat::Json => {
+            let text = serde_json::to_string_pretty(&findings)?;
+            console.result(&format!("{text}\n"))?;
+        }
+        CheckFormat::Text => {
+            let text = render(&findings, console.colours_results());
+            let shown = args.job.display();
+            let warnings = findings.len() - errors;
+            let verdict = match (errors, warnings) {
+                (0, 0) => format!("{shown}: no findings\n"),
+                _ => format!("{shown}: {} and {}\n", count(errors, "error"), count(warnings, "warning")),
+            };
+            console.result(&format!("{text}{verdict}"))?;
+        }
+    }
+    Ok(match (errors, findings.len()) {
+        (0, 0) => Exit::Ok,
+        (0, _) => Exit::Findings,
+        _ => Exit::Unusable,
+    })
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn graph(args: &GraphArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    let drawing = Drawing::of(&load(&args.job, console)?);
+    let text = match args.format {
+        GraphFormat::Text => drawing.text(),
+        GraphFormat::Dot => drawing.dot(),
+    };
+    console.result(&text)?;
+    Ok(Exit::Ok)
+}
+
+#[cfg(feature = "sql")]
+fn query(args: &QueryArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    let answer = crate::query::ask(&args.target, &args.sql)?;
+    match args.output {
+        QueryFormat::Table => {
+            let style = style(console);
+            answer.write_table(style, console.results())?;
+        }
+        QueryFormat::Json => answer.write_json(console.results())?,
+        QueryFormat::Csv => answer.write_csv(console.results())?,
+    }
+    Ok(Exit::Ok)
+}
+
+#[cfg(not(feature = "sql"))]
+fn query(_: &QueryArgs, _: &mut Console<'_>) -> Result<Exit, Refusal> {
+    Err(QueryError::NotBuilt.into())
+}
+
+/// How tables look on this console.
+fn style(console: &Console<'_>) -> Style {
+    Style {
+        colour: console.colours_results(),
+        fit_terminal: console.surroundings().out_is_terminal,
+    }
+}

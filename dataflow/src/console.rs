@@ -1,0 +1,148 @@
+//! Where a command speaks: results on one stream, talk on another, colour where a person looks.
+//!
+//! Commands write to a [`Console`] instead of the process's streams, so that a test can read what
+//! they said, and so that a reader who goes away (`millrace … | head`) ends the command quietly
+//! instead of with an error.
+
+use clap::ValueEnum;
+use std::io::{self, IsTerminal, Write};
+
+/// When to write in colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColourChoice {
+    /// On a terminal, unless `NO_COLOR` says otherwise.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What the environment and the streams say about colour and progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Results go to a terminal.
+    pub out_is_terminal: bool,
+    /// Talk goes to a terminal.
+    pub err_is_terminal: bool,
+    /// `NO_COLOR` is set.
+    pub no_colour: bool,
+    /// `CLICOLOR_FORCE` is set.
+    pub force_colour: bool,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        Self {
+            out_is_terminal: io::stdout().is_terminal(),
+            err_is_terminal: io::stderr().is_terminal(),
+            no_colour: set("NO_COLOR"),
+            force_colour: forced && set("CLICOLOR_FORCE"),
+        }
+    }
+
+    /// What was asked for on the command line wins, then `NO_COLOR`, then `CLICOLOR_FORCE`.
+    fn colour(self, choice: ColourChoice, is_terminal: bool) -> bool {
+        match choice {
+            ColourChoice::Always => true,
+            ColourChoice::Never => false,
+            ColourChoice::Auto => !self.no_colour && (self.force_colour || is_terminal),
+        }
+    }
+}
+
+/// The two streams of a command.
+pub struct Console<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+    surroundings: Surroundings,
+    choice: ColourChoice,
+}
+
+impl<'a> Console<'a> {
+    /// A console on two streams.
+    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, surroundings: Surroundings) -> Self {
+        Self { out, err, surroundings, choice: ColourChoice::Auto }
+    }
+
+    /// Follows what was asked for on the command line.
+    pub fn choose(&mut self, choice: ColourChoice) {
+        self.choice = choice;
+    }
+
+    /// Whether results are written in colour.
+    #[must_use]
+    pub fn colours_results(&self) -> bool {
+        self.surroundings.colour(self.choice, self.surroundings.out_is_terminal)
+    }
+
+    /// Whether talk is written in colour.
+    #[must_use]
+    pub fn colours_talk(&self) -> bool {
+        self.surroundings.colour(self.choice, self.surroundings.err_is_terminal)
+    }
+
+    /// The streams' surroundings.
+    #[must_use]
+    pub fn surroundings(&self) -> Surroundings {
+        self.surroundings
+    }
+
+    /// The stream of results.
+    pub fn results(&mut self) -> &mut dyn Write {
+        self.out
+    }
+
+    /// Writes a result.
+    ///
+    /// # Errors
+    /// When the stream does not take it.
+    pub fn result(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// Says something to the person. Nobody may be listening, and the result does not depend on it.
+    pub fn say(&mut self, text: &str) {
+        self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush()).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_over_the_environment_and_that_over_the_terminal() {
+        let terminal = Surroundings { out_is_terminal: true, ..Surroundings::default() };
+        let muted = Surroundings { no_colour: true, force_colour: true, ..terminal };
+        let forced = Surroundings { force_colour: true, ..Surroundings::default() };
+        for (surroundings, choice, expected) in [
+            (terminal, ColourChoice::Auto, true),
+            (Surroundings::default(), ColourChoice::Auto, false),
+            (muted, ColourChoice::Auto, false),
+            (muted, ColourChoice::Always, true),
+            (forced, ColourChoice::Auto, true),
+            (forced, ColourChoice::Never, false),
+        ] {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let mut console = Console::new(&mut out, &mut err, surroundings);
+            console.choose(choice);
+            assert_eq!(console.colours_results(), expected, "{surroundings:?} {choice:?}");
+        }
+    }
+
+    #[test]
+    fn results_and_talk_do_not_mix() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut console = Console::new(&mut out, &mut err, Surroundings::default());
+        console.result("42\n").unwrap();
+        console.say("done\n");
+        assert_eq!((out, err), (b"42\n".to_vec(), b"done\n".to_vec()));
+    }
+}

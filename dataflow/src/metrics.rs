@@ -1,0 +1,228 @@
+//! The numbers that a job reports of itself, in the words of Prometheus.
+//!
+//! ```text
+//!  workers ── NodeStats ─────────┐
+//!  intake ─── epoch bound ───────┼─► Metrics ─► text, made when somebody asks
+//!  publisher ─ epoch complete,   │
+//!              fates, residual ──┘
+//! ```
+//!
+//! Nothing here steers the flow. The clock is read once when an epoch is bound and once when it is
+//! complete, never per record. What can go down (records that are suspended heal) is a gauge, what
+//! only grows a counter; no label names an account, so the number of series is bounded.
+
+mod exposition;
+
+use crate::board::{ReasonCount, RecordCounts};
+use crate::graph::GraphStats;
+use exposition::Exposition;
+use millrace_operators::epoch::Epoch;
+use millrace_operators::stats::NodeReading;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// An epoch that takes longer than this means that a worker is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// See the module. Shared by everyone who has something to report.
+#[derive(Debug)]
+pub struct Metrics {
+    started: Instant,
+    progress: Mutex<Progress>,
+    fates: Mutex<Fates>,
+    workers: Mutex<Vec<GraphStats>>,
+    epoch_seconds: Histogram,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    reference_loaded: bool,
+    /// Epochs before this one are bound.
+    bound: Epoch,
+    /// Epochs before this one are complete.
+    complete: Epoch,
+    /// When each epoch in flight was bound.
+    in_flight: VecDeque<(Epoch, Instant)>,
+    reference_changes: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Fates {
+    counts: RecordCounts,
+    reasons: Vec<ReasonCount>,
+}
+
+/// How far the job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Catalog, accounts and tables are loaded.
+    pub reference_loaded: bool,
+    /// Epochs bound.
+    pub epochs_bound: u64,
+    /// Epochs complete.
+    pub epochs_complete: u64,
+    /// How long the oldest epoch in flight has been so.
+    pub lag: Duration,
+    /// Times that reference data was changed while the job ran.
+    pub reference_changes: u64,
+    /// What became of the records so far.
+    pub counts: RecordCounts,
+    /// Since the job began.
+    pub elapsed: Duration,
+}
+
+impl Reading {
+    /// Whether no worker is stuck.
+    ///
+    /// # Errors
+    /// Why one must be.
+    pub fn healthy(&self) -> Result<(), String> {
+        if self.lag <= STUCK_AFTER {
+            return Ok(());
+        }
+        let epoch = self.epochs_complete;
+        Err(format!("epoch {epoch} has been in flight for {} s", self.lag.as_secs()))
+    }
+
+    /// Whether results can be asked for.
+    ///
+    /// # Errors
+    /// What is still to come.
+    pub fn ready(&self) -> Result<(), String> {
+        if !self.reference_loaded {
+            return Err("reference data is not loaded yet".to_owned());
+        }
+        if self.epochs_complete == 0 {
+            return Err("the first epoch is not complete yet".to_owned());
+        }
+        self.healthy()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // 1 ms to 65 s.
+        let buckets = exponential_buckets(0.001, 2.0, 17);
+        Self {
+            started: Instant::now(),
+            progress: Mutex::default(),
+            fates: Mutex::default(),
+            workers: Mutex::default(),
+            epoch_seconds: Histogram::new(buckets),
+        }
+    }
+}
+
+impl Metrics {
+    /// Nothing reported yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().expect("no holder of the progress panics")
+    }
+
+    /// Reads the numbers of one more worker from now on.
+    pub fn watch_worker(&self, stats: GraphStats) {
+        self.workers.lock().expect("no holder of the workers panics").push(stats);
+    }
+
+    /// Catalog, accounts and tables are loaded.
+    pub fn reference_loaded(&self) {
+        self.progress().reference_loaded = true;
+    }
+
+    /// A saved file changed reference data while the job runs.
+    pub fn reference_changed(&self) {
+        self.progress().reference_changes += 1;
+    }
+
+    /// All changes of `epoch` and before are on their way. Every worker may say so; the first counts.
+    pub fn epoch_bound(&self, epoch: Epoch) {
+        let mut progress = self.progress();
+        if epoch >= progress.bound {
+            progress.bound = epoch + 1;
+            progress.in_flight.push_back((epoch, Instant::now()));
+        }
+    }
+
+    /// All epochs before `before` have been published.
+    pub fn complete_before(&self, before: Epoch) {
+        let now = Instant::now();
+        let mut progress = self.progress();
+        // At the end of the job the frontier is past every epoch.
+        let before = before.min(progress.bound);
+        progress.complete = progress.complete.max(before);
+        while let Some((epoch, bound)) = progress.in_flight.front().copied()
+            && epoch < before
+        {
+            self.epoch_seconds.observe(now.duration_since(bound).as_secs_f64());
+            progress.in_flight.pop_front();
+        }
+    }
+
+    /// What became of all records received, after the last complete epoch.
+    pub fn set_records(&self, counts: RecordCounts, reasons: Vec<ReasonCount>) {
+        let mut fates = self.fates.lock().expect("no holder of the fates panics");
+        *fates = Fates { counts, reasons };
+    }
+
+    /// How far the job is.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        let counts = self.fates().counts;
+        let progress = self.progress();
+        let oldest = progress.in_flight.front();
+        Reading {
+            reference_loaded: progress.reference_loaded,
+            epochs_bound: progress.bound,
+            epochs_complete: progress.complete,
+            lag: oldest.map_or(Duration::ZERO, |(_, bound)| bound.elapsed()),
+            reference_changes: progress.reference_changes,
+            counts,
+            elapsed: self.started.elapsed(),
+        }
+    }
+
+    fn fates(&self) -> Fates {
+        self.fates.lock().expect("no holder of the fates panics").clone()
+    }
+
+    /// What the nodes report, summed over the workers, by stage.
+    #[must_use]
+    pub fn nodes(&self) -> BTreeMap<&'static str, NodeReading> {
+        let workers = self.workers.lock().expect("no holder of the workers panics");
+        let mut nodes: BTreeMap<&'static str, NodeReading> = BTreeMap::new();
+        for stats in &*workers {
+            for (stage, node) in [("dedup", &stats.dedup), ("rate", &stats.rate)] {
+                let sum = nodes.entry(stage).or_default();
+                *sum = sum.plus(node.read());
+            }
+        }
+        nodes
+    }
+
+    /// Everything as OpenMetrics text.
+    #[must_use]
+    pub fn text(self: &Arc<Self>) -> String {
+        let mut registry = Registry::with_prefix("millrace");
+        registry.register(
+            "epoch_duration_seconds",
+            "Time from an epoch's last input to its publication",
+            self.epoch_seconds.clone(),
+        );
+        registry.register_collector(Box::new(Exposition::of(self)));
+        let mut written = String::new();
+        text::encode(&mut written, &registry).expect("writing to a string does not fail");
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests;

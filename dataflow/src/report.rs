@@ -1,0 +1,147 @@
+//! What a run comes to, for the person who pays for it and for the program behind it.
+//!
+//! A [`Summary`] holds every amount twice: exact, as decimal text, and rounded to two decimals for
+//! reading. Its JSON and its tables are made from the same values.
+
+mod tables;
+
+use crate::board::{Board, Money, ReasonCount, RecordCounts, Share};
+use differential_dataflow::difference::Semigroup as _;
+use millrace_connectors::output::{LedgerRow, Texts, blended_rate};
+use millrace_operators::domain::{LineSum, Name};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a run comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The job.
+    pub job: String,
+    /// Money per currency.
+    pub totals: Vec<Money>,
+    /// What became of the records.
+    pub records: RecordCounts,
+    /// Whether every record received, in every file, is accounted for exactly once.
+    pub ties_out: bool,
+    /// Billing lines.
+    pub lines: usize,
+    /// Accounts, the one with the highest amount first.
+    pub accounts: Vec<Share>,
+    /// Items, the one with the highest amount first.
+    pub items: Vec<Share>,
+    /// What the lines are grouped by, as the job names it.
+    pub grouped_by: Vec<String>,
+    /// Groups and items, the one with the highest amount first; empty when lines are not grouped.
+    pub groups: Vec<Share>,
+    /// Source files.
+    pub files: Vec<LedgerRow>,
+    /// Why records are not monetised.
+    pub reasons: Vec<ReasonCount>,
+    /// Where the outputs are.
+    pub outputs: Option<String>,
+    /// Time taken, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Records received per second.
+    pub records_per_second: u64,
+}
+
+/// What the board does not know of a run.
+#[derive(Clone, Debug, Default)]
+pub struct RunFacts {
+    /// The job's name.
+    pub job: String,
+    /// The file ledger, with its counts.
+    pub files: Vec<LedgerRow>,
+    /// Where the outputs are.
+    pub outputs: Option<String>,
+    /// Time taken.
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// What stands on `board` at the end of a run.
+    #[must_use]
+    pub fn of(board: &Board, texts: &Texts, run: RunFacts) -> Self {
+        let records = board.counts();
+        Self {
+            job: run.job,
+            totals: board.totals(),
+            records,
+            ties_out: records.ties_out() && run.files.iter().all(LedgerRow::ties_out),
+            lines: board.lines().count(),
+            accounts: board.accounts(),
+            items: board.items(),
+            grouped_by: texts.dimensions.iter().map(|(name, _)| name.clone()).collect(),
+            groups: groups(board, texts),
+            files: run.files,
+            reasons: board.reasons(),
+            outputs: run.outputs,
+            elapsed_ms: u64::try_from(run.elapsed.as_millis()).unwrap_or(u64::MAX),
+            records_per_second: per_second(records.received, run.elapsed),
+        }
+    }
+
+    /// Whether somebody should look: a file was not taken whole, or money waits.
+    #[must_use]
+    pub fn has_findings(&self) -> bool {
+        let RecordCounts { error, suspended, .. } = self.records;
+        error > 0 || suspended > 0 || !self.ties_out || self.files.iter().any(|f| f.state != "loaded")
+    }
+
+    /// As JSON, money as exact decimal text.
+    ///
+    /// # Errors
+    /// Never for a summary, whose keys are all text; a serialiser's contract.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self).map(|mut text| {
+            text.push('\n');
+            text
+        })
+    }
+
+    /// As tables, `width` columns wide if there is a limit.
+    #[must_use]
+    pub fn tables(&self, style: tables::Style) -> String {
+        tables::render(self, style)
+    }
+}
+
+pub use tables::Style;
+
+fn per_second(records: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(records) * 1_000_000 / elapsed.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+/// The lines added up over accounts and bill units: what was used, at which rate.
+fn groups(board: &Board, texts: &Texts) -> Vec<Share> {
+    if texts.dimensions.is_empty() {
+        return Vec::new();
+    }
+    let mut sums: BTreeMap<(Vec<u64>, Name, Name), (String, LineSum)> = BTreeMap::new();
+    for line in board.lines() {
+        let key = (line.key.dimensions.to_vec(), line.key.item, line.key.currency);
+        let (_, sum) = sums.entry(key).or_insert_with(|| {
+            let group = (0..texts.dimensions.len()).map(|index| line.dimension(index, texts));
+            let mut name: Vec<String> =
+                group.map(|part| part.map_or_else(|| "-".to_owned(), |part| part.to_string())).collect();
+            name.push(texts.names.text(line.key.item).to_string());
+            (name.join(" / "), LineSum::default())
+        });
+        sum.plus_equals(&line.sum);
+    }
+    let mut groups: Vec<_> = sums.into_iter().map(|((_, _, c), (name, sum))| (name, c, sum)).collect();
+    groups.sort_by(|a, b| (b.2.amount, &a.0).cmp(&(a.2.amount, &b.0)));
+    let share = |(name, currency, sum): (String, Name, LineSum)| Share {
+        name,
+        charges: sum.charges,
+        quantity: sum.quantity.to_string(),
+        rate: blended_rate(&sum).map(|rate| rate.to_string()),
+        money: board.money(currency, sum.amount),
+    };
+    groups.into_iter().map(share).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! A summary as tables on a terminal.
+
+use super::Summary;
+use crate::board::{Money, ReasonCount, RecordCounts, Share};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use millrace_connectors::output::LedgerRow;
+use std::fmt::Write as _;
+
+/// Rows of a ranking; the rest is counted.
+const TOP: usize = 10;
+/// Files listed one by one; more are added up.
+const FILES_LISTED: usize = 20;
+
+/// How tables are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// In colour.
+    pub colour: bool,
+    /// As wide as the terminal; otherwise as wide as the content.
+    pub fit_terminal: bool,
+}
+
+impl Style {
+    /// An empty table with these columns; those from `numbers` on are aligned to the right.
+    #[must_use]
+    pub fn table(self, header: &[&str], numbers: std::ops::Range<usize>) -> Table {
+        let mut table = Table::new();
+        table.load_preset(UTF8_FULL_CONDENSED);
+        if self.fit_terminal {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        }
+        if self.colour {
+            table.enforce_styling();
+        } else {
+            table.force_no_tty();
+        }
+        let bold = |name: &&str| Cell::new(name).add_attribute(Attribute::Bold);
+        table.set_header(header.iter().map(bold));
+        for index in numbers {
+            if let Some(column) = table.column_mut(index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table
+    }
+}
+
+pub(super) fn render(summary: &Summary, style: Style) -> String {
+    let mut text = String::new();
+    let mut section = |title: &str, table: Option<Table>| {
+        if let Some(table) = table {
+            writeln!(text, "{title}\n{table}\n").expect("writing to a string does not fail");
+        }
+    };
+    section("Money", totals(&summary.totals, style));
+    section("Top accounts", ranking(&summary.accounts, "account", style));
+    section("Items", ranking(&summary.items, "item", style));
+    let mut grouping = summary.grouped_by.clone();
+    grouping.push("item".to_owned());
+    section("Top lines", ranking(&summary.groups, &grouping.join(" / "), style));
+    section("Records", Some(files(summary, style)));
+    section("Not monetised", reasons(&summary.reasons, style));
+    text.push_str(&closing(summary));
+    text
+}
+
+fn totals(totals: &[Money], style: Style) -> Option<Table> {
+    let mut table = style.table(&["currency", "total", "exact"], 1..3);
+    for money in totals {
+        let total = Cell::new(grouped(&money.rounded)).add_attribute(Attribute::Bold);
+        table.add_row([Cell::new(&money.currency), total, Cell::new(&money.amount)]);
+    }
+    if totals.is_empty() {
+        table.add_row(["-", "0.00", "0"]);
+    }
+    Some(table)
+}
+
+fn ranking(shares: &[Share], what: &str, style: Style) -> Option<Table> {
+    if shares.is_empty() {
+        return None;
+    }
+    let rated = shares.iter().any(|share| share.rate.is_some());
+    let mut header = vec![what, "charges"];
+    if rated {
+        header.extend(["quantity", "blended rate"]);
+    }
+    header.extend(["amount", "exact", "currency"]);
+    let last = header.len() - 1;
+    let mut table = style.table(&header, 1..last);
+    for share in shares.iter().take(TOP) {
+        let mut row = vec![share.name.clone(), grouped(&share.charges.to_string())];
+        if rated {
+            row.push(grouped(&share.quantity));
+            row.push(share.rate.as_deref().map_or_else(|| "-".to_owned(), shortened));
+        }
+        row.extend([
+            grouped(&share.money.rounded),
+            share.money.amount.clone(),
+            share.money.currency.clone(),
+        ]);
+        table.add_row(row);
+    }
+    if shares.len() > TOP {
+        table.add_row([format!("… and {} more", grouped(&(shares.len() - TOP).to_string()))]);
+    }
+    Some(table)
+}
+
+fn files(summary: &Summary, style: Style) -> Table {
+    let header = [
+        "file",
+        "received",
+        "= ignored",
+        "+ duplicate",
+        "+ error",
+        "+ suspended",
+        "+ monetised",
+        "ties out",
+        "state",
+    ];
+    let mut table = style.table(&header, 1..7);
+    for file in summary.files.iter().take(FILES_LISTED) {
+        let state = match file.message.as_str() {
+            "" => file.state.clone(),
+            message => format!("{}: {message}", file.state),
+        };
+        table.add_row(count_row(&file.file, counts_of(file), file.ties_out(), state));
+    }
+    let rest = summary.files.len().saturating_sub(FILES_LISTED);
+    if rest > 0 {
+        table.add_row([format!("… and {rest} more, in the ledger")]);
+    }
+    if summary.files.len() != 1 {
+        let odd = summary.files.iter().filter(|file| file.state != "loaded").count();
+        let state = match odd {
+            0 => "all loaded".to_owned(),
+            odd => format!("{odd} not loaded whole"),
+        };
+        table.add_row(count_row("all files", summary.records, summary.ties_out, state));
+    }
+    table
+}
+
+fn counts_of(file: &LedgerRow) -> RecordCounts {
+    RecordCounts {
+        received: file.received,
+        ignored: file.ignored,
+        duplicate: file.duplicate,
+        error: file.error,
+        suspended: file.suspended,
+        monetised: file.monetised,
+    }
+}
+
+fn count_row(name: &str, counts: RecordCounts, ties_out: bool, state: String) -> Vec<Cell> {
+    let number = |count: u64| Cell::new(grouped(&count.to_string()));
+    let waiting = |count: u64, colour| match count {
+        0 => number(0),
+        count => number(count).fg(colour),
+    };
+    let mark = if ties_out {
+        Cell::new("✓").fg(Color::Green)
+    } else {
+        Cell::new("✗").fg(Color::Red)
+    };
+    vec![
+        Cell::new(name),
+        number(counts.received),
+        number(counts.ignored),
+        number(counts.duplicate),
+        waiting(counts.error, Color::Red),
+        waiting(counts.suspended, Color::Yellow),
+        number(counts.monetised),
+        mark.set_alignment(CellAlignment::Center),
+        Cell::new(state),
+    ]
+}
+
+fn reasons(reasons: &[ReasonCount], style: Style) -> Option<Table> {
+    if reasons.is_empty() {
+        return None;
+    }
+    let mut table =
+        style.table(&["records", "reason", "for example", "what to do"], 0..1);
+    for reason in reasons {
+        let example = [&reason.example, &reason.detail].into_iter().flatten();
+        let example: Vec<&str> = example.map(String::as_str).collect();
+        table.add_row([
+            grouped(&reason.records.to_string()),
+            format!("{} ({})", reason.reason, reason.stage),
+            example.join("\n"),
+            reason.hint.to_owned(),
+        ]);
+    }
+    Some(table)
+}
+
+fn closing(summary: &Summary) -> String {
+    let counts = summary.records;
+    let mut text = format!(
+        "{} records in {} ms, {} records/s; {} of them monetised on {} billing lines\n",
+        grouped(&counts.received.to_string()),
+        grouped(&summary.elapsed_ms.to_string()),
+        grouped(&summary.records_per_second.to_string()),
+        grouped(&counts.monetised.to_string()),
+        grouped(&summary.lines.to_string()),
+    );
+    if let Some(outputs) = &summary.outputs {
+        writeln!(text, "outputs in {outputs}").expect("writing to a string does not fail");
+    }
+    text
+}
+
+/// A number with its thousands set apart.
+fn grouped(number: &str) -> String {
+    let (whole, fraction) = match number.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (number, None),
+    };
+    let (sign, digits) = match whole.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", whole),
+    };
+    let mut text = sign.to_owned();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if let Some(fraction) = fraction {
+        text.push('.');
+        text.push_str(fraction);
+    }
+    text
+}
+
+/// A rate for reading: up to eight significant digits, `…` where more follow.
+fn shortened(rate: &str) -> String {
+    let significant = |text: &str| {
+        text.trim_start_matches(['-', '0', '.']).chars().filter(char::is_ascii_digit).count()
+    };
+    if significant(rate) <= 8 || !rate.contains('.') {
+        return rate.to_owned();
+    }
+    let mut kept = rate.to_owned();
+    while significant(&kept) > 8 && kept.contains('.') {
+        kept.pop();
+    }
+    format!("{}…", kept.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart_and_nothing_is_lost() {
+        for (number, expected) in [
+            ("0", "0"),
+            ("999", "999"),
+            ("1000", "1,000"),
+            ("-1234567.8900", "-1,234,567.8900"),
+            ("-100", "-100"),
+        ] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_rate_says_that_it_goes_on() {
+        assert_eq!(shortened("0.0000003"), "0.0000003");
+        assert_eq!(shortened("0.666666666666666666666667"), "0.66666666…");
+        assert_eq!(shortened("123456789.5"), "123456789…");
+        assert_eq!(shortened("0.00000123456789"), "0.0000012345678…");
+    }
+}
