@@ -2,6 +2,7 @@ use super::*;
 use arrow::array::AsArray;
 use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
 use millrace_operators::domain::{Reason, RecordId};
+use proptest::prelude::*;
 use std::io::{self, Write};
 
 fn columns(wanted: &[(&str, &str)]) -> Vec<ColumnRequest> {
@@ -400,4 +401,68 @@ fn formats_follow_from_names() {
     assert_eq!(Format::of_name("b.ndjson.zst"), Some(Format::JsonLines));
     assert_eq!(Format::of_name("b.parquet"), Some(Format::Parquet));
     assert_eq!(Format::of_name("b.tar.gz"), None);
+}
+
+proptest! {
+    /// Whatever the bytes are, decoding ends, numbers every record once, and does not panic.
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(
+        prop_oneof![6 => proptest::sample::select(b"ab1,\"\n\r{}[]:\\ e.-\0".to_vec()), 1 => any::<u8>()],
+        0..200,
+    )) {
+        for format in [CSV, Format::JsonLines, Format::Json] {
+            for start in ["", "a,b\n", "[", "{\"a\":"] {
+                let bytes = [start.as_bytes(), &bytes].concat();
+                let Ok(mut decoder) = open("x", &format, bytes, &[("a", "decimal(9,2)")]) else {
+                    continue;
+                };
+                let mut numbers = Vec::new();
+                while let Some(chunk) = decoder.next_chunk() {
+                    numbers.extend(&chunk.rows);
+                    let of_rows = |fault: &&Fault| fault.reason != Reason::FileUnreadable;
+                    let faults = chunk.faults.iter().filter(of_rows);
+                    numbers.extend(faults.map(|fault| fault.record.row()));
+                }
+                numbers.sort_unstable();
+                prop_assert!(numbers.iter().copied().eq(0..numbers.len() as u64), "{:?}", numbers);
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_parquet_is_a_fault_wherever_the_damage_lies() {
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    let batch = RecordBatch::try_from_iter([
+        (
+            "n",
+            Arc::new(Int64Array::from_iter_values(0..500)) as ArrayRef,
+        ),
+        (
+            "s",
+            Arc::new(StringArray::from_iter_values(
+                (0..500).map(|i| format!("text {i}")),
+            )),
+        ),
+    ])
+    .unwrap();
+    let mut writer =
+        ::parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let bytes = writer.into_inner().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let store = Store::open("a.parquet", folder.path()).unwrap();
+    for place in (0..bytes.len()).step_by(61) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x5a;
+        std::fs::write(&path, damaged).unwrap();
+        let file = &store.list().unwrap()[0];
+        let wanted = columns(&[("n", ""), ("s", "")]);
+        let options = DecodeOptions::default();
+        let opened = Decoder::open(&store, file, FileId(1), &Format::Parquet, &wanted, &options);
+        if let Ok(mut decoder) = opened {
+            while decoder.next_chunk().is_some() {}
+        }
+    }
 }
