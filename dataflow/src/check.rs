@@ -10,6 +10,7 @@ use millrace_connectors::mediate::MediationPlan;
 use millrace_connectors::names::Names;
 use millrace_connectors::store::Store;
 use millrace_operators::domain::FileId;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,14 +21,15 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
     if let Some(job) = job {
         let names = Arc::new(Names::default());
         let rules = job.judge_rules(&names);
-        findings.extend(rules.findings);
-        match job.reference_files(names).load() {
-            Ok(loaded) => findings.extend(loaded.warnings),
-            Err(faults) => findings.extend(faults.into_iter().filter(|fault| {
-                // Files that are missing have been reported where the job names them.
-                fault.line > 0 || Path::new(&fault.file).exists()
-            })),
-        }
+        let mut inside = rules.findings;
+        inside.extend(job.reference_files(names).load().map_or_else(|found| found, |l| l.warnings));
+        // What the job file says of a place, a missing file above all, is not said again.
+        let told: BTreeSet<_> =
+            findings.iter().map(|f| (f.file.clone(), f.line, f.column)).collect();
+        findings.extend(inside.into_iter().filter(|f| {
+            let missing = f.line == 0 && !Path::new(&f.file).exists();
+            !missing && !told.contains(&(f.file.clone(), f.line, f.column))
+        }));
         for (source, plan) in job.sources.iter().zip(&rules.plans) {
             if let Some(plan) = plan {
                 findings.extend(first_file(&job, source, plan));

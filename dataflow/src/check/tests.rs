@@ -129,7 +129,7 @@ fn mistakes_in_all_files_are_told_at_once() {
         "job.yaml:2:12: unknown time zone",
         "job.yaml:10:18: there is no file or folder \"nowhere.csv\"",
         "mediation.yaml:1:",
-        "catalog.yaml:2:34: a price cannot be negative",
+        "catalog.yaml:2:33: a price cannot be negative",
         "accounts.yaml:1:1: unknown key \"acounts\"",
     ] {
         assert!(told.contains(expected), "{expected}\nis not in\n{told}");

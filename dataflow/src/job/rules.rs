@@ -65,14 +65,19 @@ impl Job {
             .iter()
             .map(|source| self.rule(source, &mut findings))
             .collect();
-        let lookups = Arc::new(self.lookups(written.iter().flatten(), &mut findings));
+        let (lookups, unloaded) = self.lookups(written.iter().flatten(), &mut findings);
+        let lookups = Arc::new(lookups);
         let mut plans = Vec::new();
         for (source, written) in self.sources.iter().zip(written) {
-            plans.push(
-                written.and_then(|written| {
-                    self.plan(source, &written, &lookups, names, &mut findings)
-                }),
-            );
+            // A rule that needs a table which could not be loaded has nothing wrong of its own.
+            let whole = written.filter(|written| {
+                !columns_looked_up(&written.rule)
+                    .keys()
+                    .any(|table| unloaded.contains(table))
+            });
+            plans.push(whole.and_then(|written| {
+                self.plan(source, &written, &lookups, names, &mut findings)
+            }));
         }
         findings.sort();
         findings.dedup();
@@ -97,8 +102,6 @@ impl Job {
                     .filter(|_| sound)
                     .map(|rule| Written { rule, file })
             }
-            // A file that is missing has been reported where the job names it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 let message = format!("cannot read the mediation rule: {error}");
                 findings.push(Diagnostic::error(&file, (0, 0), message));
@@ -107,12 +110,13 @@ impl Job {
         }
     }
 
-    /// The tables that the rules ask for, with the columns that they ask for.
+    /// The tables with the columns that the rules ask for, and the names of those that could not be
+    /// loaded.
     fn lookups<'w>(
         &self,
         rules: impl Iterator<Item = &'w Written>,
         findings: &mut Vec<Diagnostic>,
-    ) -> Lookups {
+    ) -> (Lookups, BTreeSet<String>) {
         let mut asked: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for Written { rule, .. } in rules {
             for (table, mut columns) in columns_looked_up(rule) {
@@ -120,6 +124,7 @@ impl Job {
             }
         }
         let mut tables = Vec::new();
+        let mut unloaded = BTreeSet::new();
         for lookup in &self.lookups {
             let columns: Vec<String> = asked
                 .remove(&lookup.name)
@@ -142,10 +147,11 @@ impl Job {
                     let message = format!("the lookup table \"{}\": {message}", lookup.name);
                     let job = self.path.display().to_string();
                     findings.push(Diagnostic::error(&job, lookup.place, message));
+                    unloaded.insert(lookup.name.clone());
                 }
             }
         }
-        Lookups::new(tables)
+        (Lookups::new(tables), unloaded)
     }
 
     fn plan(
