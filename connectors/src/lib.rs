@@ -1,9 +1,11 @@
 //! Connectors: sources, formats, mediation and sinks. Bytes become domain values here and domain
 //! values become bytes; nothing here knows the graph.
 //!
-//! Reading order: [`store`] (where bytes live), [`decode`] (bytes to columns of raw records),
-//! [`expression`] (SQL over columns, fenced for money), [`mediate`] (raw records to usage),
-//! [`reference`] (catalog, accounts, lookup tables), [`names`] (the text behind the keys).
+//! Reading order: [`store`] (where bytes live), [`ledger`] (which files were met), [`decode`] (bytes
+//! to columns of raw records), [`expression`] (SQL over columns, fenced for money), [`lookup`] (tables
+//! that it looks into), [`mediate`] (raw records of a [`stream`] to usage), [`raw`] (the records as
+//! they stood), [`reference`] (catalog and accounts), [`names`] (the text behind the keys),
+//! [`output`] (domain values to files).
 
 #![forbid(unsafe_code)]
 

@@ -25,7 +25,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A file in a store.
@@ -243,8 +243,8 @@ impl ChunkReader for RandomAccess {
 
 /// An error of a store as one of the standard library's streams.
 #[cfg(feature = "s3")]
-fn stream_error(error: object_store::Error) -> io::Error {
-    io::Error::other(error)
+fn stream_error(error: object_store::Error) -> std::io::Error {
+    std::io::Error::other(error)
 }
 
 #[cfg(test)]
