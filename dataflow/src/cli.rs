@@ -16,18 +16,27 @@ pub use args::{Cli, Command};
 
 use crate::check::check;
 use crate::console::{ColourChoice, Console};
+use crate::crash::EXIT_BUG;
+use crate::interrupt::end_on_interrupt;
 use crate::job::Job;
+use crate::listener::Listener;
 use crate::print::Drawing;
 use crate::query::QueryError;
 use crate::render::render;
 use crate::report::Style;
 use crate::schema::schema;
-use args::{CheckArgs, CheckFormat, GraphArgs, GraphFormat, QueryArgs, QueryFormat};
+use crate::metrics::Metrics;
+use crate::run::{RunError, RunOptions, Stop, run};
+use crate::terminal::Terminal;
+use args::{
+    CheckArgs, CheckFormat, GraphArgs, GraphFormat, QueryArgs, QueryFormat, RunArgs, SummaryFormat,
+};
 use clap::{CommandFactory as _, Parser as _};
 use millrace_connectors::diagnostic::Diagnostic;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +47,8 @@ pub enum Exit {
     Findings,
     /// It could not run.
     Unusable,
+    /// A defect of millrace: what was written cannot be relied on.
+    Bug,
 }
 
 impl From<Exit> for ExitCode {
@@ -46,6 +57,7 @@ impl From<Exit> for ExitCode {
             Exit::Ok => 0,
             Exit::Findings => 1,
             Exit::Unusable => 2,
+            Exit::Bug => EXIT_BUG,
         })
     }
 }
@@ -59,6 +71,8 @@ enum Refusal {
     Message(String),
     /// The results cannot be written.
     Output(io::Error),
+    /// An invariant of ours is broken.
+    Bug(String),
 }
 
 impl From<io::Error> for Refusal {
@@ -70,6 +84,16 @@ impl From<io::Error> for Refusal {
 impl From<serde_json::Error> for Refusal {
     fn from(error: serde_json::Error) -> Self {
         Self::Output(error.into())
+    }
+}
+
+impl From<RunError> for Refusal {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Configuration(findings) => Self::Diagnostics(findings),
+            RunError::Conservation(error) => Self::Bug(error.to_string()),
+            other => Self::Message(other.to_string()),
+        }
     }
 }
 
@@ -95,6 +119,7 @@ pub fn main_with(
         Err(error) => return usage(&error, console),
     };
     let ended = match cli.command {
+        Command::Run(args) => run_job(&args, console),
         Command::Check(args) => check_job(&args, console),
         Command::Graph(args) => graph(&args, console),
         Command::Query(args) => query(&args, console),
@@ -152,6 +177,10 @@ fn refuse(refusal: Refusal, console: &mut Console<'_>) -> Exit {
     match refusal {
         Refusal::Diagnostics(findings) => warn(&findings, console),
         Refusal::Message(message) => console.say(&format!("error: {message}\n")),
+        Refusal::Bug(message) => {
+            console.say(&format!("bug: {message}\n"));
+            return Exit::Bug;
+        }
         // The reader has what it wanted: `millrace … | head` is no mistake.
         Refusal::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Ok,
         Refusal::Output(error) => console.say(&format!("error: cannot write the result: {error}\n")),
@@ -170,6 +199,35 @@ fn load(path: &std::path::Path, console: &mut Console<'_>) -> Result<Job, Refusa
     let (job, warnings) = Job::load(path).map_err(Refusal::Diagnostics)?;
     warn(&warnings, console);
     Ok(job)
+}
+
+fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    let metrics = Metrics::new();
+    let (talk, colour) = (console.talk(), console.colours_talk());
+    let is_terminal = console.surroundings().err_is_terminal;
+    let terminal = Arc::new(Terminal::new(talk, colour, Arc::clone(&metrics), is_terminal));
+    let listener: Arc<dyn Listener> = Arc::<Terminal>::clone(&terminal);
+    let options = RunOptions {
+        workers: args.workers,
+        watch: args.watch,
+        out: args.out.clone(),
+        metrics: args.metrics,
+    };
+    let stop = Stop::default();
+    if args.watch {
+        end_on_interrupt(&stop).map_err(|error| {
+            Refusal::Message(format!("cannot listen for interrupts: {error}"))
+        })?;
+    }
+    let ended = run(&args.job, &options, &metrics, &listener, &stop);
+    terminal.end_progress();
+    let summary = ended?;
+    let text = match args.output {
+        SummaryFormat::Table => summary.tables(style(console)),
+        SummaryFormat::Json => summary.json()?,
+    };
+    console.result(&text)?;
+    Ok(if summary.has_findings() { Exit::Findings } else { Exit::Ok })
 }
 
 fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {

@@ -6,6 +6,7 @@
 
 use clap::ValueEnum;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex};
 
 /// When to write in colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -56,18 +57,43 @@ impl Surroundings {
     }
 }
 
+/// The stream of talk, for everyone who has something to say while a command runs.
+#[derive(Clone)]
+pub struct Talk(Arc<Mutex<dyn Write + Send>>);
+
+impl Talk {
+    /// Talk on a stream.
+    pub fn on(stream: impl Write + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+
+    /// Talk that is kept, to be read back.
+    #[must_use]
+    pub fn kept() -> (Self, Arc<Mutex<Vec<u8>>>) {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        (Self(Arc::<Mutex<Vec<u8>>>::clone(&kept)), kept)
+    }
+
+    /// Says something to the person. Nobody may be listening, and no result depends on it.
+    pub fn say(&self, text: &str) {
+        if let Ok(mut stream) = self.0.lock() {
+            stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).ok();
+        }
+    }
+}
+
 /// The two streams of a command.
 pub struct Console<'a> {
     out: &'a mut dyn Write,
-    err: &'a mut dyn Write,
+    talk: Talk,
     surroundings: Surroundings,
     choice: ColourChoice,
 }
 
 impl<'a> Console<'a> {
     /// A console on two streams.
-    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, surroundings: Surroundings) -> Self {
-        Self { out, err, surroundings, choice: ColourChoice::Auto }
+    pub fn new(out: &'a mut dyn Write, talk: Talk, surroundings: Surroundings) -> Self {
+        Self { out, talk, surroundings, choice: ColourChoice::Auto }
     }
 
     /// Follows what was asked for on the command line.
@@ -107,9 +133,15 @@ impl<'a> Console<'a> {
         self.out.flush()
     }
 
-    /// Says something to the person. Nobody may be listening, and the result does not depend on it.
-    pub fn say(&mut self, text: &str) {
-        self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush()).ok();
+    /// The stream of talk.
+    #[must_use]
+    pub fn talk(&self) -> Talk {
+        self.talk.clone()
+    }
+
+    /// Says something to the person.
+    pub fn say(&self, text: &str) {
+        self.talk.say(text);
     }
 }
 
@@ -130,8 +162,8 @@ mod tests {
             (forced, ColourChoice::Auto, true),
             (forced, ColourChoice::Never, false),
         ] {
-            let (mut out, mut err) = (Vec::new(), Vec::new());
-            let mut console = Console::new(&mut out, &mut err, surroundings);
+            let mut out = Vec::new();
+            let mut console = Console::new(&mut out, Talk::kept().0, surroundings);
             console.choose(choice);
             assert_eq!(console.colours_results(), expected, "{surroundings:?} {choice:?}");
         }
@@ -139,10 +171,11 @@ mod tests {
 
     #[test]
     fn results_and_talk_do_not_mix() {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut console = Console::new(&mut out, &mut err, Surroundings::default());
+        let mut out = Vec::new();
+        let (talk, kept) = Talk::kept();
+        let mut console = Console::new(&mut out, talk, Surroundings::default());
         console.result("42\n").unwrap();
         console.say("done\n");
-        assert_eq!((out, err), (b"42\n".to_vec(), b"done\n".to_vec()));
+        assert_eq!((out, &*kept.lock().unwrap()), (b"42\n".to_vec(), &b"done\n".to_vec()));
     }
 }

@@ -88,6 +88,8 @@ pub struct Intake {
     epoch: Epoch,
     bundle: Bundle,
     mediated: Mediated,
+    /// The job was told to end while a change was being gathered.
+    ending: bool,
 }
 
 /// The workers are gone: the run has failed elsewhere.
@@ -106,6 +108,7 @@ impl Intake {
             epoch: 0,
             bundle: Bundle::default(),
             mediated: Mediated::default(),
+            ending: false,
         }
     }
 
@@ -134,12 +137,14 @@ impl Intake {
 
     /// Waits for saved files; `None` when there will be none. Editors save in several steps, and a
     /// person may save several files: what comes within a moment is one change.
-    fn wait(&self) -> Option<Saved> {
+    fn wait(&mut self) -> Option<Saved> {
         const MOMENT: Duration = Duration::from_millis(15);
         const LOOK_UP: Duration = Duration::from_millis(200);
-        let receiver = self.setting.saved.as_ref()?;
+        let receiver = self.setting.saved.as_ref().filter(|_| !self.ending)?;
         let mut saved = loop {
             match receiver.recv_timeout(LOOK_UP) {
+                // Whoever stops the job says that nothing was saved.
+                Ok(saved) if saved.is_empty() => return None,
                 Ok(saved) => break saved,
                 Err(RecvTimeoutError::Timeout) if !self.setting.failed.load(Ordering::Relaxed) => {}
                 Err(_) => return None,
@@ -147,6 +152,10 @@ impl Intake {
         };
         loop {
             match receiver.recv_timeout(MOMENT) {
+                Ok(more) if more.is_empty() => {
+                    self.ending = true;
+                    return Some(saved);
+                }
                 Ok(more) => saved.extend(more),
                 Err(RecvTimeoutError::Timeout) => return Some(saved),
                 Err(RecvTimeoutError::Disconnected) => return None,

@@ -1,7 +1,7 @@
 //! The binary `millrace`; everything it can do is in the library.
 
 use millrace::cli::main_with;
-use millrace::console::{Console, Surroundings};
+use millrace::console::{Console, Surroundings, Talk};
 use millrace::crash::end_process_on_panic;
 use std::io::{BufWriter, stderr, stdout};
 use std::process::ExitCode;
@@ -12,8 +12,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     end_process_on_panic();
-    // Neither stream is locked: a panic on another thread must be able to speak.
-    let (mut out, mut err) = (BufWriter::new(stdout()), stderr());
-    let mut console = Console::new(&mut out, &mut err, Surroundings::of_process());
+    // Standard error is not locked: a panic on another thread must be able to speak.
+    let mut out = BufWriter::new(stdout());
+    let mut console = Console::new(&mut out, Talk::on(stderr()), Surroundings::of_process());
     main_with(std::env::args_os(), &mut console).into()
 }

@@ -1,11 +1,11 @@
 //! How far a run is, for a person who waits: a line that moves on a terminal, a line every ten
 //! seconds elsewhere, nothing for a run that is over before that.
 
+use crate::console::Talk;
 use crate::metrics::{Metrics, Reading};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::Write as _;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,32 +17,41 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// Shows what `metrics` say on standard error.
+    /// Shows what `metrics` say: as a bar on the terminal, or as lines of `talk`.
     #[must_use]
-    pub fn start(metrics: Arc<Metrics>, is_terminal: bool) -> Self {
+    pub fn start(talk: Talk, metrics: Arc<Metrics>, is_terminal: bool) -> Self {
         let (stop, stopped) = channel::<()>();
+        let bar = is_terminal.then(bar);
+        let shown = bar.clone();
         let show = move || {
             let over = |wait| !matches!(stopped.recv_timeout(wait), Err(RecvTimeoutError::Timeout));
-            if is_terminal {
-                let bar = bar();
-                while !over(BAR_EVERY) {
-                    bar.set_message(describe(&metrics.read()));
-                    bar.tick();
-                }
-                bar.finish_and_clear();
-            } else {
+            let Some(bar) = shown else {
                 while !over(LINE_EVERY) {
-                    // Nobody may be listening; the run does not depend on it.
-                    writeln!(std::io::stderr(), "{}", describe(&metrics.read())).ok();
+                    talk.say(&format!("{}\n", describe(&metrics.read())));
                 }
+                return;
+            };
+            while !over(BAR_EVERY) {
+                bar.set_message(describe(&metrics.read()));
+                bar.tick();
             }
+            bar.finish_and_clear();
         };
         // Without a thread there is no progress to see, and nothing else is lost.
         let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(show).ok();
-        Self { stop: Some(stop), thread }
+        Self { stop: Some(stop), thread, bar }
+    }
+
+    /// Lets something else be said while the bar is out of the way.
+    pub fn aside(&self, say: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
     }
 }
 
@@ -97,7 +106,7 @@ mod tests {
     #[test]
     fn progress_ends_at_once_when_the_run_does() {
         let begun = Instant::now();
-        drop(Progress::start(Metrics::new(), false));
+        drop(Progress::start(Talk::kept().0, Metrics::new(), false));
         assert!(begun.elapsed() < LINE_EVERY);
     }
 }

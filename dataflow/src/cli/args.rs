@@ -4,6 +4,7 @@ use crate::console::ColourChoice;
 use crate::schema::FileKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Usage in, exact money out: prices usage records and keeps the bill exact while everything
@@ -22,6 +23,8 @@ pub struct Cli {
 /// A subcommand.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a job: read its usage, price it, write its outputs and print what it comes to.
+    Run(RunArgs),
     /// Judge a job file and every file that it names, without running it.
     Check(CheckArgs),
     /// Print the dataflow of a job, without running it.
@@ -35,6 +38,52 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+}
+
+/// Of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The job file.
+    pub job: PathBuf,
+    /// Go on when everything is read: new files are read, saved catalogs, accounts, tables and rules
+    /// are applied as they change. Ctrl-C ends the job in good order.
+    #[arg(long)]
+    pub watch: bool,
+    /// Worker threads; as many as there are processors unless given.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Form of the summary.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: SummaryFormat,
+    /// Serve /metrics, /healthz and /readyz here: a port on loopback (0 for any that is free), or
+    /// an address with a port.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub metrics: Option<SocketAddr>,
+    /// Write outputs to this folder or URL instead of where the job says.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
+/// Forms of a summary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SummaryFormat {
+    /// For reading.
+    #[default]
+    Table,
+    /// Amounts as exact decimal text.
+    Json,
+}
+
+/// An address to listen on; a port alone is one on loopback.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    match port {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => text
+            .replacen("localhost:", "127.0.0.1:", 1)
+            .parse()
+            .map_err(|_| "write 127.0.0.1:9090, or a port alone".to_owned()),
+    }
 }
 
 /// Of `check`.
