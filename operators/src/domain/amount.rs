@@ -5,6 +5,7 @@
 //! public catalogs (23 decimals) times a whole quantity without rounding; its range is
 //! ±170 trillion units of currency, and going past it is suspense or a stop, never a wrong number.
 
+use super::wide::multiply_divide;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -48,6 +49,21 @@ impl Amount {
             let shrink = 10_i128.checked_pow(scale.checked_sub(target)?)?;
             divide_half_even(mantissa, divisor.checked_mul(shrink)?).map(Self)
         }
+    }
+
+    /// `left · right · 10^-scale / divisor`, rounded as by [`Self::from_ratio`], however many digits
+    /// the product has on the way.
+    #[must_use]
+    pub fn from_product(left: i128, right: i128, scale: u32, divisor: i128) -> Option<Self> {
+        let product = left.checked_mul(right);
+        let narrow = product.and_then(|product| Self::from_ratio(product, scale, divisor));
+        narrow.or_else(|| {
+            let up = u32::from(Self::SCALE).saturating_sub(scale);
+            let down = scale.saturating_sub(u32::from(Self::SCALE));
+            let factor = 10_u128.checked_pow(up)?;
+            let divisor = divisor.checked_mul(10_i128.checked_pow(down)?)?;
+            multiply_divide(left, right, factor, divisor).map(Self)
+        })
     }
 
     /// Rounded half away from zero to `decimals`, as invoices and people do: for display.

@@ -48,9 +48,9 @@ impl PriceModel {
         let scale = u32::from(scale);
         match *self {
             Self::PerUnit { price, per } => {
-                let product = i128::from(mantissa).checked_mul(price.mantissa())?;
                 let decimals = price.scale().checked_add(scale)?;
-                Amount::from_ratio(product, decimals, i128::from(per))
+                let quantity = i128::from(mantissa);
+                Amount::from_product(quantity, price.mantissa(), decimals, i128::from(per))
             }
             Self::PerBlock { price, block } => {
                 let block = i128::from(block).checked_mul(10_i128.checked_pow(scale)?)?;
@@ -58,7 +58,7 @@ impl PriceModel {
                 let whole = mantissa.checked_div_euclid(block)?;
                 let started = i128::from(mantissa.checked_rem_euclid(block)? != 0);
                 let blocks = whole.checked_add(started)?;
-                Amount::from_ratio(blocks.checked_mul(price.mantissa())?, price.scale(), 1)
+                Amount::from_product(blocks, price.mantissa(), price.scale(), 1)
             }
             Self::PerRecord { price } => Amount::from_ratio(price.mantissa(), price.scale(), 1),
         }
@@ -145,6 +145,17 @@ mod tests {
             price: price("0.03"),
         };
         assert_eq!(model.amount(0, 0), model.amount(1_000_000, 3));
+    }
+
+    #[test]
+    fn a_long_price_and_a_large_quantity_leave_no_range_on_the_way() {
+        let model = PriceModel::PerUnit {
+            price: price("0.1234567890123456789012345678"),
+            per: 1_000_000,
+        };
+        // 4e17 units: the product has 45 digits, the amount 11 before the point.
+        let amount = model.amount(400_000_000_000_000_000, 0).unwrap();
+        assert_eq!(amount.to_string(), "49382715604.93827156049382712");
     }
 
     #[test]

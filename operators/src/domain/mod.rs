@@ -14,6 +14,7 @@ mod key;
 mod suspense;
 mod time;
 mod usage;
+mod wide;
 
 pub use account::{Account, ServiceUse, Subscription, SubscriptionStatus};
 pub use amount::{Amount, ExactError, Price, Quantity, parse_decimal};
