@@ -82,7 +82,9 @@ impl ServiceTimeline {
 /// One claim on a service: its subscription's terms in force for a stretch of time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Claim {
-    valid: Period,
+    /// When it holds; never, where service and terms do not meet in time: the service is known then,
+    /// but not in effect.
+    valid: Option<Period>,
     outcome: Result<Guided, Reason>,
 }
 
@@ -114,14 +116,15 @@ pub fn guide<'scope>(
     let served = by_subscription
         .clone()
         .join_core(terms, |_, service, (terms, account)| {
-            claim(service.valid, terms, account.as_ref()).map(|claim| (service.service, claim))
+            let claim = claim(service.valid, terms, account.as_ref());
+            [(service.service, claim)]
         });
     let orphans = by_subscription.antijoin(known).map(|(_, service)| {
         let outcome = Err(Reason::SubscriptionUnknown);
         (
             service.service,
             Claim {
-                valid: service.valid,
+                valid: Some(service.valid),
                 outcome,
             },
         )
@@ -135,9 +138,14 @@ pub fn guide<'scope>(
         })
 }
 
-/// What a subscription row claims of a service row; nothing where the two do not meet in time.
-fn claim(service: Period, terms: &Subscription, account: Option<&Account>) -> Option<Claim> {
-    let valid = service.intersect(terms.valid)?;
+/// What a subscription row claims of a service row.
+fn claim(service: Period, terms: &Subscription, account: Option<&Account>) -> Claim {
+    let Some(valid) = service.intersect(terms.valid) else {
+        return Claim {
+            valid: None,
+            outcome: Err(Reason::ServiceNotEffective),
+        };
+    };
     let outcome = match (account, terms.status) {
         (None, _) => Err(Reason::AccountUnknown),
         (Some(_), SubscriptionStatus::Inactive | SubscriptionStatus::Closed) => {
@@ -151,14 +159,17 @@ fn claim(service: Period, terms: &Subscription, account: Option<&Account>) -> Op
             price_lists: terms.price_lists.clone(),
         }),
     };
-    Some(Claim { valid, outcome })
+    Claim {
+        valid: Some(valid),
+        outcome,
+    }
 }
 
 /// The kernel: cuts time where claims begin and end, and settles each stretch.
 fn timeline(claims: &[&Claim]) -> ServiceTimeline {
     let mut starts = vec![EventTime::MIN];
-    for claim in claims {
-        starts.extend([claim.valid.start(), claim.valid.end()]);
+    for valid in claims.iter().filter_map(|claim| claim.valid) {
+        starts.extend([valid.start(), valid.end()]);
     }
     starts.sort_unstable();
     starts.dedup();
@@ -166,7 +177,8 @@ fn timeline(claims: &[&Claim]) -> ServiceTimeline {
 
     let mut segments: Vec<GuideSegment> = Vec::with_capacity(starts.len());
     for start in starts {
-        let guide = settle(claims.iter().filter(|claim| claim.valid.contains(start)));
+        let holds = |claim: &&&Claim| claim.valid.is_some_and(|valid| valid.contains(start));
+        let guide = settle(claims.iter().filter(holds));
         if segments.last().is_none_or(|last| last.guide != guide) {
             segments.push(GuideSegment { start, guide });
         }
@@ -211,14 +223,14 @@ mod tests {
             price_lists: SmallVec::new(),
         };
         Claim {
-            valid: period(start, end),
+            valid: Some(period(start, end)),
             outcome: Ok(guided),
         }
     }
 
     fn failed(reason: Reason, start: i64, end: i64) -> Claim {
         Claim {
-            valid: period(start, end),
+            valid: Some(period(start, end)),
             outcome: Err(reason),
         }
     }
@@ -240,6 +252,20 @@ mod tests {
         assert_eq!(at(&claims, 10), Ok(2));
         assert_eq!(at(&claims, 20), Err(Reason::ServiceNotEffective));
         assert_eq!(at(&claims, -1), Err(Reason::ServiceNotEffective));
+    }
+
+    #[test]
+    fn a_service_that_never_meets_its_subscription_is_known() {
+        let terms = Subscription {
+            key: SubscriptionKey(1),
+            account: AccountKey(1),
+            price_lists: SmallVec::new(),
+            valid: period(10, 20),
+            status: SubscriptionStatus::Active,
+        };
+        let claims = [claim(period(0, 10), &terms, None)];
+        assert_eq!(at(&claims, 5), Err(Reason::ServiceNotEffective));
+        assert_eq!(at(&claims, 15), Err(Reason::ServiceNotEffective));
     }
 
     #[test]
