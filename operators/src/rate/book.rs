@@ -160,7 +160,8 @@ fn best(rows: &[&Rc<PriceRow>], time: EventTime) -> Result<Rc<PriceRow>, Reason>
     for row in in_force.take_while(|row| Owner::of(row) == owner) {
         match chosen.map(|held| rank(row).cmp(&rank(held))) {
             Some(std::cmp::Ordering::Less) => {}
-            Some(std::cmp::Ordering::Equal) => tied = true,
+            // A list named twice offers one row twice, which is no tie.
+            Some(std::cmp::Ordering::Equal) => tied |= chosen.is_some_and(|held| held != row),
             None | Some(std::cmp::Ordering::Greater) => (chosen, tied) = (Some(row), false),
         }
     }
@@ -309,6 +310,13 @@ mod tests {
             chosen(&book, &[list("none")], &class, 0),
             Err(Reason::PriceNotFound)
         );
+    }
+
+    #[test]
+    fn a_list_named_twice_is_one_list() {
+        let book = book(&[row("a", "std", &[])]);
+        let found = chosen(&book, &[list("std"), list("std")], &class(&[]), 0);
+        assert_eq!(found, Ok(PriceKey::of(&["a"])));
     }
 
     #[test]
