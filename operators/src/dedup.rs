@@ -146,10 +146,13 @@ impl Seen {
         &mut self,
         epoch: Epoch,
         identity: Identity,
-        removed: Vec<Usage>,
+        mut removed: Vec<Usage>,
         mut added: Vec<Usage>,
         emit: Emit<'_>,
     ) {
+        // Duplicates go before the record that hides them: what steps forward then stays.
+        let first = self.kept.get(identity).copied();
+        removed.sort_by_key(|usage| first == Some(usage.record));
         for usage in removed {
             let first = *self
                 .kept
