@@ -130,7 +130,7 @@ pub enum ServiceEntry {
     /// The id; the type is the subscription's `service_type`.
     Id(String),
     /// Type, id and time.
-    Full(ServiceFields),
+    Full(Box<ServiceFields>),
 }
 
 /// A service in full.
@@ -172,7 +172,8 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ServiceEntry, A::Error> {
-                ServiceFields::deserialize(MapAccessDeserializer::new(map)).map(ServiceEntry::Full)
+                let full = ServiceFields::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ServiceEntry::Full(Box::new(full)))
             }
         }
 

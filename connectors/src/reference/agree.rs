@@ -62,7 +62,7 @@ fn slot(row: &PriceRow) -> PriceSlot<'_> {
 fn ambiguous_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
     let mut sorted: Vec<&Placed<PriceRow>> = rows.prices.iter().collect();
     sorted.sort_by_key(|placed| (slot(&placed.row), placed.row.valid));
-    overlaps(&sorted, |row| slot(row), |row| row.valid)
+    overlaps(&sorted, slot, |row| row.valid)
         .into_iter()
         .filter(|(first, second)| first.row != second.row)
         .map(|(first, second)| {

@@ -37,7 +37,7 @@ fn lookups_in(sql: &Sql) -> Vec<(String, String)> {
         return Vec::new();
     };
     let mut found = Vec::new();
-    let _: ControlFlow<()> = visit_expressions(&parsed.expr, |node| {
+    let _all_visited: ControlFlow<()> = visit_expressions(&parsed.expr, |node| {
         if let Expr::Function(call) = node
             && call.name.to_string().to_lowercase().starts_with("lookup")
             && let FunctionArguments::List(list) = &call.args
@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn lookups_are_found_wherever_they_stand() {
         let rule = "\
-identity: [lookup_or_null('a', 'x', id)]
+identity: [\"lookup_or_null('a', 'x', id)\"]
 service: upper(lookup('teams', 'team', session))
 time: t
 let: { zone: \"CASE WHEN lookup('teams', 'kind', session) = 'z' THEN 1 ELSE 2 END\" }
-charges: { n: \"1\", m: lookup(tables, 'y', id) }
+charges: { n: \"1\", m: \"lookup(tables, 'y', id)\" }
 ";
         let read = crate::reference::yaml::read::<MediationRule>("m.yaml", rule);
         assert_eq!(read.findings, []);

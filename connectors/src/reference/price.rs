@@ -8,18 +8,18 @@ use millrace_operators::domain::{Condition, Price, PriceModel, PriceRow};
 /// The price list of rows and subscriptions that name none.
 pub(super) const LIST_DEFAULT: &str = "standard";
 
-/// The kinds of price a row may name.
+/// What a row's price may be per.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Model {
-    PerUnit,
-    PerBlock,
-    PerRecord,
+    Unit,
+    Block,
+    Record,
 }
 
 const MODELS: &[(&str, Model)] = &[
-    ("per_unit", Model::PerUnit),
-    ("per_block", Model::PerBlock),
-    ("per_record", Model::PerRecord),
+    ("per_unit", Model::Unit),
+    ("per_block", Model::Block),
+    ("per_record", Model::Record),
 ];
 
 /// A price row from the text of its fields and of its conditions, or everything wrong with it.
@@ -74,9 +74,9 @@ where
     let price = exact_price(fields);
     let given = |fields: &Fields<'a, F>, field| fields.optional(field).is_some();
     let by_default = if given(fields, "block") {
-        Model::PerBlock
+        Model::Block
     } else {
-        Model::PerUnit
+        Model::Unit
     };
     let per = fields.number("per", 1_u64);
     let block = fields.number("block", 1_u64);
@@ -87,31 +87,31 @@ where
     }
     let model = model.unwrap_or(by_default);
     let misplaced = match model {
-        Model::PerUnit => given(fields, "block").then_some(("block", "per_unit", "per")),
-        Model::PerBlock => given(fields, "per").then_some(("per", "per_block", "block")),
-        Model::PerRecord if given(fields, "block") => Some(("block", "per_record", "neither")),
-        Model::PerRecord => given(fields, "per").then_some(("per", "per_record", "neither")),
+        Model::Unit => given(fields, "block").then_some(("block", "per_unit", "per")),
+        Model::Block => given(fields, "per").then_some(("per", "per_block", "block")),
+        Model::Record if given(fields, "block") => Some(("block", "per_record", "neither")),
+        Model::Record => given(fields, "per").then_some(("per", "per_record", "neither")),
     };
     if let Some((field, model, takes)) = misplaced {
         let message = format!("\"{field}\" does not go with a price {model}");
         let hint = format!("a price {model} takes {takes}; write either \"per\" or \"block\"");
         fields.complain(Complaint::new(field, message).with_hint(hint));
     }
-    if model == Model::PerBlock && !given(fields, "block") {
+    if model == Model::Block && !given(fields, "block") {
         let message = "a price per_block needs \"block\", the units in a block";
         fields.complain(Complaint::new("model", message));
     }
     let price = price?;
     Some(match model {
-        Model::PerUnit => PriceModel::PerUnit {
+        Model::Unit => PriceModel::PerUnit {
             price,
             per: per.unwrap_or(1),
         },
-        Model::PerBlock => PriceModel::PerBlock {
+        Model::Block => PriceModel::PerBlock {
             price,
             block: block.unwrap_or(1),
         },
-        Model::PerRecord => PriceModel::PerRecord { price },
+        Model::Record => PriceModel::PerRecord { price },
     })
 }
 

@@ -111,7 +111,10 @@ fn what_is_empty_is_absent() {
         }
     );
     assert_eq!(bad(""), "1:1: the key \"name\" is missing");
-    assert_eq!(bad("name:"), "1:5: expected text, found nothing");
+    assert_eq!(
+        bad("name:"),
+        "1:5: expected text, found nothing | write a value; between { } quote text that holds a comma"
+    );
 }
 
 #[test]

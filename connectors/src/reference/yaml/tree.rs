@@ -68,11 +68,8 @@ impl Node {
     }
 
     fn number(&mut self, next: &mut usize) {
-        let mut take = || {
-            *next += 1;
-            *next
-        };
-        self.id = take();
+        *next += 1;
+        self.id = *next;
         match &mut self.kind {
             Kind::Null | Kind::Scalar { .. } => {}
             Kind::List(items) => items.iter_mut().for_each(|item| item.number(next)),

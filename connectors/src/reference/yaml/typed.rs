@@ -106,7 +106,12 @@ impl<'a> Reader<'a> {
 
     fn other<T>(self, expected: &dyn fmt::Display) -> Result<T, Failure> {
         let message = format!("expected {expected}, found {}", self.node.describe());
-        self.claim(Err(Failure::new(message, String::new())))
+        let hint = match self.node.kind {
+            // What SQL with a comma becomes inside braces.
+            Kind::Null => "write a value; between { } quote text that holds a comma",
+            Kind::Scalar { .. } | Kind::List(_) | Kind::Map(_) => "",
+        };
+        self.claim(Err(Failure::new(message, hint.to_owned())))
     }
 
     fn text(self, expected: &dyn fmt::Display) -> Result<&'a str, Failure> {
