@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod container;
 pub mod decode;
 pub mod diagnostic;
 pub mod expression;

@@ -21,6 +21,7 @@ pub mod print;
 pub mod progress;
 pub mod publish;
 pub mod query;
+pub mod quote;
 pub mod render;
 pub mod report;
 pub mod run;

@@ -1,0 +1,426 @@
+//! `millrace quote`: what usage would cost, against a catalog, without a job.
+//!
+//! The very graph of a job is run on one worker over the given rows, so a quote cannot differ from a
+//! bill. Usage comes as containers (`item`, `quantity`, attributes), or as raw records of one of a
+//! job's sources, which its mediation rule reads first.
+
+use crate::graph::{GraphStats, Inputs};
+use crate::job::Job;
+use crate::publish::{Collector, EpochChanges};
+use crate::worker::{self, Epochs, Fed, Outbox};
+use millrace_connectors::container::{Container, read};
+use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
+use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::mediate::Mediated;
+use millrace_connectors::names::Names;
+use millrace_connectors::reference::{Reference, ReferenceFiles};
+use millrace_operators::aggregate::LineFinder;
+use millrace_operators::domain::{
+    Account, Amount, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder, Item, Name,
+    Period, Quantity, Reason, RecordId, ServiceUse, Subscription, SubscriptionStatus, Usage,
+    UsageClass, parse_decimal,
+};
+use millrace_operators::epoch::Epoch;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+/// What is asked for.
+pub struct QuoteRequest {
+    /// Catalog files; those of the job unless given.
+    pub catalogs: Vec<PathBuf>,
+    /// A job whose mediation rule reads the usage.
+    pub job: Option<PathBuf>,
+    /// Which of its sources; the only one unless given.
+    pub source: Option<String>,
+    /// The price list of rows that name none; `standard` unless given.
+    pub price_list: Option<String>,
+    /// The account of rows that name none, for account-specific prices.
+    pub account: Option<String>,
+    /// The time of rows that have none.
+    pub at: EventTime,
+    /// The format of the usage.
+    pub format: Format,
+    /// The name of the usage, for messages and for `.gz`.
+    pub name: String,
+}
+
+/// A priced line, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QuoteLine {
+    /// Row in the input, counted from 1.
+    pub row: u64,
+    /// The item.
+    pub item: String,
+    /// The quantity.
+    pub quantity: String,
+    /// The price row used.
+    pub price: Option<String>,
+    /// The exact amount.
+    pub amount: Option<String>,
+    /// Its currency.
+    pub currency: Option<String>,
+    /// The code of the reason why the row is not priced.
+    pub reason: Option<&'static str>,
+    /// What was found, and what to do about it.
+    pub message: Option<String>,
+}
+
+/// A quote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Quote {
+    /// Lines, in the order of the input.
+    pub lines: Vec<QuoteLine>,
+    /// Exact totals by currency.
+    pub totals: BTreeMap<String, String>,
+}
+
+impl Quote {
+    /// Whether every row was priced.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.lines.iter().all(|line| line.reason.is_none())
+    }
+}
+
+/// Why there is no quote.
+#[derive(Debug, thiserror::Error)]
+pub enum QuoteError {
+    /// The catalog or the job does not hold.
+    #[error("the configuration has {} errors", .0.iter().filter(|finding| finding.is_error()).count())]
+    Configuration(Vec<Diagnostic>),
+    /// The usage cannot be read, or the request does not fit the job.
+    #[error("{0}")]
+    Request(String),
+}
+
+/// Quotes `usage`.
+///
+/// # Errors
+/// When the configuration does not hold or the usage cannot be read at all; a bad row is a line of
+/// the quote.
+pub fn quote(request: &QuoteRequest, usage: Box<dyn Read + Send>) -> Result<Quote, QuoteError> {
+    let names = Arc::new(Names::default());
+    let job = match &request.job {
+        Some(path) => Some(Job::load(path).map_err(QuoteError::Configuration)?.0),
+        None => None,
+    };
+    let catalogs = match (&job, request.catalogs.is_empty()) {
+        (Some(job), true) => job.catalogs.clone(),
+        (None, true) => {
+            let message = "name a catalog with --catalog, or a job with --job".to_owned();
+            return Err(QuoteError::Request(message));
+        }
+        (_, false) => request.catalogs.clone(),
+    };
+    let zone = job.as_ref().map_or(jiff::tz::TimeZone::UTC, |job| job.zone.clone());
+    let loaded = ReferenceFiles::new(catalogs, Vec::new(), zone, Arc::clone(&names)).load();
+    let reference = loaded.map_err(QuoteError::Configuration)?.reference;
+    let mut desk = Desk::new(request, names, reference);
+    match &job {
+        Some(job) => desk.mediate(job, usage)?,
+        None => desk.containers(usage)?,
+    }
+    Ok(desk.quote())
+}
+
+/// Rows on their way to a quote.
+struct Desk<'a> {
+    request: &'a QuoteRequest,
+    names: Arc<Names>,
+    reference: Reference,
+    usage: Vec<Usage>,
+    classes: BTreeSet<UsageClass>,
+    /// Who is asked for: (account, price list), each a service of its own.
+    customers: BTreeSet<(String, String)>,
+    failed: Vec<QuoteLine>,
+}
+
+/// The account of rows that name none.
+const NOBODY: &str = "quote";
+
+impl<'a> Desk<'a> {
+    fn new(request: &'a QuoteRequest, names: Arc<Names>, reference: Reference) -> Self {
+        let (usage, classes, customers, failed) = Default::default();
+        Self { request, names, reference, usage, classes, customers, failed }
+    }
+
+    fn customer(&mut self, fields: &BTreeMap<String, String>) -> String {
+        let given = |key: &str, asked: &Option<String>, default: &str| {
+            fields.get(key).or(asked.as_ref()).map_or(default, String::as_str).to_owned()
+        };
+        let account = given("account", &self.request.account, NOBODY);
+        let list = given("price_list", &self.request.price_list, "standard");
+        let service = format!("{account}\u{1f}{list}");
+        self.customers.insert((account, list));
+        service
+    }
+
+    /// Reads raw records by the job's rule; whose they are does not matter.
+    fn mediate(&mut self, job: &Job, usage: Box<dyn Read + Send>) -> Result<(), QuoteError> {
+        let rules = job.rules(&self.names).map_err(QuoteError::Configuration)?;
+        let wanted = |name: &str| self.request.source.as_deref().is_none_or(|asked| asked == name);
+        let mut matching = job.sources.iter().zip(&rules).filter(|(source, _)| wanted(&source.name));
+        let (Some((source, rule)), None) = (matching.next(), matching.next()) else {
+            let known: Vec<&str> = job.sources.iter().map(|source| source.name.as_str()).collect();
+            let message = format!("name one source with --source: {}", known.join(", "));
+            return Err(QuoteError::Request(message));
+        };
+        let failed = |error: &dyn std::fmt::Display| QuoteError::Request(error.to_string());
+        let (name, format) = (&self.request.name, &self.request.format);
+        let options = DecodeOptions::default();
+        let columns = rule.columns();
+        let decoder = Decoder::from_reader(usage, name, FileId(0), format, columns, &options);
+        let mut decoder = decoder.map_err(|error| failed(&error))?;
+        let mut mediator =
+            rule.mediator(decoder.schema()).map_err(QuoteError::Configuration)?;
+        let service_id = self.customer(&BTreeMap::new());
+        let service = self.names.enter_service(&source.stream.service_type, &service_id);
+        let mut mediated = Mediated::default();
+        while let Some(chunk) = decoder.next_chunk() {
+            mediator.mediate(&chunk, FileId(0), &mut mediated);
+        }
+        let faults = mediated.faults.into_iter().chain(mediated.file_fault);
+        for fault in faults {
+            let detail = format!("{} {}", fault.field, fault.detail);
+            self.failed.push(refused(fault.record.row() + 1, fault.reason, detail.trim()));
+        }
+        self.classes.extend(mediated.classes.into_iter().map(|(_, class)| class));
+        self.usage.extend(mediated.usage.into_iter().map(|usage| Usage { service, ..usage }));
+        Ok(())
+    }
+
+    fn containers(&mut self, usage: Box<dyn Read + Send>) -> Result<(), QuoteError> {
+        let rows = read(usage, &self.request.format)
+            .map_err(|error| QuoteError::Request(format!("{}: {error}", self.request.name)))?;
+        for row in rows {
+            let (row, outcome) = match row {
+                Ok(container) => (container.row, self.container(container)),
+                Err(error) => (error.row, Err((Reason::RowUnreadable, error.message))),
+            };
+            if let Err((reason, detail)) = outcome {
+                self.failed.push(refused(row, reason, &detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn container(&mut self, container: Container) -> Result<(), (Reason, String)> {
+        let Container { row, mut fields } = container;
+        let service_id = self.customer(&fields);
+        let mut take = |key: &str| fields.remove(key);
+        let missing = |key: &str| (Reason::QuantityMissing, format!("the row has no `{key}`"));
+        let item = take("item").ok_or_else(|| missing("item"))?;
+        let quantity = take("quantity").ok_or_else(|| missing("quantity"))?;
+        let time = take("time").map_or(Ok(self.request.at), |text| time_of(&text))?;
+        let service_type = take("service_type").unwrap_or_else(|| "usage".to_owned());
+        drop((take("account"), take("price_list")));
+        let (mantissa, scale) = quantity_of(&quantity)?;
+        let names = &self.names;
+        let mut attributes: Vec<(Name, Name)> =
+            fields.iter().map(|(name, value)| (names.enter(name), names.enter(value))).collect();
+        attributes.sort_unstable();
+        let items = [Item { name: names.enter(&item), scale }].into_iter().collect();
+        let class = UsageClass { service_type: names.enter(&service_type), attributes, items };
+        let record = RecordId::new(FileId(0), row.saturating_sub(1));
+        self.usage.push(Usage {
+            record,
+            identity: IdentityBuilder::default().field(&record.0.to_le_bytes()).finish(),
+            service: names.enter_service(&service_type, &service_id),
+            class: names.enter_class(&class),
+            time,
+            quantities: [mantissa].into_iter().collect(),
+        });
+        self.classes.insert(class);
+        Ok(())
+    }
+
+    /// Runs the graph over the rows.
+    fn quote(self) -> Quote {
+        let Self { names, reference, usage, classes, customers, failed, .. } = self;
+        let quantities: BTreeMap<RecordId, Usage> =
+            usage.iter().map(|usage| (usage.record, usage.clone())).collect();
+        let types: BTreeSet<Arc<str>> =
+            classes.iter().map(|class| names.text(class.service_type)).collect();
+        let currencies: BTreeSet<Name> =
+            reference.prices.iter().map(|price| price.currency).collect();
+        let rates = Rates {
+            accounts: accounts(&customers, &currencies, &names),
+            subscriptions: subscriptions(&customers, &names),
+            services: services(&customers, &types, &names),
+            prices: reference.prices,
+            classes: classes.into_iter().collect(),
+            usage,
+        };
+        let changes = evaluate(rates, &names);
+        let mut lines = failed;
+        let mut totals: BTreeMap<String, Amount> = BTreeMap::new();
+        for (charge, _) in &changes.charges {
+            let class = names.class(charge.class).expect("the class was entered");
+            let item = class.items[usize::from(charge.item)];
+            let quantity = Quantity::new(charge.quantity, item.scale);
+            let currency = names.text(charge.currency).to_string();
+            let total = totals.entry(currency.clone()).or_default();
+            *total = total.checked_add(charge.amount).expect("a quote stays within ±170 trillion");
+            lines.push(QuoteLine {
+                row: charge.record.row() + 1,
+                item: names.text(item.name).to_string(),
+                quantity: quantity.unwrap_or_default().to_string(),
+                price: Some(names.price(charge.price).to_string()),
+                amount: Some(charge.amount.to_string()),
+                currency: Some(currency),
+                reason: None,
+                message: None,
+            });
+        }
+        for (suspense, _) in &changes.suspense {
+            let usage = &quantities[&suspense.record];
+            let class = names.class(usage.class).expect("the class was entered");
+            let place = class.items.iter().position(|item| Some(item.name) == suspense.item);
+            let place = place.unwrap_or(0);
+            let (item, mantissa) = (class.items[place], usage.quantities[place]);
+            lines.push(QuoteLine {
+                item: names.text(item.name).to_string(),
+                quantity: Quantity::new(mantissa, item.scale).unwrap_or_default().to_string(),
+                ..refused(suspense.record.row() + 1, suspense.reason, "")
+            });
+        }
+        // Stable: the items of a record keep the order of its rule.
+        lines.sort_by_key(|line| line.row);
+        let totals = totals.into_iter().map(|(c, amount)| (c, amount.to_string())).collect();
+        Quote { lines, totals }
+    }
+}
+
+fn refused(row: u64, reason: Reason, detail: &str) -> QuoteLine {
+    let message = match detail {
+        "" => reason.hint().to_owned(),
+        detail => format!("{detail}; {}", reason.hint()),
+    };
+    QuoteLine {
+        row,
+        item: String::new(),
+        quantity: String::new(),
+        price: None,
+        amount: None,
+        currency: None,
+        reason: Some(reason.code()),
+        message: Some(message),
+    }
+}
+
+fn quantity_of(text: &str) -> Result<(i64, u8), (Reason, String)> {
+    let unparsable = |message: String| (Reason::FieldUnparsable, format!("quantity: {message}"));
+    let decimal = parse_decimal(text).map_err(|error| unparsable(error.to_string()))?.normalize();
+    if decimal.is_sign_negative() && !decimal.is_zero() {
+        return Err((Reason::QuantityNegative, format!("quantity {text}")));
+    }
+    let out_of_range = || (Reason::QuantityOutOfRange, format!("quantity {text}"));
+    let scale = u8::try_from(decimal.scale()).ok().filter(|scale| *scale <= Quantity::SCALE);
+    let mantissa = i64::try_from(decimal.mantissa()).ok();
+    mantissa.zip(scale).ok_or_else(out_of_range)
+}
+
+fn time_of(text: &str) -> Result<EventTime, (Reason, String)> {
+    let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    });
+    let time = instant.map(EventTime::from).ok_or_else(|| {
+        (Reason::FieldUnparsable, format!("time: {text:?} is not a date or a time like 2026-01-31T10:00:00Z"))
+    })?;
+    if (EventTime::EARLIEST..EventTime::LATEST).contains(&time) {
+        Ok(time)
+    } else {
+        Err((Reason::TimeOutOfRange, format!("time {text}")))
+    }
+}
+
+type Customers = BTreeSet<(String, String)>;
+
+/// An account is billed in one currency: the catalog's, or the first where it has several.
+fn accounts(customers: &Customers, currencies: &BTreeSet<Name>, names: &Names) -> Vec<Account> {
+    let ids: BTreeSet<&str> = customers.iter().map(|(account, _)| account.as_str()).collect();
+    let account = |id: &str| Account {
+        key: names.enter_account(id),
+        currency: currencies.first().copied().unwrap_or_default(),
+        profile: BillingProfile::default(),
+    };
+    ids.into_iter().map(account).collect()
+}
+
+fn subscriptions(customers: &Customers, names: &Names) -> Vec<Subscription> {
+    let subscription = |(account, list): &(String, String)| Subscription {
+        key: names.enter_subscription(&format!("{account}\u{1f}{list}")),
+        account: names.enter_account(account),
+        price_lists: [names.enter(list)].into_iter().collect(),
+        valid: Period::ALWAYS,
+        status: SubscriptionStatus::Active,
+    };
+    customers.iter().map(subscription).collect()
+}
+
+fn services(customers: &Customers, types: &BTreeSet<Arc<str>>, names: &Names) -> Vec<ServiceUse> {
+    let service = |kind: &str, (account, list): &(String, String)| {
+        let id = format!("{account}\u{1f}{list}");
+        ServiceUse {
+            service: names.enter_service(kind, &id),
+            subscription: names.enter_subscription(&id),
+            valid: Period::ALWAYS,
+        }
+    };
+    let of_type = |kind: &Arc<str>| customers.iter().map(|c| service(kind, c)).collect::<Vec<_>>();
+    types.iter().flat_map(of_type).collect()
+}
+
+/// The one epoch of a quote.
+struct Rates {
+    accounts: Vec<Account>,
+    subscriptions: Vec<Subscription>,
+    services: Vec<ServiceUse>,
+    prices: Vec<millrace_operators::domain::PriceRow>,
+    classes: Vec<UsageClass>,
+    usage: Vec<Usage>,
+}
+
+impl Epochs for Option<Rates> {
+    fn feed(&mut self, _: Epoch, inputs: &mut Inputs) -> Fed {
+        let Some(rates) = self.take() else { return Fed::End };
+        rates.accounts.into_iter().for_each(|row| inputs.accounts.insert(row));
+        rates.subscriptions.into_iter().for_each(|row| inputs.subscriptions.insert(row));
+        rates.services.into_iter().for_each(|row| inputs.services.insert(row));
+        rates.prices.into_iter().for_each(|row| inputs.prices.insert(row));
+        rates.classes.into_iter().for_each(|row| inputs.classes.insert(row));
+        rates.usage.into_iter().for_each(|row| inputs.usage.insert(row));
+        Fed::Epoch
+    }
+}
+
+fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
+    let (sender, receiver) = channel();
+    let book = Arc::clone(names);
+    let finder = LineFinder::new(
+        Vec::new(),
+        BillCalendar::new(jiff::tz::TimeZone::UTC),
+        Arc::new(move |key| book.class(key)),
+    );
+    timely::execute_directly(move |worker| {
+        let outbox = Outbox { sender, wants_charges: true };
+        worker::run(worker, finder, &GraphStats::default(), &outbox, &mut Some(rates));
+    });
+    let mut all = EpochChanges::default();
+    let collected = Collector::new(1, receiver).run(|changes, _| {
+        if let Some(changes) = changes {
+            all = changes;
+        }
+        Ok::<(), Infallible>(())
+    });
+    match collected {
+        Ok(()) => all,
+        Err(never) => match never {},
+    }
+}
