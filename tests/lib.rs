@@ -1,1 +1,7 @@
-//! x
+//! What the tests share: a naive rater to compare the graph with, and a way to run a script of
+//! changes through the graph on any number of workers.
+//!
+//! Reading order: [`oracle`] (what must come out), [`engine`] (what does).
+
+pub mod engine;
+pub mod oracle;

@@ -1,0 +1,212 @@
+//! Whatever happens, in whatever order, on however many workers: what the graph has published after
+//! each epoch is what the oracle computes from scratch.
+//!
+//! `MILLRACE_CASES=2000 cargo test -p millrace-tests --test incremental` runs longer than usual.
+
+mod history;
+
+use history::{History, histories, rules};
+use millrace::publish::EpochChanges;
+use millrace_operators::domain::{Charge, Reason, Suspense};
+use millrace_operators::epoch::Epoch;
+use millrace_operators::rate::Rating;
+use millrace_tests::engine::{accumulate, run};
+use millrace_tests::oracle::{Bill, BillRules, Changes, World};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn cases() -> ProptestConfig {
+    let wanted = std::env::var("MILLRACE_CASES").ok();
+    let cases = wanted.and_then(|cases| cases.parse().ok()).unwrap_or(150);
+    ProptestConfig::with_cases(cases)
+}
+
+/// The published epochs, each under its number.
+fn by_epoch(epochs: &[EpochChanges]) -> BTreeMap<Epoch, &EpochChanges> {
+    let found: BTreeMap<_, _> = epochs.iter().map(|e| (e.epoch, e)).collect();
+    assert_eq!(found.len(), epochs.len(), "an epoch is published once");
+    found
+}
+
+/// Everything in an epoch, as text, for comparison to the byte.
+fn text(epochs: &[EpochChanges]) -> String {
+    let mut text = String::new();
+    for e in epochs {
+        let parts = (&e.lines, &e.suspense, &e.faults, &e.counts, &e.charges);
+        text.push_str(&format!("{} {parts:#?}\n", e.epoch));
+    }
+    text
+}
+
+/// Received = ignored + error + duplicate + suspended + monetised, in every file.
+fn check_conservation(world: &World, bill: &Bill) {
+    let mut settled = BTreeMap::new();
+    for ((file, _), count) in &bill.counts {
+        assert!(*count > 0, "no count of nothing is published");
+        *settled.entry(*file).or_insert(0) += count;
+    }
+    assert_eq!(settled, world.received());
+}
+
+/// What all workers hold open is what was published, in the order promised.
+fn check_open(open: &[Vec<Rating>], bill: &Bill) {
+    let key = |rating: &Rating| match rating {
+        Rating::Charge(c) => (c.service, c.class, c.time, c.record, c.item),
+        Rating::Suspense(s) => (s.service, s.class, s.time, s.record, 0),
+    };
+    for ratings in open {
+        assert!(ratings.is_sorted_by_key(key));
+    }
+    let charges: Vec<Charge> = open
+        .iter()
+        .flatten()
+        .filter_map(|rating| match rating {
+            Rating::Charge(charge) => Some(*charge),
+            Rating::Suspense(_) => None,
+        })
+        .collect();
+    let suspense: Vec<Suspense> = open
+        .iter()
+        .flatten()
+        .filter_map(|rating| match rating {
+            Rating::Charge(_) => None,
+            Rating::Suspense(suspense) => Some(*suspense),
+        })
+        .collect();
+    assert_eq!(charges.len(), bill.charges.len());
+    same("open charges", &BTreeSet::from_iter(charges), &bill.charges);
+    let undoubled = bill
+        .suspense
+        .iter()
+        .filter(|s| s.reason != Reason::Duplicate);
+    let mut suspense = suspense;
+    suspense.sort_unstable();
+    assert_eq!(suspense, undoubled.copied().collect::<Vec<_>>());
+}
+
+/// Says what is too much and what is missing, not all that there is.
+fn same<'a, T, C>(what: &str, published: &'a C, expected: &'a C)
+where
+    T: PartialEq + std::fmt::Debug,
+    &'a C: IntoIterator<Item = T>,
+{
+    let (published, expected): (Vec<T>, Vec<T>) = (
+        published.into_iter().collect(),
+        expected.into_iter().collect(),
+    );
+    let surplus: Vec<&T> = published
+        .iter()
+        .filter(|row| !expected.contains(row))
+        .collect();
+    let missing: Vec<&T> = expected
+        .iter()
+        .filter(|row| !published.contains(row))
+        .collect();
+    assert!(
+        surplus.is_empty() && missing.is_empty(),
+        "{what}: published and wrong {surplus:#?}, missing {missing:#?}"
+    );
+}
+
+/// Compares a run with the oracle at every epoch and returns the state in the end.
+fn check(rules: &BillRules, script: &[Changes], epochs: &[EpochChanges]) -> Bill {
+    let published = by_epoch(epochs);
+    let mut world = World::default();
+    let mut bill = Bill::default();
+    for (epoch, changes) in (0..).zip(script) {
+        world.apply(epoch, changes);
+        if let Some(changes) = published.get(&epoch) {
+            accumulate(&mut bill, changes);
+        }
+        let expected = world.bill(rules);
+        let at = |what: &str| format!("{what} at epoch {epoch}");
+        same(&at("suspense"), &bill.suspense, &expected.suspense);
+        same(&at("charges"), &bill.charges, &expected.charges);
+        same(&at("lines"), &bill.lines, &expected.lines);
+        same(&at("counts"), &bill.counts, &expected.counts);
+        same(&at("faults"), &bill.faults, &expected.faults);
+        check_conservation(&world, &bill);
+    }
+    bill
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    /// Incremental = from scratch, at every epoch.
+    #[test]
+    fn every_epoch_is_what_the_oracle_says(history in histories(), seed in 0_usize..1000) {
+        let rules = rules(&history);
+        let script = history.script();
+        let one = run(&rules, &script, 1, seed);
+        let bill = check(&rules, &script, &one.epochs);
+        check_open(&one.open, &bill);
+    }
+
+    /// The number of workers, and which of them reads what, changes nothing.
+    #[test]
+    fn any_number_of_workers_publishes_the_same(history in histories(), seed in 0_usize..1000) {
+        let rules = rules(&history);
+        let script = history.script();
+        let one = run(&rules, &script, 1, seed);
+        let bill = check(&rules, &script, &one.epochs);
+        for workers in [2, 4] {
+            let more = run(&rules, &script, workers, seed);
+            prop_assert_eq!(text(&one.epochs), text(&more.epochs), "{} workers", workers);
+            check_open(&more.open, &bill);
+        }
+    }
+
+    /// Records in order of arrival, cut into epochs in two ways, end in one state.
+    #[test]
+    fn any_split_into_epochs_ends_the_same(history in histories(), size in 1_usize..40) {
+        let rules = rules(&history);
+        let mut ends = Vec::new();
+        for history in [history.clone(), history.cut_every(size), history.cut_every(1)] {
+            let script = history.script_in_order_of_arrival();
+            ends.push(check(&rules, &script, &run(&rules, &script, 1, 0).epochs));
+        }
+        prop_assert_eq!(&ends[0], &ends[1]);
+        prop_assert_eq!(&ends[0], &ends[2]);
+    }
+
+    /// Taking everything back leaves nothing, whatever came between.
+    #[test]
+    fn insert_then_retract_gives_nothing(history in histories(), first in 0_usize..6) {
+        let rules = rules(&history);
+        let mut script = history.script();
+        script.extend(history::take_back(&script, first));
+        let bill = check(&rules, &script, &run(&rules, &script, 1, 0).epochs);
+        prop_assert_eq!(bill, Bill::default());
+    }
+}
+
+/// The histories are worth checking: together they reach every fate and every reason after
+/// mediation, and a good part of the records is charged.
+#[test]
+fn histories_reach_every_reason() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut reached = BTreeSet::new();
+    let (mut charged, mut records) = (0, 0);
+    for _ in 0..64 {
+        let tree = histories().new_tree(&mut runner).expect("a history");
+        let history: History = tree.current();
+        let mut world = World::default();
+        for (epoch, changes) in (0..).zip(history.script()) {
+            world.apply(epoch, &changes);
+            let bill = world.bill(&rules(&history));
+            reached.extend(bill.suspense.iter().map(|suspense| suspense.reason));
+            charged += bill
+                .charges
+                .iter()
+                .filter(|charge| charge.item == 0)
+                .count();
+            records += world.usage.len();
+        }
+    }
+    let after_mediation = |reason: &&Reason| **reason >= Reason::Duplicate;
+    let all: Vec<&Reason> = Reason::ALL.iter().filter(after_mediation).collect();
+    assert_eq!(reached.iter().collect::<Vec<_>>(), all);
+    assert!(charged * 6 > records, "{charged} of {records} charged");
+}

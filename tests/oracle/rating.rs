@@ -1,0 +1,185 @@
+//! Where a record goes and what it costs, asked anew for every record.
+
+use super::{World, money, suspense};
+use millrace_operators::domain::{
+    Account, Amount, Charge, EventTime, Item, Period, PriceModel, PriceRow, Reason, Subscription,
+    SubscriptionStatus, Suspense, Usage, UsageClass,
+};
+
+/// Who pays.
+struct Payer<'a> {
+    account: &'a Account,
+    terms: &'a Subscription,
+}
+
+/// The charges of a record, one per item, or the first reason against them.
+pub(super) fn rate(world: &World, usage: &Usage) -> Result<Vec<Charge>, Suspense> {
+    let fault = |(reason, item)| suspense(usage, reason, item, None);
+    let payer = payer(world, usage).map_err(|reason| fault((reason, None)))?;
+    let class = &world.classes[&usage.class];
+    let mut priced: Vec<(Item, &PriceRow)> = Vec::new();
+    for item in &class.items {
+        let row = price(world, &payer, class, *item, usage.time);
+        priced.push((*item, row.map_err(|reason| fault((reason, Some(*item))))?));
+    }
+    for (item, row) in &priced {
+        if row.currency != payer.account.currency {
+            return Err(fault((Reason::CurrencyMismatch, Some(*item))));
+        }
+    }
+    let mut charges = Vec::new();
+    for (index, (item, row)) in priced.iter().enumerate() {
+        let quantity = usage.quantities[index];
+        let amount = amount(row.model, quantity, item.scale)
+            .ok_or_else(|| fault((Reason::AmountOutOfRange, Some(*item))))?;
+        charges.push(Charge {
+            record: usage.record,
+            item: u8::try_from(index).expect("classes have few items"),
+            time: usage.time,
+            service: usage.service,
+            class: usage.class,
+            subscription: payer.terms.key,
+            account: payer.account.key,
+            profile: payer.account.profile,
+            price: row.key,
+            currency: row.currency,
+            quantity,
+            amount,
+        });
+    }
+    Ok(charges)
+}
+
+fn holds(period: Period, time: EventTime) -> bool {
+    period.start() <= time && time < period.end()
+}
+
+/// Everything that claims the service at the time of usage, and what comes of it: one active
+/// subscription serves, whatever else claims; two that differ cannot be told apart; with none, the
+/// reason that is asked first.
+fn payer<'a>(world: &'a World, usage: &Usage) -> Result<Payer<'a>, Reason> {
+    let rows: Vec<_> = world
+        .services
+        .iter()
+        .filter(|row| row.service == usage.service)
+        .collect();
+    if rows.is_empty() {
+        return Err(Reason::ServiceUnknown);
+    }
+    let mut serving: Vec<Payer<'a>> = Vec::new();
+    let mut reasons: Vec<Reason> = Vec::new();
+    for row in rows.iter().filter(|row| holds(row.valid, usage.time)) {
+        let mut of_key = world
+            .subscriptions
+            .iter()
+            .filter(|terms| terms.key == row.subscription)
+            .peekable();
+        if of_key.peek().is_none() {
+            reasons.push(Reason::SubscriptionUnknown);
+        }
+        for terms in of_key.filter(|terms| holds(terms.valid, usage.time)) {
+            let accounts: Vec<&Account> = world
+                .accounts
+                .iter()
+                .filter(|account| account.key == terms.account)
+                .collect();
+            if accounts.is_empty() {
+                reasons.push(Reason::AccountUnknown);
+            } else if terms.status != SubscriptionStatus::Active {
+                reasons.push(Reason::SubscriptionNotActive);
+            } else {
+                serving.extend(accounts.iter().map(|account| Payer { account, terms }));
+            }
+        }
+    }
+    let Some(first) = serving.pop() else {
+        // No claim at this time at all: known, but not in effect.
+        return Err(reasons
+            .into_iter()
+            .min()
+            .unwrap_or(Reason::ServiceNotEffective));
+    };
+    let alike = |other: &Payer<'_>| {
+        other.account == first.account
+            && other.terms.key == first.terms.key
+            && other.terms.price_lists == first.terms.price_lists
+    };
+    if serving.iter().all(alike) {
+        Ok(first)
+    } else {
+        Err(Reason::ServiceAmbiguous)
+    }
+}
+
+/// The row that prices an item: the account's own prices are asked before the lists, the lists in
+/// the subscription's order, and the first of them with a row in force decides.
+fn price<'a>(
+    world: &'a World,
+    payer: &Payer<'_>,
+    class: &UsageClass,
+    item: Item,
+    time: EventTime,
+) -> Result<&'a PriceRow, Reason> {
+    let fits = |row: &&PriceRow| {
+        let has = |attribute, value| {
+            class
+                .attributes
+                .iter()
+                .any(|(name, held)| *name == attribute && *held == value)
+        };
+        row.item == item.name && row.conditions.iter().all(|c| has(c.attribute, c.value))
+    };
+    let own = |row: &&PriceRow| row.account == Some(payer.account.key);
+    let mut sources: Vec<Vec<&PriceRow>> = Vec::new();
+    sources.push(world.prices.iter().filter(fits).filter(own).collect());
+    for list in &payer.terms.price_lists {
+        let of_list = |row: &&PriceRow| row.account.is_none() && row.list == *list;
+        sources.push(world.prices.iter().filter(fits).filter(of_list).collect());
+    }
+    if sources.iter().all(Vec::is_empty) {
+        return Err(Reason::PriceNotFound);
+    }
+    for rows in sources {
+        let in_force: Vec<&PriceRow> = rows
+            .into_iter()
+            .filter(|row| holds(row.valid, time))
+            .collect();
+        let better = |a: &PriceRow, b: &PriceRow| {
+            a.conditions.len() > b.conditions.len()
+                || (a.conditions.len() == b.conditions.len() && a.priority > b.priority)
+        };
+        let best: Vec<&PriceRow> = in_force
+            .iter()
+            .copied()
+            .filter(|row| !in_force.iter().any(|other| better(other, row)))
+            .collect();
+        match best[..] {
+            [] => {}
+            [row] => return Ok(row),
+            _ => return Err(Reason::PriceAmbiguous),
+        }
+    }
+    Err(Reason::PriceNotEffective)
+}
+
+/// The amount of a quantity under a model; nothing when it is past the range of amounts.
+fn amount(model: PriceModel, quantity: i64, decimals: u8) -> Option<Amount> {
+    let decimals = u32::from(decimals);
+    match model {
+        PriceModel::PerUnit { price, per } => {
+            let price = (price.mantissa(), price.scale());
+            money::times(price, (i128::from(quantity), decimals), per)
+        }
+        PriceModel::PerBlock { price, block } => {
+            let block = i128::from(block) * 10_i128.pow(decimals);
+            let mut blocks = i128::from(quantity) / block;
+            if blocks * block < i128::from(quantity) {
+                blocks += 1;
+            }
+            money::times((price.mantissa(), price.scale()), (blocks, 0), 1)
+        }
+        PriceModel::PerRecord { price } => {
+            money::times((price.mantissa(), price.scale()), (1, 0), 1)
+        }
+    }
+}
