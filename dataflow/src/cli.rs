@@ -20,13 +20,13 @@ use crate::crash::EXIT_BUG;
 use crate::interrupt::end_on_interrupt;
 use crate::job::Job;
 use crate::listener::Listener;
+use crate::metrics::Metrics;
 use crate::print::Drawing;
 use crate::query::QueryError;
 use crate::render::render;
 use crate::report::Style;
-use crate::schema::schema;
-use crate::metrics::Metrics;
 use crate::run::{RunError, RunOptions, Stop, run};
+use crate::schema::schema;
 use crate::terminal::Terminal;
 use args::{
     CheckArgs, CheckFormat, GraphArgs, GraphFormat, QueryArgs, QueryFormat, RunArgs, SummaryFormat,
@@ -108,10 +108,7 @@ impl From<QueryError> for Refusal {
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for.
-pub fn main_with(
-    arguments: impl IntoIterator<Item = OsString>,
-    console: &mut Console<'_>,
-) -> Exit {
+pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     console.choose(colour_asked_for(&arguments));
     let cli = match Cli::try_parse_from(&arguments) {
@@ -162,11 +159,19 @@ fn usage(error: &clap::Error, console: &mut Console<'_>) -> Exit {
     let text = error.render();
     if error.use_stderr() {
         let coloured = console.colours_talk();
-        console.say(&if coloured { text.ansi().to_string() } else { text.to_string() });
+        console.say(&if coloured {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        });
         return Exit::Unusable;
     }
     let coloured = console.colours_results();
-    let text = if coloured { text.ansi().to_string() } else { text.to_string() };
+    let text = if coloured {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    };
     match console.result(&text) {
         Ok(()) => Exit::Ok,
         Err(error) => refuse(Refusal::Output(error), console),
@@ -183,7 +188,9 @@ fn refuse(refusal: Refusal, console: &mut Console<'_>) -> Exit {
         }
         // The reader has what it wanted: `millrace … | head` is no mistake.
         Refusal::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Ok,
-        Refusal::Output(error) => console.say(&format!("error: cannot write the result: {error}\n")),
+        Refusal::Output(error) => {
+            console.say(&format!("error: cannot write the result: {error}\n"))
+        }
     }
     Exit::Unusable
 }
@@ -205,7 +212,12 @@ fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
     let metrics = Metrics::new();
     let (talk, colour) = (console.talk(), console.colours_talk());
     let is_terminal = console.surroundings().err_is_terminal;
-    let terminal = Arc::new(Terminal::new(talk, colour, Arc::clone(&metrics), is_terminal));
+    let terminal = Arc::new(Terminal::new(
+        talk,
+        colour,
+        Arc::clone(&metrics),
+        is_terminal,
+    ));
     let listener: Arc<dyn Listener> = Arc::<Terminal>::clone(&terminal);
     let options = RunOptions {
         workers: args.workers,
@@ -215,9 +227,8 @@ fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
     };
     let stop = Stop::default();
     if args.watch {
-        end_on_interrupt(&stop).map_err(|error| {
-            Refusal::Message(format!("cannot listen for interrupts: {error}"))
-        })?;
+        end_on_interrupt(&stop)
+            .map_err(|error| Refusal::Message(format!("cannot listen for interrupts: {error}")))?;
     }
     let ended = run(&args.job, &options, &metrics, &listener, &stop);
     terminal.end_progress();
@@ -227,7 +238,11 @@ fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
         SummaryFormat::Json => summary.json()?,
     };
     console.result(&text)?;
-    Ok(if summary.has_findings() { Exit::Findings } else { Exit::Ok })
+    Ok(if summary.has_findings() {
+        Exit::Findings
+    } else {
+        Exit::Ok
+    })
 }
 
 fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
@@ -244,7 +259,11 @@ fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusa
             let warnings = findings.len() - errors;
             let verdict = match (errors, warnings) {
                 (0, 0) => format!("{shown}: no findings\n"),
-                _ => format!("{shown}: {} and {}\n", count(errors, "error"), count(warnings, "warning")),
+                _ => format!(
+                    "{shown}: {} and {}\n",
+                    count(errors, "error"),
+                    count(warnings, "warning")
+                ),
             };
             console.result(&format!("{text}{verdict}"))?;
         }
@@ -296,3 +315,6 @@ fn style(console: &Console<'_>) -> Style {
         fit_terminal: console.surroundings().out_is_terminal,
     }
 }
+
+#[cfg(test)]
+mod tests;

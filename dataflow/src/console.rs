@@ -77,7 +77,10 @@ impl Talk {
     /// Says something to the person. Nobody may be listening, and no result depends on it.
     pub fn say(&self, text: &str) {
         if let Ok(mut stream) = self.0.lock() {
-            stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).ok();
+            stream
+                .write_all(text.as_bytes())
+                .and_then(|()| stream.flush())
+                .ok();
         }
     }
 }
@@ -93,7 +96,12 @@ pub struct Console<'a> {
 impl<'a> Console<'a> {
     /// A console on two streams.
     pub fn new(out: &'a mut dyn Write, talk: Talk, surroundings: Surroundings) -> Self {
-        Self { out, talk, surroundings, choice: ColourChoice::Auto }
+        Self {
+            out,
+            talk,
+            surroundings,
+            choice: ColourChoice::Auto,
+        }
     }
 
     /// Follows what was asked for on the command line.
@@ -104,13 +112,15 @@ impl<'a> Console<'a> {
     /// Whether results are written in colour.
     #[must_use]
     pub fn colours_results(&self) -> bool {
-        self.surroundings.colour(self.choice, self.surroundings.out_is_terminal)
+        self.surroundings
+            .colour(self.choice, self.surroundings.out_is_terminal)
     }
 
     /// Whether talk is written in colour.
     #[must_use]
     pub fn colours_talk(&self) -> bool {
-        self.surroundings.colour(self.choice, self.surroundings.err_is_terminal)
+        self.surroundings
+            .colour(self.choice, self.surroundings.err_is_terminal)
     }
 
     /// The streams' surroundings.
@@ -151,9 +161,19 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_environment_and_that_over_the_terminal() {
-        let terminal = Surroundings { out_is_terminal: true, ..Surroundings::default() };
-        let muted = Surroundings { no_colour: true, force_colour: true, ..terminal };
-        let forced = Surroundings { force_colour: true, ..Surroundings::default() };
+        let terminal = Surroundings {
+            out_is_terminal: true,
+            ..Surroundings::default()
+        };
+        let muted = Surroundings {
+            no_colour: true,
+            force_colour: true,
+            ..terminal
+        };
+        let forced = Surroundings {
+            force_colour: true,
+            ..Surroundings::default()
+        };
         for (surroundings, choice, expected) in [
             (terminal, ColourChoice::Auto, true),
             (Surroundings::default(), ColourChoice::Auto, false),
@@ -165,7 +185,11 @@ mod tests {
             let mut out = Vec::new();
             let mut console = Console::new(&mut out, Talk::kept().0, surroundings);
             console.choose(choice);
-            assert_eq!(console.colours_results(), expected, "{surroundings:?} {choice:?}");
+            assert_eq!(
+                console.colours_results(),
+                expected,
+                "{surroundings:?} {choice:?}"
+            );
         }
     }
 
@@ -176,6 +200,9 @@ mod tests {
         let mut console = Console::new(&mut out, talk, Surroundings::default());
         console.result("42\n").unwrap();
         console.say("done\n");
-        assert_eq!((out, &*kept.lock().unwrap()), (b"42\n".to_vec(), &b"done\n".to_vec()));
+        assert_eq!(
+            (out, &*kept.lock().unwrap()),
+            (b"42\n".to_vec(), &b"done\n".to_vec())
+        );
     }
 }

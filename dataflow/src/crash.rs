@@ -22,9 +22,9 @@ pub fn end_process_on_panic() {
 
 fn describe(panic: &PanicHookInfo<'_>, thread: &str) -> String {
     let message = panic.payload_as_str().unwrap_or("no message");
-    let place = panic.location().map_or_else(String::new, |at| {
-        format!(" at {}:{}", at.file(), at.line())
-    });
+    let place = panic
+        .location()
+        .map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
     say(&message.replace('\n', " "), &place, thread)
 }
 

@@ -25,7 +25,10 @@ pub fn end_on_interrupt(stop: &Stop) -> io::Result<()> {
             }
         }
     };
-    std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait).map(|_| ())
+    std::thread::Builder::new()
+        .name("interrupt".to_owned())
+        .spawn(wait)
+        .map(|_| ())
 }
 
 /// Tells the job to end: nothing is saved any more. Whether it heard.

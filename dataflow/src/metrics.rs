@@ -85,7 +85,10 @@ impl Reading {
             return Ok(());
         }
         let epoch = self.epochs_complete;
-        Err(format!("epoch {epoch} has been in flight for {} s", self.lag.as_secs()))
+        Err(format!(
+            "epoch {epoch} has been in flight for {} s",
+            self.lag.as_secs()
+        ))
     }
 
     /// Whether results can be asked for.
@@ -125,12 +128,24 @@ impl Metrics {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().expect("no holder of the progress panics")
+        self.progress
+            .lock()
+            .expect("no holder of the progress panics")
+    }
+
+    fn fates(&self) -> MutexGuard<'_, Fates> {
+        self.fates.lock().expect("no holder of the fates panics")
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<GraphStats>> {
+        self.workers
+            .lock()
+            .expect("no holder of the workers panics")
     }
 
     /// Reads the numbers of one more worker from now on.
     pub fn watch_worker(&self, stats: GraphStats) {
-        self.workers.lock().expect("no holder of the workers panics").push(stats);
+        self.workers().push(stats);
     }
 
     /// Catalog, accounts and tables are loaded.
@@ -162,15 +177,15 @@ impl Metrics {
         while let Some((epoch, bound)) = progress.in_flight.front().copied()
             && epoch < before
         {
-            self.epoch_seconds.observe(now.duration_since(bound).as_secs_f64());
+            self.epoch_seconds
+                .observe(now.duration_since(bound).as_secs_f64());
             progress.in_flight.pop_front();
         }
     }
 
     /// What became of all records received, after the last complete epoch.
     pub fn set_records(&self, counts: RecordCounts, reasons: Vec<ReasonCount>) {
-        let mut fates = self.fates.lock().expect("no holder of the fates panics");
-        *fates = Fates { counts, reasons };
+        *self.fates() = Fates { counts, reasons };
     }
 
     /// How far the job is.
@@ -190,14 +205,10 @@ impl Metrics {
         }
     }
 
-    fn fates(&self) -> Fates {
-        self.fates.lock().expect("no holder of the fates panics").clone()
-    }
-
     /// What the nodes report, summed over the workers, by stage.
     #[must_use]
     pub fn nodes(&self) -> BTreeMap<&'static str, NodeReading> {
-        let workers = self.workers.lock().expect("no holder of the workers panics");
+        let workers = self.workers();
         let mut nodes: BTreeMap<&'static str, NodeReading> = BTreeMap::new();
         for stats in &*workers {
             for (stage, node) in [("dedup", &stats.dedup), ("rate", &stats.rate)] {
@@ -218,10 +229,14 @@ impl Metrics {
             self.epoch_seconds.clone(),
         );
         registry.register_collector(Box::new(Exposition::of(self)));
-        let mut written = String::new();
-        text::encode(&mut written, &registry).expect("writing to a string does not fail");
-        written
+        written(&registry)
     }
+}
+
+fn written(registry: &Registry) -> String {
+    let mut written = String::new();
+    text::encode(&mut written, registry).expect("writing to a string does not fail");
+    written
 }
 
 #[cfg(test)]

@@ -61,7 +61,10 @@ impl Drawing {
     /// Draws a job.
     #[must_use]
     pub fn of(job: &Job) -> Self {
-        let mut drawing = Self { job: job.name.clone(), ..Self::default() };
+        let mut drawing = Self {
+            job: job.name.clone(),
+            ..Self::default()
+        };
         drawing.sources(job);
         drawing.stages(job);
         drawing.outputs(job);
@@ -69,17 +72,29 @@ impl Drawing {
     }
 
     fn node(&mut self, kind: NodeKind, name: &str, details: Vec<(&'static str, String)>) {
-        self.nodes.push(Node { kind, name: name.to_owned(), details });
+        self.nodes.push(Node {
+            kind,
+            name: name.to_owned(),
+            details,
+        });
     }
 
     fn edge(&mut self, from: &str, to: &str, flow: &'static str) {
-        self.edges.push(Edge { from: from.to_owned(), to: to.to_owned(), flow });
+        self.edges.push(Edge {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            flow,
+        });
     }
 
     fn sources(&mut self, job: &Job) {
         for lookup in &job.lookups {
             let details = vec![("file", lookup.file.clone()), ("key", lookup.key.clone())];
-            self.node(NodeKind::Reference, &format!("table {}", lookup.name), details);
+            self.node(
+                NodeKind::Reference,
+                &format!("table {}", lookup.name),
+                details,
+            );
         }
         for source in &job.sources {
             let (read, decode, mediate) = (
@@ -87,17 +102,32 @@ impl Drawing {
                 format!("decode {}", source.name),
                 format!("mediate {}", source.name),
             );
-            let mut details = vec![("stream", source.stream.to_string()), ("path", source.path.clone())];
-            details.extend(source.format_of(&source.path).map(|f| ("format", format_name(&f))));
+            let mut details = vec![
+                ("stream", source.stream.to_string()),
+                ("path", source.path.clone()),
+            ];
+            details.extend(
+                source
+                    .format_of(&source.path)
+                    .map(|f| ("format", format_name(&f))),
+            );
             self.node(NodeKind::Source, &read, details);
             self.edge(&read, &decode, "bytes");
-            self.node(NodeKind::Stage, &decode, vec![("does", "bytes to columns of raw records".to_owned())]);
+            self.node(
+                NodeKind::Stage,
+                &decode,
+                vec![("does", "bytes to columns of raw records".to_owned())],
+            );
             self.edge(&decode, &mediate, "raw records");
             self.edge(&decode, "suspense", "faults");
             if job.keep_raw {
                 self.edge(&decode, "raw", "raw records");
             }
-            self.node(NodeKind::Stage, &mediate, rule_details(&source.mediation, &job.folder));
+            self.node(
+                NodeKind::Stage,
+                &mediate,
+                rule_details(&source.mediation, &job.folder),
+            );
             for lookup in &job.lookups {
                 self.edge(&format!("table {}", lookup.name), &mediate, "rows");
             }
@@ -117,12 +147,24 @@ impl Drawing {
         self.node(NodeKind::Reference, "accounts", files(&job.accounts));
         self.edge("accounts", "guide", "accounts, subscriptions, services");
         let does = |text: &str| vec![("does", text.to_owned())];
-        self.node(NodeKind::Stage, "dedup", does("keeps the first record of each identity"));
+        self.node(
+            NodeKind::Stage,
+            "dedup",
+            does("keeps the first record of each identity"),
+        );
         self.edge("dedup", "rate", "unique usage");
         self.edge("dedup", "suspense", "duplicates");
-        self.node(NodeKind::Stage, "guide", does("service to subscription, account and price lists over time"));
+        self.node(
+            NodeKind::Stage,
+            "guide",
+            does("service to subscription, account and price lists over time"),
+        );
         self.edge("guide", "rate", "timelines");
-        self.node(NodeKind::Stage, "rate", does("price in force at event time, most specific match, amount"));
+        self.node(
+            NodeKind::Stage,
+            "rate",
+            does("price in force at event time, most specific match, amount"),
+        );
         self.edge("rate", "aggregate", "charges");
         self.edge("rate", "monetised", "charges");
         self.edge("rate", "suspense", "suspended usage");
@@ -133,7 +175,11 @@ impl Drawing {
         let details = vec![("lines by", lines.join(", ")), ("time zone", zone)];
         self.node(NodeKind::Stage, "aggregate", details);
         self.edge("aggregate", "aggregated", "billing lines");
-        self.node(NodeKind::Stage, "tally", does("what became of the records of each file"));
+        self.node(
+            NodeKind::Stage,
+            "tally",
+            does("what became of the records of each file"),
+        );
         self.edge("tally", "ledger", "counts");
         self.edge("tally", "raw_status", "fates");
     }
@@ -166,7 +212,8 @@ impl Drawing {
         for node in &self.nodes {
             writeln!(text, "\n{}", node.name).expect("writing to a string does not fail");
             for (name, value) in &node.details {
-                writeln!(text, "    {name:<10} {value}").expect("writing to a string does not fail");
+                writeln!(text, "    {name:<10} {value}")
+                    .expect("writing to a string does not fail");
             }
             for edge in self.edges.iter().filter(|edge| edge.from == node.name) {
                 writeln!(text, "    ──► {} ({})", edge.to, edge.flow)
@@ -187,7 +234,10 @@ impl Drawing {
                 NodeKind::Stage => "box",
                 NodeKind::Output => "cylinder",
             };
-            let details = node.details.iter().map(|(name, value)| format!("{name}: {value}"));
+            let details = node
+                .details
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}"));
             let label: Vec<String> = std::iter::once(node.name.clone()).chain(details).collect();
             writeln!(
                 text,
@@ -209,11 +259,19 @@ impl Drawing {
 
 /// Text as a DOT string.
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    )
 }
 
 fn below(path: &Path, folder: &Path) -> String {
-    path.strip_prefix(folder).unwrap_or(path).display().to_string()
+    path.strip_prefix(folder)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 fn format_name(format: &millrace_connectors::decode::Format) -> String {
@@ -244,13 +302,19 @@ fn rule_details(source: &RuleSource, folder: &Path) -> Vec<(&'static str, String
     }
     let identity = match &rule.identity {
         IdentityRule::Position => "position".to_owned(),
-        IdentityRule::Fields(fields) => {
-            fields.iter().map(|field| field.value.as_str()).collect::<Vec<_>>().join(", ")
-        }
+        IdentityRule::Fields(fields) => fields
+            .iter()
+            .map(|field| field.value.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     details.push(("identity", identity));
     let names = |named: &[(String, _)]| {
-        named.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+        named
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     if !rule.attributes.0.is_empty() {
         details.push(("attributes", names(&rule.attributes.0)));
@@ -266,9 +330,16 @@ fn files_of(folder: &str, name: &str, forms: OutputForms) -> String {
         (forms.snapshot, "snapshot/*.parquet"),
         (forms.json, "snapshot.jsonl"),
     ];
-    let written = forms.into_iter().filter(|(on, _)| *on).map(|(_, file)| format!("{place}/{file}"));
+    let written = forms
+        .into_iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, file)| format!("{place}/{file}"));
     let written: Vec<String> = written.collect();
-    if written.is_empty() { "none".to_owned() } else { written.join(", ") }
+    if written.is_empty() {
+        "none".to_owned()
+    } else {
+        written.join(", ")
+    }
 }
 
 #[cfg(test)]

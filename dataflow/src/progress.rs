@@ -42,8 +42,15 @@ impl Progress {
             bar.finish_and_clear();
         };
         // Without a thread there is no progress to see, and nothing else is lost.
-        let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(show).ok();
-        Self { stop: Some(stop), thread, bar }
+        let thread = std::thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(show)
+            .ok();
+        Self {
+            stop: Some(stop),
+            thread,
+            bar,
+        }
     }
 
     /// Lets something else be said while the bar is out of the way.
@@ -98,9 +105,21 @@ mod tests {
         let metrics = Metrics::new();
         assert_eq!(describe(&metrics.read()), "loading catalog and accounts");
         metrics.reference_loaded();
-        let counts = RecordCounts { received: 30, monetised: 28, suspended: 2, ..Default::default() };
-        let reading = Reading { counts, elapsed: Duration::from_secs(3), ..metrics.read() };
-        assert_eq!(describe(&reading), "30 records, 10/s, 28 monetised, 2 suspended");
+        let counts = RecordCounts {
+            received: 30,
+            monetised: 28,
+            suspended: 2,
+            ..Default::default()
+        };
+        let reading = Reading {
+            counts,
+            elapsed: Duration::from_secs(3),
+            ..metrics.read()
+        };
+        assert_eq!(
+            describe(&reading),
+            "30 records, 10/s, 28 monetised, 2 suspended"
+        );
     }
 
     #[test]

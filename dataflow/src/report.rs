@@ -72,7 +72,11 @@ impl Summary {
             lines: board.lines().count(),
             accounts: board.accounts(),
             items: board.items(),
-            grouped_by: texts.dimensions.iter().map(|(name, _)| name.clone()).collect(),
+            grouped_by: texts
+                .dimensions
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
             groups: groups(board, texts),
             files: run.files,
             reasons: board.reasons(),
@@ -85,8 +89,13 @@ impl Summary {
     /// Whether somebody should look: a file was not taken whole, or money waits.
     #[must_use]
     pub fn has_findings(&self) -> bool {
-        let RecordCounts { error, suspended, .. } = self.records;
-        error > 0 || suspended > 0 || !self.ties_out || self.files.iter().any(|f| f.state != "loaded")
+        let RecordCounts {
+            error, suspended, ..
+        } = self.records;
+        error > 0
+            || suspended > 0
+            || !self.ties_out
+            || self.files.iter().any(|f| f.state != "loaded")
     }
 
     /// As JSON, money as exact decimal text.
@@ -121,17 +130,25 @@ fn groups(board: &Board, texts: &Texts) -> Vec<Share> {
     }
     let mut sums: BTreeMap<(Vec<u64>, Name, Name), (String, LineSum)> = BTreeMap::new();
     for line in board.lines() {
-        let key = (line.key.dimensions.to_vec(), line.key.item, line.key.currency);
+        let key = (
+            line.key.dimensions.to_vec(),
+            line.key.item,
+            line.key.currency,
+        );
         let (_, sum) = sums.entry(key).or_insert_with(|| {
             let group = (0..texts.dimensions.len()).map(|index| line.dimension(index, texts));
-            let mut name: Vec<String> =
-                group.map(|part| part.map_or_else(|| "-".to_owned(), |part| part.to_string())).collect();
+            let mut name: Vec<String> = group
+                .map(|part| part.map_or_else(|| "-".to_owned(), |part| part.to_string()))
+                .collect();
             name.push(texts.names.text(line.key.item).to_string());
             (name.join(" / "), LineSum::default())
         });
         sum.plus_equals(&line.sum);
     }
-    let mut groups: Vec<_> = sums.into_iter().map(|((_, _, c), (name, sum))| (name, c, sum)).collect();
+    let mut groups: Vec<_> = sums
+        .into_iter()
+        .map(|((_, _, c), (name, sum))| (name, c, sum))
+        .collect();
     groups.sort_by(|a, b| (b.2.amount, &a.0).cmp(&(a.2.amount, &b.0)));
     let share = |(name, currency, sum): (String, Name, LineSum)| Share {
         name,

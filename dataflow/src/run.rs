@@ -72,7 +72,8 @@ pub enum RunError {
     Start(String),
 }
 
-/// Ends a watching run: dropped or used, the job finishes what it has and writes its snapshots.
+/// Ends a watching run, see [`crate::interrupt::end`]: the job finishes what it has and writes its
+/// snapshots.
 pub type Stop = Arc<Mutex<Option<Sender<crate::intake::Saved>>>>;
 
 /// Runs the job at `path` to its end.

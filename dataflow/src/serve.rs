@@ -60,11 +60,16 @@ impl Endpoint {
         let listener = TcpListener::bind(address).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let bound = listener.local_addr().map_err(refused)?;
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(refused)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(async move {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                    return;
+                };
                 let (leave, left) = oneshot::channel::<()>();
                 let farewell = async {
                     stopped.await.ok();
@@ -74,16 +79,23 @@ impl Endpoint {
                     left.await.ok();
                     tokio::time::sleep(FAREWELL).await;
                 };
-                let serving = axum::serve(listener, routes(metrics)).with_graceful_shutdown(farewell);
+                let serving =
+                    axum::serve(listener, routes(metrics)).with_graceful_shutdown(farewell);
                 tokio::select! {
                     _ = serving => {}
                     () = overdue => {}
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(serve);
+        let thread = std::thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(serve);
         let thread = thread.map_err(refused)?;
-        Ok(Self { address: bound, stop: Some(stop), thread: Some(thread) })
+        Ok(Self {
+            address: bound,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// Where it listens.
@@ -104,8 +116,14 @@ impl Drop for Endpoint {
 fn routes(metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
-        .route("/healthz", get(|State(m): State<Arc<Metrics>>| probe(m, Reading::healthy)))
-        .route("/readyz", get(|State(m): State<Arc<Metrics>>| probe(m, Reading::ready)))
+        .route(
+            "/healthz",
+            get(|State(m): State<Arc<Metrics>>| probe(m, Reading::healthy)),
+        )
+        .route(
+            "/readyz",
+            get(|State(m): State<Arc<Metrics>>| probe(m, Reading::ready)),
+        )
         .with_state(metrics)
 }
 
@@ -132,7 +150,11 @@ mod tests {
 
     fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer

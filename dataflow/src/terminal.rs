@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::render::render;
 use millrace_connectors::diagnostic::Diagnostic;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Prices named one by one in the answer to a saved file; more are counted.
 const PRICES_NAMED: usize = 5;
@@ -28,12 +28,19 @@ impl Terminal {
     #[must_use]
     pub fn new(talk: Talk, colour: bool, metrics: Arc<Metrics>, is_terminal: bool) -> Self {
         let progress = Progress::start(talk.clone(), metrics, is_terminal);
-        Self { talk, colour, progress: Mutex::new(Some(progress)) }
+        Self {
+            talk,
+            colour,
+            progress: Mutex::new(Some(progress)),
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Option<Progress>> {
+        self.progress.lock().expect("whoever talks does not panic")
     }
 
     fn say(&self, text: &str) {
-        let progress = self.progress.lock().expect("whoever talks does not panic");
-        match &*progress {
+        match &*self.progress() {
             Some(progress) => progress.aside(|| self.talk.say(text)),
             None => self.talk.say(text),
         }
@@ -41,8 +48,7 @@ impl Terminal {
 
     /// Shows no more progress; whether it still did.
     pub fn end_progress(&self) -> bool {
-        let progress = self.progress.lock().expect("whoever talks does not panic").take();
-        progress.is_some()
+        self.progress().take().is_some()
     }
 }
 
@@ -57,7 +63,9 @@ impl Listener for Terminal {
 
     fn rejected(&self, findings: &[Diagnostic]) {
         let text = render(findings, self.colour);
-        self.say(&format!("{text}not applied: what was in force before stays in force\n"));
+        self.say(&format!(
+            "{text}not applied: what was in force before stays in force\n"
+        ));
     }
 
     fn changed(&self, change: &ChangeReport) {
@@ -66,7 +74,8 @@ impl Listener for Terminal {
 
     fn settled(&self) {
         if self.end_progress() {
-            self.talk.say("everything is read; saved files are applied as they change, Ctrl-C ends\n");
+            self.talk
+                .say("everything is read; saved files are applied as they change, Ctrl-C ends\n");
         }
     }
 }
@@ -78,15 +87,26 @@ fn describe(change: &ChangeReport) -> String {
             parts.push(format!("{count} {what}"));
         }
     };
-    part(u64::try_from(change.rows).unwrap_or(u64::MAX), "reference rows changed");
+    part(
+        u64::try_from(change.rows).unwrap_or(u64::MAX),
+        "reference rows changed",
+    );
     part(change.mediated, "records mediated again");
     part(change.rerated, "records re-rated");
-    part(u64::try_from(change.lines).unwrap_or(u64::MAX), "billing lines changed");
+    part(
+        u64::try_from(change.lines).unwrap_or(u64::MAX),
+        "billing lines changed",
+    );
     if parts.is_empty() {
         parts.push("nothing changed".to_owned());
     }
     let micros = change.elapsed.as_micros();
-    let mut text = format!("{}; {}.{:03} ms\n", parts.join(", "), micros / 1000, micros % 1000);
+    let mut text = format!(
+        "{}; {}.{:03} ms\n",
+        parts.join(", "),
+        micros / 1000,
+        micros % 1000
+    );
     for price in change.prices.iter().take(PRICES_NAMED) {
         writeln!(text, "  price {price}").expect("writing to a string does not fail");
     }
@@ -96,8 +116,12 @@ fn describe(change: &ChangeReport) -> String {
     }
     for (before, after) in &change.money {
         let moved = if before == after { ", unchanged" } else { "" };
-        writeln!(text, "  {} {} → {}{moved}", after.currency, before.amount, after.amount)
-            .expect("writing to a string does not fail");
+        writeln!(
+            text,
+            "  {} {} → {}{moved}",
+            after.currency, before.amount, after.amount
+        )
+        .expect("writing to a string does not fail");
     }
     text
 }
@@ -110,7 +134,11 @@ mod tests {
     use std::time::Duration;
 
     fn money(amount: &str) -> Money {
-        Money { currency: "USD".to_owned(), amount: amount.to_owned(), rounded: String::new() }
+        Money {
+            currency: "USD".to_owned(),
+            amount: amount.to_owned(),
+            rounded: String::new(),
+        }
     }
 
     #[test]
@@ -133,7 +161,10 @@ mod tests {
             "2 reference rows changed, 30 records re-rated, 4 billing lines changed; 2.045 ms\n  \
              price gpt: 1 USD -> 2 USD\n  USD 10.5 → 21\n"
         );
-        assert_eq!(describe(&ChangeReport::default()), "nothing changed; 0.000 ms\n");
+        assert_eq!(
+            describe(&ChangeReport::default()),
+            "nothing changed; 0.000 ms\n"
+        );
     }
 
     #[test]
@@ -145,7 +176,10 @@ mod tests {
         terminal.settled();
         drop(terminal);
         let said = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
-        assert!(said.contains("no such key") && said.contains("not applied"), "{said}");
+        assert!(
+            said.contains("no such key") && said.contains("not applied"),
+            "{said}"
+        );
         assert_eq!(said.matches("Ctrl-C ends").count(), 1, "{said}");
     }
 }

@@ -10,7 +10,12 @@ use std::path::PathBuf;
 /// Usage in, exact money out: prices usage records and keeps the bill exact while everything
 /// changes.
 #[derive(Debug, Parser)]
-#[command(name = "millrace", version, arg_required_else_help = true, propagate_version = true)]
+#[command(
+    name = "millrace",
+    version,
+    arg_required_else_help = true,
+    propagate_version = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -128,9 +133,11 @@ pub enum GraphFormat {
 
 /// Of `query`.
 #[derive(Debug, Args)]
-#[command(after_help = "Tables: monetised, suspense, aggregated, raw_status, ledger; their changes as \
+#[command(
+    after_help = "Tables: monetised, suspense, aggregated, raw_status, ledger; their changes as \
     <table>_changes; raw records as raw_<platform>_<service type>_<record type>.\n\nExample: millrace \
-    query examples/llm/job.yaml \"SELECT account, sum(amount) FROM aggregated GROUP BY account\"")]
+    query examples/llm/job.yaml \"SELECT account, sum(amount) FROM aggregated GROUP BY account\""
+)]
 pub struct QueryArgs {
     /// The job file, the folder of its outputs, or s3://bucket/prefix.
     pub target: String,

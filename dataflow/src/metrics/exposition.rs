@@ -20,7 +20,11 @@ pub(super) struct Exposition {
 
 impl Exposition {
     pub(super) fn of(metrics: &Metrics) -> Self {
-        Self { reading: metrics.read(), fates: metrics.fates(), nodes: metrics.nodes() }
+        Self {
+            reading: metrics.read(),
+            fates: metrics.fates().clone(),
+            nodes: metrics.nodes(),
+        }
     }
 }
 
@@ -37,7 +41,9 @@ impl Families<'_> {
         help: &str,
         series: Series<V>,
     ) -> Result<(), Error> {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in series {
             if labels.is_empty() {
                 family.encode_counter::<NoLabelSet, V, f64>(&value, None)?;
@@ -55,7 +61,9 @@ impl Families<'_> {
         help: &str,
         series: Series<V>,
     ) -> Result<(), Error> {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in series {
             if labels.is_empty() {
                 family.encode_gauge(&value)?;
@@ -99,7 +107,9 @@ impl Exposition {
         families.gauges(
             "records",
             "Records by what has become of them; they add up to the records received",
-            fates.map(|(fate, count)| labelled(&[("fate", fate)], signed(count))).to_vec(),
+            fates
+                .map(|(fate, count)| labelled(&[("fate", fate)], signed(count)))
+                .to_vec(),
         )?;
         let reasons = self.fates.reasons.iter().map(|count| {
             let labels = [("stage", count.stage), ("reason", count.reason)];
@@ -132,12 +142,18 @@ impl Exposition {
 
     fn epochs(&self, families: &mut Families<'_>) -> Result<(), Error> {
         let reading = &self.reading;
-        families.counters("epochs", "Epochs published", single(reading.epochs_complete))?;
+        families.counters(
+            "epochs",
+            "Epochs published",
+            single(reading.epochs_complete),
+        )?;
         families.counters("epochs_bound", "Epochs begun", single(reading.epochs_bound))?;
         families.gauges(
             "frontier_lag_epochs",
             "Epochs begun and not yet published",
-            single(signed(reading.epochs_bound.saturating_sub(reading.epochs_complete))),
+            single(signed(
+                reading.epochs_bound.saturating_sub(reading.epochs_complete),
+            )),
         )?;
         families.gauges(
             "frontier_lag_seconds",
@@ -159,13 +175,26 @@ impl Exposition {
     fn stages(&self, families: &mut Families<'_>) -> Result<(), Error> {
         let of = |get: fn(&NodeReading) -> u64| -> Series<u64> {
             let nodes = self.nodes.iter();
-            nodes.map(|(stage, node)| labelled(&[("stage", stage)], get(node))).collect()
+            nodes
+                .map(|(stage, node)| labelled(&[("stage", stage)], get(node)))
+                .collect()
         };
         let held = |get: fn(&NodeReading) -> u64| -> Series<i64> {
-            of(get).into_iter().map(|(labels, value)| (labels, signed(value))).collect()
+            of(get)
+                .into_iter()
+                .map(|(labels, value)| (labels, signed(value)))
+                .collect()
         };
-        families.counters("stage_changes_in", "Changes that a stage received", of(|n| n.records_in))?;
-        families.counters("stage_changes_out", "Changes that a stage sent", of(|n| n.records_out))?;
+        families.counters(
+            "stage_changes_in",
+            "Changes that a stage received",
+            of(|n| n.records_in),
+        )?;
+        families.counters(
+            "stage_changes_out",
+            "Changes that a stage sent",
+            of(|n| n.records_out),
+        )?;
         families.counters(
             "stage_changes_suspended",
             "Changes of suspense that a stage sent",
@@ -176,8 +205,16 @@ impl Exposition {
             "Records rated again because reference data changed",
             of(|n| n.rerated),
         )?;
-        families.gauges("state_records", "Records that a stage holds", held(|n| n.state_records))?;
-        families.gauges("state_bytes", "Bytes that a stage holds", held(|n| n.state_bytes))
+        families.gauges(
+            "state_records",
+            "Records that a stage holds",
+            held(|n| n.state_records),
+        )?;
+        families.gauges(
+            "state_bytes",
+            "Bytes that a stage holds",
+            held(|n| n.state_bytes),
+        )
     }
 }
 
@@ -185,7 +222,11 @@ impl Collector for Exposition {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut families = Families(encoder);
         let build = [("version", env!("CARGO_PKG_VERSION"))];
-        families.gauges("build_info", "The version of millrace", vec![labelled(&build, 1_i64)])?;
+        families.gauges(
+            "build_info",
+            "The version of millrace",
+            vec![labelled(&build, 1_i64)],
+        )?;
         self.records(&mut families)?;
         self.epochs(&mut families)?;
         self.stages(&mut families)

@@ -12,7 +12,10 @@ fn line<'a>(text: &'a str, name: &str) -> &'a str {
 #[test]
 fn a_scrape_has_fates_reasons_stages_and_a_residual_of_nothing() {
     let metrics = Metrics::new();
-    let stats = GraphStats { dedup: Arc::new(NodeStats::default()), ..GraphStats::default() };
+    let stats = GraphStats {
+        dedup: Arc::new(NodeStats::default()),
+        ..GraphStats::default()
+    };
     stats.dedup.count(10, 9, 1);
     stats.rate.set_state(9, 640);
     metrics.watch_worker(stats.clone());
@@ -38,7 +41,10 @@ fn a_scrape_has_fates_reasons_stages_and_a_residual_of_nothing() {
     for (name, expected) in [
         ("millrace_records_received_total", "10"),
         ("millrace_records{fate=\"suspended\"}", "2"),
-        ("millrace_records_not_monetised{stage=\"rate\",reason=\"PRICE_NOT_FOUND\"}", "2"),
+        (
+            "millrace_records_not_monetised{stage=\"rate\",reason=\"PRICE_NOT_FOUND\"}",
+            "2",
+        ),
         ("millrace_conservation_residual_records", "0"),
         ("millrace_stage_changes_in_total{stage=\"dedup\"}", "20"),
         ("millrace_state_bytes{stage=\"rate\"}", "1280"),
@@ -48,7 +54,13 @@ fn a_scrape_has_fates_reasons_stages_and_a_residual_of_nothing() {
         assert!(found.ends_with(&format!(" {expected}")), "{found}");
     }
     assert!(text.ends_with("# EOF\n"));
-    metrics.set_records(RecordCounts { received: 3, ..RecordCounts::default() }, Vec::new());
+    metrics.set_records(
+        RecordCounts {
+            received: 3,
+            ..RecordCounts::default()
+        },
+        Vec::new(),
+    );
     assert!(line(&metrics.text(), "millrace_conservation_residual_records").ends_with(" 3"));
 }
 
@@ -58,7 +70,10 @@ fn lag_is_what_is_bound_and_not_complete() {
     for worker in 0..2 {
         for epoch in 0..3 {
             metrics.epoch_bound(epoch);
-            assert_eq!(metrics.read().epochs_bound, if worker == 0 { epoch + 1 } else { 3 });
+            assert_eq!(
+                metrics.read().epochs_bound,
+                if worker == 0 { epoch + 1 } else { 3 }
+            );
         }
     }
     metrics.complete_before(2);
@@ -75,13 +90,22 @@ fn lag_is_what_is_bound_and_not_complete() {
 #[test]
 fn a_job_is_ready_when_it_has_reference_data_and_a_complete_epoch() {
     let metrics = Metrics::new();
-    assert!(metrics.read().ready().unwrap_err().contains("reference data"));
+    assert!(
+        metrics
+            .read()
+            .ready()
+            .unwrap_err()
+            .contains("reference data")
+    );
     metrics.reference_loaded();
     metrics.epoch_bound(0);
     assert!(metrics.read().ready().unwrap_err().contains("first epoch"));
     metrics.complete_before(1);
     assert_eq!(metrics.read().ready(), Ok(()));
-    let stuck = Reading { lag: STUCK_AFTER * 2, ..metrics.read() };
+    let stuck = Reading {
+        lag: STUCK_AFTER * 2,
+        ..metrics.read()
+    };
     assert!(stuck.healthy().unwrap_err().contains("in flight for 120 s"));
     assert!(stuck.ready().is_err());
 }

@@ -40,10 +40,17 @@ fn drawing() -> Drawing {
 #[test]
 fn every_edge_joins_two_nodes_and_every_node_has_a_name_of_its_own() {
     let drawing = drawing();
-    let names: BTreeSet<&str> = drawing.nodes.iter().map(|node| node.name.as_str()).collect();
+    let names: BTreeSet<&str> = drawing
+        .nodes
+        .iter()
+        .map(|node| node.name.as_str())
+        .collect();
     assert_eq!(names.len(), drawing.nodes.len());
     for edge in &drawing.edges {
-        assert!(names.contains(&*edge.from) && names.contains(&*edge.to), "{edge:?}");
+        assert!(
+            names.contains(&*edge.from) && names.contains(&*edge.to),
+            "{edge:?}"
+        );
     }
 }
 
@@ -70,6 +77,9 @@ fn dot_quotes_what_users_wrote() {
     "a \"b\"".clone_into(&mut drawing.job);
     let dot = drawing.dot();
     assert!(dot.starts_with("digraph \"a \\\"b\\\"\" {"), "{dot}");
-    assert!(dot.contains("\"dedup\" -> \"rate\" [label=\"unique usage\"];"), "{dot}");
+    assert!(
+        dot.contains("\"dedup\" -> \"rate\" [label=\"unique usage\"];"),
+        "{dot}"
+    );
     assert_eq!(dot.matches('{').count(), dot.matches('}').count());
 }

@@ -26,7 +26,11 @@ pub struct Answer {
 
 impl Answer {
     pub(super) fn new(runtime: Runtime, stream: SendableRecordBatchStream, hint: String) -> Self {
-        Self { runtime, stream, hint }
+        Self {
+            runtime,
+            stream,
+            hint,
+        }
     }
 
     fn schema(&self) -> SchemaRef {
@@ -42,11 +46,18 @@ impl Answer {
     }
 
     fn failed(&self, error: &ArrowError) -> QueryError {
-        QueryError::Sql { message: error.to_string(), hint: self.hint.clone() }
+        QueryError::Sql {
+            message: error.to_string(),
+            hint: self.hint.clone(),
+        }
     }
 
     fn names(&self) -> Vec<String> {
-        self.schema().fields().iter().map(|field| field.name().clone()).collect()
+        self.schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect()
     }
 
     /// Writes the rows as a table, and how many there are.
@@ -102,11 +113,14 @@ impl Answer {
             for row in 0..batch.num_rows() {
                 out.write_all(between.as_bytes())?;
                 between = ",\n";
-                let values = names.iter().zip(cells.row(row)).map(|(name, cell)| match cell {
-                    Cell::Null => format!("{name}:null"),
-                    Cell::Number(text) => format!("{name}:{text}"),
-                    Cell::Text(text) => format!("{name}:{}", json_text(&text)),
-                });
+                let values = names
+                    .iter()
+                    .zip(cells.row(row))
+                    .map(|(name, cell)| match cell {
+                        Cell::Null => format!("{name}:null"),
+                        Cell::Number(text) => format!("{name}:{text}"),
+                        Cell::Text(text) => format!("{name}:{}", json_text(&text)),
+                    });
                 write!(out, "  {{{}}}", values.collect::<Vec<_>>().join(","))?;
             }
         }
@@ -159,7 +173,9 @@ impl<'a> Cells<'a> {
         const OPTIONS: FormatOptions<'static> = FormatOptions::new();
         let columns = batch.columns().iter();
         let columns = columns.map(|c| Ok((c, ArrayFormatter::try_new(c.as_ref(), &OPTIONS)?)));
-        Ok(Self { columns: columns.collect::<Result<_, ArrowError>>()? })
+        Ok(Self {
+            columns: columns.collect::<Result<_, ArrowError>>()?,
+        })
     }
 
     fn row(&self, row: usize) -> impl Iterator<Item = Cell> + '_ {
@@ -186,7 +202,10 @@ impl<'a> Cells<'a> {
 /// Without the zeros that only fill a decimal up to its scale.
 fn trimmed(decimal: String) -> String {
     if decimal.contains('.') {
-        decimal.trim_end_matches('0').trim_end_matches('.').to_owned()
+        decimal
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned()
     } else {
         decimal
     }

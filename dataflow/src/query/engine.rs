@@ -33,7 +33,11 @@ pub fn ask(target: &str, sql: &str) -> Result<Answer, QueryError> {
             let listed = listing(&context, table).await?;
             context.register_table(table.name.as_str(), Arc::new(listed))?;
         }
-        context.sql_with_options(sql, only_read).await?.execute_stream().await
+        context
+            .sql_with_options(sql, only_read)
+            .await?
+            .execute_stream()
+            .await
     });
     let stream = started.map_err(|error| explain(&error, &place))?;
     Ok(Answer::new(runtime, stream, hint(&place)))
@@ -59,16 +63,26 @@ fn register_stores(context: &SessionContext, place: &Place) -> Result<(), DataFu
 
 /// Only local files in this build, which DataFusion reads by itself.
 #[cfg(not(feature = "s3"))]
-#[expect(clippy::unnecessary_wraps, reason = "the same signature as with buckets")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the same signature as with buckets"
+)]
 fn register_stores(_: &SessionContext, _: &Place) -> Result<(), DataFusionError> {
     Ok(())
 }
 
 fn hint(place: &Place) -> String {
-    let names: Vec<&str> = place.tables.iter().map(|table| table.name.as_str()).collect();
+    let names: Vec<&str> = place
+        .tables
+        .iter()
+        .map(|table| table.name.as_str())
+        .collect();
     format!("the tables are {}", names.join(", "))
 }
 
 fn explain(error: &DataFusionError, place: &Place) -> QueryError {
-    QueryError::Sql { message: error.strip_backtrace(), hint: hint(place) }
+    QueryError::Sql {
+        message: error.strip_backtrace(),
+        hint: hint(place),
+    }
 }

@@ -34,7 +34,9 @@ impl Place {
     /// # Errors
     /// When there are none, or they cannot be listed.
     pub fn find(target: &str) -> Result<Self, QueryError> {
-        let is_job = [".yaml", ".yml"].iter().any(|ending| target.ends_with(ending));
+        let is_job = [".yaml", ".yml"]
+            .iter()
+            .any(|ending| target.ends_with(ending));
         let job = if is_job {
             Some(Job::load(Path::new(target)).map_err(QueryError::Job)?.0)
         } else {
@@ -44,7 +46,9 @@ impl Place {
             Some(job) => Store::open(&job.outputs.folder, &job.folder)?,
             None => Store::open(target, Path::new(""))?,
         };
-        let shown = store.local_path().map_or(store.location().to_owned(), |p| p.display().to_string());
+        let shown = store
+            .local_path()
+            .map_or(store.location().to_owned(), |p| p.display().to_string());
         let files = if store.local_path().is_some_and(|path| !path.exists()) {
             Vec::new()
         } else {
@@ -61,10 +65,20 @@ impl Place {
             None => Vec::new(),
         };
         if tables.is_empty() {
-            return Err(QueryError::NoOutputs { location: shown, found: describe(&files) });
+            return Err(QueryError::NoOutputs {
+                location: shown,
+                found: describe(&files),
+            });
         }
-        let tables = tables.into_iter().map(|(name, files)| Table { name, files }).collect();
-        Ok(Self { store, sources, tables })
+        let tables = tables
+            .into_iter()
+            .map(|(name, files)| Table { name, files })
+            .collect();
+        Ok(Self {
+            store,
+            sources,
+            tables,
+        })
     }
 }
 
@@ -80,8 +94,17 @@ fn table_of(name: &str) -> Option<String> {
 }
 
 fn raw_name(stream: &[&str]) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    format!("raw_{}", stream.join("_")).chars().map(plain).collect()
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '_'
+        }
+    };
+    format!("raw_{}", stream.join("_"))
+        .chars()
+        .map(plain)
+        .collect()
 }
 
 /// Parquet sources are kept where they are instead of being copied: their raw records are asked for
@@ -101,7 +124,11 @@ fn referenced(
         let store = Store::open(&source.path, &job.folder)?;
         let files = store.list().unwrap_or_default();
         let is_parquet = |file: &&FileMeta| source.format_of(&file.name) == Some(Format::Parquet);
-        let files: Vec<String> = files.iter().filter(is_parquet).map(|f| f.location.clone()).collect();
+        let files: Vec<String> = files
+            .iter()
+            .filter(is_parquet)
+            .map(|f| f.location.clone())
+            .collect();
         if !files.is_empty() {
             tables.entry(name).or_default().extend(files);
             stores.push(store);
@@ -117,7 +144,11 @@ fn describe(files: &[FileMeta]) -> String {
     let tops = files.iter().filter_map(|file| file.name.split('/').next());
     let tops: BTreeSet<&str> = tops.collect();
     let shown: Vec<&str> = tops.iter().take(10).copied().collect();
-    let more = if tops.len() > shown.len() { ", …" } else { "" };
+    let more = if tops.len() > shown.len() {
+        ", …"
+    } else {
+        ""
+    };
     format!("it holds {}{more}", shown.join(", "))
 }
 
@@ -129,8 +160,14 @@ mod tests {
     fn tables_are_named_after_their_folders() {
         for (file, expected) in [
             ("monetised/snapshot/part-00.parquet", Some("monetised")),
-            ("ledger/changes/00000000000000000000.parquet", Some("ledger_changes")),
-            ("raw/Proxy-1/llm/postpaid/a.csv.parquet", Some("raw_proxy_1_llm_postpaid")),
+            (
+                "ledger/changes/00000000000000000000.parquet",
+                Some("ledger_changes"),
+            ),
+            (
+                "raw/Proxy-1/llm/postpaid/a.csv.parquet",
+                Some("raw_proxy_1_llm_postpaid"),
+            ),
             ("monetised/snapshot.jsonl", None),
             ("other/snapshot/x.parquet", None),
             ("raw/x.parquet", None),
@@ -144,11 +181,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display().to_string();
         let error = Place::find(&path).unwrap_err().to_string();
-        assert!(error.contains("nothing is there") && error.contains("run the job first"), "{error}");
+        assert!(
+            error.contains("nothing is there") && error.contains("run the job first"),
+            "{error}"
+        );
         std::fs::write(folder.path().join("usage.csv"), "").unwrap();
         let error = Place::find(&path).unwrap_err().to_string();
         assert!(error.contains("it holds usage.csv"), "{error}");
-        let error = Place::find(&format!("{path}/nowhere")).unwrap_err().to_string();
+        let error = Place::find(&format!("{path}/nowhere"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("nothing is there"), "{error}");
     }
 }

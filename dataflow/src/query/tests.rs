@@ -11,12 +11,17 @@ use std::sync::Arc;
 fn write(folder: &Path, place: &str, amounts: &[Option<i128>]) {
     let path = folder.join(place);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let amounts = Decimal128Array::from(amounts.to_vec()).with_precision_and_scale(38, 24).unwrap();
-    let names: StringArray = (0..amounts.len()).map(|n| Some(format!("a\"{n}"))).collect();
+    let amounts = Decimal128Array::from(amounts.to_vec())
+        .with_precision_and_scale(38, 24)
+        .unwrap();
+    let names: StringArray = (0..amounts.len())
+        .map(|n| Some(format!("a\"{n}")))
+        .collect();
     let columns: [(&str, ArrayRef); 2] =
         [("account", Arc::new(names)), ("amount", Arc::new(amounts))];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -25,7 +30,11 @@ fn write(folder: &Path, place: &str, amounts: &[Option<i128>]) {
 fn outputs() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let amounts = [Some(2_897_076_182_400_000_000_000_000_000), Some(1), None];
-    write(folder.path(), "aggregated/snapshot/part-00.parquet", &amounts);
+    write(
+        folder.path(),
+        "aggregated/snapshot/part-00.parquet",
+        &amounts,
+    );
     write(folder.path(), "monetised/changes/0.parquet", &amounts[..1]);
     write(folder.path(), "monetised/changes/1.parquet", &amounts[..1]);
     folder
@@ -55,26 +64,45 @@ fn decimals_stay_exact_in_every_form() {
     assert_eq!(json[0]["amount"], "2897.0761824");
     assert_eq!(json[0]["one"], 1);
     assert_eq!(json[2]["amount"], serde_json::Value::Null);
-    let table = text(|out| answer(&folder, sql).unwrap().write_table(Style::default(), out));
-    assert!(table.contains("2897.0761824 ") && table.contains("3 rows"), "{table}");
+    let table = text(|out| {
+        answer(&folder, sql)
+            .unwrap()
+            .write_table(Style::default(), out)
+    });
+    assert!(
+        table.contains("2897.0761824 ") && table.contains("3 rows"),
+        "{table}"
+    );
     let none = "SELECT * FROM aggregated WHERE false";
-    assert_eq!(text(|out| answer(&folder, none).unwrap().write_json(out)), "[]\n");
+    assert_eq!(
+        text(|out| answer(&folder, none).unwrap().write_json(out)),
+        "[]\n"
+    );
 }
 
 #[test]
 fn sums_and_literals_are_decimals() {
     let folder = outputs();
     let sql = "SELECT sum(amount) AS s FROM aggregated WHERE amount > 0.1";
-    assert_eq!(text(|out| answer(&folder, sql).unwrap().write_csv(out)), "s\n2897.0761824\n");
+    assert_eq!(
+        text(|out| answer(&folder, sql).unwrap().write_csv(out)),
+        "s\n2897.0761824\n"
+    );
     let literal = "SELECT 0.1 + 0.2 AS s";
-    assert_eq!(text(|out| answer(&folder, literal).unwrap().write_csv(out)), "s\n0.3\n");
+    assert_eq!(
+        text(|out| answer(&folder, literal).unwrap().write_csv(out)),
+        "s\n0.3\n"
+    );
 }
 
 #[test]
 fn all_files_of_a_folder_are_one_table() {
     let folder = outputs();
     let sql = "SELECT count(*) AS n FROM monetised_changes";
-    assert_eq!(text(|out| answer(&folder, sql).unwrap().write_csv(out)), "n\n2\n");
+    assert_eq!(
+        text(|out| answer(&folder, sql).unwrap().write_csv(out)),
+        "n\n2\n"
+    );
 }
 
 #[test]
@@ -82,10 +110,17 @@ fn what_cannot_be_asked_says_what_can() {
     let folder = outputs();
     let wrong = |sql: &str| answer(&folder, sql).map(|_| ()).unwrap_err();
     let error = wrong("SELECT * FROM monetized");
-    assert!(error.contains("monetized") && error.contains("aggregated, monetised_changes"), "{error}");
+    assert!(
+        error.contains("monetized") && error.contains("aggregated, monetised_changes"),
+        "{error}"
+    );
     assert!(wrong("SELEC 1").contains("SELEC"));
     assert!(wrong("SELECT nothing FROM aggregated").contains("nothing"));
-    for writes in ["CREATE TABLE x AS SELECT 1", "COPY aggregated TO 'x.csv'", "DROP TABLE aggregated"] {
+    for writes in [
+        "CREATE TABLE x AS SELECT 1",
+        "COPY aggregated TO 'x.csv'",
+        "DROP TABLE aggregated",
+    ] {
         wrong(writes);
     }
     assert!(!Path::new("x.csv").exists());

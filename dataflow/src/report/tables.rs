@@ -58,7 +58,10 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     section("Items", ranking(&summary.items, "item", style));
     let mut grouping = summary.grouped_by.clone();
     grouping.push("item".to_owned());
-    section("Top lines", ranking(&summary.groups, &grouping.join(" / "), style));
+    section(
+        "Top lines",
+        ranking(&summary.groups, &grouping.join(" / "), style),
+    );
     section("Records", Some(files(summary, style)));
     section("Not monetised", reasons(&summary.reasons, style));
     text.push_str(&closing(summary));
@@ -93,7 +96,12 @@ fn ranking(shares: &[Share], what: &str, style: Style) -> Option<Table> {
         let mut row = vec![share.name.clone(), grouped(&share.charges.to_string())];
         if rated {
             row.push(grouped(&share.quantity));
-            row.push(share.rate.as_deref().map_or_else(|| "-".to_owned(), shortened));
+            row.push(
+                share
+                    .rate
+                    .as_deref()
+                    .map_or_else(|| "-".to_owned(), shortened),
+            );
         }
         row.extend([
             grouped(&share.money.rounded),
@@ -103,7 +111,10 @@ fn ranking(shares: &[Share], what: &str, style: Style) -> Option<Table> {
         table.add_row(row);
     }
     if shares.len() > TOP {
-        table.add_row([format!("… and {} more", grouped(&(shares.len() - TOP).to_string()))]);
+        table.add_row([format!(
+            "… and {} more",
+            grouped(&(shares.len() - TOP).to_string())
+        )]);
     }
     Some(table)
 }
@@ -126,19 +137,33 @@ fn files(summary: &Summary, style: Style) -> Table {
             "" => file.state.clone(),
             message => format!("{}: {message}", file.state),
         };
-        table.add_row(count_row(&file.file, counts_of(file), file.ties_out(), state));
+        table.add_row(count_row(
+            &file.file,
+            counts_of(file),
+            file.ties_out(),
+            state,
+        ));
     }
     let rest = summary.files.len().saturating_sub(FILES_LISTED);
     if rest > 0 {
         table.add_row([format!("… and {rest} more, in the ledger")]);
     }
     if summary.files.len() != 1 {
-        let odd = summary.files.iter().filter(|file| file.state != "loaded").count();
+        let odd = summary
+            .files
+            .iter()
+            .filter(|file| file.state != "loaded")
+            .count();
         let state = match odd {
             0 => "all loaded".to_owned(),
             odd => format!("{odd} not loaded whole"),
         };
-        table.add_row(count_row("all files", summary.records, summary.ties_out, state));
+        table.add_row(count_row(
+            "all files",
+            summary.records,
+            summary.ties_out,
+            state,
+        ));
     }
     table
 }
@@ -182,8 +207,7 @@ fn reasons(reasons: &[ReasonCount], style: Style) -> Option<Table> {
     if reasons.is_empty() {
         return None;
     }
-    let mut table =
-        style.table(&["records", "reason", "for example", "what to do"], 0..1);
+    let mut table = style.table(&["records", "reason", "for example", "what to do"], 0..1);
     for reason in reasons {
         let example = [&reason.example, &reason.detail].into_iter().flatten();
         let example: Vec<&str> = example.map(String::as_str).collect();
@@ -199,14 +223,22 @@ fn reasons(reasons: &[ReasonCount], style: Style) -> Option<Table> {
 
 fn closing(summary: &Summary) -> String {
     let counts = summary.records;
-    let mut text = format!(
-        "{} records in {} ms, {} records/s; {} of them monetised on {} billing lines\n",
+    let mut text = String::new();
+    for money in &summary.totals {
+        let (exact, rounded) = (&money.amount, grouped(&money.rounded));
+        writeln!(text, "{exact} {} ({rounded} rounded)", money.currency)
+            .expect("writing to a string does not fail");
+    }
+    writeln!(
+        text,
+        "{} records in {} ms, {} records/s; {} of them monetised on {} billing lines",
         grouped(&counts.received.to_string()),
         grouped(&summary.elapsed_ms.to_string()),
         grouped(&summary.records_per_second.to_string()),
         grouped(&counts.monetised.to_string()),
         grouped(&summary.lines.to_string()),
-    );
+    )
+    .expect("writing to a string does not fail");
     if let Some(outputs) = &summary.outputs {
         writeln!(text, "outputs in {outputs}").expect("writing to a string does not fail");
     }
@@ -240,7 +272,10 @@ fn grouped(number: &str) -> String {
 /// A rate for reading: up to eight significant digits, `…` where more follow.
 fn shortened(rate: &str) -> String {
     let significant = |text: &str| {
-        text.trim_start_matches(['-', '0', '.']).chars().filter(char::is_ascii_digit).count()
+        text.trim_start_matches(['-', '0', '.'])
+            .chars()
+            .filter(char::is_ascii_digit)
+            .count()
     };
     if significant(rate) <= 8 || !rate.contains('.') {
         return rate.to_owned();

@@ -57,11 +57,20 @@ pub(crate) fn example() -> Summary {
 fn the_exact_total_stands_beside_the_rounded_one() {
     let text = example().tables(Style::default());
     let total = text.lines().find(|line| line.contains("│ USD")).unwrap();
-    assert!(total.contains("2,897.08") && total.contains("2897.0761824"), "{total}");
-    assert!(text.contains("… and 2 more") && !text.contains("team-10"), "{text}");
+    assert!(
+        total.contains("2,897.08") && total.contains("2897.0761824"),
+        "{total}"
+    );
+    assert!(
+        text.contains("… and 2 more") && !text.contains("team-10"),
+        "{text}"
+    );
     assert!(text.contains("requests.csv.gz line 7") && text.contains("add a price row"));
     assert!(!text.contains('\u{1b}'), "no colour unless asked for");
-    let coloured = example().tables(Style { colour: true, ..Style::default() });
+    let coloured = example().tables(Style {
+        colour: true,
+        ..Style::default()
+    });
     assert!(coloured.contains('\u{1b}'));
 }
 
