@@ -1,0 +1,4 @@
+//! The language of scenarios, and the report that answers them.
+
+pub(crate) mod language;
+pub(crate) mod report;
