@@ -185,7 +185,7 @@ fn a_job_that_cannot_run_prints_no_result_and_ends_with_2() {
     for expected in [
         "catalog.yaml:2",
         "did you mean \"prices\"?",
-        "mediation.yaml:4",
+        "job.yaml:4",
         "numbr",
     ] {
         assert!(
@@ -320,4 +320,103 @@ fn a_reader_that_goes_away_is_no_mistake() {
         millrace_on(&["--help"], &mut Gone),
         (Exit::Ok, String::new())
     );
+}
+
+#[test]
+fn a_quote_needs_no_job_and_prices_exactly() {
+    let folder = job(CALLS);
+    let usage = at(&folder, "usage.jsonl");
+    let rows = "\
+{\"item\": \"seconds\", \"quantity\": 60, \"zone\": \"far\"}
+{\"item\": \"seconds\", \"quantity\": 0.5, \"zone\": \"home\"}
+";
+    std::fs::write(&usage, rows).unwrap();
+    let catalog = at(&folder, "catalog.yaml");
+    let quoted = millrace(&["quote", &usage, "--catalog", &catalog, "--output", "json"]);
+    assert_eq!(quoted.exit, Exit::Ok, "{}", quoted.err);
+    let json: serde_json::Value = serde_json::from_str(&quoted.out).unwrap();
+    assert_eq!(json["lines"][0]["amount"], "3");
+    assert_eq!(json["lines"][1]["amount"], "0.0000000000000000000005");
+    assert_eq!(json["totals"]["EUR"], "3.0000000000000000000005");
+    let table = millrace(&["quote", &usage, "--catalog", &catalog]);
+    assert!(
+        table.out.contains("total 3.0000000000000000000005 EUR"),
+        "{}",
+        table.out
+    );
+    let csv = millrace(&["quote", &usage, "--catalog", &catalog, "--output", "csv"]);
+    assert!(
+        csv.out
+            .starts_with("row,item,quantity,price,amount,currency,reason,message\n")
+    );
+    assert_eq!(csv.out.lines().count(), 3, "{}", csv.out);
+}
+
+#[test]
+fn what_cannot_be_quoted_is_a_line_with_a_reason() {
+    let folder = job(CALLS);
+    let usage = at(&folder, "usage.csv");
+    std::fs::write(
+        &usage,
+        "item,quantity,zone\nseconds,1,mars\nseconds,1,far\n",
+    )
+    .unwrap();
+    let catalog = at(&folder, "catalog.yaml");
+    let quoted = millrace(&["quote", &usage, "--catalog", &catalog]);
+    assert_eq!(quoted.exit, Exit::Findings, "{}", quoted.err);
+    assert!(quoted.out.contains("PRICE_NOT_FOUND"), "{}", quoted.out);
+    assert!(
+        quoted.out.contains("not priced: 1 of 2 lines"),
+        "{}",
+        quoted.out
+    );
+    assert_eq!(millrace(&["quote", &usage]).exit, Exit::Unusable);
+    let nowhere = millrace(&["quote", "no/such.csv", "--catalog", &catalog]);
+    assert!(
+        nowhere.err.contains("cannot read \"no/such.csv\""),
+        "{}",
+        nowhere.err
+    );
+}
+
+#[test]
+fn a_job_quotes_raw_records_by_its_own_rule() {
+    let folder = job(CALLS);
+    let (job, calls) = (at(&folder, "job.yaml"), at(&folder, "calls.csv"));
+    let quoted = millrace(&["quote", &calls, "--job", &job, "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&quoted.out).unwrap();
+    assert_eq!(
+        json["totals"]["EUR"], "3.000000000000000000007",
+        "{}",
+        quoted.out
+    );
+}
+
+#[test]
+fn what_a_job_wrote_can_be_asked_about() {
+    let folder = job(CALLS);
+    let job = at(&folder, "job.yaml");
+    let early = millrace(&["query", &job, "SELECT 1"]);
+    assert_eq!(early.exit, Exit::Unusable);
+    assert!(early.err.contains("run the job first"), "{}", early.err);
+    assert_eq!(millrace(&["run", &job]).exit, Exit::Ok);
+    let sum = "SELECT sum(amount) AS total FROM aggregated";
+    let asked = millrace(&["query", &job, sum, "--output", "csv"]);
+    assert_eq!(
+        asked.out, "total\n3.000000000000000000007\n",
+        "{}",
+        asked.err
+    );
+    for (table, rows) in [
+        ("monetised", 2),
+        ("monetised_changes", 2),
+        ("suspense", 1),
+        ("raw_status", 4),
+        ("ledger", 1),
+        ("raw_switch_voice_postpaid", 4),
+    ] {
+        let sql = format!("SELECT count(*) AS n FROM {table}");
+        let asked = millrace(&["query", &at(&folder, "out"), &sql, "--output", "csv"]);
+        assert_eq!(asked.out, format!("n\n{rows}\n"), "{table}: {}", asked.err);
+    }
 }

@@ -2,8 +2,10 @@
 
 use crate::console::ColourChoice;
 use crate::schema::FileKind;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use millrace_connectors::reference::layout::FormatName;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -30,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a job: read its usage, price it, write its outputs and print what it comes to.
     Run(RunArgs),
+    /// Price usage from a file or standard input against a catalog, without running a job.
+    Quote(QuoteArgs),
     /// Judge a job file and every file that it names, without running it.
     Check(CheckArgs),
     /// Print the dataflow of a job, without running it.
@@ -89,6 +93,54 @@ fn address(text: &str) -> Result<SocketAddr, String> {
             .parse()
             .map_err(|_| "write 127.0.0.1:9090, or a port alone".to_owned()),
     }
+}
+
+/// Of `quote`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --job, each row says itself what was used: columns `item` and \
+    `quantity`, if need be `time`, `account`, `price_list` and `service_type`; every other column is \
+    an attribute that prices may depend on.\n\nExample: echo '{\"item\": \"output_tokens\", \
+    \"quantity\": 1200, \"model\": \"gpt-4o\"}' | millrace quote --catalog catalog.yaml"
+)]
+pub struct QuoteArgs {
+    /// The usage: a file, or - for standard input.
+    #[arg(default_value = "-")]
+    pub usage: String,
+    /// A catalog file; may be given several times.
+    #[arg(long, value_name = "FILE", required_unless_present = "job")]
+    pub catalog: Vec<PathBuf>,
+    /// A job: its catalog prices the usage, its mediation rule reads it.
+    #[arg(long, value_name = "FILE")]
+    pub job: Option<PathBuf>,
+    /// Which of the job's sources the usage is like.
+    #[arg(long, value_name = "NAME", requires = "job")]
+    pub source: Option<String>,
+    /// The price list of rows that name none; `standard` unless given.
+    #[arg(long, value_name = "NAME")]
+    pub price_list: Option<String>,
+    /// The account of rows that name none, for its own prices.
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// The time of rows that have none, like 2026-01-31T10:00:00Z; now unless given.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<jiff::Timestamp>,
+    /// The format of the usage; as its name or its first character suggests unless given.
+    #[arg(long, value_name = "FORMAT", value_parser = format_name())]
+    pub format: Option<FormatName>,
+    /// Form of the quote.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: QueryFormat,
+}
+
+/// Formats by the names that a job file uses.
+fn format_name() -> impl TypedValueParser<Value = FormatName> {
+    PossibleValuesParser::new(["csv", "jsonl", "json", "parquet"]).map(|name| match name.as_str() {
+        "csv" => FormatName::Csv,
+        "jsonl" => FormatName::Jsonl,
+        "json" => FormatName::Json,
+        _ => FormatName::Parquet,
+    })
 }
 
 /// Of `check`.

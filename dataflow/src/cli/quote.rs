@@ -1,0 +1,170 @@
+//! `millrace quote` on the command line: where the usage comes from, and how the quote is shown.
+
+use super::args::{QueryFormat, QuoteArgs};
+use super::{Exit, Refusal, style};
+use crate::console::Console;
+use crate::quote::{Quote, QuoteError, QuoteLine, QuoteRequest, quote};
+use crate::report::Style;
+use comfy_table::Table;
+use millrace_connectors::decode::Format;
+use millrace_connectors::reference::layout::{CsvLayout, format_of};
+use millrace_operators::domain::EventTime;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// What stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
+impl From<QuoteError> for Refusal {
+    fn from(error: QuoteError) -> Self {
+        match error {
+            QuoteError::Configuration(findings) => Self::Diagnostics(findings),
+            QuoteError::Request(message) => Self::Message(message),
+        }
+    }
+}
+
+pub(super) fn quote_usage(args: &QuoteArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    let (usage, format) = open(args)?;
+    let request = QuoteRequest {
+        catalogs: args.catalog.clone(),
+        job: args.job.clone(),
+        source: args.source.clone(),
+        price_list: args.price_list.clone(),
+        account: args.account.clone(),
+        at: EventTime::from(args.at.unwrap_or_else(jiff::Timestamp::now)),
+        format,
+        name: args.usage.clone(),
+    };
+    let quote = quote(&request, usage)?;
+    match args.output {
+        QueryFormat::Table => {
+            let text = table_text(&quote, style(console));
+            console.result(&text)?;
+        }
+        QueryFormat::Json => {
+            let text = serde_json::to_string_pretty(&quote)?;
+            console.result(&format!("{text}\n"))?;
+        }
+        QueryFormat::Csv => {
+            let mut writer = csv::Writer::from_writer(console.results());
+            let written = quote
+                .lines
+                .iter()
+                .try_for_each(|line| writer.serialize(line));
+            written.map_err(io::Error::from)?;
+            writer.flush()?;
+        }
+    }
+    Ok(if quote.is_complete() {
+        Exit::Ok
+    } else {
+        Exit::Findings
+    })
+}
+
+/// The usage and its format: as told, as the name suggests, or as its first character does.
+fn open(args: &QuoteArgs) -> Result<(Box<dyn Read + Send>, Format), Refusal> {
+    let name = &args.usage;
+    let told = format_of(name, args.format, &CsvLayout::default());
+    let failed = |error| Refusal::Message(format!("cannot read {name:?}: {error}"));
+    let packed = [".gz", ".zst"].iter().any(|ending| name.ends_with(ending));
+    if packed && args.job.is_none() {
+        let message = format!("{name:?} is compressed; unpack it and pipe it in");
+        return Err(Refusal::Message(message));
+    }
+    if name != STANDARD_INPUT {
+        let file = File::open(name).map_err(failed)?;
+        let hint = || {
+            let hint = "add --format csv, jsonl, json or parquet";
+            Refusal::Message(format!(
+                "the format of {name:?} cannot be told from its name; {hint}"
+            ))
+        };
+        return Ok((Box::new(BufReader::new(file)), told.ok_or_else(hint)?));
+    }
+    let mut input = BufReader::new(io::stdin());
+    let format = match told {
+        Some(format) => format,
+        None => sniffed(input.fill_buf().map_err(failed)?),
+    };
+    Ok((Box::new(input), format))
+}
+
+/// The format of text that begins like this.
+fn sniffed(begin: &[u8]) -> Format {
+    match begin.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => Format::JsonLines,
+        Some(b'[') => Format::Json,
+        _ => Format::Csv {
+            delimiter: ',',
+            header: None,
+        },
+    }
+}
+
+fn table_text(quote: &Quote, style: Style) -> String {
+    let mut text = format!("{}\n", table(&quote.lines, style));
+    for (currency, total) in &quote.totals {
+        text.push_str(&format!("total {total} {currency}\n"));
+    }
+    let refused = quote
+        .lines
+        .iter()
+        .filter(|line| line.reason.is_some())
+        .count();
+    if refused > 0 {
+        text.push_str(&format!(
+            "not priced: {refused} of {} lines\n",
+            quote.lines.len()
+        ));
+    }
+    text
+}
+
+fn table(lines: &[QuoteLine], style: Style) -> Table {
+    let mut table = style.table(
+        &["row", "item", "quantity", "price row", "amount", "currency"],
+        0..0,
+    );
+    for index in [0, 2, 4] {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
+    for line in lines {
+        let shown = |text: &Option<String>| text.clone().unwrap_or_default();
+        let price = match (line.reason, &line.message) {
+            (Some(reason), Some(message)) => format!("{reason}: {message}"),
+            (Some(reason), None) => reason.to_owned(),
+            (None, _) => shown(&line.price),
+        };
+        table.add_row([
+            line.row.to_string(),
+            line.item.clone(),
+            line.quantity.clone(),
+            price,
+            shown(&line.amount),
+            shown(&line.currency),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_on_standard_input_shows_its_format() {
+        assert_eq!(sniffed(b"\n {\"item\": 1}"), Format::JsonLines);
+        assert_eq!(sniffed(b"[{}]"), Format::Json);
+        assert_eq!(
+            sniffed(b"item,quantity"),
+            Format::Csv {
+                delimiter: ',',
+                header: None
+            }
+        );
+    }
+}
