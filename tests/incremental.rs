@@ -14,12 +14,17 @@ use millrace_tests::engine::{accumulate, run};
 use millrace_tests::oracle::{Bill, BillRules, Changes, World};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
+use proptest::test_runner::FileFailurePersistence;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn cases() -> ProptestConfig {
     let wanted = std::env::var("MILLRACE_CASES").ok();
-    let cases = wanted.and_then(|cases| cases.parse().ok()).unwrap_or(150);
-    ProptestConfig::with_cases(cases)
+    let cases = wanted.and_then(|cases| cases.parse().ok()).unwrap_or(96);
+    let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/incremental.regressions");
+    ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
+        ..ProptestConfig::with_cases(cases)
+    }
 }
 
 /// The published epochs, each under its number.

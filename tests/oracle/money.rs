@@ -8,6 +8,9 @@ const KEPT: usize = 24;
 
 /// `left · right / divisor`, the factors given as (digits, decimals), rounded half to even at the
 /// 24th decimal; nothing when the result needs more than 127 bits.
+///
+/// # Panics
+/// With more decimals than a machine can count.
 #[must_use]
 pub fn times(left: (i128, u32), right: (i128, u32), divisor: u64) -> Option<Amount> {
     let negative = (left.0 < 0) != (right.0 < 0);

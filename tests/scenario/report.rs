@@ -95,8 +95,8 @@ fn minute(time: EventTime) -> String {
 /// The bill, account by account and unit by unit.
 fn bill(scenario: &Scenario, bill: &Bill) -> String {
     let names = &scenario.names;
-    let mut groups: BTreeMap<(String, EventTime, EventTime), Vec<(&LineKey, &LineSum)>> =
-        BTreeMap::new();
+    type Lines<'a> = Vec<(&'a LineKey, &'a LineSum)>;
+    let mut groups: BTreeMap<(String, EventTime, EventTime), Lines<'_>> = BTreeMap::new();
     for (line, sum) in &bill.lines {
         let account = names.text(line.account.0).to_owned();
         let group = (account, line.unit_start, line.unit_end);
