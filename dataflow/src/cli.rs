@@ -29,9 +29,7 @@ use crate::report::Style;
 use crate::run::{RunError, RunOptions, Stop, run};
 use crate::schema::schema;
 use crate::terminal::Terminal;
-use args::{
-    CheckArgs, CheckFormat, GraphArgs, GraphFormat, QueryArgs, QueryFormat, RunArgs, SummaryFormat,
-};
+use args::{CheckArgs, CheckFormat, GraphArgs, GraphFormat, QueryArgs, RunArgs, SummaryFormat};
 use clap::{CommandFactory as _, Parser as _};
 use millrace_connectors::diagnostic::Diagnostic;
 use std::ffi::OsString;
@@ -293,6 +291,7 @@ fn graph(args: &GraphArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
 
 #[cfg(feature = "sql")]
 fn query(args: &QueryArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    use args::QueryFormat;
     let answer = crate::query::ask(&args.target, &args.sql)?;
     match args.output {
         QueryFormat::Table => {
