@@ -1,7 +1,9 @@
 //! What the tests share: a naive rater to compare the graph with, and a way to run a script of
 //! changes through the graph on any number of workers.
 //!
-//! Reading order: [`oracle`] (what must come out), [`engine`] (what does).
+//! Reading order: [`oracle`] (what must come out), [`engine`] (what does), [`jobs`] (whole jobs, from
+//! their files to their outputs).
 
 pub mod engine;
+pub mod jobs;
 pub mod oracle;
