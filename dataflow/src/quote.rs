@@ -16,7 +16,7 @@ use millrace_connectors::names::Names;
 use millrace_connectors::reference::{Reference, ReferenceFiles};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
-    Account, Amount, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder, Item, Name,
+    Account, AccountKey, Amount, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder, Item, Name,
     Period, Quantity, Reason, RecordId, ServiceUse, Subscription, SubscriptionStatus, Usage,
     UsageClass, parse_decimal,
 };
@@ -135,9 +135,26 @@ struct Desk<'a> {
     reference: Reference,
     usage: Vec<Usage>,
     classes: BTreeSet<UsageClass>,
-    /// Who is asked for: (account, price list), each a service of its own.
-    customers: BTreeSet<(String, String)>,
+    /// Who is asked for, each a service of its own.
+    customers: BTreeSet<Customer>,
     failed: Vec<QuoteLine>,
+}
+
+/// Whoever a row is quoted for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Customer {
+    account: AccountKey,
+    list: Name,
+    /// An account is billed in one currency, but a quote may ask several price lists of a catalog:
+    /// that of the prices which can apply.
+    currency: Name,
+}
+
+impl Customer {
+    /// Its id, as a service and as a subscription.
+    fn id(&self) -> String {
+        format!("{:x}\u{1f}{:x}", self.account.0, self.list.0)
+    }
 }
 
 /// The account of rows that name none.
@@ -149,15 +166,34 @@ impl<'a> Desk<'a> {
         Self { request, names, reference, usage, classes, customers, failed }
     }
 
+    /// Who the row with these fields is for; returns the service id.
     fn customer(&mut self, fields: &BTreeMap<String, String>) -> String {
         let given = |key: &str, asked: &Option<String>, default: &str| {
             fields.get(key).or(asked.as_ref()).map_or(default, String::as_str).to_owned()
         };
         let account = given("account", &self.request.account, NOBODY);
-        let list = given("price_list", &self.request.price_list, "standard");
-        let service = format!("{account}\u{1f}{list}");
-        self.customers.insert((account, list));
-        service
+        let list = self.names.enter(&given("price_list", &self.request.price_list, "standard"));
+        let item = fields.get("item").map(|item| self.names.enter(item));
+        let customer = self.of_account(&account, list, item);
+        let id = customer.id();
+        self.customers.insert(customer);
+        id
+    }
+
+    /// An account with prices of its own is billed in their currency. For any other the account is
+    /// made up, one per currency: that of the list's prices of the item, or of the whole list.
+    fn of_account(&self, account: &str, list: Name, item: Option<Name>) -> Customer {
+        let key = self.names.enter_account(account);
+        let prices = &self.reference.prices;
+        let own = prices.iter().filter(|price| price.account == Some(key));
+        if let Some(currency) = own.map(|price| price.currency).min() {
+            return Customer { account: key, list, currency };
+        }
+        let listed = prices.iter().filter(|price| price.account.is_none() && price.list == list);
+        let asked = listed.clone().filter(|price| item.is_none_or(|item| price.item == item));
+        let currency = asked.chain(listed).map(|price| price.currency).next().unwrap_or_default();
+        let account = format!("{account}\u{1f}{:x}", currency.0);
+        Customer { account: self.names.enter_account(&account), list, currency }
     }
 
     /// Reads raw records by the job's rule; whose they are does not matter.
@@ -246,10 +282,8 @@ impl<'a> Desk<'a> {
             usage.iter().map(|usage| (usage.record, usage.clone())).collect();
         let types: BTreeSet<Arc<str>> =
             classes.iter().map(|class| names.text(class.service_type)).collect();
-        let currencies: BTreeSet<Name> =
-            reference.prices.iter().map(|price| price.currency).collect();
         let rates = Rates {
-            accounts: accounts(&customers, &currencies, &names),
+            accounts: accounts(&customers),
             subscriptions: subscriptions(&customers, &names),
             services: services(&customers, &types, &names),
             prices: reference.prices,
@@ -340,38 +374,33 @@ fn time_of(text: &str) -> Result<EventTime, (Reason, String)> {
     }
 }
 
-type Customers = BTreeSet<(String, String)>;
-
-/// An account is billed in one currency: the catalog's, or the first where it has several.
-fn accounts(customers: &Customers, currencies: &BTreeSet<Name>, names: &Names) -> Vec<Account> {
-    let ids: BTreeSet<&str> = customers.iter().map(|(account, _)| account.as_str()).collect();
-    let account = |id: &str| Account {
-        key: names.enter_account(id),
-        currency: currencies.first().copied().unwrap_or_default(),
-        profile: BillingProfile::default(),
-    };
-    ids.into_iter().map(account).collect()
+fn accounts(customers: &BTreeSet<Customer>) -> Vec<Account> {
+    let account = |customer: &Customer| (customer.account, customer.currency);
+    let accounts: BTreeSet<(AccountKey, Name)> = customers.iter().map(account).collect();
+    let account = |(key, currency)| Account { key, currency, profile: BillingProfile::default() };
+    accounts.into_iter().map(account).collect()
 }
 
-fn subscriptions(customers: &Customers, names: &Names) -> Vec<Subscription> {
-    let subscription = |(account, list): &(String, String)| Subscription {
-        key: names.enter_subscription(&format!("{account}\u{1f}{list}")),
-        account: names.enter_account(account),
-        price_lists: [names.enter(list)].into_iter().collect(),
+fn subscriptions(customers: &BTreeSet<Customer>, names: &Names) -> Vec<Subscription> {
+    let subscription = |customer: &Customer| Subscription {
+        key: names.enter_subscription(&customer.id()),
+        account: customer.account,
+        price_lists: [customer.list].into_iter().collect(),
         valid: Period::ALWAYS,
         status: SubscriptionStatus::Active,
     };
     customers.iter().map(subscription).collect()
 }
 
-fn services(customers: &Customers, types: &BTreeSet<Arc<str>>, names: &Names) -> Vec<ServiceUse> {
-    let service = |kind: &str, (account, list): &(String, String)| {
-        let id = format!("{account}\u{1f}{list}");
-        ServiceUse {
-            service: names.enter_service(kind, &id),
-            subscription: names.enter_subscription(&id),
-            valid: Period::ALWAYS,
-        }
+fn services(
+    customers: &BTreeSet<Customer>,
+    types: &BTreeSet<Arc<str>>,
+    names: &Names,
+) -> Vec<ServiceUse> {
+    let service = |kind: &str, customer: &Customer| ServiceUse {
+        service: names.enter_service(kind, &customer.id()),
+        subscription: names.enter_subscription(&customer.id()),
+        valid: Period::ALWAYS,
     };
     let of_type = |kind: &Arc<str>| customers.iter().map(|c| service(kind, c)).collect::<Vec<_>>();
     types.iter().flat_map(of_type).collect()
