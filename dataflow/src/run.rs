@@ -157,6 +157,10 @@ impl Prepared {
             Some(out) => (out.display().to_string(), Path::new("")),
             None => (job.outputs.folder.clone(), job.folder.as_path()),
         };
+        // A bucket that cannot be listed is known before anything is written or read.
+        for source in &job.sources {
+            Store::open(&source.path, &job.folder)?.list()?;
+        }
         let store = Arc::new(Store::open(&folder, base)?);
         store.clear("raw")?;
         let dimensions = job.aggregate_by.iter().cloned().zip(job.dimensions(&names)).collect();

@@ -218,7 +218,7 @@ fn event_time(
         .then(|| EventTime(instants.value(row)));
     time.filter(|time| (EventTime::EARLIEST..EventTime::LATEST).contains(time))
         .ok_or_else(|| {
-            let detail = match time {
+            let detail = match time.and_then(EventTime::timestamp) {
                 Some(time) => format!("the event time is {time}"),
                 None => "the event time is outside of the calendar".to_owned(),
             };

@@ -88,6 +88,15 @@ impl StoreError {
                 location,
                 detail: error.to_string(),
             },
+            // Requests about a whole bucket fail without a kind; what the server said is in the text.
+            error if error.to_string().contains("<Code>NoSuchBucket</Code>") => {
+                Self::Missing { attempt, location }
+            }
+            error if error.to_string().contains("status code: 403") => Self::Denied {
+                attempt,
+                location,
+                detail: error.to_string(),
+            },
             error => Self::Io {
                 attempt,
                 location,

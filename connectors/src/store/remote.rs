@@ -124,6 +124,14 @@ impl Bucket {
         Ok(FileMeta { name: name.to_owned(), location, size: object.size, etag: object.e_tag })
     }
 
+    /// The etag of an object, from stores that do not give it in listings.
+    pub(super) fn etag(&self, file: &FileMeta) -> Result<Option<String>, StoreError> {
+        let object = wait(self.objects.head(&self.path(file)))
+            .map_err(|error| StoreError::io("find", &file.location, error))?
+            .map_err(|error| StoreError::remote("find", &file.location, error))?;
+        Ok(object.e_tag)
+    }
+
     fn path(&self, file: &FileMeta) -> Path {
         Path::from(
             file.location
