@@ -46,7 +46,12 @@ impl Ended {
 #[must_use]
 pub fn totals(summary: &Value) -> Vec<String> {
     let total = |money: &Value| format!("{} {}", text(money, "amount"), text(money, "currency"));
-    summary["totals"].as_array().into_iter().flatten().map(total).collect()
+    summary["totals"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(total)
+        .collect()
 }
 
 /// A text of an object; empty where it has none.
@@ -61,10 +66,17 @@ pub fn millrace(arguments: &[&str]) -> Ended {
     let mut out = Vec::new();
     let (talk, kept) = Talk::kept();
     let arguments = ["millrace"].iter().chain(arguments).map(OsString::from);
-    let exit = main_with(arguments, &mut Console::new(&mut out, talk, Surroundings::default()));
+    let exit = main_with(
+        arguments,
+        &mut Console::new(&mut out, talk, Surroundings::default()),
+    );
     let err = kept.lock().map(|kept| kept.clone()).unwrap_or_default();
     let shown = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ended { exit, out: shown(out), err: shown(err) }
+    Ended {
+        exit,
+        out: shown(out),
+        err: shown(err),
+    }
 }
 
 impl Desk {
@@ -75,7 +87,9 @@ impl Desk {
     #[must_use]
     pub fn new(files: &[(&str, &str)]) -> Self {
         let desk = Self(tempfile::tempdir().expect("a folder for the test"));
-        files.iter().for_each(|(name, content)| desk.write(name, content));
+        files
+            .iter()
+            .for_each(|(name, content)| desk.write(name, content));
         desk
     }
 
@@ -119,7 +133,10 @@ impl Desk {
 pub fn rows(folder: &Path) -> Vec<Value> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "parquet")
+    });
     files.sort();
     let mut rows = Vec::new();
     for path in files {
@@ -127,7 +144,9 @@ pub fn rows(folder: &Path) -> Vec<Value> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|file| file.build());
         for batch in reader.expect("a whole Parquet file") {
             let mut writer = ArrayWriter::new(Vec::new());
-            writer.write(&batch.expect("a readable batch")).expect("rows of plain types");
+            writer
+                .write(&batch.expect("a readable batch"))
+                .expect("rows of plain types");
             writer.finish().expect("an array");
             let text = writer.into_inner();
             let more: Vec<Value> = serde_json::from_slice(&text).expect("an array of objects");
@@ -142,9 +161,14 @@ pub fn rows(folder: &Path) -> Vec<Value> {
 pub fn standing(changes: Vec<Value>) -> BTreeMap<String, i64> {
     let mut standing = BTreeMap::new();
     for change in changes {
-        let Value::Object(mut row) = change else { continue };
+        let Value::Object(mut row) = change else {
+            continue;
+        };
         row.remove("epoch");
-        let diff = row.remove("diff").and_then(|diff| diff.as_i64()).unwrap_or(1);
+        let diff = row
+            .remove("diff")
+            .and_then(|diff| diff.as_i64())
+            .unwrap_or(1);
         *standing.entry(Value::Object(row).to_string()).or_insert(0) += diff;
     }
     standing.retain(|_, count| *count != 0);

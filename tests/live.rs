@@ -109,12 +109,16 @@ fn start(
 ) -> (JoinHandle<Result<Summary, RunError>>, Receiver<Heard>, Stop) {
     let (tell, heard) = channel();
     let listener: Arc<dyn Listener> = Arc::new(Ear(Mutex::new(tell)));
-    let options = RunOptions { workers: Some(2), watch, out: Some(out), metrics: None };
+    let options = RunOptions {
+        workers: Some(2),
+        watch,
+        out: Some(out),
+        metrics: None,
+    };
     let (path, stop) = (desk.at("job.yaml"), Stop::default());
     let ended = Stop::clone(&stop);
-    let thread = std::thread::spawn(move || {
-        run(&path, &options, &Metrics::new(), &listener, &ended)
-    });
+    let thread =
+        std::thread::spawn(move || run(&path, &options, &Metrics::new(), &listener, &ended));
     (thread, heard, stop)
 }
 
@@ -154,8 +158,17 @@ impl Live {
         let out = desk.at("live");
         let (thread, heard, stop) = start(&desk, out.clone(), true);
         let (changes, messages, rejected) = Default::default();
-        let mut live =
-            Self { desk, out, thread, heard, stop, runs: 0, changes, messages, rejected };
+        let mut live = Self {
+            desk,
+            out,
+            thread,
+            heard,
+            stop,
+            runs: 0,
+            changes,
+            messages,
+            rejected,
+        };
         live.stands_at("3.65 EUR");
         live
     }
@@ -200,7 +213,11 @@ impl Live {
         let mut last = Books::new();
         let deadline = Instant::now() + DEADLINE;
         while books_differ(&self.out, &expected, &mut last) {
-            assert!(Instant::now() < deadline, "{}", difference(&last, &expected));
+            assert!(
+                Instant::now() < deadline,
+                "{}",
+                difference(&last, &expected)
+            );
             match self.heard.recv_timeout(Duration::from_millis(500)) {
                 Ok(Heard::Message(text)) => self.messages.push(text),
                 Ok(Heard::Rejected(findings)) => self.rejected.extend(findings),
@@ -222,7 +239,13 @@ impl Live {
 
     /// Ends the job; its snapshots are what its changes come to.
     fn end(self) -> (Summary, Books) {
-        self.stop.lock().unwrap().as_ref().unwrap().send(BTreeSet::new()).unwrap();
+        self.stop
+            .lock()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .send(BTreeSet::new())
+            .unwrap();
         let summary = self.thread.join().unwrap().unwrap();
         assert!(summary.ties_out);
         let snapshots = books(&self.out, "snapshot");
@@ -233,7 +256,11 @@ impl Live {
 }
 
 fn totals(summary: &Summary) -> Vec<String> {
-    summary.totals.iter().map(|money| format!("{} {}", money.amount, money.currency)).collect()
+    summary
+        .totals
+        .iter()
+        .map(|money| format!("{} {}", money.amount, money.currency))
+        .collect()
 }
 
 /// Files of changes are whole once the job has settled; before, some may not be there yet.
@@ -248,10 +275,16 @@ fn difference(found: &Books, expected: &Books) -> String {
     for (name, book) in expected {
         let empty = BTreeMap::new();
         let other = found.get(name).unwrap_or(&empty);
-        for (row, count) in other.iter().filter(|(row, count)| book.get(*row) != Some(count)) {
+        for (row, count) in other
+            .iter()
+            .filter(|(row, count)| book.get(*row) != Some(count))
+        {
             text += &format!("{name} has {count} × {row}\n");
         }
-        for (row, count) in book.iter().filter(|(row, count)| other.get(*row) != Some(count)) {
+        for (row, count) in book
+            .iter()
+            .filter(|(row, count)| other.get(*row) != Some(count))
+        {
             text += &format!("{name} lacks {count} × {row}\n");
         }
     }
@@ -260,7 +293,11 @@ fn difference(found: &Books, expected: &Books) -> String {
 
 /// The money of a change: before and after.
 fn money(change: &ChangeReport) -> Vec<(&str, &str)> {
-    change.money.iter().map(|(old, new)| (&*old.amount, &*new.amount)).collect()
+    change
+        .money
+        .iter()
+        .map(|(old, new)| (&*old.amount, &*new.amount))
+        .collect()
 }
 
 #[test]
@@ -281,8 +318,10 @@ fn a_saved_price_rerates_what_it_touches() {
 #[test]
 fn a_saved_account_cures_what_waited_for_it() {
     let mut live = Live::start();
-    let joined = ACCOUNTS.replace("  - { id: acme, currency: EUR }", "  - { id: acme, currency: EUR }\n  - { id: bolt, currency: EUR }")
-        + "  - { id: bolt-voice, account: bolt, price_lists: [standard], service_type: voice, services: [\"+2\"] }\n";
+    let joined = ACCOUNTS.replace(
+        "  - { id: acme, currency: EUR }",
+        "  - { id: acme, currency: EUR }\n  - { id: bolt, currency: EUR }",
+    ) + "  - { id: bolt-voice, account: bolt, price_lists: [standard], service_type: voice, services: [\"+2\"] }\n";
     let change = live.save("accounts.yaml", &joined);
     assert_eq!(money(&change), [("3.65", "4.15")]);
     live.stands_at("4.15 EUR");
@@ -292,7 +331,12 @@ fn a_saved_account_cures_what_waited_for_it() {
     live.stands_at("2.92 EUR");
     let (summary, books) = live.end();
     assert_eq!(summary.records.suspended, 0);
-    assert!(!books["suspense"].keys().any(|row| row.contains("SERVICE_UNKNOWN")), "{books:?}");
+    assert!(
+        !books["suspense"]
+            .keys()
+            .any(|row| row.contains("SERVICE_UNKNOWN")),
+        "{books:?}"
+    );
 }
 
 #[test]
@@ -301,7 +345,10 @@ fn a_saved_lookup_table_mediates_again_what_it_could_alter() {
     let change = live.save("zones.csv", &format!("{ZONES}44,far\n"));
     assert_eq!(money(&change), [("3.65", "4")]);
     live.stands_at("4 EUR");
-    let change = live.save("zones.csv", &format!("{}44,far\n", ZONES.replace("49,far", "49,home")));
+    let change = live.save(
+        "zones.csv",
+        &format!("{}44,far\n", ZONES.replace("49,far", "49,home")),
+    );
     assert_eq!(money(&change), [("4", "1.56")]);
     live.stands_at("1.56 EUR");
     let (summary, _) = live.end();
@@ -320,12 +367,19 @@ fn a_corrected_rule_cures_its_faults_and_may_ignore_others() {
     assert_eq!(money(&change), [("3.65", "4")]);
     assert_eq!(change.mediated, 6);
     live.stands_at("4 EUR");
-    let change = live.save("mediation.yaml", &corrected.replace("seconds > 0", "seconds >= 60"));
+    let change = live.save(
+        "mediation.yaml",
+        &corrected.replace("seconds > 0", "seconds >= 60"),
+    );
     assert_eq!(money(&change), [("4", "3.65")]);
     live.stands_at("3.65 EUR");
     let (summary, _) = live.end();
     let records = summary.records;
-    assert_eq!((records.ignored, records.duplicate, records.error), (3, 1, 0), "{records:?}");
+    assert_eq!(
+        (records.ignored, records.duplicate, records.error),
+        (3, 1, 0),
+        "{records:?}"
+    );
 }
 
 #[test]
@@ -336,22 +390,37 @@ fn a_file_that_appears_is_read_and_billed_once() {
     live.stands_at("4.65 EUR");
     // The same content under another name is the classic way to bill a month twice.
     live.desk.write("usage/c.csv", more);
-    live.until("the refusal", |_, heard| {
-        matches!(heard, Heard::Message(text) if text.contains("not billed twice"))
-    });
+    live.until(
+        "the refusal",
+        |_, heard| matches!(heard, Heard::Message(text) if text.contains("not billed twice")),
+    );
     let refusal = live.messages.last().unwrap().clone();
-    assert!(refusal.contains("\"c.csv\"") && refusal.contains("\"b.csv\""), "{refusal}");
+    assert!(
+        refusal.contains("\"c.csv\"") && refusal.contains("\"b.csv\""),
+        "{refusal}"
+    );
     live.stands_at("4.65 EUR");
     // So is other content under a name that was loaded.
-    live.desk.write("usage/b.csv", "id,number,at,prefix,seconds\n7,+1,2026-02-05T10:00:00Z,420,9\n");
+    live.desk.write(
+        "usage/b.csv",
+        "id,number,at,prefix,seconds\n7,+1,2026-02-05T10:00:00Z,420,9\n",
+    );
     live.until("the refusal", |_, heard| {
         matches!(heard, Heard::Message(text) if text.contains("send a correction under a new name"))
     });
     let (summary, _) = live.end();
     assert_eq!(totals(&summary), ["4.65 EUR"]);
-    let states: Vec<_> =
-        summary.files.iter().map(|file| (file.file.as_str(), file.state.as_str())).collect();
-    let expected = [("a.csv", "loaded"), ("b.csv", "loaded"), ("c.csv", "refused"), ("b.csv", "refused")];
+    let states: Vec<_> = summary
+        .files
+        .iter()
+        .map(|file| (file.file.as_str(), file.state.as_str()))
+        .collect();
+    let expected = [
+        ("a.csv", "loaded"),
+        ("b.csv", "loaded"),
+        ("c.csv", "refused"),
+        ("b.csv", "refused"),
+    ];
     assert_eq!(states, expected);
 }
 
@@ -359,15 +428,31 @@ fn a_file_that_appears_is_read_and_billed_once() {
 fn what_is_saved_with_an_error_changes_nothing() {
     let mut live = Live::start();
     for (file, content, said) in [
-        ("catalog.yaml", CATALOG.replace("price: 0.05", "prize: 0.05"), "prize"),
-        ("accounts.yaml", ACCOUNTS.replace("account: acme", "account: [acme"), "accounts.yaml"),
-        ("mediation.yaml", MEDIATION.replace("number", "numbr"), "numbr"),
+        (
+            "catalog.yaml",
+            CATALOG.replace("price: 0.05", "prize: 0.05"),
+            "prize",
+        ),
+        (
+            "accounts.yaml",
+            ACCOUNTS.replace("account: acme", "account: [acme"),
+            "accounts.yaml",
+        ),
+        (
+            "mediation.yaml",
+            MEDIATION.replace("number", "numbr"),
+            "numbr",
+        ),
         ("zones.csv", "prefix,zon\n420,home\n".to_owned(), "zones"),
     ] {
         let good = std::fs::read_to_string(live.desk.at(file)).unwrap();
         live.desk.write(file, &content);
         live.until(file, |_, heard| matches!(heard, Heard::Rejected(_)));
-        let told: String = live.rejected.drain(..).map(|finding| finding.to_string()).collect();
+        let told: String = live
+            .rejected
+            .drain(..)
+            .map(|finding| finding.to_string())
+            .collect();
         assert!(told.contains(said), "{said} is not in {told}");
         live.desk.write(file, &good);
     }
@@ -381,10 +466,17 @@ fn what_is_saved_with_an_error_changes_nothing() {
 #[test]
 fn several_files_saved_at_once_end_where_a_run_from_scratch_does() {
     let mut live = Live::start();
-    live.desk.write("catalog.yaml", CATALOG.replace("0.01", "0.03"));
+    live.desk
+        .write("catalog.yaml", CATALOG.replace("0.01", "0.03"));
     live.desk.write("zones.csv", format!("{ZONES}44,home\n"));
-    live.desk.write("usage/b.csv", "id,number,at,prefix,seconds\n8,+1,2026-03-01T00:00:00Z,44,50\n");
-    live.desk.write("mediation.yaml", MEDIATION.replace("seconds > 0", "seconds > 7"));
+    live.desk.write(
+        "usage/b.csv",
+        "id,number,at,prefix,seconds\n8,+1,2026-03-01T00:00:00Z,44,50\n",
+    );
+    live.desk.write(
+        "mediation.yaml",
+        MEDIATION.replace("seconds > 0", "seconds > 7"),
+    );
     live.stands_at("6.35 EUR");
     let (summary, _) = live.end();
     assert_eq!(totals(&summary), ["6.35 EUR"]);

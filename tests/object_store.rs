@@ -68,13 +68,23 @@ fn parquet_calls(count: i64) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter([
         ("id", each(|n| format!("p{n}"))),
         ("number", each(|_| "+1".to_owned())),
-        ("at", each(|n| format!("2026-01-{:02}T10:00:00Z", n % 28 + 1))),
-        ("zone", each(|n| ["home", "far", "mars"][usize::try_from(n % 3).unwrap()].to_owned())),
-        ("seconds", Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef),
+        (
+            "at",
+            each(|n| format!("2026-01-{:02}T10:00:00Z", n % 28 + 1)),
+        ),
+        (
+            "zone",
+            each(|n| ["home", "far", "mars"][usize::try_from(n % 3).unwrap()].to_owned()),
+        ),
+        (
+            "seconds",
+            Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef,
+        ),
     ])
     .unwrap();
     let mut bytes = Vec::new();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     bytes
@@ -87,20 +97,43 @@ fn desk() -> Desk {
         ("mediation.yaml", MEDIATION),
         ("catalog.yaml", CATALOG),
         ("accounts.yaml", ACCOUNTS),
-        ("local.yaml", &job("local/switch/voice/call/input", "local-out")),
-        ("remote.yaml", &job("s3://usage/month/switch/voice/call/input", "s3://usage/out")),
-        ("nowhere.yaml", &job("s3://nowhere/switch/voice/call/input", "s3://usage/nothing")),
-        ("unwritable.yaml", &job("s3://usage/month/switch/voice/call/input", "s3://nowhere/out")),
+        (
+            "local.yaml",
+            &job("local/switch/voice/call/input", "local-out"),
+        ),
+        (
+            "remote.yaml",
+            &job("s3://usage/month/switch/voice/call/input", "s3://usage/out"),
+        ),
+        (
+            "nowhere.yaml",
+            &job("s3://nowhere/switch/voice/call/input", "s3://usage/nothing"),
+        ),
+        (
+            "unwritable.yaml",
+            &job(
+                "s3://usage/month/switch/voice/call/input",
+                "s3://nowhere/out",
+            ),
+        ),
     ]);
     let calls: String = (0..5_000)
         .map(|n| format!("{n},+1,2026-02-03T10:00:00Z,home,{}\n", n % 61))
         .collect();
     for (name, content) in [
-        ("a.csv.gz", gzip(&format!("{HEADER}{calls}x,+1,2026-02-30T10:00:00Z,home,1\n"))),
+        (
+            "a.csv.gz",
+            gzip(&format!(
+                "{HEADER}{calls}x,+1,2026-02-30T10:00:00Z,home,1\n"
+            )),
+        ),
         ("b.parquet", parquet_calls(3_000)),
     ] {
         desk.write(&format!("local/switch/voice/call/input/{name}"), &content);
-        desk.write(&format!("buckets/usage/month/switch/voice/call/input/{name}"), &content);
+        desk.write(
+            &format!("buckets/usage/month/switch/voice/call/input/{name}"),
+            &content,
+        );
     }
     desk
 }
@@ -114,7 +147,10 @@ fn serve(buckets: &Path) -> SocketAddr {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
@@ -123,7 +159,10 @@ fn serve(buckets: &Path) -> SocketAddr {
                 tokio::spawn(async move {
                     let builder = ConnectionBuilder::new(TokioExecutor::new());
                     // A client that hangs up early is no failure of the server.
-                    builder.serve_connection(TokioIo::new(socket), service).await.ok();
+                    builder
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await
+                        .ok();
                 });
             }
         });
@@ -149,13 +188,19 @@ fn run(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Ended {
         Ok("Unusable") => Exit::Unusable,
         other => panic!("{other:?}: {}", String::from_utf8_lossy(&child.stderr)),
     };
-    Ended { exit, out: read("out").unwrap(), err: read("err").unwrap() }
+    Ended {
+        exit,
+        out: read("out").unwrap(),
+        err: read("err").unwrap(),
+    }
 }
 
 /// What the processes of this test run; without a job in the environment there is nothing to do.
 #[test]
 fn the_job_of_the_environment() {
-    let Ok(job) = std::env::var(JOB_VARIABLE) else { return };
+    let Ok(job) = std::env::var(JOB_VARIABLE) else {
+        return;
+    };
     let ended = millrace(&["run", &job, "--workers", "2", "--output", "json"]);
     std::fs::write(format!("{job}.out"), &ended.out).unwrap();
     std::fs::write(format!("{job}.err"), &ended.err).unwrap();
@@ -169,25 +214,39 @@ fn a_job_between_buckets_comes_to_what_the_same_job_between_folders_does() {
     let local = run(&desk, "local.yaml", server, SECRET);
     let remote = run(&desk, "remote.yaml", server, SECRET);
     // One record has an impossible date, a third of those in Parquet has no price.
-    assert_eq!((local.exit, remote.exit), (Exit::Findings, Exit::Findings), "{remote:?}");
+    assert_eq!(
+        (local.exit, remote.exit),
+        (Exit::Findings, Exit::Findings),
+        "{remote:?}"
+    );
     let (local, remote) = (local.summary(), remote.summary());
     assert_eq!(totals(&remote), totals(&local));
-    let home: u64 = (0..5_000_u64).map(|n| n % 61).sum::<u64>() + (0..3_000).step_by(3).sum::<u64>();
+    let home: u64 =
+        (0..5_000_u64).map(|n| n % 61).sum::<u64>() + (0..3_000).step_by(3).sum::<u64>();
     let cents = home + 5 * (1..3_000_u64).step_by(3).sum::<u64>();
     let expected = format!("{}.{:02}", cents / 100, cents % 100);
     assert_eq!(remote["totals"][0]["rounded"], expected.as_str());
     assert_eq!(remote["records"], local["records"]);
     assert_eq!(remote["records"]["received"], 8_001);
     assert_eq!(remote["ties_out"], true);
-    for (file, name) in remote["files"].as_array().unwrap().iter().zip(["a.csv.gz", "b.parquet"]) {
+    for (file, name) in remote["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["a.csv.gz", "b.parquet"])
+    {
         let stream = ["platform", "service_type", "record_type"].map(|key| file[key].clone());
         assert_eq!(stream, ["switch", "voice", "call"], "{file}");
         let expected = format!("s3://usage/month/switch/voice/call/input/{name}");
-        assert_eq!((&file["file"], &file["location"]), (&name.into(), &expected.into()));
+        assert_eq!(
+            (&file["file"], &file["location"]),
+            (&name.into(), &expected.into())
+        );
     }
     for output in ["monetised", "suspense", "aggregated", "raw_status"] {
         for kind in ["snapshot", "changes"] {
-            let there = |folder: &str| standing(rows(&desk.at(&format!("{folder}/{output}/{kind}"))));
+            let there =
+                |folder: &str| standing(rows(&desk.at(&format!("{folder}/{output}/{kind}"))));
             let (local, remote) = (there("local-out"), there("buckets/usage/out"));
             assert!(!local.is_empty(), "{output}/{kind}");
             assert_eq!(local, remote, "{output}/{kind}");
@@ -199,11 +258,23 @@ fn a_job_between_buckets_comes_to_what_the_same_job_between_folders_does() {
 /// A job that cannot start: it says why, prints no result, and leaves nothing behind.
 #[track_caller]
 fn refused(desk: &Desk, ended: &Ended, said: &[&str]) {
-    assert_eq!((ended.exit, ended.out.as_str()), (Exit::Unusable, ""), "{ended:?}");
+    assert_eq!(
+        (ended.exit, ended.out.as_str()),
+        (Exit::Unusable, ""),
+        "{ended:?}"
+    );
     for expected in said {
-        assert!(ended.err.contains(expected), "{expected:?} is not in\n{}", ended.err);
+        assert!(
+            ended.err.contains(expected),
+            "{expected:?} is not in\n{}",
+            ended.err
+        );
     }
-    for folder in ["buckets/usage/out", "buckets/usage/nothing", "buckets/nowhere"] {
+    for folder in [
+        "buckets/usage/out",
+        "buckets/usage/nothing",
+        "buckets/nowhere",
+    ] {
         assert!(!desk.at(folder).exists(), "{folder} was written");
     }
 }
@@ -212,8 +283,16 @@ fn refused(desk: &Desk, ended: &Ended, said: &[&str]) {
 fn a_bucket_that_does_not_exist_is_said_before_anything_starts() {
     let desk = desk();
     let server = serve(&desk.at("buckets"));
-    refused(&desk, &run(&desk, "nowhere.yaml", server, SECRET), &["s3://nowhere", "check"]);
-    refused(&desk, &run(&desk, "unwritable.yaml", server, SECRET), &["s3://nowhere", "check"]);
+    refused(
+        &desk,
+        &run(&desk, "nowhere.yaml", server, SECRET),
+        &["s3://nowhere", "check"],
+    );
+    refused(
+        &desk,
+        &run(&desk, "unwritable.yaml", server, SECRET),
+        &["s3://nowhere", "check"],
+    );
 }
 
 #[test]
@@ -221,5 +300,9 @@ fn credentials_that_the_store_refuses_are_said_before_anything_starts() {
     let desk = desk();
     let server = serve(&desk.at("buckets"));
     let ended = run(&desk, "remote.yaml", server, "another secret");
-    refused(&desk, &ended, &["s3://usage/", "access denied", "AWS_SECRET_ACCESS_KEY"]);
+    refused(
+        &desk,
+        &ended,
+        &["s3://usage/", "access denied", "AWS_SECRET_ACCESS_KEY"],
+    );
 }

@@ -47,7 +47,10 @@ fn request(catalog: PathBuf, format: Format) -> QuoteRequest {
 }
 
 fn csv() -> Format {
-    Format::Csv { delimiter: ',', header: None }
+    Format::Csv {
+        delimiter: ',',
+        header: None,
+    }
 }
 
 fn asked(format: Format, usage: &str) -> Quote {
@@ -60,7 +63,11 @@ fn asked(format: Format, usage: &str) -> Quote {
 fn lines(quote: &Quote) -> Vec<String> {
     let line = |line: &millrace::quote::QuoteLine| match (&line.price, &line.amount, line.reason) {
         (Some(price), Some(amount), None) => {
-            format!("{} {price} {amount} {}", line.row, line.currency.as_deref().unwrap_or("?"))
+            format!(
+                "{} {price} {amount} {}",
+                line.row,
+                line.currency.as_deref().unwrap_or("?")
+            )
         }
         (None, None, Some(reason)) => format!("{} {reason}", line.row),
         other => panic!("{other:?}"),
@@ -85,7 +92,11 @@ fn a_container_costs_the_same_in_every_format() {
     ];
     for (format, usage) in quotes {
         let quote = asked(format.clone(), &usage);
-        assert_eq!(lines(&quote), ["1 token-opus 0.018 EUR", "2 token 0.00009 EUR"], "{format:?}");
+        assert_eq!(
+            lines(&quote),
+            ["1 token-opus 0.018 EUR", "2 token 0.00009 EUR"],
+            "{format:?}"
+        );
         assert_eq!(quote.totals["EUR"], "0.01809", "{format:?}");
         assert!(quote.is_complete());
     }
@@ -113,8 +124,12 @@ fn the_price_that_asks_most_wins() {
         token,1000000,opus,near\n\
         token,1000000,haiku,far\n\
         token,1000000,opus,far\n";
-    let expected =
-        ["1 token 0.3 EUR", "2 token-opus 15 EUR", "3 token-far 0.4 EUR", "4 token-opus-far 20 EUR"];
+    let expected = [
+        "1 token 0.3 EUR",
+        "2 token-opus 15 EUR",
+        "3 token-far 0.4 EUR",
+        "4 token-opus-far 20 EUR",
+    ];
     assert_eq!(lines(&asked(csv(), usage)), expected);
 }
 
@@ -137,8 +152,20 @@ fn each_list_has_its_own_currency_and_so_has_each_account() {
         "6 token-acme 0.5 CZK",
     ];
     assert_eq!(lines(&quote), expected);
-    let totals: Vec<_> = quote.totals.iter().map(|(c, t)| (c.as_str(), t.as_str())).collect();
-    assert_eq!(totals, [("CZK", "0.5"), ("EUR", "0.3"), ("JPY", "160"), ("USD", "2.04")]);
+    let totals: Vec<_> = quote
+        .totals
+        .iter()
+        .map(|(c, t)| (c.as_str(), t.as_str()))
+        .collect();
+    assert_eq!(
+        totals,
+        [
+            ("CZK", "0.5"),
+            ("EUR", "0.3"),
+            ("JPY", "160"),
+            ("USD", "2.04")
+        ]
+    );
 }
 
 #[test]
@@ -172,18 +199,33 @@ fn a_row_that_cannot_be_priced_says_why_and_its_neighbours_are_priced() {
     assert_eq!(lines(&quote), expected);
     assert!(!quote.is_complete());
     for line in quote.lines.iter().filter(|line| line.reason.is_some()) {
-        assert!(line.message.as_ref().is_some_and(|message| !message.is_empty()), "{line:?}");
+        assert!(
+            line.message
+                .as_ref()
+                .is_some_and(|message| !message.is_empty()),
+            "{line:?}"
+        );
     }
 }
 
 #[test]
 fn the_command_line_quotes_a_file_and_ends_with_what_became_of_it() {
     let desk = desk();
-    desk.write("usage.jsonl", "{\"item\":\"token\",\"quantity\":1200,\"model\":\"opus\"}\n");
+    desk.write(
+        "usage.jsonl",
+        "{\"item\":\"token\",\"quantity\":1200,\"model\":\"opus\"}\n",
+    );
     desk.write("bad.csv", "item,quantity\ntoken,1\ntokn,1\n");
     let at = |file: &str| desk.at(file).display().to_string();
     let asked = |usage: &str, output: &str| {
-        millrace(&["quote", &at(usage), "--catalog", &at("catalog.yaml"), "--output", output])
+        millrace(&[
+            "quote",
+            &at(usage),
+            "--catalog",
+            &at("catalog.yaml"),
+            "--output",
+            output,
+        ])
     };
     let json = asked("usage.jsonl", "json");
     assert_eq!(json.exit, Exit::Ok, "{json:?}");
@@ -191,16 +233,31 @@ fn the_command_line_quotes_a_file_and_ends_with_what_became_of_it() {
     assert_eq!(json.summary()["totals"]["EUR"], "0.018");
     let csv = asked("bad.csv", "csv");
     assert_eq!(csv.exit, Exit::Findings, "{csv:?}");
-    assert!(csv.out.starts_with("row,item,quantity,price,amount,currency"), "{}", csv.out);
-    assert!(csv.out.contains("PRICE_NOT_FOUND") && csv.out.contains("0.0000003"), "{}", csv.out);
+    assert!(
+        csv.out
+            .starts_with("row,item,quantity,price,amount,currency"),
+        "{}",
+        csv.out
+    );
+    assert!(
+        csv.out.contains("PRICE_NOT_FOUND") && csv.out.contains("0.0000003"),
+        "{}",
+        csv.out
+    );
     let refused = asked("nowhere.csv", "json");
-    assert_eq!((refused.exit, refused.out.as_str()), (Exit::Unusable, ""), "{refused:?}");
+    assert_eq!(
+        (refused.exit, refused.out.as_str()),
+        (Exit::Unusable, ""),
+        "{refused:?}"
+    );
     assert!(refused.err.contains("nowhere.csv"), "{}", refused.err);
 }
 
 /// The example's folder.
 fn example(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/llm").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples/llm")
+        .join(file)
 }
 
 /// The header, the first calls of the trace, and the first of those with a long context.
@@ -210,21 +267,38 @@ fn slice_of_the_trace() -> (String, usize) {
     GzDecoder::new(file).read_to_string(&mut trace).unwrap();
     let mut lines = trace.lines();
     let header = lines.next().unwrap();
-    let input = header.split(',').position(|column| column == "input_tokens").unwrap();
+    let input = header
+        .split(',')
+        .position(|column| column == "input_tokens")
+        .unwrap();
     let is_long = |line: &&str| {
-        line.split(',').nth(input).and_then(|tokens| tokens.parse().ok()).unwrap_or(0) > 200_000
+        line.split(',')
+            .nth(input)
+            .and_then(|tokens| tokens.parse().ok())
+            .unwrap_or(0)
+            > 200_000
     };
-    let short: Vec<&str> = lines.clone().filter(|line| !is_long(line)).take(150).collect();
+    let short: Vec<&str> = lines
+        .clone()
+        .filter(|line| !is_long(line))
+        .take(150)
+        .collect();
     let long: Vec<&str> = lines.filter(is_long).take(150).collect();
     let records = short.len() + long.len();
-    (format!("{header}\n{}\n{}\n", short.join("\n"), long.join("\n")), records)
+    (
+        format!("{header}\n{}\n{}\n", short.join("\n"), long.join("\n")),
+        records,
+    )
 }
 
 /// Row, item, quantity, price and amount of a charge or of a line of a quote, whose rows count from
 /// `first`.
 fn charge(row: &Value, first: u64) -> (u64, [String; 4]) {
     let fields = ["item", "quantity", "price", "amount"].map(|key| {
-        let plain = row[key].as_str().map(str::to_owned).unwrap_or_else(|| row[key].to_string());
+        let plain = row[key]
+            .as_str()
+            .map(str::to_owned)
+            .unwrap_or_else(|| row[key].to_string());
         // A decimal of a table has all its places; a quote only those that it needs.
         if plain.contains('.') && matches!(key, "quantity" | "amount") {
             plain.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -249,18 +323,40 @@ fn a_quote_by_the_rule_of_a_job_is_what_the_job_charges() {
     );
     desk.write("job.yaml", job);
     let billed = desk.run();
-    assert_eq!(billed.summary()["records"]["monetised"], records, "{billed:?}");
+    assert_eq!(
+        billed.summary()["records"]["monetised"],
+        records,
+        "{billed:?}"
+    );
     let usage = desk.at("usage.csv").display().to_string();
-    let quoted = millrace(&["quote", &usage, "--job", &written("job.yaml"), "--output", "json"]);
+    let quoted = millrace(&[
+        "quote",
+        &usage,
+        "--job",
+        &written("job.yaml"),
+        "--output",
+        "json",
+    ]);
     assert_eq!(quoted.exit, Exit::Ok, "{}", quoted.err);
     let quoted = quoted.summary();
-    let lines = quoted["lines"].as_array().unwrap().iter().map(|line| charge(line, 1));
+    let lines = quoted["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| charge(line, 1));
     let charges = desk.snapshot("monetised");
     let quoted_lines: BTreeSet<_> = lines.collect();
     let charged: BTreeSet<_> = charges.iter().map(|row| charge(row, 0)).collect();
     assert_eq!(quoted_lines, charged);
-    assert_eq!(quoted["totals"]["USD"], billed.summary()["totals"][0]["amount"]);
+    assert_eq!(
+        quoted["totals"]["USD"],
+        billed.summary()["totals"][0]["amount"]
+    );
     // The long contexts have prices of their own.
     let long = |row: &&Value| text(row, "price").contains("above_200k");
-    assert!(charges.iter().filter(long).count() >= 150, "{:?}", charges.last());
+    assert!(
+        charges.iter().filter(long).count() >= 150,
+        "{:?}",
+        charges.last()
+    );
 }

@@ -24,7 +24,7 @@ mod files;
 pub use bundle::{Bundle, Channel, Feed, channels};
 pub use files::FileList;
 
-use crate::job::Job;
+use crate::job::{Job, RuleSource};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use again::differences;
@@ -291,12 +291,39 @@ impl Intake {
         saved.iter().any(|path| self.setting.job.rule_files().contains(path))
     }
 
+    /// What keeps rules from being in force: a folder's columns are only known from its files, so a
+    /// rule that compiles may still not suit them. A file that cannot be read again at all speaks
+    /// against no rule.
+    fn unsuitable(&self, rules: &[Arc<MediationPlan>]) -> Vec<Diagnostic> {
+        let mut findings = Vec::new();
+        for file in self.files.read_files() {
+            let source = &self.setting.job.sources[file.source];
+            let open = |rules: &[Arc<MediationPlan>]| {
+                self.files.open_again(&file, source, &rules[file.source])
+            };
+            if let Err(message) = open(rules)
+                && open(&self.setting.rules).is_ok()
+            {
+                let path = match &source.mediation {
+                    RuleSource::File(path) => path,
+                    RuleSource::Inline(_) => &self.setting.job.path,
+                };
+                findings.push(Diagnostic::error(&path.display().to_string(), (0, 0), message));
+            }
+        }
+        findings
+    }
+
     /// Mediates again what a changed rule or lookup table could alter, from the raw records.
     fn reload_rules(&mut self, report: &mut ChangeReport) {
         let rules = match self.setting.job.rules(&self.setting.names) {
             Ok(rules) => rules,
             Err(findings) => return self.setting.listener.rejected(&findings),
         };
+        let unsuitable = self.unsuitable(&rules);
+        if !unsuitable.is_empty() {
+            return self.setting.listener.rejected(&unsuitable);
+        }
         let old = std::mem::replace(&mut self.setting.rules, rules);
         for file in self.files.read_files() {
             let source = &self.setting.job.sources[file.source];
