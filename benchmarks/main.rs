@@ -1,2 +1,60 @@
-//! b
-fn main() {}
+//! The benchmarks of millrace: one binary, one scenario per run.
+//!
+//! `cargo run --profile dist -p millrace-benchmarks -- <scenario> [--records N] [--workers N] [--json]`
+
+mod figure;
+mod live;
+mod replay;
+mod world;
+
+use clap::{Parser, ValueEnum};
+use figure::Figure;
+use live::Change;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(about = "Measures millrace; every scenario prints its figures, one line each")]
+struct Arguments {
+    /// What to measure.
+    scenario: Scenario,
+    /// Records of the largest state; smaller ones are measured too where a curve is asked for.
+    #[arg(long, default_value_t = 10_000_000)]
+    records: u64,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    /// Print JSON lines.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Scenario {
+    /// An archive replayed, Parquet in, monetised Parquet out, beside DuckDB.
+    Replay,
+    /// Latency of a price change that touches 0.2 % of the records, as the state grows.
+    PriceChange,
+    /// Latency of an account's change of plan, as the state grows.
+    AccountChange,
+    /// Bytes per open record.
+    Memory,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse();
+    let mut out = Figure { json: arguments.json };
+    let (records, workers) = (arguments.records, arguments.workers);
+    let sizes = [records / 10, records];
+    let (name, change, sizes) = match arguments.scenario {
+        Scenario::Replay => return replay::replay(records, workers, &mut out),
+        Scenario::PriceChange => ("price-change", Change::Price, &sizes[..]),
+        Scenario::AccountChange => ("account-change", Change::Account, &sizes[..]),
+        Scenario::Memory => ("memory", Change::Nothing, &sizes[1..]),
+    };
+    for records in sizes {
+        live::run(name, change, *records, workers, &mut out);
+    }
+    Ok(())
+}
