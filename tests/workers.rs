@@ -1,5 +1,7 @@
 //! The number of workers is invisible: every file that a job writes is the same, byte by byte.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod quiet;
 
 use quiet::run_quietly;
