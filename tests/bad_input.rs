@@ -1,6 +1,8 @@
 //! Whatever is wrong with a file, the job ends in good order, says what and where it is, and bills
 //! everything else to the last decimal.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use millrace::cli::Exit;

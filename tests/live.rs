@@ -1,6 +1,8 @@
 //! Whatever is saved while a job watches, the job then stands where a run from scratch over the same
 //! files would stand: the same lines, charges, suspense and fates, to the byte.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
 use millrace::report::Summary;
@@ -197,7 +199,7 @@ impl Live {
     }
 
     /// The books and the total of a run from scratch over the files as they are.
-    fn from_scratch(&mut self) -> (Books, Vec<String>) {
+    fn run_anew(&mut self) -> (Books, Vec<String>) {
         self.runs += 1;
         let out = self.desk.at(&format!("scratch-{}", self.runs));
         let (thread, _, _) = start(&self.desk, out.clone(), false);
@@ -208,7 +210,7 @@ impl Live {
 
     /// Waits until the job stands where a run from scratch does, which must be at `total`.
     fn stands_at(&mut self, total: &str) {
-        let (expected, totals) = self.from_scratch();
+        let (expected, totals) = self.run_anew();
         assert_eq!(totals, [total], "from scratch");
         let mut last = Books::new();
         let deadline = Instant::now() + DEADLINE;

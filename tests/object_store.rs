@@ -3,6 +3,8 @@
 //! Credentials belong to a process, so each run is a process of its own: this binary again, which
 //! finds in its environment which job to run.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper_util::rt::{TokioExecutor, TokioIo};

@@ -1,5 +1,7 @@
 //! Quotes: what usage would cost, in every form that it can be asked in, and the same as a bill.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use flate2::read::GzDecoder;
 use millrace::cli::Exit;
 use millrace::quote::{Quote, QuoteRequest, quote};
