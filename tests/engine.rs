@@ -124,7 +124,7 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
         .collect();
     let mut epochs = Vec::new();
     let collected = Collector::new(workers, receiver).run(|changes, _| {
-        epochs.extend(changes);
+        epochs.extend(changes.map(EpochChanges::settled));
         Ok::<(), Infallible>(())
     });
     collected.expect("infallible");

@@ -8,11 +8,11 @@ use crate::publish::EpochChanges;
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use millrace_connectors::output::{AggregatedLine, SuspendedUsage, Texts, blended_rate};
 use millrace_operators::domain::{
-    AccountKey, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason, RecordId, Suspense,
+    AccountKey, AggregateId, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason, RecordId, Suspense,
 };
 use millrace_operators::epoch::Epoch;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Examples kept per reason.
 const EXAMPLES_KEPT: usize = 64;
@@ -20,7 +20,7 @@ const EXAMPLES_KEPT: usize = 64;
 /// See the module.
 pub struct Board {
     texts: Texts,
-    lines: BTreeMap<LineKey, LineSum>,
+    lines: HashMap<AggregateId, (LineKey, LineSum)>,
     totals: BTreeMap<Name, LineSum>,
     accounts: BTreeMap<(AccountKey, Name), LineSum>,
     items: BTreeMap<(Name, Name), LineSum>,
@@ -128,8 +128,6 @@ pub struct ReasonCount {
 pub struct Movement {
     /// Per currency: before, after.
     pub totals: BTreeMap<Name, (Amount, Amount)>,
-    /// Billing lines that changed.
-    pub lines: usize,
 }
 
 /// A file whose records do not tie out.
@@ -150,7 +148,7 @@ impl Board {
     pub fn new(texts: Texts) -> Self {
         Self {
             texts,
-            lines: BTreeMap::new(),
+            lines: HashMap::new(),
             totals: BTreeMap::new(),
             accounts: BTreeMap::new(),
             items: BTreeMap::new(),
@@ -169,19 +167,23 @@ impl Board {
     pub fn apply(&mut self, changes: &EpochChanges) -> Result<Movement, ConservationError> {
         let mut movement = Movement::default();
         let before = self.totals.clone();
-        let mut touched = BTreeSet::new();
-        for ((key, sum), diff) in &changes.lines {
-            let mut sum = *sum;
-            if *diff < 0 {
-                sum.negate();
+        let mut lines = changes.lines.iter().peekable();
+        while let Some(((key, sum), diff)) = lines.next() {
+            // A line that moves tells what it was and what it is, one after the other.
+            let mut moved = signed(sum, *diff);
+            while let Some(((_, sum), diff)) = lines.next_if(|((next, _), _)| next == key) {
+                moved.plus_equals(&signed(sum, *diff));
             }
-            touched.insert(key);
-            add(&mut self.lines, key.clone(), &sum);
-            add(&mut self.totals, key.currency, &sum);
-            add(&mut self.accounts, (key.account, key.currency), &sum);
-            add(&mut self.items, (key.item, key.currency), &sum);
+            add(&mut self.totals, key.currency, &moved);
+            add(&mut self.accounts, (key.account, key.currency), &moved);
+            add(&mut self.items, (key.item, key.currency), &moved);
+            let line = self.lines.entry(key.aggregate_id());
+            let (_, held) = line.or_insert_with(|| (key.clone(), LineSum::default()));
+            held.plus_equals(&moved);
+            if held.is_zero() {
+                self.lines.remove(&key.aggregate_id());
+            }
         }
-        movement.lines = touched.len();
         for currency in before.keys().chain(self.totals.keys()) {
             let amount =
                 |totals: &BTreeMap<Name, LineSum>| totals.get(currency).copied().unwrap_or_default().amount;
@@ -264,9 +266,19 @@ impl Board {
             .fold(RecordCounts::default(), RecordCounts::plus)
     }
 
-    /// All billing lines.
-    pub fn lines(&self) -> impl Iterator<Item = AggregatedLine> {
-        self.lines.iter().map(|(key, sum)| AggregatedLine { key: key.clone(), sum: *sum })
+    /// All billing lines, in the order of their keys.
+    #[must_use]
+    pub fn lines(&self) -> Vec<AggregatedLine> {
+        let line = |(key, sum): &(LineKey, LineSum)| AggregatedLine { key: key.clone(), sum: *sum };
+        let mut lines: Vec<AggregatedLine> = self.lines.values().map(line).collect();
+        lines.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        lines
+    }
+
+    /// How many billing lines there are.
+    #[must_use]
+    pub fn line_count(&self) -> usize {
+        self.lines.len()
     }
 
     /// Records stopped before they became usage.
@@ -381,6 +393,14 @@ impl Board {
             detail,
         }
     }
+}
+
+fn signed(sum: &LineSum, diff: isize) -> LineSum {
+    let mut sum = *sum;
+    if diff < 0 {
+        sum.negate();
+    }
+    sum
 }
 
 fn add<K: Ord>(sums: &mut BTreeMap<K, LineSum>, key: K, sum: &LineSum) {

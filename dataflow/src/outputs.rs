@@ -187,8 +187,7 @@ impl Outputs {
             self.write_batches::<MonetisedUsage>("monetised", self.plan.monetised, &charges)?;
         }
         self.write_rows("suspense", self.plan.suspense, &suspended)?;
-        let lines: Vec<AggregatedLine> = board.lines().collect();
-        self.write_rows("aggregated", self.plan.aggregated, &lines)?;
+        self.write_rows("aggregated", self.plan.aggregated, &board.lines())?;
         self.write_rows("ledger", self.plan.ledger, ledger)?;
         if self.plan.ledger.changes {
             self.write_ledger_changes(ledger)?;
@@ -329,7 +328,14 @@ pub struct ChangeWriter {
 }
 
 impl ChangeWriter {
-    /// Writes one epoch.
+    /// Whether any output wants its changes written.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        let OutputPlan { monetised, suspense, aggregated, raw_status, .. } = &self.outputs.plan;
+        [monetised, suspense, aggregated, raw_status].into_iter().any(|forms| forms.changes)
+    }
+
+    /// Writes one epoch, whose changes are settled.
     ///
     /// # Errors
     /// When a file cannot be written.

@@ -6,8 +6,8 @@
 //!  worker 2 ── (epoch, sealed) ──┘    then hands the epoch on, sorted, as one
 //! ```
 //!
-//! Rows of one epoch are sorted and consolidated before anyone sees them, so what is published does
-//! not depend on the number of workers. Nothing is published twice in one run; what happens across
+//! Rows of one epoch are sorted and consolidated before anyone writes them down, so what is published
+//! does not depend on the number of workers. Nothing is published twice in one run; what happens across
 //! restarts is the business of the sinks behind.
 
 use crate::worker::Outbox;
@@ -85,7 +85,6 @@ pub(crate) fn publish<'scope, D: Ord + Clone + 'static>(
                         && !frontier.less_equal(first.key())
                     {
                         let (epoch, changes) = first.remove_entry();
-                        let changes = consolidate(changes);
                         if !changes.is_empty() {
                             // A publisher that is gone has said why; the worker ends by itself.
                             sender.send(Dispatch::Changes(epoch, wrap(changes))).ok();
@@ -115,7 +114,7 @@ fn consolidate<D: Ord>(mut changes: Vec<(D, Diff)>) -> Vec<(D, Diff)> {
     kept
 }
 
-/// One epoch's changes from all workers, each output sorted.
+/// One epoch's changes from all workers, as they came; see [`EpochChanges::settled`].
 #[derive(Default)]
 pub struct EpochChanges {
     /// The epoch.
@@ -149,8 +148,9 @@ impl EpochChanges {
         }
     }
 
-    /// Settles the order of rows that came from different workers.
-    fn settled(self) -> Self {
+    /// Sorted, with one entry per thing that changed: independent of who sent what first.
+    #[must_use]
+    pub fn settled(self) -> Self {
         Self {
             epoch: self.epoch,
             lines: consolidate(self.lines),
@@ -211,7 +211,7 @@ impl Collector {
                         && *first.key() < now
                     {
                         let changes = first.remove();
-                        deliver(Some(changes.settled()), now)?;
+                        deliver(Some(changes), now)?;
                     }
                     if now > was {
                         deliver(None, now)?;

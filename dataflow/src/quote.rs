@@ -444,7 +444,7 @@ fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
     let mut all = EpochChanges::default();
     let collected = Collector::new(1, receiver).run(|changes, _| {
         if let Some(changes) = changes {
-            all = changes;
+            all = changes.settled();
         }
         Ok::<(), Infallible>(())
     });

@@ -69,7 +69,7 @@ impl Summary {
             totals: board.totals(),
             records,
             ties_out: records.ties_out() && run.files.iter().all(LedgerRow::ties_out),
-            lines: board.lines().count(),
+            lines: board.line_count(),
             accounts: board.accounts(),
             items: board.items(),
             grouped_by: texts

@@ -25,7 +25,7 @@ use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
 use millrace_operators::domain::{BillCalendar, FileId};
 use millrace_operators::epoch::{Epoch, SHARDS};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -362,9 +362,10 @@ struct Publisher {
 impl Publisher {
     fn deliver(&mut self, changes: Option<EpochChanges>, before: Epoch) -> Result<(), RunError> {
         if let Some(changes) = changes {
+            let changes = if self.changes.is_wanted() { changes.settled() } else { changes };
             let movement = self.board.apply(&changes)?;
             self.changes.write(&changes)?;
-            self.report(changes.epoch, &movement);
+            self.report(&changes, &movement);
             return Ok(());
         }
         self.metrics.set_records(self.board.counts(), self.board.reasons());
@@ -375,7 +376,8 @@ impl Publisher {
             pending.range(..before).map(|(epoch, _)| *epoch).collect::<Vec<_>>()
         };
         for epoch in quiet {
-            self.report(epoch, &Movement::default());
+            let nothing = EpochChanges { epoch, ..EpochChanges::default() };
+            self.report(&nothing, &Movement::default());
         }
         if self.watch && before >= self.bound.load(Ordering::Relaxed) {
             self.changes.settle()?;
@@ -384,16 +386,16 @@ impl Publisher {
         Ok(())
     }
 
-    fn report(&mut self, epoch: Epoch, movement: &Movement) {
+    fn report(&mut self, changes: &EpochChanges, movement: &Movement) {
         let rerated: u64 = self.metrics.nodes().values().map(|node| node.rerated).sum();
         let mut pending = self.pending.lock().expect("pending changes are not poisoned");
-        let change = pending.remove(&epoch);
+        let change = pending.remove(&changes.epoch);
         drop(pending);
         if let Some(PendingChange { report, noticed }) = change {
             let money = |currency, amount| self.board.money(currency, amount);
             let report = ChangeReport {
                 rerated: rerated.saturating_sub(self.rerated),
-                lines: movement.lines,
+                lines: changes.lines.iter().map(|((key, _), _)| key).collect::<BTreeSet<_>>().len(),
                 money: movement
                     .totals
                     .iter()

@@ -105,7 +105,9 @@ impl Seen {
     fn apply(&mut self, epoch: Epoch, mut changes: Vec<(Usage, Diff)>, emit: Emit<'_>) {
         if changes.iter().all(|(_, diff)| *diff > 0) {
             // Arrival order is position order, so this is usually sorted already.
-            changes.sort_by_key(|(usage, _)| usage.record);
+            if !changes.is_sorted_by_key(|(usage, _)| usage.record) {
+                changes.sort_by_cached_key(|(usage, _)| usage.record);
+            }
             for (usage, _) in changes {
                 self.insert(epoch, usage, emit);
             }

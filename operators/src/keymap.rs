@@ -18,7 +18,7 @@ impl Spread for u64 {
 
 impl Spread for u128 {
     fn bits(self) -> u64 {
-        u64::try_from(self & u128::from(u64::MAX)).unwrap_or(0)
+        u64::try_from(self >> 64).unwrap_or(0)
     }
 }
 
@@ -114,6 +114,11 @@ impl<K: Spread, V> KeyMap<K, V> {
     /// Keeps the entries for which `keep` holds.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
         self.table.retain(|(_, value)| keep(value));
+    }
+
+    /// Takes all entries out, in no order that may reach an output; the room stays.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
+        self.table.drain()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -77,24 +77,27 @@ pub(super) struct Rerating {
 impl RateState {
     /// Applies the changes of one epoch; returns how many records reference changes re-rated.
     pub(super) fn apply(&mut self, changes: Changes, emit: Emit<'_>) -> usize {
-        let (added, removed): (Vec<_>, Vec<_>) =
-            changes.usage.into_iter().partition(|(_, diff)| *diff > 0);
         for (class, diff) in changes.classes {
             // Classes are few and cost nothing without records: they are never forgotten.
             if diff > 0 {
                 self.prices.classes.entry(class.key(), || Rc::new(class));
             }
         }
-        for (usage, _) in removed {
-            self.remove(&usage, emit);
+        // Service by service: what a service needs is then fetched from memory once per epoch.
+        let mut order: Vec<(ServiceKey, usize)> =
+            changes.usage.iter().enumerate().map(|(at, (usage, _))| (usage.service, at)).collect();
+        order.sort_unstable();
+        let by_service = || order.iter().map(|(_, at)| &changes.usage[*at]);
+        for (usage, _) in by_service().filter(|(_, diff)| *diff < 0) {
+            self.remove(usage, emit);
         }
         let rerated = if changes.prices.is_empty() && changes.timelines.is_empty() {
             0
         } else {
             self.change_reference(&changes.prices, changes.timelines, emit)
         };
-        for (usage, _) in added {
-            self.insert(&usage, emit);
+        for (usage, _) in by_service().filter(|(_, diff)| *diff > 0) {
+            self.insert(usage, emit);
         }
         rerated
     }
