@@ -21,7 +21,15 @@ struct Line<'a> {
 impl Figure {
     /// A figure without a peer.
     pub(crate) fn plain(&mut self, scenario: &str, figure: &str, value: f64, unit: &str) {
-        self.print(&Line { scenario, figure, value, unit, peer: None, ratio: None, equal: None });
+        self.print(&Line {
+            scenario,
+            figure,
+            value,
+            unit,
+            peer: None,
+            ratio: None,
+            equal: None,
+        });
     }
 
     /// A figure beside a peer's, measured in the same run on the same input; `equal` says whether
@@ -34,7 +42,15 @@ impl Figure {
         equal: bool,
     ) {
         let (peer, ratio, equal) = (Some(peer), Some(ratio), Some(equal));
-        self.print(&Line { scenario, figure, value, unit, peer, ratio, equal });
+        self.print(&Line {
+            scenario,
+            figure,
+            value,
+            unit,
+            peer,
+            ratio,
+            equal,
+        });
     }
 
     #[allow(clippy::print_stdout, reason = "figures are what this program is for")]
@@ -45,7 +61,11 @@ impl Figure {
         }
         let beside = match (line.peer, line.ratio, line.equal) {
             (Some(peer), Some(ratio), Some(equal)) => {
-                let answers = if equal { "same answers" } else { "DIFFERENT ANSWERS" };
+                let answers = if equal {
+                    "same answers"
+                } else {
+                    "DIFFERENT ANSWERS"
+                };
                 format!("   {ratio:.2} x {peer}, {answers}")
             }
             _ => String::new(),

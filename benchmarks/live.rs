@@ -37,14 +37,22 @@ struct Measured {
 }
 
 /// Loads `records` records and measures changes; prints a figure each.
-pub(crate) fn run(scenario: &'static str, change: Change, records: u64, workers: usize, out: &mut Figure) {
+pub(crate) fn run(
+    scenario: &'static str,
+    change: Change,
+    records: u64,
+    workers: usize,
+    out: &mut Figure,
+) {
     let resident = resident_bytes();
     let names = Arc::new(Names::default());
     let world = Arc::new(World::new(records, &names));
     let (sender, receiver) = channel();
     let collector = Collector::new(workers, receiver);
     let publisher = std::thread::spawn(move || {
-        collector.run(|_, _| Ok::<(), std::convert::Infallible>(())).unwrap_or(());
+        collector
+            .run(|_, _| Ok::<(), std::convert::Infallible>(()))
+            .unwrap_or(());
     });
     let classes: ClassLookup = {
         let names = Arc::clone(&names);
@@ -54,46 +62,109 @@ pub(crate) fn run(scenario: &'static str, change: Change, records: u64, workers:
     let (world_in, names_in) = (Arc::clone(&world), Arc::clone(&names));
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let sender = sender.lock().expect("no worker has failed").clone();
-        let outbox = Outbox { sender, wants_charges: false };
+        let outbox = Outbox {
+            sender,
+            wants_charges: false,
+        };
         let calendar = BillCalendar::new(jiff::tz::TimeZone::UTC);
         let dimensions = vec![Dimension::Attribute(names_in.enter("model"))];
         let finder = LineFinder::new(dimensions, calendar, Arc::clone(&classes));
         measure(worker, change, &world_in, &names_in, finder, &outbox)
     })
     .expect("timely starts in one process");
-    let results: Vec<Measured> =
-        guards.join().into_iter().map(|result| result.expect("workers end well")).collect();
+    let results: Vec<Measured> = guards
+        .join()
+        .into_iter()
+        .map(|result| result.expect("workers end well"))
+        .collect();
     publisher.join().expect("the publisher ends well");
 
     let n = records;
     let seconds = results[0].load.as_secs_f64();
-    out.plain(scenario, &format!("load rate at {n} records"), to_f64(n) / seconds, "records/s");
+    out.plain(
+        scenario,
+        &format!("load rate at {n} records"),
+        to_f64(n) / seconds,
+        "records/s",
+    );
     let mut stated = 0;
     for node in ["dedup", "rate"] {
-        let of_node = || results.iter().flat_map(|r| &r.state).filter(|s| s.0 == node);
+        let of_node = || {
+            results
+                .iter()
+                .flat_map(|r| &r.state)
+                .filter(|s| s.0 == node)
+        };
         let bytes: u64 = of_node().map(|s| s.2).sum();
         let held: u64 = of_node().map(|s| s.1).sum();
         stated += bytes;
-        out.plain(scenario, &format!("{node} state at {n}"), to_f64(bytes) / to_f64(held.max(1)), "B/record");
+        out.plain(
+            scenario,
+            &format!("{node} state at {n}"),
+            to_f64(bytes) / to_f64(held.max(1)),
+            "B/record",
+        );
     }
-    out.plain(scenario, &format!("state at {n}"), to_f64(stated) / to_f64(n), "B/record");
-    if let Some(peak) = results.iter().map(|r| r.state.iter().find(|s| s.0 == "resident").map_or(0, |s| s.2)).max() {
+    out.plain(
+        scenario,
+        &format!("state at {n}"),
+        to_f64(stated) / to_f64(n),
+        "B/record",
+    );
+    if let Some(peak) = results
+        .iter()
+        .map(|r| {
+            r.state
+                .iter()
+                .find(|s| s.0 == "resident")
+                .map_or(0, |s| s.2)
+        })
+        .max()
+    {
         let grown = peak.saturating_sub(resident);
-        out.plain(scenario, &format!("resident at {n}"), to_f64(grown) / to_f64(n), "B/record");
+        out.plain(
+            scenario,
+            &format!("resident at {n}"),
+            to_f64(grown) / to_f64(n),
+            "B/record",
+        );
     }
     if change == Change::Nothing {
         return;
     }
     let mut latencies = results[0].latencies.clone();
     latencies.sort_unstable();
-    let touched: u64 = results.iter().map(|r| r.rerated.iter().sum::<u64>()).sum::<u64>() / CHANGES;
+    let touched: u64 = results
+        .iter()
+        .map(|r| r.rerated.iter().sum::<u64>())
+        .sum::<u64>()
+        / CHANGES;
     let micros = |d: Duration| d.as_secs_f64() * 1e6;
     let median = micros(latencies[latencies.len() / 2]);
-    out.plain(scenario, &format!("records re-rated at {n}"), to_f64(touched), "records");
+    out.plain(
+        scenario,
+        &format!("records re-rated at {n}"),
+        to_f64(touched),
+        "records",
+    );
     out.plain(scenario, &format!("latency p50 at {n}"), median, "us");
-    out.plain(scenario, &format!("latency max at {n}"), micros(latencies[latencies.len() - 1]), "us");
-    let budget = if change == Change::Price { 5_000.0 } else { 1_000.0 } + to_f64(touched);
-    out.plain(scenario, &format!("share of the budget at {n}"), median / budget, "ratio");
+    out.plain(
+        scenario,
+        &format!("latency max at {n}"),
+        micros(latencies[latencies.len() - 1]),
+        "us",
+    );
+    let budget = if change == Change::Price {
+        5_000.0
+    } else {
+        1_000.0
+    } + to_f64(touched);
+    out.plain(
+        scenario,
+        &format!("share of the budget at {n}"),
+        median / budget,
+        "ratio",
+    );
 }
 
 fn measure(
@@ -106,24 +177,42 @@ fn measure(
 ) -> Measured {
     let (index, peers) = (as_u64(worker.index()), as_u64(worker.peers()));
     let stats = GraphStats::default();
-    let Graph { mut inputs, probe, open } =
-        worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, outbox));
+    let Graph {
+        mut inputs,
+        probe,
+        open,
+    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, outbox));
     let mut epoch: Epoch = 0;
     if index == 0 {
-        world.classes.iter().for_each(|(_, class)| inputs.classes.insert(class.clone()));
-        world.prices(names).into_iter().for_each(|row| inputs.prices.insert(row));
+        world
+            .classes
+            .iter()
+            .for_each(|(_, class)| inputs.classes.insert(class.clone()));
+        world
+            .prices(names)
+            .into_iter()
+            .for_each(|row| inputs.prices.insert(row));
         for n in 0..world.accounts {
             inputs.accounts.insert(world.account(n, names));
-            inputs.subscriptions.insert(world.subscription(n, "standard", names));
+            inputs
+                .subscriptions
+                .insert(world.subscription(n, "standard", names));
         }
         (0..world.services).for_each(|n| inputs.services.insert(world.service(n, names)));
     }
-    let settle = |worker: &mut Worker, probe: &timely::dataflow::ProbeHandle<Epoch>, epoch: Epoch| {
-        while probe.less_than(&epoch) {
-            worker.step_or_park(Some(Duration::from_micros(100)));
-        }
-        outbox.sender.send(Dispatch::Sealed { worker: worker.index(), before: epoch }).ok();
-    };
+    let settle =
+        |worker: &mut Worker, probe: &timely::dataflow::ProbeHandle<Epoch>, epoch: Epoch| {
+            while probe.less_than(&epoch) {
+                worker.step_or_park(Some(Duration::from_micros(100)));
+            }
+            outbox
+                .sender
+                .send(Dispatch::Sealed {
+                    worker: worker.index(),
+                    before: epoch,
+                })
+                .ok();
+        };
     epoch += 1;
     inputs.advance_to(epoch);
     settle(worker, &probe, epoch);
@@ -146,7 +235,11 @@ fn measure(
 
     let mut latencies = Vec::new();
     let mut rerated = Vec::new();
-    let changes = if change == Change::Nothing { 0 } else { CHANGES };
+    let changes = if change == Change::Nothing {
+        0
+    } else {
+        CHANGES
+    };
     for round in 0..changes {
         let before = stats.rate.read().rerated;
         let started = Instant::now();
@@ -160,8 +253,12 @@ fn measure(
                 }
                 Change::Account => {
                     let account = world.accounts / 2 + round;
-                    inputs.subscriptions.remove(world.subscription(account, "standard", names));
-                    inputs.subscriptions.insert(world.subscription(account, "negotiated", names));
+                    inputs
+                        .subscriptions
+                        .remove(world.subscription(account, "standard", names));
+                    inputs
+                        .subscriptions
+                        .insert(world.subscription(account, "negotiated", names));
                 }
                 Change::Nothing => {}
             }
@@ -182,7 +279,12 @@ fn measure(
         ("resident", 0, resident_bytes()),
     ];
     drop((inputs, open));
-    Measured { load, latencies, rerated, state }
+    Measured {
+        load,
+        latencies,
+        rerated,
+        state,
+    }
 }
 
 /// Resident memory of this process, as the kernel counts it.

@@ -44,7 +44,9 @@ enum Scenario {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
-    let mut out = Figure { json: arguments.json };
+    let mut out = Figure {
+        json: arguments.json,
+    };
     let (records, workers) = (arguments.records, arguments.workers);
     let sizes = [records / 10, records];
     let (name, change, sizes) = match arguments.scenario {

@@ -98,15 +98,32 @@ fn measured(
     let rate = |seconds: f64| to_f64(received) / seconds;
     let ours = elapsed.as_secs_f64();
     out.against(
-        ("replay", &format!("records/s at {records}, {workers} workers")),
+        (
+            "replay",
+            &format!("records/s at {records}, {workers} workers"),
+        ),
         (rate(ours), "records/s"),
         ("DuckDB", peer.seconds / ours),
         peer.equal,
     );
     out.plain("replay", &format!("wall at {records}"), ours, "s");
-    out.plain("replay", &format!("DuckDB wall at {records}"), peer.seconds, "s");
-    out.plain("replay", &format!("peak resident at {records}"), to_f64(peak) / to_f64(records), "B/record");
-    if peer.equal { Ok(()) } else { Err("DuckDB and the job disagree; see above".into()) }
+    out.plain(
+        "replay",
+        &format!("DuckDB wall at {records}"),
+        peer.seconds,
+        "s",
+    );
+    out.plain(
+        "replay",
+        &format!("peak resident at {records}"),
+        to_f64(peak) / to_f64(records),
+        "B/record",
+    );
+    if peer.equal {
+        Ok(())
+    } else {
+        Err("DuckDB and the job disagree; see above".into())
+    }
 }
 
 struct Peer {
@@ -128,19 +145,29 @@ fn peer(folder: &Path, workers: usize) -> Result<Peer, Box<dyn Error>> {
     }
     let answer: serde_json::Value = serde_json::from_slice(&answer.stdout)?;
     Ok(Peer {
-        seconds: answer["seconds"].as_f64().ok_or("the peer prints its seconds")?,
-        equal: answer["equal"].as_bool().ok_or("the peer compares the answers")?,
+        seconds: answer["seconds"]
+            .as_f64()
+            .ok_or("the peer prints its seconds")?,
+        equal: answer["equal"]
+            .as_bool()
+            .ok_or("the peer compares the answers")?,
     })
 }
 
 /// A Python with DuckDB, set up once beside the build.
 fn python() -> Result<PathBuf, Box<dyn Error>> {
     let beside = std::env::current_exe()?;
-    let target = beside.ancestors().nth(2).ok_or("the binary lies in a target folder")?;
+    let target = beside
+        .ancestors()
+        .nth(2)
+        .ok_or("the binary lies in a target folder")?;
     let home = target.join("duckdb-venv");
     let python = home.join("bin/python");
     if !python.exists() {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&home).status()?;
+        let made = Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&home)
+            .status()?;
         let pip = ["-m", "pip", "install", "--quiet", "duckdb"];
         if !made.success() || !Command::new(&python).args(pip).status()?.success() {
             return Err("DuckDB cannot be installed with pip; the replay has no peer".into());
@@ -150,7 +177,10 @@ fn python() -> Result<PathBuf, Box<dyn Error>> {
 }
 
 fn replayed(folder: &Path, workers: usize) -> Result<(Summary, Duration, u64), Box<dyn Error>> {
-    let options = RunOptions { workers: Some(workers), ..RunOptions::default() };
+    let options = RunOptions {
+        workers: Some(workers),
+        ..RunOptions::default()
+    };
     let listener: Arc<dyn Listener> = Arc::new(Silent);
     let before = resident_bytes();
     let over = Arc::new(AtomicBool::new(false));
@@ -166,11 +196,21 @@ fn replayed(folder: &Path, workers: usize) -> Result<(Summary, Duration, u64), B
     };
     let started = Instant::now();
     let job = folder.join("job.yaml");
-    let summary = run(&job, &options, &Metrics::new(), &listener, &Default::default());
+    let summary = run(
+        &job,
+        &options,
+        &Metrics::new(),
+        &listener,
+        &Default::default(),
+    );
     let elapsed = started.elapsed();
     over.store(true, Ordering::Relaxed);
     watch.join().map_err(|_| "the memory watch ends well")?;
-    Ok((summary?, elapsed, peak.load(Ordering::Relaxed).saturating_sub(before)))
+    Ok((
+        summary?,
+        elapsed,
+        peak.load(Ordering::Relaxed).saturating_sub(before),
+    ))
 }
 
 struct Silent;
@@ -198,7 +238,13 @@ fn write_world(folder: &Path, records: u64) -> Result<u64, Box<dyn Error>> {
     let mut prices = String::from("model,price\n");
     for model in 0..500 {
         let cents = list_price(model);
-        writeln!(prices, "{},{}.{:02}", model_name(model), cents / 100, cents % 100)?;
+        writeln!(
+            prices,
+            "{},{}.{:02}",
+            model_name(model),
+            cents / 100,
+            cents % 100
+        )?;
     }
     fs::write(folder.join("prices.csv"), prices)?;
     let mut accounts = String::from("account\n");
@@ -215,13 +261,15 @@ fn write_world(folder: &Path, records: u64) -> Result<u64, Box<dyn Error>> {
 }
 
 fn write_usage(path: &Path, world: &World) -> Result<u64, Box<dyn Error>> {
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .build();
     let mut writer: Option<ArrowWriter<File>> = None;
     let mut received = 0;
     let mut from = 0;
     while from < world.records {
         let to = (from + 65_536).min(world.records);
-        let copied = |n: &u64| mix(*n ^ 0xd0b1e) % 1_000 == 0;
+        let copied = |n: &u64| mix(*n ^ 0xd0b1e).is_multiple_of(1_000);
         // Copies are sent a little later, with the next batch of their senders.
         let copies = (from.saturating_sub(65_536)..from).filter(copied);
         let last = (from..to).filter(|n| to == world.records && copied(n));
@@ -237,7 +285,12 @@ fn write_usage(path: &Path, world: &World) -> Result<u64, Box<dyn Error>> {
             ("key", Arc::new(StringArray::from_iter_values(keys))),
             ("model", Arc::new(StringArray::from_iter_values(models))),
             ("at", Arc::new(at.with_timezone("UTC"))),
-            ("tokens", Arc::new(Int64Array::from_iter_values(raws.iter().map(|raw| raw.tokens)))),
+            (
+                "tokens",
+                Arc::new(Int64Array::from_iter_values(
+                    raws.iter().map(|raw| raw.tokens),
+                )),
+            ),
         ])?;
         let writer = match &mut writer {
             Some(writer) => writer,

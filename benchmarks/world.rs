@@ -5,7 +5,8 @@
 use millrace_connectors::names::Names;
 use millrace_operators::domain::{
     Account, BillingProfile, ClassKey, Condition, EventTime, IdentityBuilder, Item, Period, Price,
-    PriceModel, PriceRow, RecordId, ServiceUse, Subscription, SubscriptionStatus, Usage, UsageClass,
+    PriceModel, PriceRow, RecordId, ServiceUse, Subscription, SubscriptionStatus, Usage,
+    UsageClass,
 };
 
 /// 2026-01-01T00:00:00Z.
@@ -46,26 +47,45 @@ impl World {
             let class = UsageClass {
                 service_type: names.enter("llm"),
                 attributes: vec![(names.enter("model"), names.enter(&model_name(model)))],
-                items: [Item { name: names.enter("tokens"), scale: 0 }].into_iter().collect(),
+                items: [Item {
+                    name: names.enter("tokens"),
+                    scale: 0,
+                }]
+                .into_iter()
+                .collect(),
             };
             (names.enter_class(&class), class)
         };
         let classes = (0..MODELS).map(class).collect();
-        Self { records, services, accounts: services.div_ceil(SERVICES_PER_ACCOUNT), classes }
+        Self {
+            records,
+            services,
+            accounts: services.div_ceil(SERVICES_PER_ACCOUNT),
+            classes,
+        }
     }
 
     /// Record `n`, in order of time.
     pub(crate) fn raw(&self, n: u64) -> Raw {
         let dice = mix(n);
         // Half of the records go to the first tenth of the services.
-        let range = if dice & 1 == 0 { (self.services / 10).max(1) } else { self.services };
+        let range = if dice & 1 == 0 {
+            (self.services / 10).max(1)
+        } else {
+            self.services
+        };
         let service = (dice >> 8) % range;
         let model = mix(service).wrapping_add((dice >> 40) % 3) % MODELS;
         let span = 28 * 86_400_000_000_i64;
         let step = span / i64::try_from(self.records).unwrap_or(i64::MAX).max(1);
         let time = START + i64::try_from(n).unwrap_or(0) * step.max(1);
         let tokens = i64::try_from(dice >> 50).unwrap_or(0) + 1;
-        Raw { service, model, tokens, time }
+        Raw {
+            service,
+            model,
+            tokens,
+            time,
+        }
     }
 
     pub(crate) fn usage(&self, n: u64, identity: &mut IdentityBuilder) -> Usage {
@@ -74,7 +94,10 @@ impl World {
         Usage {
             record: RecordId::new(millrace_operators::domain::FileId(0), n),
             identity: identity.field(&n.to_le_bytes()).finish(),
-            service: millrace_operators::domain::ServiceKey::of(&["llm", &service_name(raw.service)]),
+            service: millrace_operators::domain::ServiceKey::of(&[
+                "llm",
+                &service_name(raw.service),
+            ]),
             class,
             time: EventTime(raw.time),
             quantities: [raw.tokens].into_iter().collect(),
@@ -134,7 +157,8 @@ impl World {
         let rows = lists.iter().flat_map(|(list, percent)| {
             (0..MODELS).map(move |model| (*list, model, list_price(model) * percent / 100))
         });
-        rows.map(|(list, model, cents)| self.price(list, model, cents, names)).collect()
+        rows.map(|(list, model, cents)| self.price(list, model, cents, names))
+            .collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The command line as a user meets it: what is printed where, and what the process ends with.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
 use millrace::cli::{Exit, main_with};
 use millrace::console::{Console, Surroundings, Talk};
 use std::ffi::OsString;

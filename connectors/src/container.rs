@@ -38,18 +38,22 @@ pub fn read(input: impl Read, format: &Format) -> Result<Vec<Row>, ContainerErro
     let whole = |message: String| ContainerError { row: 0, message };
     match format {
         Format::Csv { delimiter, header } => {
-            let delimiter = u8::try_from(*delimiter).map_err(|_| {
-                whole(format!("the delimiter {delimiter:?} is not a single byte"))
-            })?;
+            let delimiter = u8::try_from(*delimiter)
+                .map_err(|_| whole(format!("the delimiter {delimiter:?} is not a single byte")))?;
             csv_rows(input, delimiter, header.as_deref()).map_err(|e| whole(e.to_string()))
         }
         Format::JsonLines => json_lines(input).map_err(|e| whole(e.to_string())),
         Format::Json => {
             let rows: Vec<Box<RawValue>> =
                 serde_json::from_reader(input).map_err(|e| whole(e.to_string()))?;
-            Ok((1..).zip(rows).map(|(row, text)| object(row, text.get())).collect())
+            Ok((1..)
+                .zip(rows)
+                .map(|(row, text)| object(row, text.get()))
+                .collect())
         }
-        Format::Parquet => Err(whole("Parquet is not read here; write CSV or JSON".to_owned())),
+        Format::Parquet => Err(whole(
+            "Parquet is not read here; write CSV or JSON".to_owned(),
+        )),
     }
 }
 
@@ -64,7 +68,11 @@ fn csv_rows(
         .from_reader(input);
     let names: Vec<String> = match header {
         Some(names) => names.to_vec(),
-        None => reader.headers()?.iter().map(|name| name.trim().to_owned()).collect(),
+        None => reader
+            .headers()?
+            .iter()
+            .map(|name| name.trim().to_owned())
+            .collect(),
     };
     let mut rows = Vec::new();
     for (row, record) in (1..).zip(reader.records()) {
@@ -72,10 +80,15 @@ fn csv_rows(
             Ok(record) => {
                 let given = names.iter().cloned().zip(record.iter().map(str::trim));
                 let given = given.filter(|(_, value)| !value.is_empty());
-                let fields = given.map(|(name, value)| (name, value.to_owned())).collect();
+                let fields = given
+                    .map(|(name, value)| (name, value.to_owned()))
+                    .collect();
                 Ok(Container { row, fields })
             }
-            Err(error) => Err(ContainerError { row, message: error.to_string() }),
+            Err(error) => Err(ContainerError {
+                row,
+                message: error.to_string(),
+            }),
         });
     }
     Ok(rows)
@@ -90,7 +103,10 @@ fn json_lines(input: impl Read) -> std::io::Result<Vec<Row>> {
         }
         rows.push(match std::str::from_utf8(&line) {
             Ok(text) => object(row, text),
-            Err(error) => Err(ContainerError { row, message: error.to_string() }),
+            Err(error) => Err(ContainerError {
+                row,
+                message: error.to_string(),
+            }),
         });
     }
     Ok(rows)
@@ -131,13 +147,20 @@ mod tests {
     fn numbers_keep_their_text_in_every_format() {
         let expected = r#"{"item": "tokens", "quantity": "3e-07"}"#;
         let json = r#"{"item":"tokens","quantity":3e-07,"model":null}"#;
-        let csv = Format::Csv { delimiter: ',', header: None };
+        let csv = Format::Csv {
+            delimiter: ',',
+            header: None,
+        };
         for (format, input) in [
             (Format::JsonLines, format!("{json}\n\n")),
             (Format::Json, format!("[{json}]")),
             (csv, "item,quantity,model\ntokens,3e-07,\n".to_owned()),
         ] {
-            assert_eq!(texts(read(input.as_bytes(), &format).unwrap()), [expected], "{format:?}");
+            assert_eq!(
+                texts(read(input.as_bytes(), &format).unwrap()),
+                [expected],
+                "{format:?}"
+            );
         }
     }
 

@@ -37,7 +37,11 @@ impl Texts {
                 "the names {held:?} and {text:?} have the same 64-bit key; rename one of them"
             );
         };
-        if let Some(held) = shard.read().expect("the name book is not poisoned").get(&key) {
+        if let Some(held) = shard
+            .read()
+            .expect("the name book is not poisoned")
+            .get(&key)
+        {
             return known(held);
         }
         let mut shard = shard.write().expect("the name book is not poisoned");
@@ -45,7 +49,11 @@ impl Texts {
     }
 
     fn text(&self, key: u64) -> Option<Arc<str>> {
-        self.shard(key).read().expect("the name book is not poisoned").get(&key).map(Arc::clone)
+        self.shard(key)
+            .read()
+            .expect("the name book is not poisoned")
+            .get(&key)
+            .map(Arc::clone)
     }
 }
 
@@ -75,7 +83,9 @@ macro_rules! book {
         #[doc = concat!("The text of ", $what, "; the key in hexadecimal if it was never entered.")]
         #[must_use]
         pub fn $text(&self, key: $key) -> Arc<str> {
-            self.$field.text(key.0).unwrap_or_else(|| Arc::from(format!("#{:016x}", key.0)))
+            self.$field
+                .text(key.0)
+                .unwrap_or_else(|| Arc::from(format!("#{:016x}", key.0)))
         }
     };
 }
@@ -83,7 +93,13 @@ macro_rules! book {
 impl Names {
     book!(enter, text, names, Name, "a name");
     book!(enter_account, account, accounts, AccountKey, "an account");
-    book!(enter_subscription, subscription, subscriptions, SubscriptionKey, "a subscription");
+    book!(
+        enter_subscription,
+        subscription,
+        subscriptions,
+        SubscriptionKey,
+        "a subscription"
+    );
     book!(enter_price, price, prices, PriceKey, "a price row");
 
     /// Enters a service and returns its key.
@@ -92,8 +108,13 @@ impl Names {
     /// When another service already has the same key.
     pub fn enter_service(&self, service_type: &str, id: &str) -> ServiceKey {
         let key = ServiceKey::of(&[service_type, id]);
-        if self.services.text(key.0).is_none_or(|held| !same_service(&held, service_type, id)) {
-            self.services.enter(key.0, &format!("{service_type}\u{1f}{id}"));
+        if self
+            .services
+            .text(key.0)
+            .is_none_or(|held| !same_service(&held, service_type, id))
+        {
+            self.services
+                .enter(key.0, &format!("{service_type}\u{1f}{id}"));
         }
         key
     }
@@ -115,15 +136,27 @@ impl Names {
     pub fn enter_class(&self, class: &UsageClass) -> ClassKey {
         let key = class.key();
         let mut classes = self.classes.write().expect("the name book is not poisoned");
-        let held = classes.entry(key).or_insert_with(|| Arc::new(class.clone()));
-        assert!(**held == *class, "two usage classes have the same 64-bit key: {held:?}, {class:?}");
+        let held = classes
+            .entry(key)
+            .or_insert_with(|| Arc::new(class.clone()));
+        assert!(
+            **held == *class,
+            "two usage classes have the same 64-bit key: {held:?}, {class:?}"
+        );
         key
     }
 
     /// The class behind a key.
+    ///
+    /// # Panics
+    /// After a panic while the book was written to, which ends the process anyway.
     #[must_use]
     pub fn class(&self, key: ClassKey) -> Option<Arc<UsageClass>> {
-        self.classes.read().expect("the name book is not poisoned").get(&key).map(Arc::clone)
+        self.classes
+            .read()
+            .expect("the name book is not poisoned")
+            .get(&key)
+            .map(Arc::clone)
     }
 }
 

@@ -8,7 +8,8 @@ use crate::publish::EpochChanges;
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use millrace_connectors::output::{AggregatedLine, SuspendedUsage, Texts, blended_rate};
 use millrace_operators::domain::{
-    AccountKey, AggregateId, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason, RecordId, Suspense,
+    AccountKey, AggregateId, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason, RecordId,
+    Suspense,
 };
 use millrace_operators::epoch::Epoch;
 use serde::Serialize;
@@ -52,8 +53,7 @@ impl RecordCounts {
     /// Whether every record received is accounted for exactly once.
     #[must_use]
     pub fn ties_out(&self) -> bool {
-        let settled =
-            self.ignored + self.duplicate + self.error + self.suspended + self.monetised;
+        let settled = self.ignored + self.duplicate + self.error + self.suspended + self.monetised;
         settled == self.received
     }
 
@@ -185,9 +185,12 @@ impl Board {
             }
         }
         for currency in before.keys().chain(self.totals.keys()) {
-            let amount =
-                |totals: &BTreeMap<Name, LineSum>| totals.get(currency).copied().unwrap_or_default().amount;
-            movement.totals.insert(*currency, (amount(&before), amount(&self.totals)));
+            let amount = |totals: &BTreeMap<Name, LineSum>| {
+                totals.get(currency).copied().unwrap_or_default().amount
+            };
+            movement
+                .totals
+                .insert(*currency, (amount(&before), amount(&self.totals)));
         }
         for (suspense, diff) in &changes.suspense {
             if suspense.reason == Reason::Duplicate {
@@ -223,7 +226,11 @@ impl Board {
             let counts = self.file_counts(file);
             if !counts.ties_out() {
                 let file = self.texts.file(file).to_string();
-                return Err(ConservationError { epoch: changes.epoch, file, counts });
+                return Err(ConservationError {
+                    epoch: changes.epoch,
+                    file,
+                    counts,
+                });
             }
         }
         Ok(())
@@ -245,7 +252,10 @@ impl Board {
     #[must_use]
     pub fn file_counts(&self, file: FileId) -> RecordCounts {
         let received = self.received.get(&file).copied().unwrap_or(0);
-        let mut counts = RecordCounts { received, ..RecordCounts::default() };
+        let mut counts = RecordCounts {
+            received,
+            ..RecordCounts::default()
+        };
         for (fate, count) in self.counts.get(&file).into_iter().flatten() {
             counts.add(*fate, *count);
         }
@@ -254,7 +264,9 @@ impl Board {
 
     /// Records read, per file.
     pub fn received(&self) -> impl Iterator<Item = (FileId, u64)> {
-        self.received.iter().map(|(file, records)| (*file, *records))
+        self.received
+            .iter()
+            .map(|(file, records)| (*file, *records))
     }
 
     /// What became of all records.
@@ -269,7 +281,10 @@ impl Board {
     /// All billing lines, in the order of their keys.
     #[must_use]
     pub fn lines(&self) -> Vec<AggregatedLine> {
-        let line = |(key, sum): &(LineKey, LineSum)| AggregatedLine { key: key.clone(), sum: *sum };
+        let line = |(key, sum): &(LineKey, LineSum)| AggregatedLine {
+            key: key.clone(),
+            sum: *sum,
+        };
         let mut lines: Vec<AggregatedLine> = self.lines.values().map(line).collect();
         lines.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         lines
@@ -297,7 +312,11 @@ impl Board {
     #[must_use]
     pub fn stopped(&self) -> Vec<SuspendedUsage> {
         let faults = self.faults.values().cloned().map(SuspendedUsage::Fault);
-        let duplicates = self.duplicates.values().copied().map(SuspendedUsage::Suspense);
+        let duplicates = self
+            .duplicates
+            .values()
+            .copied()
+            .map(SuspendedUsage::Suspense);
         let mut stopped: Vec<_> = faults.chain(duplicates).collect();
         stopped.sort_by_key(SuspendedUsage::record);
         stopped
@@ -306,7 +325,10 @@ impl Board {
     /// Totals per currency.
     #[must_use]
     pub fn totals(&self) -> Vec<Money> {
-        self.totals.iter().map(|(currency, sum)| self.money(*currency, sum.amount)).collect()
+        self.totals
+            .iter()
+            .map(|(currency, sum)| self.money(*currency, sum.amount))
+            .collect()
     }
 
     /// An amount in a currency.
@@ -329,7 +351,11 @@ impl Board {
     /// Items, the one with the highest amount first.
     #[must_use]
     pub fn items(&self) -> Vec<Share> {
-        self.shares(&self.items, |item| self.texts.names.text(*item).to_string(), true)
+        self.shares(
+            &self.items,
+            |item| self.texts.names.text(*item).to_string(),
+            true,
+        )
     }
 
     fn shares<K>(
@@ -338,13 +364,19 @@ impl Board {
         name: impl Fn(&K) -> String,
         rated: bool,
     ) -> Vec<Share> {
-        let mut shares: Vec<_> = sums.iter().map(|((key, c), sum)| (name(key), *c, sum)).collect();
+        let mut shares: Vec<_> = sums
+            .iter()
+            .map(|((key, c), sum)| (name(key), *c, sum))
+            .collect();
         shares.sort_by(|a, b| (b.2.amount, &a.0).cmp(&(a.2.amount, &b.0)));
         let share = |(name, currency, sum): (String, Name, &LineSum)| Share {
             name,
             charges: sum.charges,
             quantity: sum.quantity.to_string(),
-            rate: rated.then(|| blended_rate(sum)).flatten().map(|rate| rate.to_string()),
+            rate: rated
+                .then(|| blended_rate(sum))
+                .flatten()
+                .map(|rate| rate.to_string()),
             money: self.money(currency, sum.amount),
         };
         shares.into_iter().map(share).collect()
@@ -363,13 +395,26 @@ impl Board {
             *records.entry(reason).or_default() += count;
         }
         // A file that breaks off is a fault without a record.
-        let broken = self.faults.values().filter(|f| f.reason == Reason::FileUnreadable).count();
+        let broken = self
+            .faults
+            .values()
+            .filter(|f| f.reason == Reason::FileUnreadable)
+            .count();
         if broken > 0 {
-            records.insert(Reason::FileUnreadable, u64::try_from(broken).unwrap_or(u64::MAX));
+            records.insert(
+                Reason::FileUnreadable,
+                u64::try_from(broken).unwrap_or(u64::MAX),
+            );
         }
-        let mut reasons: Vec<_> = records.into_iter().filter(|(_, records)| *records > 0).collect();
+        let mut reasons: Vec<_> = records
+            .into_iter()
+            .filter(|(_, records)| *records > 0)
+            .collect();
         reasons.sort_by_key(|(reason, records)| (std::cmp::Reverse(*records), *reason));
-        reasons.into_iter().map(|(reason, records)| self.reason(reason, records)).collect()
+        reasons
+            .into_iter()
+            .map(|(reason, records)| self.reason(reason, records))
+            .collect()
     }
 
     fn reason(&self, reason: Reason, records: u64) -> ReasonCount {

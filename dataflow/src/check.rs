@@ -22,10 +22,16 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
         let names = Arc::new(Names::default());
         let rules = job.judge_rules(&names);
         let mut inside = rules.findings;
-        inside.extend(job.reference_files(names).load().map_or_else(|found| found, |l| l.warnings));
+        inside.extend(
+            job.reference_files(names)
+                .load()
+                .map_or_else(|found| found, |l| l.warnings),
+        );
         // What the job file says of a place, a missing file above all, is not said again.
-        let told: BTreeSet<_> =
-            findings.iter().map(|f| (f.file.clone(), f.line, f.column)).collect();
+        let told: BTreeSet<_> = findings
+            .iter()
+            .map(|f| (f.file.clone(), f.line, f.column))
+            .collect();
         findings.extend(inside.into_iter().filter(|f| {
             let missing = f.line == 0 && !Path::new(&f.file).exists();
             !missing && !told.contains(&(f.file.clone(), f.line, f.column))

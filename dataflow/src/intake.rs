@@ -172,14 +172,20 @@ impl Intake {
             }
         }
         let names = self.files.names();
-        *self.setting.file_names.write().expect("the list of files is not poisoned") = names;
+        *self
+            .setting
+            .file_names
+            .write()
+            .expect("the list of files is not poisoned") = names;
     }
 
     /// Reads the files that wait, epoch by epoch.
     fn read_all(&mut self) -> Result<(), Gone> {
         loop {
             if self.reading.is_none() {
-                let Some(opened) = self.open_next() else { break };
+                let Some(opened) = self.open_next() else {
+                    break;
+                };
                 self.reading = Some(opened);
             }
             self.read_chunk()?;
@@ -187,7 +193,11 @@ impl Intake {
                 self.bind()?;
             }
         }
-        if self.bundle.is_empty() { Ok(()) } else { self.bind() }
+        if self.bundle.is_empty() {
+            Ok(())
+        } else {
+            self.bind()
+        }
     }
 
     /// Opens the next file that can be opened.
@@ -195,7 +205,10 @@ impl Intake {
         while let Some(file) = self.files.next() {
             let source = &self.setting.job.sources[file.source];
             let rule = &self.setting.rules[file.source];
-            match self.files.open(&file, source, rule, self.setting.job.epoch_rows) {
+            match self
+                .files
+                .open(&file, source, rule, self.setting.job.epoch_rows)
+            {
                 Ok(opened) => return Some(opened),
                 Err(message) => {
                     self.setting.listener.message(&message);
@@ -207,7 +220,9 @@ impl Intake {
     }
 
     fn read_chunk(&mut self) -> Result<(), Gone> {
-        let Some(opened) = &mut self.reading else { return Ok(()) };
+        let Some(opened) = &mut self.reading else {
+            return Ok(());
+        };
         let Some(chunk) = opened.decoder.next_chunk() else {
             let opened = self.reading.take();
             let finished = opened.map(|opened| self.files.finish(opened));
@@ -217,19 +232,24 @@ impl Intake {
             return Ok(());
         };
         self.mediated.clear();
-        opened.mediator.mediate(&chunk, opened.id, &mut self.mediated);
+        opened
+            .mediator
+            .mediate(&chunk, opened.id, &mut self.mediated);
         opened.received += chunk.received;
         if let Some(archive) = &mut opened.archive
             && let Err(error) = archive.write(&chunk, &self.mediated.usage)
         {
-            self.setting.listener.message(&format!("raw records are not kept: {error}"));
+            self.setting
+                .listener
+                .message(&format!("raw records are not kept: {error}"));
             opened.archive = None;
         }
         let id = opened.id;
         if let Some(fault) = &self.mediated.file_fault {
             opened.broken = Some(fault.detail.clone());
         }
-        self.bundle.add(&mut self.mediated, id, self.setting.wants_ignored);
+        self.bundle
+            .add(&mut self.mediated, id, self.setting.wants_ignored);
         Ok(())
     }
 
@@ -237,7 +257,10 @@ impl Intake {
     fn bind(&mut self) -> Result<(), Gone> {
         let bundle = std::mem::take(&mut self.bundle);
         self.setting.metrics.epoch_bound(self.epoch);
-        for (part, channel) in bundle.split(self.epoch, self.channels.len()).zip(&self.channels) {
+        for (part, channel) in bundle
+            .split(self.epoch, self.channels.len())
+            .zip(&self.channels)
+        {
             channel.send(part).map_err(|_| Gone)?;
         }
         self.epoch += 1;
@@ -248,7 +271,10 @@ impl Intake {
     /// Applies what saved files change, as one epoch.
     fn changed(&mut self, saved: &Saved, noticed: Instant) -> Result<(), Gone> {
         let mut report = ChangeReport::default();
-        if saved.iter().any(|path| self.setting.reference_files.files().contains(path)) {
+        if saved
+            .iter()
+            .any(|path| self.setting.reference_files.files().contains(path))
+        {
             self.reload_reference(&mut report);
         }
         if self.rules_touched(saved) {
@@ -259,7 +285,11 @@ impl Intake {
             return Ok(());
         }
         let pending = PendingChange { report, noticed };
-        let mut waiting = self.setting.pending.lock().expect("pending changes are not poisoned");
+        let mut waiting = self
+            .setting
+            .pending
+            .lock()
+            .expect("pending changes are not poisoned");
         waiting.insert(self.epoch, pending);
         drop(waiting);
         self.setting.metrics.reference_changed();
@@ -269,8 +299,7 @@ impl Intake {
     fn reload_reference(&mut self, report: &mut ChangeReport) {
         match self.setting.reference_files.load() {
             Ok(loaded) => {
-                let changes =
-                    ReferenceChanges::between(&self.setting.reference, &loaded.reference);
+                let changes = ReferenceChanges::between(&self.setting.reference, &loaded.reference);
                 report.rows += changes.len();
                 report.prices = changes.price_changes(&self.setting.names);
                 self.setting.reference = loaded.reference;
@@ -288,7 +317,9 @@ impl Intake {
     }
 
     fn rules_touched(&self, saved: &Saved) -> bool {
-        saved.iter().any(|path| self.setting.job.rule_files().contains(path))
+        saved
+            .iter()
+            .any(|path| self.setting.job.rule_files().contains(path))
     }
 
     /// What keeps rules from being in force: a folder's columns are only known from its files, so a
@@ -308,7 +339,11 @@ impl Intake {
                     RuleSource::File(path) => path,
                     RuleSource::Inline(_) => &self.setting.job.path,
                 };
-                findings.push(Diagnostic::error(&path.display().to_string(), (0, 0), message));
+                findings.push(Diagnostic::error(
+                    &path.display().to_string(),
+                    (0, 0),
+                    message,
+                ));
             }
         }
         findings

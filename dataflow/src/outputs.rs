@@ -36,7 +36,13 @@ const CHANGE_FILE_ROWS: usize = 1 << 20;
 const ONE_FILE_RECORDS: usize = 1 << 20;
 
 /// The folders of the outputs, in the order in which they are described to people.
-pub const OUTPUTS: [&str; 5] = ["monetised", "suspense", "aggregated", "raw_status", "ledger"];
+pub const OUTPUTS: [&str; 5] = [
+    "monetised",
+    "suspense",
+    "aggregated",
+    "raw_status",
+    "ledger",
+];
 
 /// Where and in which forms a job's outputs are written.
 #[derive(Clone)]
@@ -142,7 +148,9 @@ impl Outputs {
                     }
                     Rating::Suspense(record) => {
                         if statuses {
-                            snapshot.fates.push((record.record, Fate::of(record.reason)));
+                            snapshot
+                                .fates
+                                .push((record.record, Fate::of(record.reason)));
                         }
                         if suspense {
                             snapshot.suspense.push(*record);
@@ -255,7 +263,11 @@ fn monetise(charge: &Charge, finder: &mut LineFinder) -> MonetisedUsage {
     let (line, _) = finder.line(charge);
     let unit = millrace_operators::domain::Period::new(line.unit_start, line.unit_end)
         .expect("bill units are periods");
-    MonetisedUsage { charge: *charge, line: line.aggregate_id(), unit }
+    MonetisedUsage {
+        charge: *charge,
+        line: line.aggregate_id(),
+        unit,
+    }
 }
 
 /// The fate of every record of every file, in record order. A record that nobody else has is one
@@ -263,20 +275,32 @@ fn monetise(charge: &Charge, finder: &mut LineFinder) -> MonetisedUsage {
 fn raw_statuses(open: Vec<(RecordId, Fate)>, board: &Board) -> Vec<RawStatus> {
     let mut files: BTreeMap<FileId, Vec<Fate>> = BTreeMap::new();
     for (file, received) in board.received() {
-        files.insert(file, vec![Fate::Ignored; usize::try_from(received).unwrap_or(0)]);
+        files.insert(
+            file,
+            vec![Fate::Ignored; usize::try_from(received).unwrap_or(0)],
+        );
     }
-    let stopped = board.stopped().into_iter().map(|row| (row.record(), Fate::of(row.reason())));
+    let stopped = board
+        .stopped()
+        .into_iter()
+        .map(|row| (row.record(), Fate::of(row.reason())));
     for (record, fate) in open.into_iter().chain(stopped) {
         let row = usize::try_from(record.row()).unwrap_or(usize::MAX);
         // The fault of a file that breaks off stands behind its last record.
-        if let Some(slot) = files.get_mut(&record.file()).and_then(|rows| rows.get_mut(row)) {
+        if let Some(slot) = files
+            .get_mut(&record.file())
+            .and_then(|rows| rows.get_mut(row))
+        {
             *slot = fate;
         }
     }
     let mut statuses = Vec::new();
     for (file, fates) in files {
         let rows = (0_u64..).zip(fates);
-        statuses.extend(rows.map(|(row, fate)| RawStatus { record: RecordId::new(file, row), fate }));
+        statuses.extend(rows.map(|(row, fate)| RawStatus {
+            record: RecordId::new(file, row),
+            fate,
+        }));
     }
     statuses
 }
@@ -302,7 +326,8 @@ impl ChangeFile {
             None => {
                 let name = format!("{output}/changes/{epoch:020}.parquet");
                 let schema = change_schema::<T>(&outputs.texts);
-                self.0.insert(ParquetFile::create(&outputs.store, &name, &schema)?)
+                self.0
+                    .insert(ParquetFile::create(&outputs.store, &name, &schema)?)
             }
         };
         file.write(&encode_changes(epoch, rows, diffs, &outputs.texts)?)?;
@@ -331,8 +356,16 @@ impl ChangeWriter {
     /// Whether any output wants its changes written.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        let OutputPlan { monetised, suspense, aggregated, raw_status, .. } = &self.outputs.plan;
-        [monetised, suspense, aggregated, raw_status].into_iter().any(|forms| forms.changes)
+        let OutputPlan {
+            monetised,
+            suspense,
+            aggregated,
+            raw_status,
+            ..
+        } = &self.outputs.plan;
+        [monetised, suspense, aggregated, raw_status]
+            .into_iter()
+            .any(|forms| forms.changes)
     }
 
     /// Writes one epoch, whose changes are settled.
@@ -340,11 +373,17 @@ impl ChangeWriter {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&mut self, changes: &EpochChanges) -> Result<(), OutputError> {
-        let Self { outputs, finder, .. } = self;
+        let Self {
+            outputs, finder, ..
+        } = self;
         let (epoch, plan) = (changes.epoch, &outputs.plan);
         if plan.monetised.changes {
             let file = self.monetised.get_or_insert_default();
-            let rows: Vec<_> = changes.charges.iter().map(|(c, _)| monetise(c, finder)).collect();
+            let rows: Vec<_> = changes
+                .charges
+                .iter()
+                .map(|(c, _)| monetise(c, finder))
+                .collect();
             file.write(outputs, "monetised", epoch, &rows, diffs(&changes.charges))?;
         }
         if plan.suspense.changes {
@@ -355,8 +394,12 @@ impl ChangeWriter {
         if plan.aggregated.changes {
             let file = self.aggregated.get_or_insert_default();
             let lines = changes.lines.iter();
-            let rows: Vec<AggregatedLine> =
-                lines.map(|((key, sum), _)| AggregatedLine { key: key.clone(), sum: *sum }).collect();
+            let rows: Vec<AggregatedLine> = lines
+                .map(|((key, sum), _)| AggregatedLine {
+                    key: key.clone(),
+                    sum: *sum,
+                })
+                .collect();
             file.write(outputs, "aggregated", epoch, &rows, diffs(&changes.lines))?;
         }
         if plan.raw_status.changes {
@@ -374,19 +417,32 @@ impl ChangeWriter {
     /// # Errors
     /// When a file cannot be written.
     pub fn settle(&mut self) -> Result<(), OutputError> {
-        let files =
-            [&mut self.monetised, &mut self.suspense, &mut self.aggregated, &mut self.raw_status];
+        let files = [
+            &mut self.monetised,
+            &mut self.suspense,
+            &mut self.aggregated,
+            &mut self.raw_status,
+        ];
         files.into_iter().flatten().try_for_each(ChangeFile::finish)
     }
 }
 
 fn diffs<T>(changes: &[(T, Diff)]) -> Vec<i64> {
-    changes.iter().map(|(_, diff)| i64::try_from(*diff).unwrap_or(0)).collect()
+    changes
+        .iter()
+        .map(|(_, diff)| i64::try_from(*diff).unwrap_or(0))
+        .collect()
 }
 
 fn suspended(changes: &EpochChanges) -> (Vec<SuspendedUsage>, Vec<i64>) {
-    let faults = changes.faults.iter().map(|(f, d)| (SuspendedUsage::Fault(f.clone()), *d));
-    let rest = changes.suspense.iter().map(|(s, d)| (SuspendedUsage::Suspense(*s), *d));
+    let faults = changes
+        .faults
+        .iter()
+        .map(|(f, d)| (SuspendedUsage::Fault(f.clone()), *d));
+    let rest = changes
+        .suspense
+        .iter()
+        .map(|(s, d)| (SuspendedUsage::Suspense(*s), *d));
     let mut all: Vec<(SuspendedUsage, Diff)> = faults.chain(rest).collect();
     all.sort_by_key(|(row, diff)| (row.record(), *diff, row.reason()));
     let diffs = diffs(&all);
@@ -397,7 +453,11 @@ fn suspended(changes: &EpochChanges) -> (Vec<SuspendedUsage>, Vec<i64>) {
 fn statuses(changes: &EpochChanges) -> Vec<(RawStatus, Diff)> {
     let mut net: BTreeMap<(RecordId, Fate), Diff> = BTreeMap::new();
     let mut add = |record, fate, diff: Diff| *net.entry((record, fate)).or_default() += diff;
-    for (charge, diff) in changes.charges.iter().filter(|(charge, _)| charge.item == 0) {
+    for (charge, diff) in changes
+        .charges
+        .iter()
+        .filter(|(charge, _)| charge.item == 0)
+    {
         add(charge.record, Fate::Monetised, *diff);
     }
     for (suspense, diff) in &changes.suspense {

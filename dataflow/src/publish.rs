@@ -11,7 +11,9 @@
 //! restarts is the business of the sinks behind.
 
 use crate::worker::Outbox;
-use millrace_operators::domain::{Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense};
+use millrace_operators::domain::{
+    Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense,
+};
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
@@ -20,6 +22,9 @@ use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, Probe};
+
+/// How many records of a file share a fate.
+pub type FateCount = ((FileId, Fate), Diff);
 
 /// Changes of one output, of one epoch.
 pub enum Published {
@@ -30,7 +35,7 @@ pub enum Published {
     /// Records that decoding or mediation stopped.
     Faults(Vec<(Fault, Diff)>),
     /// What became of the records of each file.
-    Counts(Vec<(((FileId, Fate), Diff), Diff)>),
+    Counts(Vec<(FateCount, Diff)>),
     /// Charges, where an output wants each change.
     Charges(Vec<(Charge, Diff)>),
     /// Records read from each file, as decoding counted them.
@@ -126,7 +131,7 @@ pub struct EpochChanges {
     /// Faulty records.
     pub faults: Vec<(Fault, Diff)>,
     /// Counts of fates.
-    pub counts: Vec<(((FileId, Fate), Diff), Diff)>,
+    pub counts: Vec<(FateCount, Diff)>,
     /// Charges.
     pub charges: Vec<(Charge, Diff)>,
     /// Records read.

@@ -16,9 +16,9 @@ use millrace_connectors::names::Names;
 use millrace_connectors::reference::{Reference, ReferenceFiles};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
-    Account, AccountKey, Amount, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder, Item, Name,
-    Period, Quantity, Reason, RecordId, ServiceUse, Subscription, SubscriptionStatus, Usage,
-    UsageClass, parse_decimal,
+    Account, AccountKey, Amount, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder,
+    Item, Name, Period, Quantity, Reason, RecordId, ServiceUse, Subscription, SubscriptionStatus,
+    Usage, UsageClass, parse_decimal,
 };
 use millrace_operators::epoch::Epoch;
 use serde::Serialize;
@@ -117,7 +117,9 @@ pub fn quote(request: &QuoteRequest, usage: Box<dyn Read + Send>) -> Result<Quot
         }
         (_, false) => request.catalogs.clone(),
     };
-    let zone = job.as_ref().map_or(jiff::tz::TimeZone::UTC, |job| job.zone.clone());
+    let zone = job
+        .as_ref()
+        .map_or(jiff::tz::TimeZone::UTC, |job| job.zone.clone());
     let loaded = ReferenceFiles::new(catalogs, Vec::new(), zone, Arc::clone(&names)).load();
     let reference = loaded.map_err(QuoteError::Configuration)?.reference;
     let mut desk = Desk::new(request, names, reference);
@@ -163,16 +165,30 @@ const NOBODY: &str = "quote";
 impl<'a> Desk<'a> {
     fn new(request: &'a QuoteRequest, names: Arc<Names>, reference: Reference) -> Self {
         let (usage, classes, customers, failed) = Default::default();
-        Self { request, names, reference, usage, classes, customers, failed }
+        Self {
+            request,
+            names,
+            reference,
+            usage,
+            classes,
+            customers,
+            failed,
+        }
     }
 
     /// Who the row with these fields is for; returns the service id.
     fn customer(&mut self, fields: &BTreeMap<String, String>) -> String {
         let given = |key: &str, asked: &Option<String>, default: &str| {
-            fields.get(key).or(asked.as_ref()).map_or(default, String::as_str).to_owned()
+            fields
+                .get(key)
+                .or(asked.as_ref())
+                .map_or(default, String::as_str)
+                .to_owned()
         };
         let account = given("account", &self.request.account, NOBODY);
-        let list = self.names.enter(&given("price_list", &self.request.price_list, "standard"));
+        let list = self
+            .names
+            .enter(&given("price_list", &self.request.price_list, "standard"));
         let item = fields.get("item").map(|item| self.names.enter(item));
         let customer = self.of_account(&account, list, item);
         let id = customer.id();
@@ -187,22 +203,51 @@ impl<'a> Desk<'a> {
         let prices = &self.reference.prices;
         let own = prices.iter().filter(|price| price.account == Some(key));
         if let Some(currency) = own.map(|price| price.currency).min() {
-            return Customer { account: key, list, currency };
+            return Customer {
+                account: key,
+                list,
+                currency,
+            };
         }
-        let listed = prices.iter().filter(|price| price.account.is_none() && price.list == list);
-        let asked = listed.clone().filter(|price| item.is_none_or(|item| price.item == item));
-        let currency = asked.chain(listed).map(|price| price.currency).next().unwrap_or_default();
+        let listed = prices
+            .iter()
+            .filter(|price| price.account.is_none() && price.list == list);
+        let asked = listed
+            .clone()
+            .filter(|price| item.is_none_or(|item| price.item == item));
+        let currency = asked
+            .chain(listed)
+            .map(|price| price.currency)
+            .next()
+            .unwrap_or_default();
         let account = format!("{account}\u{1f}{:x}", currency.0);
-        Customer { account: self.names.enter_account(&account), list, currency }
+        Customer {
+            account: self.names.enter_account(&account),
+            list,
+            currency,
+        }
     }
 
     /// Reads raw records by the job's rule; whose they are does not matter.
     fn mediate(&mut self, job: &Job, usage: Box<dyn Read + Send>) -> Result<(), QuoteError> {
         let rules = job.rules(&self.names).map_err(QuoteError::Configuration)?;
-        let wanted = |name: &str| self.request.source.as_deref().is_none_or(|asked| asked == name);
-        let mut matching = job.sources.iter().zip(&rules).filter(|(source, _)| wanted(&source.name));
+        let wanted = |name: &str| {
+            self.request
+                .source
+                .as_deref()
+                .is_none_or(|asked| asked == name)
+        };
+        let mut matching = job
+            .sources
+            .iter()
+            .zip(&rules)
+            .filter(|(source, _)| wanted(&source.name));
         let (Some((source, rule)), None) = (matching.next(), matching.next()) else {
-            let known: Vec<&str> = job.sources.iter().map(|source| source.name.as_str()).collect();
+            let known: Vec<&str> = job
+                .sources
+                .iter()
+                .map(|source| source.name.as_str())
+                .collect();
             let message = format!("name one source with --source: {}", known.join(", "));
             return Err(QuoteError::Request(message));
         };
@@ -212,10 +257,13 @@ impl<'a> Desk<'a> {
         let columns = rule.columns();
         let decoder = Decoder::from_reader(usage, name, FileId(0), format, columns, &options);
         let mut decoder = decoder.map_err(|error| failed(&error))?;
-        let mut mediator =
-            rule.mediator(decoder.schema()).map_err(QuoteError::Configuration)?;
+        let mut mediator = rule
+            .mediator(decoder.schema())
+            .map_err(QuoteError::Configuration)?;
         let service_id = self.customer(&BTreeMap::new());
-        let service = self.names.enter_service(&source.stream.service_type, &service_id);
+        let service = self
+            .names
+            .enter_service(&source.stream.service_type, &service_id);
         let mut mediated = Mediated::default();
         while let Some(chunk) = decoder.next_chunk() {
             mediator.mediate(&chunk, FileId(0), &mut mediated);
@@ -223,10 +271,17 @@ impl<'a> Desk<'a> {
         let faults = mediated.faults.into_iter().chain(mediated.file_fault);
         for fault in faults {
             let detail = format!("{} {}", fault.field, fault.detail);
-            self.failed.push(refused(fault.record.row() + 1, fault.reason, detail.trim()));
+            self.failed
+                .push(refused(fault.record.row() + 1, fault.reason, detail.trim()));
         }
-        self.classes.extend(mediated.classes.into_iter().map(|(_, class)| class));
-        self.usage.extend(mediated.usage.into_iter().map(|usage| Usage { service, ..usage }));
+        self.classes
+            .extend(mediated.classes.into_iter().map(|(_, class)| class));
+        self.usage.extend(
+            mediated
+                .usage
+                .into_iter()
+                .map(|usage| Usage { service, ..usage }),
+        );
         Ok(())
     }
 
@@ -257,15 +312,28 @@ impl<'a> Desk<'a> {
         drop((take("account"), take("price_list")));
         let (mantissa, scale) = quantity_of(&quantity)?;
         let names = &self.names;
-        let mut attributes: Vec<(Name, Name)> =
-            fields.iter().map(|(name, value)| (names.enter(name), names.enter(value))).collect();
+        let mut attributes: Vec<(Name, Name)> = fields
+            .iter()
+            .map(|(name, value)| (names.enter(name), names.enter(value)))
+            .collect();
         attributes.sort_unstable();
-        let items = [Item { name: names.enter(&item), scale }].into_iter().collect();
-        let class = UsageClass { service_type: names.enter(&service_type), attributes, items };
+        let items = [Item {
+            name: names.enter(&item),
+            scale,
+        }]
+        .into_iter()
+        .collect();
+        let class = UsageClass {
+            service_type: names.enter(&service_type),
+            attributes,
+            items,
+        };
         let record = RecordId::new(FileId(0), row.saturating_sub(1));
         self.usage.push(Usage {
             record,
-            identity: IdentityBuilder::default().field(&record.0.to_le_bytes()).finish(),
+            identity: IdentityBuilder::default()
+                .field(&record.0.to_le_bytes())
+                .finish(),
             service: names.enter_service(&service_type, &service_id),
             class: names.enter_class(&class),
             time,
@@ -277,11 +345,23 @@ impl<'a> Desk<'a> {
 
     /// Runs the graph over the rows.
     fn quote(self) -> Quote {
-        let Self { names, reference, usage, classes, customers, failed, .. } = self;
-        let quantities: BTreeMap<RecordId, Usage> =
-            usage.iter().map(|usage| (usage.record, usage.clone())).collect();
-        let types: BTreeSet<Arc<str>> =
-            classes.iter().map(|class| names.text(class.service_type)).collect();
+        let Self {
+            names,
+            reference,
+            usage,
+            classes,
+            customers,
+            failed,
+            ..
+        } = self;
+        let quantities: BTreeMap<RecordId, Usage> = usage
+            .iter()
+            .map(|usage| (usage.record, usage.clone()))
+            .collect();
+        let types: BTreeSet<Arc<str>> = classes
+            .iter()
+            .map(|class| names.text(class.service_type))
+            .collect();
         let rates = Rates {
             accounts: accounts(&customers),
             subscriptions: subscriptions(&customers, &names),
@@ -299,7 +379,9 @@ impl<'a> Desk<'a> {
             let quantity = Quantity::new(charge.quantity, item.scale);
             let currency = names.text(charge.currency).to_string();
             let total = totals.entry(currency.clone()).or_default();
-            *total = total.checked_add(charge.amount).expect("a quote stays within ±170 trillion");
+            *total = total
+                .checked_add(charge.amount)
+                .expect("a quote stays within ±170 trillion");
             lines.push(QuoteLine {
                 row: charge.record.row() + 1,
                 item: names.text(item.name).to_string(),
@@ -314,18 +396,26 @@ impl<'a> Desk<'a> {
         for (suspense, _) in &changes.suspense {
             let usage = &quantities[&suspense.record];
             let class = names.class(usage.class).expect("the class was entered");
-            let place = class.items.iter().position(|item| Some(item.name) == suspense.item);
+            let place = class
+                .items
+                .iter()
+                .position(|item| Some(item.name) == suspense.item);
             let place = place.unwrap_or(0);
             let (item, mantissa) = (class.items[place], usage.quantities[place]);
             lines.push(QuoteLine {
                 item: names.text(item.name).to_string(),
-                quantity: Quantity::new(mantissa, item.scale).unwrap_or_default().to_string(),
+                quantity: Quantity::new(mantissa, item.scale)
+                    .unwrap_or_default()
+                    .to_string(),
                 ..refused(suspense.record.row() + 1, suspense.reason, "")
             });
         }
         // Stable: the items of a record keep the order of its rule.
         lines.sort_by_key(|line| line.row);
-        let totals = totals.into_iter().map(|(c, amount)| (c, amount.to_string())).collect();
+        let totals = totals
+            .into_iter()
+            .map(|(c, amount)| (c, amount.to_string()))
+            .collect();
         Quote { lines, totals }
     }
 }
@@ -349,12 +439,16 @@ fn refused(row: u64, reason: Reason, detail: &str) -> QuoteLine {
 
 fn quantity_of(text: &str) -> Result<(i64, u8), (Reason, String)> {
     let unparsable = |message: String| (Reason::FieldUnparsable, format!("quantity: {message}"));
-    let decimal = parse_decimal(text).map_err(|error| unparsable(error.to_string()))?.normalize();
+    let decimal = parse_decimal(text)
+        .map_err(|error| unparsable(error.to_string()))?
+        .normalize();
     if decimal.is_sign_negative() && !decimal.is_zero() {
         return Err((Reason::QuantityNegative, format!("quantity {text}")));
     }
     let out_of_range = || (Reason::QuantityOutOfRange, format!("quantity {text}"));
-    let scale = u8::try_from(decimal.scale()).ok().filter(|scale| *scale <= Quantity::SCALE);
+    let scale = u8::try_from(decimal.scale())
+        .ok()
+        .filter(|scale| *scale <= Quantity::SCALE);
     let mantissa = i64::try_from(decimal.mantissa()).ok();
     mantissa.zip(scale).ok_or_else(out_of_range)
 }
@@ -362,10 +456,16 @@ fn quantity_of(text: &str) -> Result<(i64, u8), (Reason, String)> {
 fn time_of(text: &str) -> Result<EventTime, (Reason, String)> {
     let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
         let civil = text.parse::<jiff::civil::DateTime>().ok()?;
-        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        civil
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+            .map(|zoned| zoned.timestamp())
     });
     let time = instant.map(EventTime::from).ok_or_else(|| {
-        (Reason::FieldUnparsable, format!("time: {text:?} is not a date or a time like 2026-01-31T10:00:00Z"))
+        (
+            Reason::FieldUnparsable,
+            format!("time: {text:?} is not a date or a time like 2026-01-31T10:00:00Z"),
+        )
     })?;
     if (EventTime::EARLIEST..EventTime::LATEST).contains(&time) {
         Ok(time)
@@ -377,7 +477,11 @@ fn time_of(text: &str) -> Result<EventTime, (Reason, String)> {
 fn accounts(customers: &BTreeSet<Customer>) -> Vec<Account> {
     let account = |customer: &Customer| (customer.account, customer.currency);
     let accounts: BTreeSet<(AccountKey, Name)> = customers.iter().map(account).collect();
-    let account = |(key, currency)| Account { key, currency, profile: BillingProfile::default() };
+    let account = |(key, currency)| Account {
+        key,
+        currency,
+        profile: BillingProfile::default(),
+    };
     accounts.into_iter().map(account).collect()
 }
 
@@ -402,7 +506,12 @@ fn services(
         subscription: names.enter_subscription(&customer.id()),
         valid: Period::ALWAYS,
     };
-    let of_type = |kind: &Arc<str>| customers.iter().map(|c| service(kind, c)).collect::<Vec<_>>();
+    let of_type = |kind: &Arc<str>| {
+        customers
+            .iter()
+            .map(|c| service(kind, c))
+            .collect::<Vec<_>>()
+    };
     types.iter().flat_map(of_type).collect()
 }
 
@@ -418,13 +527,33 @@ struct Rates {
 
 impl Epochs for Option<Rates> {
     fn feed(&mut self, _: Epoch, inputs: &mut Inputs) -> Fed {
-        let Some(rates) = self.take() else { return Fed::End };
-        rates.accounts.into_iter().for_each(|row| inputs.accounts.insert(row));
-        rates.subscriptions.into_iter().for_each(|row| inputs.subscriptions.insert(row));
-        rates.services.into_iter().for_each(|row| inputs.services.insert(row));
-        rates.prices.into_iter().for_each(|row| inputs.prices.insert(row));
-        rates.classes.into_iter().for_each(|row| inputs.classes.insert(row));
-        rates.usage.into_iter().for_each(|row| inputs.usage.insert(row));
+        let Some(rates) = self.take() else {
+            return Fed::End;
+        };
+        rates
+            .accounts
+            .into_iter()
+            .for_each(|row| inputs.accounts.insert(row));
+        rates
+            .subscriptions
+            .into_iter()
+            .for_each(|row| inputs.subscriptions.insert(row));
+        rates
+            .services
+            .into_iter()
+            .for_each(|row| inputs.services.insert(row));
+        rates
+            .prices
+            .into_iter()
+            .for_each(|row| inputs.prices.insert(row));
+        rates
+            .classes
+            .into_iter()
+            .for_each(|row| inputs.classes.insert(row));
+        rates
+            .usage
+            .into_iter()
+            .for_each(|row| inputs.usage.insert(row));
         Fed::Epoch
     }
 }
@@ -438,8 +567,17 @@ fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
         Arc::new(move |key| book.class(key)),
     );
     timely::execute_directly(move |worker| {
-        let outbox = Outbox { sender, wants_charges: true };
-        worker::run(worker, finder, &GraphStats::default(), &outbox, &mut Some(rates));
+        let outbox = Outbox {
+            sender,
+            wants_charges: true,
+        };
+        worker::run(
+            worker,
+            finder,
+            &GraphStats::default(),
+            &outbox,
+            &mut Some(rates),
+        );
     });
     let mut all = EpochChanges::default();
     let collected = Collector::new(1, receiver).run(|changes, _| {

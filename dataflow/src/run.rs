@@ -93,14 +93,20 @@ pub fn run(
     let started = Instant::now();
     let prepared = Prepared::load(path, options, listener)?;
     let address = options.metrics.or(prepared.job.metrics);
-    let server = address.map(|address| Endpoint::start(address, Arc::clone(metrics))).transpose()?;
+    let server = address
+        .map(|address| Endpoint::start(address, Arc::clone(metrics)))
+        .transpose()?;
     if let Some(server) = &server {
         listener.message(&format!("metrics on http://{}/metrics", server.address()));
     }
     let facts = prepared.facts.clone();
     let (board, ledger) = prepared.execute(options, metrics, listener, stop)?;
     drop(server);
-    let run = RunFacts { files: ledger, elapsed: started.elapsed(), ..facts.run };
+    let run = RunFacts {
+        files: ledger,
+        elapsed: started.elapsed(),
+        ..facts.run
+    };
     Ok(Summary::of(&board, &facts.texts, run))
 }
 
@@ -163,13 +169,27 @@ impl Prepared {
         }
         let store = Arc::new(Store::open(&folder, base)?);
         store.clear("raw")?;
-        let dimensions = job.aggregate_by.iter().cloned().zip(job.dimensions(&names)).collect();
+        let dimensions = job
+            .aggregate_by
+            .iter()
+            .cloned()
+            .zip(job.dimensions(&names))
+            .collect();
         let file_names = FileList::default();
-        let texts =
-            Texts { names: Arc::clone(&names), files: Arc::clone(&file_names), dimensions };
+        let texts = Texts {
+            names: Arc::clone(&names),
+            files: Arc::clone(&file_names),
+            dimensions,
+        };
         let outputs = Outputs::prepare(Arc::clone(&store), job.outputs.clone(), texts.clone())?;
-        let shown = store.local_path().map_or(folder, |path| path.display().to_string());
-        let run = RunFacts { job: job.name.clone(), outputs: Some(shown), ..RunFacts::default() };
+        let shown = store
+            .local_path()
+            .map_or(folder, |path| path.display().to_string());
+        let run = RunFacts {
+            job: job.name.clone(),
+            outputs: Some(shown),
+            ..RunFacts::default()
+        };
         let mut watched = reference_files.files().clone();
         watched.extend(job.rule_files());
         let (wants_ignored, names_in, job_in) =
@@ -190,11 +210,24 @@ impl Prepared {
             bound: live.bound,
             wants_ignored,
         });
-        Ok(Self { job, names, setting, watched, outputs, facts: Facts { texts, run } })
+        Ok(Self {
+            job,
+            names,
+            setting,
+            watched,
+            outputs,
+            facts: Facts { texts, run },
+        })
     }
 
     fn finder(&self) -> impl Fn() -> LineFinder + Send + Sync + 'static {
-        let dimensions: Vec<_> = self.facts.texts.dimensions.iter().map(|(_, d)| *d).collect();
+        let dimensions: Vec<_> = self
+            .facts
+            .texts
+            .dimensions
+            .iter()
+            .map(|(_, d)| *d)
+            .collect();
         let (zone, names) = (self.job.zone.clone(), Arc::clone(&self.names));
         let classes: ClassLookup = Arc::new(move |key| names.class(key));
         move || {
@@ -216,12 +249,18 @@ impl Prepared {
         let (sender, receiver) = channel();
         let (senders, feeds) = channels(workers, &sender);
         let pending = Pending::default();
-        let (failed, bound) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (failed, bound) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
 
         let (saved, watch) = if options.watch {
             let (tell, saved) = channel();
             *stop.lock().expect("whoever stops the job does not panic") = Some(tell.clone());
-            (Some(saved), Some(FileWatch::start(&self.job, self.watched.clone(), tell)?))
+            (
+                Some(saved),
+                Some(FileWatch::start(&self.job, self.watched.clone(), tell)?),
+            )
         } else {
             (None, None)
         };
@@ -240,7 +279,9 @@ impl Prepared {
             .map_err(|error| failed_to_start(&error))?;
 
         let stats: Vec<GraphStats> = (0..workers).map(|_| GraphStats::default()).collect();
-        stats.iter().for_each(|stats| metrics.watch_worker(stats.clone()));
+        stats
+            .iter()
+            .for_each(|stats| metrics.watch_worker(stats.clone()));
         let mut publisher = Publisher {
             board: Board::new(self.facts.texts.clone()),
             changes: self.outputs.changes(finder()),
@@ -259,11 +300,16 @@ impl Prepared {
                 if result.is_err() {
                     failed.store(true, Ordering::Relaxed);
                 }
-                result.and_then(|()| Ok(publisher.changes.settle()?)).map(|()| publisher.board)
+                result
+                    .and_then(|()| Ok(publisher.changes.settle()?))
+                    .map(|()| publisher.board)
             })
             .map_err(|error| failed_to_start(&error))?;
 
-        let outbox = Outbox { sender, wants_charges: self.outputs.wants_charges() };
+        let outbox = Outbox {
+            sender,
+            wants_charges: self.outputs.wants_charges(),
+        };
         let snapshots = self.outputs.clone();
         let team = Team {
             feeds: Mutex::new(feeds.into_iter().map(Some).collect()),
@@ -294,11 +340,13 @@ impl Prepared {
 fn workers(asked: Option<usize>) -> Result<usize, RunError> {
     let most = usize::try_from(SHARDS).unwrap_or(1);
     match asked {
-        Some(asked) if !(1..=most).contains(&asked) => {
-            Err(RunError::Start(format!("a job has from 1 to {most} workers, not {asked}")))
-        }
+        Some(asked) if !(1..=most).contains(&asked) => Err(RunError::Start(format!(
+            "a job has from 1 to {most} workers, not {asked}"
+        ))),
         Some(asked) => Ok(asked),
-        None => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(most)),
+        None => Ok(std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(most)),
     }
 }
 
@@ -362,21 +410,35 @@ struct Publisher {
 impl Publisher {
     fn deliver(&mut self, changes: Option<EpochChanges>, before: Epoch) -> Result<(), RunError> {
         if let Some(changes) = changes {
-            let changes = if self.changes.is_wanted() { changes.settled() } else { changes };
+            let changes = if self.changes.is_wanted() {
+                changes.settled()
+            } else {
+                changes
+            };
             let movement = self.board.apply(&changes)?;
             self.changes.write(&changes)?;
             self.report(&changes, &movement);
             return Ok(());
         }
-        self.metrics.set_records(self.board.counts(), self.board.reasons());
+        self.metrics
+            .set_records(self.board.counts(), self.board.reasons());
         self.metrics.complete_before(before);
         // Changes that moved nothing are answered too.
         let quiet = {
-            let pending = self.pending.lock().expect("pending changes are not poisoned");
-            pending.range(..before).map(|(epoch, _)| *epoch).collect::<Vec<_>>()
+            let pending = self
+                .pending
+                .lock()
+                .expect("pending changes are not poisoned");
+            pending
+                .range(..before)
+                .map(|(epoch, _)| *epoch)
+                .collect::<Vec<_>>()
         };
         for epoch in quiet {
-            let nothing = EpochChanges { epoch, ..EpochChanges::default() };
+            let nothing = EpochChanges {
+                epoch,
+                ..EpochChanges::default()
+            };
             self.report(&nothing, &Movement::default());
         }
         if self.watch && before >= self.bound.load(Ordering::Relaxed) {
@@ -388,14 +450,22 @@ impl Publisher {
 
     fn report(&mut self, changes: &EpochChanges, movement: &Movement) {
         let rerated: u64 = self.metrics.nodes().values().map(|node| node.rerated).sum();
-        let mut pending = self.pending.lock().expect("pending changes are not poisoned");
+        let mut pending = self
+            .pending
+            .lock()
+            .expect("pending changes are not poisoned");
         let change = pending.remove(&changes.epoch);
         drop(pending);
         if let Some(PendingChange { report, noticed }) = change {
             let money = |currency, amount| self.board.money(currency, amount);
             let report = ChangeReport {
                 rerated: rerated.saturating_sub(self.rerated),
-                lines: changes.lines.iter().map(|((key, _), _)| key).collect::<BTreeSet<_>>().len(),
+                lines: changes
+                    .lines
+                    .iter()
+                    .map(|((key, _), _)| key)
+                    .collect::<BTreeSet<_>>()
+                    .len(),
                 money: movement
                     .totals
                     .iter()

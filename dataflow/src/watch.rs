@@ -40,19 +40,26 @@ impl FileWatch {
             .filter_map(|store| store.local_path().map(Path::to_owned))
             .collect();
         let folder_of = |path: &PathBuf| {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
             folder.unwrap_or(Path::new(".")).to_owned()
         };
         let mut folders: BTreeSet<(PathBuf, bool)> =
             files.iter().map(|file| (folder_of(file), false)).collect();
         for source in &sources {
-            let watched =
-                if source.is_dir() { (source.clone(), true) } else { (folder_of(source), false) };
+            let watched = if source.is_dir() {
+                (source.clone(), true)
+            } else {
+                (folder_of(source), false)
+            };
             folders.insert(watched);
         }
         // Events name files by their canonical folder; the job knows them by the path it was given.
-        let known: Vec<(PathBuf, PathBuf)> =
-            files.into_iter().map(|file| (canonical(&file), file)).collect();
+        let known: Vec<(PathBuf, PathBuf)> = files
+            .into_iter()
+            .map(|file| (canonical(&file), file))
+            .collect();
         let sources: Vec<PathBuf> = sources.iter().map(|source| canonical(source)).collect();
         let tell = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
@@ -75,7 +82,11 @@ impl FileWatch {
         };
         let mut watcher = notify::recommended_watcher(tell).map_err(failed(&job.folder))?;
         for (folder, below) in folders {
-            let mode = if below { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+            let mode = if below {
+                RecursiveMode::Recursive
+            } else {
+                RecursiveMode::NonRecursive
+            };
             watcher.watch(&folder, mode).map_err(failed(&folder))?;
         }
         Ok(Self { _watcher: watcher })
@@ -84,8 +95,13 @@ impl FileWatch {
 
 /// The path with its folder's links resolved; the file itself may be gone for the moment.
 fn canonical(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match (folder.unwrap_or(Path::new(".")).canonicalize(), path.file_name()) {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    match (
+        folder.unwrap_or(Path::new(".")).canonicalize(),
+        path.file_name(),
+    ) {
         (Ok(folder), Some(name)) => folder.join(name),
         _ => path.to_owned(),
     }

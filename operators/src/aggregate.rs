@@ -172,7 +172,12 @@ impl Lines {
     fn apply(&mut self, mut deltas: Vec<Delta>, mut tell: impl FnMut((LineKey, LineSum), Diff)) {
         deltas.sort_unstable_by_key(|delta| delta.id);
         let mut deltas = deltas.into_iter().peekable();
-        while let Some(Delta { id, key, sum: mut delta }) = deltas.next() {
+        while let Some(Delta {
+            id,
+            key,
+            sum: mut delta,
+        }) = deltas.next()
+        {
             while let Some(more) = deltas.next_if(|more| more.id == id) {
                 delta.plus_equals(&more.sum);
             }

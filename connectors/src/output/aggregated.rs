@@ -39,13 +39,22 @@ impl AggregatedLine {
 pub fn blended_rate(sum: &LineSum) -> Option<Amount> {
     // Amount and quantity have 24 and 12 decimals: 12 more are needed before the division.
     let quantity = i256::from_i128(sum.quantity.0);
-    let scaled =
-        i256::from_i128(sum.amount.0).checked_mul(i256::from_i128(1_000_000_000_000))?;
+    let scaled = i256::from_i128(sum.amount.0).checked_mul(i256::from_i128(1_000_000_000_000))?;
     let quotient = scaled.checked_div(quantity)?;
-    let twice = scaled.checked_rem(quantity)?.checked_mul(i256::from_i128(2))?;
+    let twice = scaled
+        .checked_rem(quantity)?
+        .checked_mul(i256::from_i128(2))?;
     let up = twice.wrapping_abs() >= quantity.wrapping_abs();
-    let away = if scaled.is_negative() == quantity.is_negative() { 1 } else { -1 };
-    let rounded = if up { quotient.checked_add(i256::from_i128(away))? } else { quotient };
+    let away = if scaled.is_negative() == quantity.is_negative() {
+        1
+    } else {
+        -1
+    };
+    let rounded = if up {
+        quotient.checked_add(i256::from_i128(away))?
+    } else {
+        quotient
+    };
     rounded.to_i128().map(Amount)
 }
 
@@ -91,7 +100,9 @@ impl OutputRow for AggregatedLine {
             columns.push(Arc::new(values.collect::<StringArray>()));
         }
         let sums = || rows.iter().map(|row| &row.sum);
-        let rates = rows.iter().map(|row| blended_rate(&row.sum).map(|rate| rate.0));
+        let rates = rows
+            .iter()
+            .map(|row| blended_rate(&row.sum).map(|rate| rate.0));
         columns.extend([
             Arc::new(Int64Array::from_iter_values(sums().map(|sum| sum.charges))) as ArrayRef,
             decimals(sums().map(|sum| Some(sum.quantity.0)), Quantity::SCALE),

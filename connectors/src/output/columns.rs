@@ -19,7 +19,10 @@ pub(super) struct Labels {
 
 impl Labels {
     pub(super) fn with_capacity(rows: usize) -> Self {
-        Self { keys: Vec::with_capacity(rows), ..Self::default() }
+        Self {
+            keys: Vec::with_capacity(rows),
+            ..Self::default()
+        }
     }
 
     pub(super) fn push(&mut self, key: impl Into<u128>, text: impl FnOnce() -> Arc<str>) {
@@ -63,15 +66,27 @@ pub(super) fn number(name: &str) -> Field {
 }
 
 pub(super) fn time(name: &str) -> Field {
-    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
+    Field::new(
+        name,
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        true,
+    )
 }
 
 pub(super) fn money(name: &str) -> Field {
-    Field::new(name, DataType::Decimal128(38, Amount::SCALE.cast_signed()), true)
+    Field::new(
+        name,
+        DataType::Decimal128(38, Amount::SCALE.cast_signed()),
+        true,
+    )
 }
 
 pub(super) fn quantity(name: &str) -> Field {
-    Field::new(name, DataType::Decimal128(38, Quantity::SCALE.cast_signed()), true)
+    Field::new(
+        name,
+        DataType::Decimal128(38, Quantity::SCALE.cast_signed()),
+        true,
+    )
 }
 
 pub(super) fn times(values: impl Iterator<Item = Option<EventTime>>) -> ArrayRef {

@@ -9,6 +9,7 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use std::sync::Arc;
 
 /// A Parquet file being written; it appears when it is finished.
 pub struct ParquetFile {
@@ -34,7 +35,7 @@ impl ParquetFile {
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
         }
         let file = store.create(name)?;
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()))?;
+        let writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties.build()))?;
         Ok(Self { writer, rows: 0 })
     }
 

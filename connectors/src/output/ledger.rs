@@ -45,17 +45,35 @@ impl LedgerRow {
     /// Whether every record received is accounted for exactly once.
     #[must_use]
     pub fn ties_out(&self) -> bool {
-        let settled = [self.ignored, self.duplicate, self.error, self.suspended, self.monetised];
+        let settled = [
+            self.ignored,
+            self.duplicate,
+            self.error,
+            self.suspended,
+            self.monetised,
+        ];
         settled.iter().sum::<u64>() == self.received
     }
 }
 
 impl OutputRow for LedgerRow {
     fn fields(_: &Texts) -> Vec<Field> {
-        let texts = ["file", "location", "platform", "service_type", "record_type"];
+        let texts = [
+            "file",
+            "location",
+            "platform",
+            "service_type",
+            "record_type",
+        ];
         let states = ["checksum", "state", "message"];
-        let counts =
-            ["received", "ignored", "duplicate", "error", "suspended", "monetised"];
+        let counts = [
+            "received",
+            "ignored",
+            "duplicate",
+            "error",
+            "suspended",
+            "monetised",
+        ];
         let mut fields: Vec<Field> = texts.iter().map(|name| text(name)).collect();
         fields.push(number("size"));
         fields.extend(states.iter().map(|name| text(name)));

@@ -40,11 +40,19 @@ pub struct Texts {
 
 impl Texts {
     /// The name of a file.
+    ///
+    /// # Panics
+    /// After a panic while the list was written to, which ends the process anyway.
     #[must_use]
     pub fn file(&self, id: FileId) -> Arc<str> {
-        let files = self.files.read().expect("the list of files is not poisoned");
+        let files = self
+            .files
+            .read()
+            .expect("the list of files is not poisoned");
         let index = usize::try_from(id.0).unwrap_or(usize::MAX);
-        files.get(index).map_or_else(|| Arc::from(format!("#{}", id.0)), Arc::clone)
+        files
+            .get(index)
+            .map_or_else(|| Arc::from(format!("#{}", id.0)), Arc::clone)
     }
 }
 

@@ -4,7 +4,9 @@ use super::columns::{Labels, decimals, label, money, number, quantity, time, tim
 use super::{OutputRow, Texts};
 use arrow::array::{ArrayRef, UInt64Array};
 use arrow::datatypes::Field;
-use millrace_operators::domain::{AggregateId, Amount, BillUnit, Charge, ClassKey, Quantity, UsageClass};
+use millrace_operators::domain::{
+    AggregateId, Amount, BillUnit, Charge, ClassKey, Quantity, UsageClass,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -50,15 +52,22 @@ impl OutputRow for MonetisedUsage {
         let (mut price, mut currency, mut line) = (column(), column(), column());
         let mut classes: HashMap<ClassKey, Arc<UsageClass>> = HashMap::new();
         let mut quantities = Vec::with_capacity(rows.len());
-        for MonetisedUsage { charge, line: id, .. } in rows {
+        for MonetisedUsage {
+            charge, line: id, ..
+        } in rows
+        {
             let class = classes.entry(charge.class).or_insert_with(|| {
-                names.class(charge.class).expect("the class of a charge was entered before it")
+                names
+                    .class(charge.class)
+                    .expect("the class of a charge was entered before it")
             });
             let charged = class.items[usize::from(charge.item)];
             file.push(charge.record.file().0, || texts.file(charge.record.file()));
             item.push(charged.name.0, || names.text(charged.name));
             account.push(charge.account.0, || names.account(charge.account));
-            subscription.push(charge.subscription.0, || names.subscription(charge.subscription));
+            subscription.push(charge.subscription.0, || {
+                names.subscription(charge.subscription)
+            });
             service_type.push(class.service_type.0, || names.text(class.service_type));
             service.push(charge.service.0, || names.service(charge.service).1);
             attributes.push(charge.class.0, || attributes_text(class, texts));
@@ -80,7 +89,10 @@ impl OutputRow for MonetisedUsage {
             times(rows.iter().map(|row| Some(row.charge.time))),
             decimals(quantities.into_iter(), Quantity::SCALE),
             price.finish(),
-            decimals(rows.iter().map(|row| Some(row.charge.amount.0)), Amount::SCALE),
+            decimals(
+                rows.iter().map(|row| Some(row.charge.amount.0)),
+                Amount::SCALE,
+            ),
             currency.finish(),
             times(rows.iter().map(|row| Some(row.unit.start()))),
             times(rows.iter().map(|row| Some(row.unit.end()))),
@@ -92,7 +104,10 @@ impl OutputRow for MonetisedUsage {
 /// The attributes as a JSON object, sorted by name.
 pub(super) fn attributes_text(class: &UsageClass, texts: &Texts) -> Arc<str> {
     let text = |name| texts.names.text(name).to_string();
-    let attributes: std::collections::BTreeMap<String, String> =
-        class.attributes.iter().map(|(name, value)| (text(*name), text(*value))).collect();
+    let attributes: std::collections::BTreeMap<String, String> = class
+        .attributes
+        .iter()
+        .map(|(name, value)| (text(*name), text(*value)))
+        .collect();
     Arc::from(serde_json::to_string(&attributes).unwrap_or_default())
 }

@@ -88,7 +88,10 @@ impl OutputRow for SuspendedUsage {
             severity.push(code, || Arc::from(severity_text(why.severity())));
             reason.push(code, || Arc::from(why.code()));
             hint.push(code, || Arc::from(why.hint()));
-            match row.suspense().and_then(|s| names.class(s.class).map(|class| (s, class))) {
+            match row
+                .suspense()
+                .and_then(|s| names.class(s.class).map(|class| (s, class)))
+            {
                 Some((suspense, class)) => {
                     service_type.push(class.service_type.0, || names.text(class.service_type));
                     attributes.push(suspense.class.0, || attributes_text(&class, texts));
@@ -107,14 +110,26 @@ impl OutputRow for SuspendedUsage {
                 None => original_file.push_null(),
             }
         }
-        let line = rows.iter().map(|row| row.fault().map(|fault| fault.line).filter(|l| *l > 0));
-        let field = rows.iter().map(|row| row.fault().map(|fault| fault.field.as_str()));
-        let detail = rows.iter().map(|row| row.fault().map(|fault| fault.detail.as_str()));
-        let service = rows.iter().map(|row| row.suspense().map(|s| names.service(s.service).1));
-        let original = rows.iter().map(|row| row.suspense()?.original.map(RecordId::row));
+        let line = rows
+            .iter()
+            .map(|row| row.fault().map(|fault| fault.line).filter(|l| *l > 0));
+        let field = rows
+            .iter()
+            .map(|row| row.fault().map(|fault| fault.field.as_str()));
+        let detail = rows
+            .iter()
+            .map(|row| row.fault().map(|fault| fault.detail.as_str()));
+        let service = rows
+            .iter()
+            .map(|row| row.suspense().map(|s| names.service(s.service).1));
+        let original = rows
+            .iter()
+            .map(|row| row.suspense()?.original.map(RecordId::row));
         vec![
             file.finish(),
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.record().row()))),
+            Arc::new(UInt64Array::from_iter_values(
+                rows.iter().map(|row| row.record().row()),
+            )),
             Arc::new(line.collect::<UInt64Array>()),
             stage.finish(),
             severity.finish(),
@@ -125,7 +140,10 @@ impl OutputRow for SuspendedUsage {
             service_type.finish(),
             Arc::new(service.collect::<StringArray>()),
             attributes.finish(),
-            times(rows.iter().map(|row| row.suspense().map(|suspense| suspense.time))),
+            times(
+                rows.iter()
+                    .map(|row| row.suspense().map(|suspense| suspense.time)),
+            ),
             item.finish(),
             original_file.finish(),
             Arc::new(original.collect::<UInt64Array>()),

@@ -54,7 +54,12 @@ pub(super) fn list(location: &str, root: &Path) -> Result<Vec<FileMeta>, StoreEr
 pub(super) fn find(root: &Path, name: &str) -> Result<FileMeta, StoreError> {
     let location = root.join(name).display().to_string();
     let found = std::fs::metadata(&location).map_err(|e| StoreError::io("find", &location, e))?;
-    Ok(FileMeta { name: name.to_owned(), location, size: found.len(), etag: None })
+    Ok(FileMeta {
+        name: name.to_owned(),
+        location,
+        size: found.len(),
+        etag: None,
+    })
 }
 
 pub(super) fn open(root: &Path, file: &FileMeta) -> Result<File, StoreError> {

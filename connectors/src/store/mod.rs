@@ -180,7 +180,11 @@ impl Store {
                 Ok(format!("blake3:{}", hasher.finalize().to_hex()))
             }
             #[cfg(feature = "s3")]
-            Backend::Remote(bucket) => match file.etag.clone().map_or_else(|| bucket.etag(file), |etag| Ok(Some(etag)))? {
+            Backend::Remote(bucket) => match file
+                .etag
+                .clone()
+                .map_or_else(|| bucket.etag(file), |etag| Ok(Some(etag)))?
+            {
                 Some(etag) => Ok(format!("etag:{etag}:{}", file.size)),
                 None => Err(StoreError::NoEtag {
                     location: file.location.clone(),

@@ -121,7 +121,12 @@ impl Bucket {
         let object = wait(self.objects.head(&path))
             .map_err(|error| StoreError::io("find", &location, error))?
             .map_err(|error| StoreError::remote("find", &location, error))?;
-        Ok(FileMeta { name: name.to_owned(), location, size: object.size, etag: object.e_tag })
+        Ok(FileMeta {
+            name: name.to_owned(),
+            location,
+            size: object.size,
+            etag: object.e_tag,
+        })
     }
 
     /// The etag of an object, from stores that do not give it in listings.

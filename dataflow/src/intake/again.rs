@@ -34,7 +34,15 @@ struct Window {
 impl Replay {
     fn new(opened: Opened) -> Self {
         let (usage, faults, ignored) = Default::default();
-        Self { opened, ended: false, usage, faults, ignored, broken: None, reached: 0 }
+        Self {
+            opened,
+            ended: false,
+            usage,
+            faults,
+            ignored,
+            broken: None,
+            reached: 0,
+        }
     }
 
     /// The records before row `end` that have not been taken yet.
@@ -47,8 +55,12 @@ impl Replay {
             };
             self.reached += chunk.received;
             mediated.clear();
-            self.opened.mediator.mediate(&chunk, self.opened.id, &mut mediated);
-            bundle.classes.extend(mediated.classes.drain(..).map(|(_, class)| class));
+            self.opened
+                .mediator
+                .mediate(&chunk, self.opened.id, &mut mediated);
+            bundle
+                .classes
+                .extend(mediated.classes.drain(..).map(|(_, class)| class));
             self.usage.extend(mediated.usage.drain(..));
             mediated.faults.sort_by_key(|fault| fault.record);
             self.faults.extend(mediated.faults.drain(..));
@@ -81,22 +93,42 @@ pub(super) fn differences(file: FileId, old: Opened, new: Opened, bundle: &mut B
     while !old.is_done() || !new.is_done() {
         end += WINDOW_ROWS;
         let (before, after) = (old.window(end, bundle), new.window(end, bundle));
-        changes(before.usage, after.usage, |usage| usage.record, |usage, diff| {
-            bundle.usage.push((usage, diff));
-        });
-        changes(before.faults, after.faults, |fault| fault.record, |fault, diff| {
-            count(&mut bundle.fates, file, Fate::of(fault.reason), diff);
-            bundle.faults.push((fault, diff));
-        });
-        changes(before.ignored, after.ignored, |record| *record, |record, diff| {
-            count(&mut bundle.fates, file, Fate::Ignored, diff);
-            bundle.ignored.push((record, diff));
-        });
+        changes(
+            before.usage,
+            after.usage,
+            |usage| usage.record,
+            |usage, diff| {
+                bundle.usage.push((usage, diff));
+            },
+        );
+        changes(
+            before.faults,
+            after.faults,
+            |fault| fault.record,
+            |fault, diff| {
+                count(&mut bundle.fates, file, Fate::of(fault.reason), diff);
+                bundle.faults.push((fault, diff));
+            },
+        );
+        changes(
+            before.ignored,
+            after.ignored,
+            |record| *record,
+            |record, diff| {
+                count(&mut bundle.fates, file, Fate::Ignored, diff);
+                bundle.ignored.push((record, diff));
+            },
+        );
     }
     let broken = |replay: &mut Replay| replay.broken.take().into_iter().collect();
-    changes(broken(&mut old), broken(&mut new), |fault| fault.record, |fault, diff| {
-        bundle.faults.push((fault, diff));
-    });
+    changes(
+        broken(&mut old),
+        broken(&mut new),
+        |fault| fault.record,
+        |fault, diff| {
+            bundle.faults.push((fault, diff));
+        },
+    );
     bundle.fates.retain(|_, diff| *diff != 0);
     new.reached
 }

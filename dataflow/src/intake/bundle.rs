@@ -49,20 +49,24 @@ impl Bundle {
     pub(super) fn add(&mut self, mediated: &mut Mediated, file: FileId, wants_ignored: bool) {
         self.rows += usize::try_from(mediated.received).unwrap_or(usize::MAX);
         *self.received.entry(file).or_default() += mediated.received;
-        self.usage.extend(mediated.usage.drain(..).map(|usage| (usage, 1)));
-        self.classes.extend(mediated.classes.drain(..).map(|(_, class)| class));
+        self.usage
+            .extend(mediated.usage.drain(..).map(|usage| (usage, 1)));
+        self.classes
+            .extend(mediated.classes.drain(..).map(|(_, class)| class));
         for fault in mediated.faults.drain(..) {
             count(&mut self.fates, file, Fate::of(fault.reason), 1);
             self.faults.push((fault, 1));
         }
         // What breaks a file is told, but is no record.
-        self.faults.extend(mediated.file_fault.take().map(|fault| (fault, 1)));
+        self.faults
+            .extend(mediated.file_fault.take().map(|fault| (fault, 1)));
         if !mediated.ignored.is_empty() {
             let ignored = Diff::try_from(mediated.ignored.len()).unwrap_or(Diff::MAX);
             count(&mut self.fates, file, Fate::Ignored, ignored);
         }
         if wants_ignored {
-            self.ignored.extend(mediated.ignored.drain(..).map(|record| (record, 1)));
+            self.ignored
+                .extend(mediated.ignored.drain(..).map(|record| (record, 1)));
         }
     }
 
@@ -74,7 +78,11 @@ impl Bundle {
         for _ in 1..workers {
             let from = self.usage.len().saturating_sub(share);
             let usage = self.usage.split_off(from);
-            parts.push(Self { epoch, usage, ..Self::default() });
+            parts.push(Self {
+                epoch,
+                usage,
+                ..Self::default()
+            });
         }
         parts.push(self);
         parts.into_iter().rev()
@@ -83,14 +91,17 @@ impl Bundle {
 
 /// A channel to each worker, and what the worker reads of it.
 #[must_use]
-pub fn channels(
-    workers: usize,
-    publisher: &Sender<Dispatch>,
-) -> (Vec<Channel>, Vec<Feed>) {
+pub fn channels(workers: usize, publisher: &Sender<Dispatch>) -> (Vec<Channel>, Vec<Feed>) {
     (0..workers)
         .map(|_| {
             let (sender, receiver) = sync_channel(EPOCHS_WAITING);
-            (sender, Feed { receiver, publisher: publisher.clone() })
+            (
+                sender,
+                Feed {
+                    receiver,
+                    publisher: publisher.clone(),
+                },
+            )
         })
         .unzip()
 }
@@ -108,11 +119,17 @@ impl Epochs for Feed {
             Err(RecvTimeoutError::Timeout) => return Fed::Idle,
             Err(RecvTimeoutError::Disconnected) => return Fed::End,
         };
-        assert_eq!(bundle.epoch, epoch, "every worker passes through every epoch");
+        assert_eq!(
+            bundle.epoch, epoch,
+            "every worker passes through every epoch"
+        );
         for (usage, diff) in bundle.usage {
             inputs.usage.update(usage, diff);
         }
-        bundle.classes.into_iter().for_each(|class| inputs.classes.insert(class));
+        bundle
+            .classes
+            .into_iter()
+            .for_each(|class| inputs.classes.insert(class));
         for (fault, diff) in bundle.faults {
             inputs.faults.update(fault, diff);
         }
@@ -120,12 +137,21 @@ impl Epochs for Feed {
             inputs.fates.update(fate, diff);
         }
         let reference = bundle.reference;
-        reference.prices.into_iter().for_each(|(row, diff)| inputs.prices.update(row, diff));
-        reference.accounts.into_iter().for_each(|(row, diff)| inputs.accounts.update(row, diff));
+        reference
+            .prices
+            .into_iter()
+            .for_each(|(row, diff)| inputs.prices.update(row, diff));
+        reference
+            .accounts
+            .into_iter()
+            .for_each(|(row, diff)| inputs.accounts.update(row, diff));
         for (row, diff) in reference.subscriptions {
             inputs.subscriptions.update(row, diff);
         }
-        reference.services.into_iter().for_each(|(row, diff)| inputs.services.update(row, diff));
+        reference
+            .services
+            .into_iter()
+            .for_each(|(row, diff)| inputs.services.update(row, diff));
         let told = [
             (!bundle.received.is_empty())
                 .then(|| Published::Received(bundle.received.into_iter().collect())),
@@ -133,7 +159,9 @@ impl Epochs for Feed {
         ];
         for published in told.into_iter().flatten() {
             // A publisher that is gone has said why; the worker ends by itself.
-            self.publisher.send(Dispatch::Changes(epoch, published)).ok();
+            self.publisher
+                .send(Dispatch::Changes(epoch, published))
+                .ok();
         }
         Fed::Epoch
     }

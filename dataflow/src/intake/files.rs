@@ -50,7 +50,13 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn new(keep_raw: bool, archive: Arc<Store>) -> Self {
         let (ledger, known, waiting) = Default::default();
-        Self { ledger, known, waiting, keep_raw, archive }
+        Self {
+            ledger,
+            known,
+            waiting,
+            keep_raw,
+            archive,
+        }
     }
 
     /// Lists a source and enters what is new; returns what a person should hear.
@@ -90,15 +96,29 @@ impl Files {
             size: meta.size,
             checksum,
         };
-        match self.ledger.admit(arrival).map_err(|error| error.to_string())? {
+        match self
+            .ledger
+            .admit(arrival)
+            .map_err(|error| error.to_string())?
+        {
             Admission::Known(_) => {}
             Admission::Refused(refusal) => {
                 messages.push(format!("refused: {}", refusal.message));
-                let file = SourceFile { id: refusal.file, source: index, store: Arc::clone(store), meta };
+                let file = SourceFile {
+                    id: refusal.file,
+                    source: index,
+                    store: Arc::clone(store),
+                    meta,
+                };
                 self.known.insert(refusal.file, file);
             }
             Admission::Admitted(id) => {
-                let file = SourceFile { id, source: index, store: Arc::clone(store), meta };
+                let file = SourceFile {
+                    id,
+                    source: index,
+                    store: Arc::clone(store),
+                    meta,
+                };
                 self.known.insert(id, file);
                 self.waiting.push_back(id);
             }
@@ -108,7 +128,11 @@ impl Files {
 
     /// Names by file number.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
-        self.ledger.entries().iter().map(|entry| Arc::from(entry.name.as_str())).collect()
+        self.ledger
+            .entries()
+            .iter()
+            .map(|entry| Arc::from(entry.name.as_str()))
+            .collect()
     }
 
     /// The next file to read.
@@ -132,24 +156,38 @@ impl Files {
             keep_originals: keeps,
             row_groups: None,
         };
-        let decoder =
-            Decoder::open(&file.store, &file.meta, file.id, &format, rule.columns(), &options)
-                .map_err(|error| error.to_string())?;
+        let decoder = Decoder::open(
+            &file.store,
+            &file.meta,
+            file.id,
+            &format,
+            rule.columns(),
+            &options,
+        )
+        .map_err(|error| error.to_string())?;
         let archive = if keeps {
             let name = archive_name(file.id, source);
-            let sink = self.archive.create(&name).map_err(|error| error.to_string())?;
+            let sink = self
+                .archive
+                .create(&name)
+                .map_err(|error| error.to_string())?;
             let entry = self.ledger.entry(file.id);
             let raw = RawSource {
                 file: file.id,
                 name: file.meta.name.clone(),
-                checksum: entry.map(|entry| entry.checksum.clone()).unwrap_or_default(),
+                checksum: entry
+                    .map(|entry| entry.checksum.clone())
+                    .unwrap_or_default(),
                 format,
             };
             Some(RawWriter::new(raw, sink))
         } else {
             None
         };
-        Ok(Opened { archive, ..opened(file, decoder, rule)? })
+        Ok(Opened {
+            archive,
+            ..opened(file, decoder, rule)?
+        })
     }
 
     /// Opens a file that was read before: its archive where there is one, or else the file itself.
@@ -159,7 +197,10 @@ impl Files {
         source: &SourcePlan,
         rule: &MediationPlan,
     ) -> Result<Opened, String> {
-        let options = DecodeOptions { chunk_rows: CHUNK_ROWS, ..DecodeOptions::default() };
+        let options = DecodeOptions {
+            chunk_rows: CHUNK_ROWS,
+            ..DecodeOptions::default()
+        };
         let format = format_of(file, source)?;
         let again = |error: &dyn std::fmt::Display| {
             format!("{:?} cannot be mediated again: {error}", file.meta.name)
@@ -170,8 +211,15 @@ impl Files {
             let opened = open_archive(&self.archive, &archive, rule.columns(), &options);
             opened.map_err(|error| again(&error))?.1
         } else {
-            Decoder::open(&file.store, &file.meta, file.id, &format, rule.columns(), &options)
-                .map_err(|error| again(&error))?
+            Decoder::open(
+                &file.store,
+                &file.meta,
+                file.id,
+                &format,
+                rule.columns(),
+                &options,
+            )
+            .map_err(|error| again(&error))?
         };
         opened(file, decoder, rule)
     }
@@ -182,7 +230,11 @@ impl Files {
             let state = self.ledger.entry(*id).map(|entry| entry.state);
             matches!(state, Some(FileState::Loaded | FileState::Incomplete))
         };
-        self.known.values().filter(|file| read(&file.id)).cloned().collect()
+        self.known
+            .values()
+            .filter(|file| read(&file.id))
+            .cloned()
+            .collect()
     }
 
     /// A file that could not be opened.
@@ -196,13 +248,21 @@ impl Files {
             let sink = archive.finish().map_err(|error| error.to_string())?;
             sink.finish().map_err(|error| error.to_string())
         });
-        let name = self.known.get(&opened.id).map(|file| file.meta.name.clone()).unwrap_or_default();
+        let name = self
+            .known
+            .get(&opened.id)
+            .map(|file| file.meta.name.clone())
+            .unwrap_or_default();
         let (state, message) = match (&opened.broken, &archived) {
             (Some(detail), _) => (FileState::Incomplete, detail.clone()),
-            (None, Err(error)) => (FileState::Loaded, format!("raw records are not kept: {error}")),
+            (None, Err(error)) => (
+                FileState::Loaded,
+                format!("raw records are not kept: {error}"),
+            ),
             (None, Ok(())) => (FileState::Loaded, String::new()),
         };
-        self.ledger.settle(opened.id, state, opened.received, message.clone());
+        self.ledger
+            .settle(opened.id, state, opened.received, message.clone());
         (!message.is_empty()).then(|| format!("{name:?} is {}: {message}", state.name()))
     }
 
@@ -212,7 +272,9 @@ impl Files {
             let file = self.known.get(&entry.file);
             LedgerRow {
                 file: entry.name.clone(),
-                location: file.map(|file| file.meta.location.clone()).unwrap_or_default(),
+                location: file
+                    .map(|file| file.meta.location.clone())
+                    .unwrap_or_default(),
                 platform: entry.stream.platform.clone(),
                 service_type: entry.stream.service_type.clone(),
                 record_type: entry.stream.record_type.clone(),
@@ -230,9 +292,20 @@ impl Files {
 fn opened(file: &SourceFile, decoder: Decoder, rule: &MediationPlan) -> Result<Opened, String> {
     let mediator = rule.mediator(decoder.schema()).map_err(|findings| {
         let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        format!("{:?} does not suit its mediation rule: {}", file.meta.name, told.join("; "))
+        format!(
+            "{:?} does not suit its mediation rule: {}",
+            file.meta.name,
+            told.join("; ")
+        )
     })?;
-    Ok(Opened { id: file.id, decoder, mediator, archive: None, received: 0, broken: None })
+    Ok(Opened {
+        id: file.id,
+        decoder,
+        mediator,
+        archive: None,
+        received: 0,
+        broken: None,
+    })
 }
 
 fn format_of(file: &SourceFile, source: &SourcePlan) -> Result<Format, String> {

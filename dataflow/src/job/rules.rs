@@ -32,15 +32,20 @@ impl Job {
     /// compiling the rules again.
     #[must_use]
     pub fn rule_files(&self) -> BTreeSet<std::path::PathBuf> {
-        let rules = self.sources.iter().filter_map(|source| match &source.mediation {
-            RuleSource::File(path) => Some(path.clone()),
-            RuleSource::Inline(_) => None,
-        });
+        let rules = self
+            .sources
+            .iter()
+            .filter_map(|source| match &source.mediation {
+                RuleSource::File(path) => Some(path.clone()),
+                RuleSource::Inline(_) => None,
+            });
         let local = |file: &String| {
             let store = Store::open(file, &self.folder).ok()?;
             store.local_path().map(std::path::Path::to_owned)
         };
-        rules.chain(self.lookups.iter().filter_map(|lookup| local(&lookup.file))).collect()
+        rules
+            .chain(self.lookups.iter().filter_map(|lookup| local(&lookup.file)))
+            .collect()
     }
 
     /// Compiles the rules as their files are now; texts are entered in `names`.
@@ -75,9 +80,11 @@ impl Job {
                     .keys()
                     .any(|table| unloaded.contains(table))
             });
-            plans.push(whole.and_then(|written| {
-                self.plan(source, &written, &lookups, names, &mut findings)
-            }));
+            plans.push(
+                whole.and_then(|written| {
+                    self.plan(source, &written, &lookups, names, &mut findings)
+                }),
+            );
         }
         findings.sort();
         findings.dedup();

@@ -84,8 +84,12 @@ impl RateState {
             }
         }
         // Service by service: what a service needs is then fetched from memory once per epoch.
-        let mut order: Vec<(ServiceKey, usize)> =
-            changes.usage.iter().enumerate().map(|(at, (usage, _))| (usage.service, at)).collect();
+        let mut order: Vec<(ServiceKey, usize)> = changes
+            .usage
+            .iter()
+            .enumerate()
+            .map(|(at, (usage, _))| (usage.service, at))
+            .collect();
         order.sort_unstable();
         let by_service = || order.iter().map(|(_, at)| &changes.usage[*at]);
         for (usage, _) in by_service().filter(|(_, diff)| *diff < 0) {
