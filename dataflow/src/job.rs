@@ -27,9 +27,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Rows per source lane in one epoch, unless the job says otherwise.
+/// Rows read for one epoch, unless the job says otherwise.
 const EPOCH_ROWS_DEFAULT: usize = 16_384;
-/// More would only cost memory: a lane's epoch is held at once.
+/// More would only cost memory: an epoch is held at once.
 const EPOCH_ROWS_MAX: usize = 1 << 20;
 
 /// A job that can be run as far as its own file tells.
@@ -59,7 +59,7 @@ pub struct Job {
     pub outputs: OutputPlan,
     /// Where metrics are served, if they are.
     pub metrics: Option<SocketAddr>,
-    /// Rows per source lane in one epoch.
+    /// Rows read for one epoch, about.
     pub epoch_rows: usize,
 }
 

@@ -185,7 +185,7 @@ pub struct MetricsEntry {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EpochEntry {
-    /// Rows per source lane in one epoch; 16384 unless given.
+    /// Rows read for one epoch, about; 16384 unless given.
     #[schemars(with = "Option<usize>")]
     pub rows: Option<Spanned<usize>>,
 }
