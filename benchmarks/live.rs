@@ -4,8 +4,7 @@
 use crate::figure::Figure;
 use crate::world::{World, list_price};
 use millrace::graph::{Graph, GraphStats, build};
-use millrace::publish::{Collector, Dispatch};
-use millrace::worker::Outbox;
+use millrace::publish::{Collector, Dispatch, Outbox};
 use millrace_connectors::names::Names;
 use millrace_operators::aggregate::{ClassLookup, Dimension, LineFinder};
 use millrace_operators::domain::{BillCalendar, IdentityBuilder};

@@ -3,8 +3,8 @@
 use crate::oracle::{Bill, BillRules, Changes};
 use jiff::tz::TimeZone;
 use millrace::graph::{GraphStats, Inputs};
-use millrace::publish::{Collector, EpochChanges};
-use millrace::worker::{Epochs, Fed, Outbox, run as run_worker};
+use millrace::publish::{Collector, EpochChanges, Outbox};
+use millrace::worker::{Epochs, Fed, run as run_worker};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
 use millrace_operators::domain::{BillCalendar, ClassKey, UsageClass};
 use millrace_operators::epoch::{Diff, Epoch};

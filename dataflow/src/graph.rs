@@ -13,8 +13,7 @@
 //! Sources have decoded and mediated before: they know the raw records and can mediate them again,
 //! which is how a corrected rule becomes a difference of usage.
 
-use crate::publish::{Published, publish};
-use crate::worker::Outbox;
+use crate::publish::{Outbox, Published, publish};
 use differential_dataflow::input::{Input as _, InputSession};
 use millrace_operators::aggregate::{LineFinder, aggregate};
 use millrace_operators::dedup::dedup;

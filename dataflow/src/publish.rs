@@ -10,13 +10,12 @@
 //! does not depend on the number of workers. Nothing is published twice in one run; what happens across
 //! restarts is the business of the sinks behind.
 
-use crate::worker::Outbox;
 use millrace_operators::domain::{
     Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense,
 };
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use std::collections::BTreeMap;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Pipeline;
@@ -55,6 +54,15 @@ pub enum Dispatch {
         /// The first epoch still open.
         before: Epoch,
     },
+}
+
+/// Where a worker sends what it completes.
+#[derive(Clone)]
+pub struct Outbox {
+    /// To the publisher.
+    pub sender: Sender<Dispatch>,
+    /// Whether an output wants each change of each charge.
+    pub wants_charges: bool,
 }
 
 /// Sends the changes of a collection to the publisher, one message per complete epoch.

@@ -6,8 +6,8 @@
 
 use crate::graph::{GraphStats, Inputs};
 use crate::job::Job;
-use crate::publish::{Collector, EpochChanges};
-use crate::worker::{self, Epochs, Fed, Outbox};
+use crate::publish::{Collector, EpochChanges, Outbox};
+use crate::worker::{self, Epochs, Fed};
 use millrace_connectors::container::{Container, read};
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
 use millrace_connectors::diagnostic::Diagnostic;

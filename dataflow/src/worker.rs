@@ -2,25 +2,15 @@
 //! epochs be in flight.
 
 use crate::graph::{Graph, GraphStats, Inputs, build};
-use crate::publish::Dispatch;
+use crate::publish::{Dispatch, Outbox};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::epoch::Epoch;
 use millrace_operators::rate::OpenRatings;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 use timely::worker::Worker;
 
 /// Epochs that may be in flight: enough to keep every stage busy, few enough to bound memory.
 const EPOCHS_IN_FLIGHT: u64 = 3;
-
-/// Where a worker sends what it completes.
-#[derive(Clone)]
-pub struct Outbox {
-    /// To the publisher.
-    pub sender: Sender<Dispatch>,
-    /// Whether an output wants each change of each charge.
-    pub wants_charges: bool,
-}
 
 /// Where a worker's epochs come from.
 pub trait Epochs {
