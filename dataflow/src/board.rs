@@ -177,11 +177,12 @@ impl Board {
             add(&mut self.totals, key.currency, &moved);
             add(&mut self.accounts, (key.account, key.currency), &moved);
             add(&mut self.items, (key.item, key.currency), &moved);
-            let line = self.lines.entry(key.aggregate_id());
+            let id = key.aggregate_id();
+            let line = self.lines.entry(id);
             let (_, held) = line.or_insert_with(|| (key.clone(), LineSum::default()));
             held.plus_equals(&moved);
             if held.is_zero() {
-                self.lines.remove(&key.aggregate_id());
+                self.lines.remove(&id);
             }
         }
         for currency in before.keys().chain(self.totals.keys()) {
@@ -294,18 +295,6 @@ impl Board {
     #[must_use]
     pub fn line_count(&self) -> usize {
         self.lines.len()
-    }
-
-    /// Records stopped before they became usage.
-    #[must_use]
-    pub fn faults(&self) -> &BTreeMap<RecordId, Fault> {
-        &self.faults
-    }
-
-    /// Records with the identity of an earlier one.
-    #[must_use]
-    pub fn duplicates(&self) -> &BTreeMap<RecordId, Suspense> {
-        &self.duplicates
     }
 
     /// Records stopped before rating, in record order.
