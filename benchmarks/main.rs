@@ -43,6 +43,7 @@ enum Scenario {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    millrace::allocator::keep_freed_memory();
     let arguments = Arguments::parse();
     let mut out = Figure {
         json: arguments.json,

@@ -41,7 +41,7 @@ sources:
 catalog: [catalog.yaml]
 accounts: [accounts.yaml]
 billing: { aggregate_by: [model] }
-epoch: { rows: 131072 }
+epoch: { rows: 262144 }
 outputs:
   monetised: { changes: false }
   suspense: { changes: false }

@@ -124,11 +124,7 @@ pub fn build(
     let settled = suspense
         .clone()
         .map(|s| (s.record.file(), Fate::of(s.reason)));
-    let monetised = rated
-        .charges
-        .clone()
-        .filter(|charge| charge.item == 0)
-        .map(|charge| (charge.record.file(), Fate::Monetised));
+    let monetised = rated.monetised.map(|file| (file, Fate::Monetised));
     let counts = tally(fates.concatenate([settled, monetised]));
 
     let probe = ProbeHandle::new();

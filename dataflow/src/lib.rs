@@ -3,8 +3,9 @@
 //! Reading order: [`graph`] (the dataflow), [`worker`] (who turns it), [`publish`] (how results
 //! leave it).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod allocator;
 pub mod board;
 pub mod check;
 pub mod cli;

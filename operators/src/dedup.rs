@@ -98,11 +98,14 @@ struct Seen {
     waiting: BTreeMap<Identity, BTreeMap<(Epoch, RecordId), Usage>>,
 }
 
-type Emit<'a> = &'a mut dyn FnMut(Outcome, Diff);
-
 impl Seen {
     /// Applies the changes of one epoch.
-    fn apply(&mut self, epoch: Epoch, mut changes: Vec<(Usage, Diff)>, emit: Emit<'_>) {
+    fn apply(
+        &mut self,
+        epoch: Epoch,
+        mut changes: Vec<(Usage, Diff)>,
+        emit: &mut impl FnMut(Outcome, Diff),
+    ) {
         if changes.iter().all(|(_, diff)| *diff > 0) {
             // Arrival order is position order, so this is usually sorted already.
             if !changes.is_sorted_by_key(|(usage, _)| usage.record) {
@@ -132,7 +135,7 @@ impl Seen {
         }
     }
 
-    fn insert(&mut self, epoch: Epoch, usage: Usage, emit: Emit<'_>) {
+    fn insert(&mut self, epoch: Epoch, usage: Usage, emit: &mut impl FnMut(Outcome, Diff)) {
         match self.kept.insert_new(usage.identity, usage.record) {
             None => emit(Outcome::Unique(usage), 1),
             Some(&first) => {
@@ -150,7 +153,7 @@ impl Seen {
         identity: Identity,
         mut removed: Vec<Usage>,
         mut added: Vec<Usage>,
-        emit: Emit<'_>,
+        emit: &mut impl FnMut(Outcome, Diff),
     ) {
         // Duplicates go before the record that hides them: what steps forward then stays.
         let first = self.kept.get(identity).copied();
@@ -188,7 +191,12 @@ impl Seen {
     }
 
     /// The first of `identity` is gone: the next in order of arrival takes its place.
-    fn promote(&mut self, identity: Identity, gone: RecordId, emit: Emit<'_>) {
+    fn promote(
+        &mut self,
+        identity: Identity,
+        gone: RecordId,
+        emit: &mut impl FnMut(Outcome, Diff),
+    ) {
         self.kept.remove(identity);
         let Some(mut waiting) = self.waiting.remove(&identity) else {
             return;

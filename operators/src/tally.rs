@@ -23,20 +23,8 @@ pub fn tally(fates: Collection<'_, (FileId, Fate)>) -> Collection<'_, ((FileId, 
             move |input, output| {
                 input.for_each_time(|capability, batches| {
                     let mut counts = BTreeMap::new();
-                    let mut run = None;
                     for (key, epoch, diff) in batches.flat_map(|batch| batch.drain(..)) {
-                        // Records of one file and fate come in long runs.
-                        match &mut run {
-                            Some((at, count)) if *at == (epoch, key) => *count += diff,
-                            _ => {
-                                if let Some((at, count)) = run.replace(((epoch, key), diff)) {
-                                    *counts.entry(at).or_insert(0) += count;
-                                }
-                            }
-                        }
-                    }
-                    if let Some((at, count)) = run {
-                        *counts.entry(at).or_insert(0) += count;
+                        *counts.entry((epoch, key)).or_insert(0) += diff;
                     }
                     let counts = counts.into_iter().filter(|(_, count)| *count != 0);
                     let updates = counts.map(|((epoch, key), count)| (key, epoch, count));

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 /// id, and then remembering them does not help.
 const CLASSES_MAX: usize = 65_536;
 
-const SERVICE_SLOTS: usize = 1 << 14;
+const SERVICE_SLOTS: usize = 1 << 18;
 
 /// Services met lately, one per slot.
 #[derive(Debug)]

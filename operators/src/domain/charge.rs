@@ -9,7 +9,7 @@ use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::fmt;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// One monetised charge line: an item of a record, its price, and the currency impact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,7 +67,6 @@ impl LineKey {
     /// records without a join, and a re-run finds the same.
     #[must_use]
     pub fn aggregate_id(&self) -> AggregateId {
-        let mut hash = Xxh3Default::new();
         let fields = [
             self.account.0,
             self.unit_start.0.cast_unsigned(),
@@ -75,10 +74,9 @@ impl LineKey {
             self.item.0,
             self.currency.0,
         ];
-        for field in fields.iter().chain(&self.dimensions) {
-            hash.update(&field.to_le_bytes());
-        }
-        AggregateId(hash.digest128())
+        let fields = fields.iter().chain(&self.dimensions);
+        let bytes: SmallVec<[u8; 80]> = fields.flat_map(|field| field.to_le_bytes()).collect();
+        AggregateId(xxh3_128(&bytes))
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn rate_record(
     class: &UsageClass,
     record: &OpenRecord<'_>,
     resolved: &Resolved<'_>,
-    emit: &mut dyn FnMut(Rating),
+    emit: &mut impl FnMut(Rating),
 ) {
     let suspend = |fault: RateFault| {
         Rating::Suspense(Suspense {

@@ -2,7 +2,8 @@
 //!
 //! - **In:** `usage: Usage` (unique), `timelines: (ServiceKey, ServiceTimeline)` from guide,
 //!   `prices: PriceRow`, `classes: UsageClass`
-//! - **Out:** `charges: Charge`, one per item of a rated record; `suspense: Suspense`
+//! - **Out:** `charges: Charge`, one per item of a rated record; `suspense: Suspense`;
+//!   `monetised: FileId`, the files of rated records, added up per epoch
 //! - **Key:** `ServiceKey` for usage and timelines, exchanged by shard; prices and classes are few
 //!   and go to every worker. A hot service is one worker's work; a price list that everyone uses is
 //!   matched once per class on each worker, not once per record
@@ -26,19 +27,22 @@ mod matcher;
 mod open_usage;
 mod state;
 
-use crate::domain::{Charge, PriceRow, RecordId, ServiceKey, Suspense, Usage, UsageClass};
+use crate::domain::{Charge, FileId, PriceRow, RecordId, ServiceKey, Suspense, Usage, UsageClass};
 use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
 use crate::guide::ServiceTimeline;
 use crate::stats::NodeStats;
 use differential_dataflow::AsCollection;
 use state::{Changes, RateState};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
+
+const OUTPUTS: usize = 3;
 
 /// What [`rate`] reads.
 pub struct RateInputs<'scope> {
@@ -58,6 +62,8 @@ pub struct Rated<'scope> {
     pub charges: Collection<'scope, Charge>,
     /// Records that could not be rated.
     pub suspense: Collection<'scope, Suspense>,
+    /// The file of each rated record.
+    pub monetised: Collection<'scope, FileId>,
     /// The open usage of this worker, for whoever reads between steps.
     pub open: OpenRatings,
 }
@@ -110,6 +116,8 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
     let (suspense_output, suspense) = builder.new_output();
     let mut charge_output = OutputBuilder::from(charge_output);
     let mut suspense_output = OutputBuilder::from(suspense_output);
+    let (monetised_output, monetised) = builder.new_output();
+    let mut monetised_output = OutputBuilder::from(monetised_output);
 
     let state = Rc::new(RefCell::new(RateState::default()));
     let open = OpenRatings(Rc::clone(&state));
@@ -121,23 +129,24 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
         let mut classes = Pending::default();
         move |frontiers| {
             usage_input.for_each(|capability, updates| {
-                rights.keep(&capability, 2);
+                rights.keep(&capability, OUTPUTS);
                 usage.stash(updates);
             });
             timeline_input.for_each(|capability, updates| {
-                rights.keep(&capability, 2);
+                rights.keep(&capability, OUTPUTS);
                 timelines.stash(updates);
             });
             price_input.for_each(|capability, updates| {
-                rights.keep(&capability, 2);
+                rights.keep(&capability, OUTPUTS);
                 prices.stash(updates);
             });
             class_input.for_each(|capability, updates| {
-                rights.keep(&capability, 2);
+                rights.keep(&capability, OUTPUTS);
                 classes.stash(updates);
             });
             let mut charge_output = charge_output.activate();
             let mut suspense_output = suspense_output.activate();
+            let mut monetised_output = monetised_output.activate();
             let first = |usage: &Pending<_>,
                          timelines: &Pending<_>,
                          prices: &Pending<_>,
@@ -164,10 +173,14 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
                 let mut charges = charge_output.session(&charge_right);
                 let mut suspense = suspense_output.session(&suspense_right);
                 let (mut charged, mut suspended) = (0, 0);
+                let mut files = RunCount::default();
                 let mut state = state.borrow_mut();
                 let rerated = state.apply(changes, &mut |rating, diff| match rating {
                     Rating::Charge(charge) => {
                         charged += 1;
+                        if charge.item == 0 {
+                            files.add(charge.record.file(), diff);
+                        }
                         charges.give((charge, epoch, diff));
                     }
                     Rating::Suspense(record) => {
@@ -175,6 +188,12 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
                         suspense.give((record, epoch, diff));
                     }
                 });
+                let monetised_right = rights.at(2, epoch);
+                let files = files.finish().filter(|(_, count)| *count != 0);
+                let files = files.map(|(file, count)| (file, epoch, count));
+                monetised_output
+                    .session(&monetised_right)
+                    .give_iterator(files);
                 stats.count(received, charged, suspended);
                 stats.count_rerated(rerated);
                 stats.set_state(state.records, state.bytes());
@@ -185,7 +204,47 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
     Rated {
         charges: charges.as_collection(),
         suspense: suspense.as_collection(),
+        monetised: monetised.as_collection(),
         open,
+    }
+}
+
+/// Adds up counts of keys that come in long runs.
+struct RunCount<K> {
+    run: Option<(K, Diff)>,
+    counts: BTreeMap<K, Diff>,
+}
+
+impl<K> Default for RunCount<K> {
+    fn default() -> Self {
+        Self {
+            run: None,
+            counts: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Copy + Ord> RunCount<K> {
+    fn add(&mut self, key: K, diff: Diff) {
+        match &mut self.run {
+            Some((at, count)) if *at == key => *count = count.saturating_add(diff),
+            _ => {
+                self.flush();
+                self.run = Some((key, diff));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some((key, count)) = self.run.take() {
+            let sum = self.counts.entry(key).or_default();
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    fn finish(mut self) -> impl Iterator<Item = (K, Diff)> {
+        self.flush();
+        self.counts.into_iter()
     }
 }
 

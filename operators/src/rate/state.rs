@@ -21,8 +21,6 @@ pub(super) struct Changes {
     pub(super) classes: Vec<(UsageClass, Diff)>,
 }
 
-pub(super) type Emit<'a> = &'a mut dyn FnMut(Rating, Diff);
-
 /// One service: where its usage goes, and its open usage by class.
 pub(super) struct Service {
     guide: Rc<ServiceTimeline>,
@@ -76,19 +74,20 @@ pub(super) struct Rerating {
 
 impl RateState {
     /// Applies the changes of one epoch; returns how many records reference changes re-rated.
-    pub(super) fn apply(&mut self, changes: Changes, emit: Emit<'_>) -> usize {
+    pub(super) fn apply(&mut self, changes: Changes, emit: &mut impl FnMut(Rating, Diff)) -> usize {
         for (class, diff) in changes.classes {
             // Classes are few and cost nothing without records: they are never forgotten.
             if diff > 0 {
                 self.prices.classes.entry(class.key(), || Rc::new(class));
             }
         }
-        // Service by service: what a service needs is then fetched from memory once per epoch.
-        let mut order: Vec<(ServiceKey, usize)> = changes
+        // Service by service, in the order in which they lie in memory: what a service needs is then
+        // fetched once per epoch.
+        let mut order: Vec<(u64, usize)> = changes
             .usage
             .iter()
             .enumerate()
-            .map(|(at, (usage, _))| (usage.service, at))
+            .map(|(at, (usage, _))| (self.services.place(usage.service), at))
             .collect();
         order.sort_unstable();
         let by_service = || order.iter().map(|(_, at)| &changes.usage[*at]);
@@ -106,7 +105,7 @@ impl RateState {
         rerated
     }
 
-    pub(super) fn insert(&mut self, usage: &Usage, emit: Emit<'_>) {
+    pub(super) fn insert(&mut self, usage: &Usage, emit: &mut impl FnMut(Rating, Diff)) {
         let nobody = || Service {
             guide: Rc::new(ServiceTimeline::unknown()),
             open: SmallVec::new(),
@@ -138,7 +137,7 @@ impl RateState {
         self.emit_one(usage, 1, emit);
     }
 
-    pub(super) fn remove(&mut self, usage: &Usage, emit: Emit<'_>) {
+    pub(super) fn remove(&mut self, usage: &Usage, emit: &mut impl FnMut(Rating, Diff)) {
         self.emit_one(usage, -1, emit);
         let service = self
             .services
@@ -169,7 +168,12 @@ impl RateState {
     }
 
     /// Rates one record as reference data stands.
-    pub(super) fn emit_one(&mut self, usage: &Usage, diff: Diff, emit: Emit<'_>) {
+    pub(super) fn emit_one(
+        &mut self,
+        usage: &Usage,
+        diff: Diff,
+        emit: &mut impl FnMut(Rating, Diff),
+    ) {
         let Self {
             services, prices, ..
         } = self;
@@ -206,7 +210,7 @@ impl RateState {
         &mut self,
         prices: &[(PriceRow, Diff)],
         timelines: Vec<((ServiceKey, ServiceTimeline), Diff)>,
-        emit: Emit<'_>,
+        emit: &mut impl FnMut(Rating, Diff),
     ) -> usize {
         // Who is touched, and what held for them until now.
         let mut touched: BTreeMap<ServiceKey, BTreeSet<ClassKey>> = BTreeMap::new();
@@ -322,7 +326,7 @@ impl RateState {
         key: ServiceKey,
         class_key: ClassKey,
         held: &Rerating,
-        emit: Emit<'_>,
+        emit: &mut impl FnMut(Rating, Diff),
     ) -> usize {
         let Self {
             services, prices, ..
@@ -428,7 +432,7 @@ impl RateState {
     pub(super) fn visit<E>(
         &mut self,
         wanted: impl Fn(ServiceKey) -> bool,
-        visit: &mut dyn FnMut(&Rating) -> Result<(), E>,
+        visit: &mut impl FnMut(&Rating) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self {
             services, prices, ..
@@ -463,7 +467,7 @@ pub(super) fn visit_group<E>(
     class_key: ClassKey,
     open: &OpenUsage,
     prices: &mut PriceMatcher,
-    visit: &mut dyn FnMut(&Rating) -> Result<(), E>,
+    visit: &mut impl FnMut(&Rating) -> Result<(), E>,
 ) -> Result<(), E> {
     let class = prices.class(class_key);
     let mut result = Ok(());
