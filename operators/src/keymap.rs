@@ -1,7 +1,7 @@
 //! A map whose keys are hashes already: no hashing, 1 byte of overhead per slot, and no way to reach
 //! its order by accident.
 
-use crate::domain::{ClassKey, Identity, ServiceKey};
+use crate::domain::{ClassKey, GroupKey, Identity, ServiceKey};
 use hashbrown::HashTable;
 
 /// A key that is evenly spread by itself.
@@ -29,6 +29,12 @@ impl Spread for ServiceKey {
 }
 
 impl Spread for ClassKey {
+    fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl Spread for GroupKey {
     fn bits(self) -> u64 {
         self.0
     }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aggregate;
+pub mod charge;
 pub mod dedup;
 pub mod domain;
 pub mod epoch;

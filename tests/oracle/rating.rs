@@ -30,7 +30,7 @@ pub(super) fn rate(world: &World, usage: &Usage) -> Result<Vec<Charge>, Suspense
     let mut charges = Vec::new();
     for (index, (item, row)) in priced.iter().enumerate() {
         let quantity = usage.quantities[index];
-        let amount = amount(row.model, quantity, item.scale)
+        let amount = amount(&row.model, quantity, item.scale)
             .ok_or_else(|| fault((Reason::AmountOutOfRange, Some(*item))))?;
         charges.push(Charge {
             record: usage.record,
@@ -163,9 +163,9 @@ fn price<'a>(
 }
 
 /// The amount of a quantity under a model; nothing when it is past the range of amounts.
-fn amount(model: PriceModel, quantity: i64, decimals: u8) -> Option<Amount> {
+fn amount(model: &PriceModel, quantity: i64, decimals: u8) -> Option<Amount> {
     let decimals = u32::from(decimals);
-    match model {
+    match *model {
         PriceModel::PerUnit { price, per } => {
             let price = (price.mantissa(), price.scale());
             money::times(price, (i128::from(quantity), decimals), per)
@@ -180,6 +180,10 @@ fn amount(model: PriceModel, quantity: i64, decimals: u8) -> Option<Amount> {
         }
         PriceModel::PerRecord { price } => {
             money::times((price.mantissa(), price.scale()), (1, 0), 1)
+        }
+        // Charged in order, by an oracle of its own.
+        PriceModel::Graduated { .. } | PriceModel::Volume { .. } | PriceModel::Package { .. } => {
+            None
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::Reference;
 use crate::names::Names;
 use millrace_operators::domain::{
-    Account, PriceKey, PriceModel, PriceRow, ServiceUse, Subscription,
+    Account, PriceKey, PriceModel, PriceRow, ServiceUse, Subscription, Tier,
 };
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -123,16 +123,29 @@ impl fmt::Display for PriceChange {
 fn describe(row: Option<&PriceRow>, other: Option<&PriceRow>, names: &Names) -> Option<String> {
     let row = row?;
     let currency = names.text(row.currency);
-    let mut text = match row.model {
+    let mut text = match &row.model {
         PriceModel::PerUnit { price, per: 1 } => format!("{price} {currency}"),
         PriceModel::PerUnit { price, per } => format!("{price} {currency} per {per}"),
         PriceModel::PerBlock { price, block } => format!("{price} {currency} per started {block}"),
         PriceModel::PerRecord { price } => format!("{price} {currency} per record"),
+        PriceModel::Graduated { tiers, .. } => {
+            format!("{} {currency} through tiers", prices(tiers))
+        }
+        PriceModel::Volume { tiers, .. } => format!("{} {currency} by volume", prices(tiers)),
+        PriceModel::Package { price, block, .. } => {
+            format!("{price} {currency} per package of {block}")
+        }
     };
     if other.is_some_and(|other| other.valid != row.valid) {
         text.push_str(&format!(" in {}", row.valid));
     }
     Some(text)
+}
+
+/// The prices of tiers, from the first to the last.
+fn prices(tiers: &[Tier]) -> String {
+    let prices: Vec<String> = tiers.iter().map(|tier| tier.price.to_string()).collect();
+    prices.join(", ")
 }
 
 #[cfg(test)]

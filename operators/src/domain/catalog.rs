@@ -1,10 +1,13 @@
 //! Price rows: what an item costs, for whom, under which conditions, and when.
 
-use super::amount::{Amount, Price};
+use super::amount::{Amount, Price, Quantity};
+use super::charging::{Tier, TierReference};
 use super::key::{AccountKey, Name, PriceKey};
+use super::tier;
 use super::time::Period;
 use super::usage::UsageClass;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A usage attribute that must have a value for the price row to apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,9 +18,10 @@ pub struct Condition {
     pub value: Name,
 }
 
-/// How a quantity becomes an amount. Each model is a pure function of one record; models that look
-/// at what came before belong to the ordered charging stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// How a quantity becomes an amount. The flat models, and tiers of a record's own quantity, are pure
+/// functions of one record ([`Self::amount`]); the others look at what came before and belong to the
+/// [ordered charging stage](crate::charge).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PriceModel {
     /// `quantity · price / per`: 3 USD per 1,000,000 tokens.
     PerUnit {
@@ -38,22 +42,57 @@ pub enum PriceModel {
         /// Price of the record.
         price: Price,
     },
+    /// Units move through tiers, each with its price.
+    Graduated {
+        /// The tiers, in order; the first begins at 0.
+        tiers: Arc<[Tier]>,
+        /// What decides where a record begins.
+        by: TierReference,
+    },
+    /// All units of a period at the price of the tier that their total reaches. A record costs
+    /// nothing when it happens; an [edge](super::EdgeAction::Volume) at the period's end charges the
+    /// total.
+    Volume {
+        /// The tiers, in order; the first begins at 0.
+        tiers: Arc<[Tier]>,
+        /// The accumulator that holds the total.
+        accumulator: Name,
+    },
+    /// The price per started block of an accumulated total: blocks are shared by records.
+    Package {
+        /// Price of a started block.
+        price: Price,
+        /// Units in a block, at least 1.
+        block: u64,
+        /// The accumulator that holds the total.
+        accumulator: Name,
+    },
 }
 
 impl PriceModel {
+    /// Whether what came before decides the amount, so that only ordered charging can tell it.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        match self {
+            Self::PerUnit { .. } | Self::PerBlock { .. } | Self::PerRecord { .. } => false,
+            Self::Graduated { by, .. } => *by != TierReference::Record,
+            Self::Volume { .. } | Self::Package { .. } => true,
+        }
+    }
+
     /// The amount for a quantity of `mantissa · 10^-scale`; `None` when it leaves the range of
-    /// [`Amount`].
+    /// [`Amount`], and for models that [are ordered](Self::is_ordered).
     #[must_use]
     pub fn amount(&self, mantissa: i64, scale: u8) -> Option<Amount> {
-        let scale = u32::from(scale);
-        match *self {
+        let decimals = u32::from(scale);
+        match self {
             Self::PerUnit { price, per } => {
-                let decimals = price.scale().checked_add(scale)?;
+                let decimals = price.scale().checked_add(decimals)?;
                 let quantity = i128::from(mantissa);
-                Amount::from_product(quantity, price.mantissa(), decimals, i128::from(per))
+                Amount::from_product(quantity, price.mantissa(), decimals, i128::from(*per))
             }
             Self::PerBlock { price, block } => {
-                let block = i128::from(block).checked_mul(10_i128.checked_pow(scale)?)?;
+                let block = i128::from(*block).checked_mul(10_i128.checked_pow(decimals)?)?;
                 let mantissa = i128::from(mantissa);
                 let whole = mantissa.checked_div_euclid(block)?;
                 let started = i128::from(mantissa.checked_rem_euclid(block)? != 0);
@@ -61,6 +100,12 @@ impl PriceModel {
                 Amount::from_product(blocks, price.mantissa(), price.scale(), 1)
             }
             Self::PerRecord { price } => Amount::from_ratio(price.mantissa(), price.scale(), 1),
+            Self::Graduated { tiers, by } if *by == TierReference::Record => {
+                let units = Quantity::new(mantissa, scale)?;
+                tier::split(tiers, 0, units.0)
+                    .try_fold(Amount::ZERO, |sum, part| sum.checked_add(part.amount?))
+            }
+            Self::Graduated { .. } | Self::Volume { .. } | Self::Package { .. } => None,
         }
     }
 }
@@ -156,6 +201,29 @@ mod tests {
         // 4e17 units: the product has 45 digits, the amount 11 before the point.
         let amount = model.amount(400_000_000_000_000_000, 0).unwrap();
         assert_eq!(amount.to_string(), "49382715604.93827156049382712");
+    }
+
+    #[test]
+    fn units_move_through_the_tiers_of_their_record() {
+        let whole = |units: i64| Quantity::new(units, 0).unwrap().0;
+        let tier = |from, text| Tier {
+            from: whole(from),
+            price: price(text),
+            per: 1,
+        };
+        let tiers: Arc<[Tier]> = [tier(0, "1"), tier(40, "0.5")].into();
+        let by = |by| PriceModel::Graduated {
+            tiers: Arc::clone(&tiers),
+            by,
+        };
+        let model = by(TierReference::Record);
+        for (quantity, amount) in [(0, "0"), (40, "40"), (41, "40.5"), (100, "70")] {
+            assert_eq!(model.amount(quantity, 0).unwrap().to_string(), amount);
+        }
+        assert!(!model.is_ordered());
+        let ordered = by(TierReference::Accumulator(Name::new("units")));
+        assert!(ordered.is_ordered());
+        assert_eq!(ordered.amount(1, 0), None);
     }
 
     #[test]

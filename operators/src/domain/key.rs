@@ -50,6 +50,25 @@ key!(
     PriceKey, 6
 );
 
+key!(
+    /// A balance group: the subscriptions that share buckets.
+    GroupKey, 7
+);
+key!(
+    /// A bucket of a balance group.
+    BucketKey, 8
+);
+key!(
+    /// The edge of a period of a balance group.
+    EdgeKey, 9
+);
+
+/// Terms of charging, by the hash of all they say.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct TermsKey(pub u128);
+
 impl Name {
     /// The key of one name.
     #[must_use]

@@ -10,8 +10,10 @@ mod amount;
 mod bill;
 mod catalog;
 mod charge;
+mod charging;
 mod key;
 mod suspense;
+pub(crate) mod tier;
 mod time;
 mod usage;
 mod wide;
@@ -21,8 +23,13 @@ pub use amount::{Amount, ExactError, Price, Quantity, parse_decimal};
 pub use bill::{BillCalendar, BillUnit, BillingProfile, Cycle};
 pub use catalog::{Condition, PriceModel, PriceRow};
 pub use charge::{AggregateId, Charge, LineKey, LineSum};
+pub use charging::{
+    Bucket, BucketKind, Edge, EdgeAction, Impact, ImpactKind, Measure, PricedUsage, Terms,
+    TermsItem, Threshold, Tier, TierReference,
+};
 pub use key::{
-    AccountKey, ClassKey, Identity, IdentityBuilder, Name, PriceKey, ServiceKey, SubscriptionKey,
+    AccountKey, BucketKey, ClassKey, EdgeKey, GroupKey, Identity, IdentityBuilder, Name, PriceKey,
+    ServiceKey, SubscriptionKey, TermsKey,
 };
 pub use suspense::{Fate, Fault, Reason, Severity, Stage, Suspense};
 pub use time::{EventTime, Period};

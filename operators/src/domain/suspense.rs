@@ -19,6 +19,8 @@ pub enum Stage {
     Guide,
     /// Price and amount.
     Rate,
+    /// Tiers, allowances and everything else that depends on order.
+    Charge,
 }
 
 impl Stage {
@@ -31,6 +33,7 @@ impl Stage {
             Self::Dedup => "dedup",
             Self::Guide => "guide",
             Self::Rate => "rate",
+            Self::Charge => "charge",
         }
     }
 }
@@ -161,6 +164,12 @@ reasons! {
     AmountOutOfRange = "AMOUNT_OUT_OF_RANGE", Rate, Error,
         "The amount is past ±170 trillion.",
         "check the quantity and the price";
+    TierReferenceMissing = "TIER_REFERENCE_MISSING", Charge, Warning,
+        "No bucket of the accumulator that decides the price holds the time of usage.",
+        "give the balance group the accumulator for that time, or price without it";
+    BucketMissing = "BUCKET_MISSING", Charge, Warning,
+        "The edge of a period names a bucket that its balance group does not have.",
+        "correct the bucket's name in the plan";
 }
 
 /// A record stopped before it became usage: found by a source or by mediation, with the text that a
@@ -221,7 +230,7 @@ impl Fate {
         match reason.stage() {
             Stage::Parse | Stage::Mediation => Self::Error(reason),
             Stage::Dedup => Self::Duplicate,
-            Stage::Guide | Stage::Rate => Self::Suspended(reason),
+            Stage::Guide | Stage::Rate | Stage::Charge => Self::Suspended(reason),
         }
     }
 }

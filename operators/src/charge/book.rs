@@ -1,0 +1,160 @@
+//! What the rows of a group refer to: terms, held once however many records are under them, and
+//! edges.
+
+use crate::domain::{BucketKey, Edge, EdgeAction, EdgeKey, EventTime, Terms, TermsKey};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    terms: Vec<Option<(Arc<Terms>, usize)>>,
+    by_key: BTreeMap<TermsKey, usize>,
+    /// The terms of the last record: the next has mostly the same.
+    last: usize,
+    edges: Vec<Option<Edge>>,
+    by_time: BTreeMap<(EventTime, EdgeKey), usize>,
+}
+
+/// What a row is.
+pub(super) enum Entry<'a> {
+    Usage(&'a Terms),
+    Edge(&'a Edge),
+}
+
+fn tag(at: usize) -> i64 {
+    i64::try_from(at).expect("a group has fewer terms and edges than 2⁶³")
+}
+
+/// A free place of a list, made if there is none.
+fn vacant<T>(list: &mut Vec<Option<T>>, value: T) -> usize {
+    match list.iter().position(Option::is_none) {
+        Some(at) => {
+            list[at] = Some(value);
+            at
+        }
+        None => {
+            list.push(Some(value));
+            list.len().saturating_sub(1)
+        }
+    }
+}
+
+impl Book {
+    /// The tag of terms, counted once more.
+    pub(super) fn enter(&mut self, terms: &Arc<Terms>) -> i64 {
+        if let Some(Some((held, count))) = self.terms.get_mut(self.last)
+            && held.key == terms.key
+        {
+            *count = count.saturating_add(1);
+            return tag(self.last);
+        }
+        let at = match self.by_key.get(&terms.key) {
+            Some(at) => *at,
+            None => {
+                let at = vacant(&mut self.terms, (Arc::clone(terms), 0));
+                self.by_key.insert(terms.key, at);
+                at
+            }
+        };
+        if let Some(Some((_, count))) = self.terms.get_mut(at) {
+            *count = count.saturating_add(1);
+        }
+        self.last = at;
+        tag(at)
+    }
+
+    /// Counts terms once less, and forgets them with their last record.
+    pub(super) fn leave(&mut self, key: TermsKey) {
+        let Some(at) = self.by_key.get(&key).copied() else {
+            return;
+        };
+        if let Some((_, count)) = &mut self.terms[at] {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.terms[at] = None;
+                self.by_key.remove(&key);
+            }
+        }
+    }
+
+    /// The tag of a new edge.
+    pub(super) fn enter_edge(&mut self, edge: Edge) -> i64 {
+        let key = (edge.time, edge.key);
+        let at = vacant(&mut self.edges, edge);
+        self.by_time.insert(key, at);
+        tag(at).saturating_neg().saturating_sub(1)
+    }
+
+    /// The place of an edge, for [`Self::leave_edge`].
+    pub(super) fn edge_place(&self, edge: &Edge) -> Option<usize> {
+        self.by_time.get(&(edge.time, edge.key)).copied()
+    }
+
+    /// Forgets an edge.
+    pub(super) fn leave_edge(&mut self, at: usize) {
+        if let Some(edge) = self.edges[at].take() {
+            let key = (edge.time, edge.key);
+            // One that took its place at the same instant stays known.
+            if self.by_time.get(&key) == Some(&at) {
+                self.by_time.remove(&key);
+            }
+        }
+    }
+
+    /// The edges that name a bucket.
+    pub(super) fn edges_of(&self, bucket: BucketKey) -> impl Iterator<Item = &Edge> {
+        self.edges
+            .iter()
+            .flatten()
+            .filter(move |edge| match edge.action {
+                EdgeAction::Rollover { from, to, .. } => from == bucket || to == bucket,
+                EdgeAction::TrueUp { accumulator, .. } | EdgeAction::Volume { accumulator, .. } => {
+                    accumulator == bucket
+                }
+            })
+    }
+
+    /// What a row refers to.
+    pub(super) fn entry(&self, tag: i64) -> Entry<'_> {
+        let usage = usize::try_from(tag).ok();
+        match usage {
+            Some(at) => {
+                let held = self.terms.get(at).and_then(Option::as_ref);
+                Entry::Usage(&held.expect("a row's terms are held").0)
+            }
+            None => {
+                let at = usize::try_from(tag.saturating_add(1).saturating_neg());
+                let held = at.ok().and_then(|at| self.edges.get(at)?.as_ref());
+                Entry::Edge(held.expect("a row's edge is held"))
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty() && self.by_time.is_empty()
+    }
+
+    /// Bytes outside of the value itself; terms themselves are shared with the price book.
+    pub(super) fn bytes(&self) -> usize {
+        let terms = self
+            .terms
+            .capacity()
+            .saturating_mul(size_of::<Option<(Arc<Terms>, usize)>>());
+        let keys = self
+            .by_key
+            .len()
+            .saturating_mul(size_of::<(TermsKey, usize)>());
+        let edges = self
+            .edges
+            .capacity()
+            .saturating_mul(size_of::<Option<Edge>>());
+        let times = self
+            .by_time
+            .len()
+            .saturating_mul(size_of::<(EventTime, EdgeKey, usize)>());
+        [terms, keys, edges, times]
+            .into_iter()
+            .fold(0, usize::saturating_add)
+    }
+}

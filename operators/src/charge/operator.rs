@@ -1,0 +1,292 @@
+//! The timely operator: the groups of one worker, epoch by epoch.
+
+use super::{EdgeCharged, Group, GroupChanges, ItemImpact, Notice, Sink, Work};
+use crate::domain::{
+    Bucket, BucketKey, Charge, Edge, EventTime, GroupKey, Impact, PricedUsage, Suspense,
+};
+use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
+use crate::keymap::KeyMap;
+use crate::stats::NodeStats;
+use differential_dataflow::AsCollection;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+/// What [`charge`] reads.
+pub struct ChargeInputs<'scope> {
+    /// Usage that knows its group and its prices.
+    pub usage: Collection<'scope, PricedUsage>,
+    /// The buckets of groups.
+    pub buckets: Collection<'scope, Bucket>,
+    /// The edges of their periods.
+    pub edges: Collection<'scope, Edge>,
+}
+
+/// What [`charge`] makes of it.
+pub struct Charged<'scope> {
+    /// One charge per item of each charged record.
+    pub charges: Collection<'scope, Charge>,
+    /// What each charge did.
+    pub impacts: Collection<'scope, ItemImpact>,
+    /// What the edges of periods did.
+    pub edges: Collection<'scope, EdgeCharged>,
+    /// Records that could not be charged.
+    pub suspense: Collection<'scope, Suspense>,
+    /// Thresholds crossed.
+    pub notices: Collection<'scope, Notice>,
+    /// The groups of this worker, for whoever reads between steps.
+    pub open: OpenCharges,
+}
+
+/// The groups of one worker.
+#[derive(Default)]
+struct Groups {
+    groups: KeyMap<GroupKey, Group>,
+    records: usize,
+    bytes: usize,
+}
+
+/// Reads the groups of one worker, as of the last complete epoch.
+#[derive(Clone)]
+pub struct OpenCharges(Rc<RefCell<Groups>>);
+
+impl OpenCharges {
+    /// Tells everything charged, group by group in the order of their keys and each in its own
+    /// order, which no worker count changes; only groups for which `wanted` holds.
+    pub fn visit(&self, wanted: impl Fn(GroupKey) -> bool, sink: &mut dyn Sink) {
+        let groups = &self.0.borrow().groups;
+        let keys = groups.sorted_keys();
+        for key in keys.into_iter().filter(|key| wanted(*key)) {
+            if let Some(group) = groups.get(key) {
+                group.visit(sink);
+            }
+        }
+    }
+
+    /// The value of each bucket of a group, by key: after everything, or just before `at`. `None`
+    /// for a group that this worker does not have.
+    #[must_use]
+    pub fn balances(
+        &self,
+        group: GroupKey,
+        at: Option<EventTime>,
+    ) -> Option<Vec<(BucketKey, i128)>> {
+        Some(self.0.borrow().groups.get(group)?.balances(at))
+    }
+
+    /// Reads one group, if this worker has it.
+    pub fn with_group<T>(&self, group: GroupKey, read: impl FnOnce(&Group) -> T) -> Option<T> {
+        self.0.borrow().groups.get(group).map(read)
+    }
+
+    /// The groups of this worker, in order.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupKey> {
+        self.0.borrow().groups.sorted_keys()
+    }
+}
+
+impl Groups {
+    /// Applies the changes of one epoch, group by group.
+    fn apply(
+        &mut self,
+        usage: Vec<(PricedUsage, Diff)>,
+        buckets: Vec<(Bucket, Diff)>,
+        edges: Vec<(Edge, Diff)>,
+        sink: &mut dyn Sink,
+    ) -> Work {
+        let mut work = Work::default();
+        let mut others: BTreeMap<GroupKey, GroupChanges> = BTreeMap::new();
+        for (bucket, diff) in buckets {
+            let changes = others.entry(bucket.group).or_default();
+            changes.buckets.push((bucket, diff));
+        }
+        for (edge, diff) in edges {
+            let changes = others.entry(edge.group).or_default();
+            changes.edges.push((edge, diff));
+        }
+        // Group by group: what a group needs is then fetched from memory once per epoch.
+        let mut usage: Vec<(GroupKey, PricedUsage, Diff)> = usage
+            .into_iter()
+            .map(|(usage, diff)| (usage.terms.group, usage, diff))
+            .collect();
+        usage.sort_by_key(|(group, ..)| *group);
+        let mut usage = usage.into_iter().peekable();
+        loop {
+            let next = usage.peek().map(|(group, ..)| *group);
+            let other = others.first_key_value().map(|(group, _)| *group);
+            let Some(key) = next.into_iter().chain(other).min() else {
+                return work;
+            };
+            let mut changes = others.remove(&key).unwrap_or_default();
+            while let Some((_, usage, diff)) = usage.next_if(|(group, ..)| *group == key) {
+                changes.usage.push((usage, diff));
+            }
+            let group = self.groups.entry(key, || Group::new(key));
+            let (records, bytes) = (group.len(), group.bytes());
+            let done = group.apply(changes, sink);
+            work.replayed = work.replayed.saturating_add(done.replayed);
+            work.nodes = work.nodes.saturating_add(done.nodes);
+            let (records_now, mut bytes_now) = (group.len(), group.bytes());
+            let empty = size_of::<Group>();
+            if group.is_empty() {
+                self.groups.remove(key);
+                bytes_now = empty;
+            }
+            self.records = self
+                .records
+                .saturating_add(records_now)
+                .saturating_sub(records);
+            // The group's own size is part of the table's.
+            self.bytes = self.bytes.saturating_add(bytes_now).saturating_sub(bytes);
+        }
+    }
+}
+
+/// Sends what is told at one epoch.
+struct Sessions<A, B, C, D, E> {
+    epoch: Epoch,
+    charges: A,
+    impacts: B,
+    edges: C,
+    suspense: D,
+    notices: E,
+    charged: usize,
+    suspended: usize,
+}
+
+impl<A, B, C, D, E> Sink for Sessions<A, B, C, D, E>
+where
+    A: FnMut((Charge, Epoch, Diff)),
+    B: FnMut((ItemImpact, Epoch, Diff)),
+    C: FnMut((EdgeCharged, Epoch, Diff)),
+    D: FnMut((Suspense, Epoch, Diff)),
+    E: FnMut((Notice, Epoch, Diff)),
+{
+    fn item(&mut self, charge: &Charge, impacts: &[Impact], diff: Diff) {
+        self.charged = self.charged.saturating_add(1);
+        (self.charges)((*charge, self.epoch, diff));
+        for (index, impact) in (0_u16..).zip(impacts) {
+            let impact = ItemImpact {
+                record: charge.record,
+                item: charge.item,
+                index,
+                impact: *impact,
+            };
+            (self.impacts)((impact, self.epoch, diff));
+        }
+    }
+
+    fn suspense(&mut self, suspense: &Suspense, diff: Diff) {
+        self.suspended = self.suspended.saturating_add(1);
+        (self.suspense)((*suspense, self.epoch, diff));
+    }
+
+    fn edge(&mut self, edge: &EdgeCharged, diff: Diff) {
+        (self.edges)((edge.clone(), self.epoch, diff));
+    }
+
+    fn notice(&mut self, notice: &Notice, diff: Diff) {
+        (self.notices)((*notice, self.epoch, diff));
+    }
+}
+
+/// Charges usage in order; see the [module](super).
+pub fn charge(inputs: ChargeInputs<'_>, stats: Arc<NodeStats>) -> Charged<'_> {
+    let ChargeInputs {
+        usage,
+        buckets,
+        edges,
+    } = inputs;
+    let mut builder = OperatorBuilder::new("charge".to_owned(), usage.scope());
+    let by_group =
+        Exchange::new(|(usage, _, _): &(PricedUsage, Epoch, Diff)| shard(usage.terms.group.0));
+    let mut usage_input = builder.new_input(usage.inner, by_group);
+    let by_group = Exchange::new(|(bucket, _, _): &(Bucket, Epoch, Diff)| shard(bucket.group.0));
+    let mut bucket_input = builder.new_input(buckets.inner, by_group);
+    let by_group = Exchange::new(|(edge, _, _): &(Edge, Epoch, Diff)| shard(edge.group.0));
+    let mut edge_input = builder.new_input(edges.inner, by_group);
+    let (charge_output, charges) = builder.new_output();
+    let (impact_output, impacts) = builder.new_output();
+    let (edge_output, edges) = builder.new_output();
+    let (suspense_output, suspense) = builder.new_output();
+    let (notice_output, notices) = builder.new_output();
+    let mut charge_output = OutputBuilder::from(charge_output);
+    let mut impact_output = OutputBuilder::from(impact_output);
+    let mut edge_output = OutputBuilder::from(edge_output);
+    let mut suspense_output = OutputBuilder::from(suspense_output);
+    let mut notice_output = OutputBuilder::from(notice_output);
+
+    let state = Rc::new(RefCell::new(Groups::default()));
+    let open = OpenCharges(Rc::clone(&state));
+    builder.build(move |_| {
+        let mut rights = Rights::default();
+        let mut usage = Pending::default();
+        let mut buckets = Pending::default();
+        let mut edges = Pending::default();
+        move |frontiers| {
+            usage_input.for_each(|capability, updates| {
+                rights.keep(&capability, 5);
+                usage.stash(updates);
+            });
+            bucket_input.for_each(|capability, updates| {
+                rights.keep(&capability, 5);
+                buckets.stash(updates);
+            });
+            edge_input.for_each(|capability, updates| {
+                rights.keep(&capability, 5);
+                edges.stash(updates);
+            });
+            let mut charge_output = charge_output.activate();
+            let mut impact_output = impact_output.activate();
+            let mut edge_output = edge_output.activate();
+            let mut suspense_output = suspense_output.activate();
+            let mut notice_output = notice_output.activate();
+            let first = |usage: &Pending<_>, buckets: &Pending<_>, edges: &Pending<_>| {
+                let waiting = [usage.first(), buckets.first(), edges.first()];
+                waiting.into_iter().flatten().min()
+            };
+            while let Some(epoch) =
+                first(&usage, &buckets, &edges).filter(|epoch| complete(frontiers, *epoch))
+            {
+                let held: [_; 5] = std::array::from_fn(|output| rights.at(output, epoch));
+                let mut charges = charge_output.session(&held[0]);
+                let mut impacts = impact_output.session(&held[1]);
+                let mut edges_charged = edge_output.session(&held[2]);
+                let mut suspense = suspense_output.session(&held[3]);
+                let mut notices = notice_output.session(&held[4]);
+                let mut sink = Sessions {
+                    epoch,
+                    charges: |update| charges.give(update),
+                    impacts: |update| impacts.give(update),
+                    edges: |update| edges_charged.give(update),
+                    suspense: |update| suspense.give(update),
+                    notices: |update| notices.give(update),
+                    charged: 0,
+                    suspended: 0,
+                };
+                let mut state = state.borrow_mut();
+                let usage = usage.take(epoch);
+                let received = usage.len();
+                let work = state.apply(usage, buckets.take(epoch), edges.take(epoch), &mut sink);
+                stats.count(received, sink.charged, sink.suspended);
+                stats.count_rerated(work.replayed.saturating_sub(received));
+                let bytes = state.bytes.saturating_add(state.groups.bytes());
+                stats.set_state(state.records, bytes);
+            }
+            rights.advance(first(&usage, &buckets, &edges));
+        }
+    });
+    Charged {
+        charges: charges.as_collection(),
+        impacts: impacts.as_collection(),
+        edges: edges.as_collection(),
+        suspense: suspense.as_collection(),
+        notices: notices.as_collection(),
+        open,
+    }
+}
