@@ -5,8 +5,9 @@
 
 use crate::domain::{EventTime, RecordId};
 
-/// Rows in a full leaf; few in tests, so that short histories make deep trees.
-pub(super) const LEAF_ROWS: usize = if cfg!(test) { 5 } else { 96 };
+/// Rows in a full leaf: a late record replays about two leaves, and each costs its node 300 bytes.
+/// Few in tests, so that short histories make deep trees.
+pub(super) const LEAF_ROWS: usize = if cfg!(test) { 5 } else { 32 };
 
 /// Where a row stands: event time, edges before usage, id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

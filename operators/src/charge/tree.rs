@@ -4,7 +4,7 @@
 //!            ┌ first │ what all below do ┐ …           a child: 32 to a node
 //!   ┌────────┘                           └──────┐
 //!   ┌ first │ what all below do ┐ …             …
-//!   └─ [time id tag q…][time id tag q…] …              a leaf: 96 rows
+//!   └─ [time id tag q…][time id tag q…] …              a leaf: 32 rows
 //! ```
 //!
 //! A group of one leaf has no nodes and no summaries. An append only marks the summaries on its way
