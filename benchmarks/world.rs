@@ -116,6 +116,7 @@ impl World {
         Subscription {
             key: names.enter_subscription(&format!("sub-{account}")),
             account: names.enter_account(&account_name(account)),
+            group: names.enter(&format!("sub-{account}")),
             price_lists: [names.enter(list)].into_iter().collect(),
             valid: Period::ALWAYS,
             status: SubscriptionStatus::Active,

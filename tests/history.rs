@@ -267,6 +267,7 @@ fn terms(slot: usize) -> impl Strategy<Value = Subscription> {
         |(key, account, lists, valid, status)| Subscription {
             key: SubscriptionKey(key),
             account: AccountKey(account),
+            group: Name(key),
             price_lists: lists.into_iter().map(|list| name("list", list)).collect(),
             valid,
             status,

@@ -5,7 +5,7 @@
 //!              │        ▲ ▲ │ (charge: ordered pricing takes its place here)
 //!  services ───┼► guide ┘ │ ├─► charges
 //!  subscriptions ▲        │ │
-//!  accounts ─────┘        │ ├─► suspense
+//!  accounts, plans        │ ├─► suspense
 //!  prices, classes ───────┘ │
 //!  faults, fates ───────────┴─► tally ──► counts
 //! ```
@@ -18,7 +18,7 @@ use differential_dataflow::input::{Input as _, InputSession};
 use millrace_operators::aggregate::{LineFinder, aggregate};
 use millrace_operators::dedup::dedup;
 use millrace_operators::domain::{
-    Account, Fate, Fault, FileId, PriceRow, ServiceUse, Subscription, Usage, UsageClass,
+    Account, Fate, Fault, FileId, PlanRow, PriceRow, ServiceUse, Subscription, Usage, UsageClass,
 };
 use millrace_operators::epoch::{Diff, Epoch};
 use millrace_operators::guide::guide;
@@ -43,6 +43,8 @@ pub struct Inputs {
     pub fates: Input<(FileId, Fate)>,
     /// The catalog.
     pub prices: Input<PriceRow>,
+    /// The plans of its price lists.
+    pub plans: Input<PlanRow>,
     /// Accounts.
     pub accounts: Input<Account>,
     /// Subscriptions.
@@ -66,6 +68,7 @@ impl Inputs {
             faults,
             fates,
             prices,
+            plans,
             accounts,
             subscriptions,
             services
@@ -104,12 +107,13 @@ pub fn build(
     let (fault_input, faults) = scope.new_collection();
     let (fate_input, fates) = scope.new_collection();
     let (price_input, prices) = scope.new_collection();
+    let (plan_input, plans) = scope.new_collection();
     let (account_input, accounts) = scope.new_collection();
     let (subscription_input, subscriptions) = scope.new_collection();
     let (service_input, services) = scope.new_collection();
 
     let unique = dedup(usage, Arc::clone(&stats.dedup));
-    let timelines = guide(services, subscriptions, accounts);
+    let timelines = guide(services, subscriptions, accounts, plans);
     let rated = rate(
         RateInputs {
             usage: unique.unique,
@@ -141,6 +145,7 @@ pub fn build(
         faults: fault_input,
         fates: fate_input,
         prices: price_input,
+        plans: plan_input,
         accounts: account_input,
         subscriptions: subscription_input,
         services: service_input,

@@ -489,6 +489,7 @@ fn subscriptions(customers: &BTreeSet<Customer>, names: &Names) -> Vec<Subscript
     let subscription = |customer: &Customer| Subscription {
         key: names.enter_subscription(&customer.id()),
         account: customer.account,
+        group: names.enter(&customer.id()),
         price_lists: [customer.list].into_iter().collect(),
         valid: Period::ALWAYS,
         status: SubscriptionStatus::Active,

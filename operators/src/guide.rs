@@ -1,22 +1,24 @@
 //! Guides services to the subscriptions that serve them: for every service, who pays, under which
 //! price lists, at which event time.
 //!
-//! - **In:** `services: ServiceUse`, `subscriptions: Subscription`, `accounts: Account`
+//! - **In:** `services: ServiceUse`, `subscriptions: Subscription`, `accounts: Account`,
+//!   `plans: PlanRow`
 //! - **Out:** `timelines: (ServiceKey, ServiceTimeline)`, one per known service
 //! - **Key:** `ServiceKey`; usage is not an input: a service is guided once for all its records, and
 //!   the rate stage looks the event time of each record up in the timeline
 //! - **Time:** event time selects the segment; a late or corrected row replaces the timeline of the
 //!   services that it touches, at the epoch it arrives
 //! - **Cost per change:** account or subscription row O(services served); service row O(rows of that
-//!   service)
+//!   service); the first plan row of a list, or the last gone, O(groups with the list)
 //! - **State:** reference rows and timelines; shrinks as rows are retracted
-//! - **Invariants:** a timeline covers all of time; each instant has one guide or one reason
+//! - **Invariants:** a timeline covers all of time; each instant has one guide or one reason; all
+//!   guides into a balance group agree on whether it is charged in order
 
 use crate::domain::{
-    Account, AccountKey, BillingProfile, EventTime, Name, Period, Reason, ServiceKey, ServiceUse,
-    Subscription, SubscriptionKey, SubscriptionStatus,
+    Account, AccountKey, BillingProfile, EventTime, GroupKey, Name, Period, PlanRow, Reason,
+    ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus,
 };
-use crate::epoch::Collection;
+use crate::epoch::{Collection, SHARDS, shard};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -31,6 +33,11 @@ pub struct Guided {
     pub currency: Name,
     /// The account's billing cycle.
     pub profile: BillingProfile,
+    /// The balance group.
+    pub group: GroupKey,
+    /// Whether the price of the group's usage may depend on the usage before: a subscription of the
+    /// group has a price list with an allowance, an accumulator or a cap.
+    pub ordered: bool,
     /// Price lists, the one to be tried first in front.
     pub price_lists: SmallVec<[Name; 2]>,
 }
@@ -88,26 +95,60 @@ struct Claim {
     outcome: Result<Guided, Reason>,
 }
 
+/// A subscription row with what is known of its account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Terms {
+    subscription: Subscription,
+    account: Option<Account>,
+    /// See [`Guided::ordered`].
+    ordered: bool,
+}
+
 /// Guides every service; see the module.
 pub fn guide<'scope>(
     services: Collection<'scope, ServiceUse>,
     subscriptions: Collection<'scope, Subscription>,
     accounts: Collection<'scope, Account>,
+    plans: Collection<'scope, PlanRow>,
 ) -> Collection<'scope, (ServiceKey, ServiceTimeline)> {
-    // Subscriptions with their account, or without one: (subscription, (terms, account?)).
+    // Subscriptions with their account, or without one.
     let accounts = accounts
         .map(|account| (account.key, account))
         .arrange_by_key_named("accounts");
     let account_keys = accounts.clone().as_collection(|key, _| *key).distinct();
     let by_account = subscriptions.map(|subscription| (subscription.account, subscription));
-    let with_account = by_account.clone().join_core(accounts, |_, terms, account| {
-        [(terms.key, (terms.clone(), Some(account.clone())))]
-    });
+    let with_account = by_account
+        .clone()
+        .join_core(accounts, |_, subscription, account| {
+            [(subscription.clone(), account.clone())]
+        });
     let without_account = by_account
         .antijoin(account_keys)
-        .map(|(_, terms)| (terms.key, (terms, None)));
-    let terms = with_account
+        .map(|(_, subscription)| Terms {
+            subscription,
+            account: None,
+            ordered: false,
+        });
+
+    let ordered = ordered_groups(with_account.clone(), plans);
+    let by_group = with_account.map(|(subscription, account)| {
+        let group = GroupKey::of_pool(subscription.group, account.currency);
+        (group, (subscription, account))
+    });
+    let in_order = |ordered: bool| {
+        move |(_, (subscription, account))| Terms {
+            subscription,
+            account: Some(account),
+            ordered,
+        }
+    };
+    let terms = by_group
+        .clone()
+        .semijoin(ordered.clone())
+        .map(in_order(true))
+        .concat(by_group.antijoin(ordered).map(in_order(false)))
         .concat(without_account)
+        .map(|terms| (terms.subscription.key, terms))
         .arrange_by_key_named("subscriptions");
 
     // Services with the terms of their subscription, or without any.
@@ -115,9 +156,8 @@ pub fn guide<'scope>(
     let by_subscription = services.map(|service| (service.subscription, service));
     let served = by_subscription
         .clone()
-        .join_core(terms, |_, service, (terms, account)| {
-            let claim = claim(service.valid, terms, account.as_ref());
-            [(service.service, claim)]
+        .join_core(terms, |_, service, terms| {
+            [(service.service, claim(service.valid, terms))]
         });
     let orphans = by_subscription.antijoin(known).map(|(_, service)| {
         let outcome = Err(Reason::SubscriptionUnknown);
@@ -138,25 +178,55 @@ pub fn guide<'scope>(
         })
 }
 
+/// The balance groups with a subscription whose price lists have a part that orders usage. One list
+/// may be everybody's, so its rows are spread: a list is looked up under the shard of the
+/// subscription.
+fn ordered_groups<'scope>(
+    subscriptions: Collection<'scope, (Subscription, Account)>,
+    plans: Collection<'scope, PlanRow>,
+) -> Collection<'scope, GroupKey> {
+    let ordering = plans
+        .filter(|row| row.part.orders_usage())
+        .map(|row| (row.list, row.part.currency()))
+        .distinct()
+        .flat_map(|(list, currency)| (0..SHARDS).map(move |shard| ((list, shard), currency)));
+    subscriptions
+        .flat_map(|(subscription, account)| {
+            let shard = shard(subscription.key.0);
+            let group = GroupKey::of_pool(subscription.group, account.currency);
+            let lists = subscription.price_lists.into_iter();
+            lists.map(move |list| ((list, shard), (group, account.currency)))
+        })
+        .join_map(ordering, |_, (group, billed), currency| {
+            let applies = currency.is_none_or(|currency| currency == *billed);
+            applies.then_some(*group)
+        })
+        .flat_map(|group| group)
+        .distinct()
+}
+
 /// What a subscription row claims of a service row.
-fn claim(service: Period, terms: &Subscription, account: Option<&Account>) -> Claim {
-    let Some(valid) = service.intersect(terms.valid) else {
+fn claim(service: Period, terms: &Terms) -> Claim {
+    let subscription = &terms.subscription;
+    let Some(valid) = service.intersect(subscription.valid) else {
         return Claim {
             valid: None,
             outcome: Err(Reason::ServiceNotEffective),
         };
     };
-    let outcome = match (account, terms.status) {
+    let outcome = match (&terms.account, subscription.status) {
         (None, _) => Err(Reason::AccountUnknown),
         (Some(_), SubscriptionStatus::Inactive | SubscriptionStatus::Closed) => {
             Err(Reason::SubscriptionNotActive)
         }
         (Some(account), SubscriptionStatus::Active) => Ok(Guided {
-            subscription: terms.key,
+            subscription: subscription.key,
             account: account.key,
             currency: account.currency,
             profile: account.profile,
-            price_lists: terms.price_lists.clone(),
+            group: GroupKey::of_pool(subscription.group, account.currency),
+            ordered: terms.ordered,
+            price_lists: subscription.price_lists.clone(),
         }),
     };
     Claim {
@@ -220,6 +290,8 @@ mod tests {
             account: AccountKey(1),
             currency: Name(1),
             profile: BillingProfile::default(),
+            group: GroupKey(subscription),
+            ordered: false,
             price_lists: SmallVec::new(),
         };
         Claim {
@@ -256,14 +328,20 @@ mod tests {
 
     #[test]
     fn a_service_that_never_meets_its_subscription_is_known() {
-        let terms = Subscription {
+        let subscription = Subscription {
             key: SubscriptionKey(1),
             account: AccountKey(1),
+            group: Name(1),
             price_lists: SmallVec::new(),
             valid: period(10, 20),
             status: SubscriptionStatus::Active,
         };
-        let claims = [claim(period(0, 10), &terms, None)];
+        let terms = Terms {
+            subscription,
+            account: None,
+            ordered: false,
+        };
+        let claims = [claim(period(0, 10), &terms)];
         assert_eq!(at(&claims, 5), Err(Reason::ServiceNotEffective));
         assert_eq!(at(&claims, 15), Err(Reason::ServiceNotEffective));
     }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod activity;
 pub mod aggregate;
 pub mod charge;
 pub mod dedup;

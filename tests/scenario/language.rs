@@ -337,6 +337,7 @@ impl Reader {
         let row = Subscription {
             key,
             account,
+            group: self.names.name(name),
             price_lists,
             valid,
             status,

@@ -93,6 +93,7 @@ pub(super) fn subscription_row<'a>(
     Ok(Subscription {
         key: setting.names.enter_subscription(id),
         account: setting.names.enter_account(account),
+        group: setting.names.enter(id),
         price_lists: lists.iter().map(|list| setting.names.enter(list)).collect(),
         valid,
         status,

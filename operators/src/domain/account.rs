@@ -1,10 +1,11 @@
 //! Accounts and subscriptions: who pays for which service, from when to when.
 
 use super::bill::BillingProfile;
-use super::key::{AccountKey, Name, ServiceKey, SubscriptionKey};
+use super::key::{AccountKey, GroupKey, Name, ServiceKey, SubscriptionKey};
 use super::time::Period;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// An account: who is billed, in which currency, on which cycle.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,12 +37,25 @@ pub struct Subscription {
     pub key: SubscriptionKey,
     /// Who pays.
     pub account: AccountKey,
+    /// The pool of allowances and accumulators that it belongs to: its own id, that of the root of
+    /// its hierarchy, or a name that several subscriptions share.
+    pub group: Name,
     /// Price lists, the one to be tried first in front.
     pub price_lists: SmallVec<[Name; 2]>,
     /// When these terms hold.
     pub valid: Period,
     /// Whether usage is allowed in that time.
     pub status: SubscriptionStatus,
+}
+
+impl GroupKey {
+    /// The balance group of a pool in a currency: accounts of two currencies may name one pool, and
+    /// must not share a balance.
+    #[must_use]
+    pub fn of_pool(group: Name, currency: Name) -> Self {
+        let seed = xxh3_64_with_seed(&group.0.to_le_bytes(), 7);
+        Self(xxh3_64_with_seed(&currency.0.to_le_bytes(), seed))
+    }
 }
 
 /// A service that a subscription serves, for a stretch of event time.

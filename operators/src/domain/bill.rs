@@ -91,6 +91,19 @@ impl BillingProfile {
         }
         Some((boundary(index)?, boundary(index.checked_add(1)?)?))
     }
+
+    /// The cycle that holds `time`, from midnight to midnight in `zone`; `None` for times and cycles
+    /// that leave the calendar.
+    #[must_use]
+    pub fn cycle_at(&self, time: EventTime, zone: &TimeZone) -> Option<Period> {
+        let date = zone.to_datetime(time.timestamp()?).date();
+        let (start, end) = self.cycle_of(date)?;
+        let midnight = |date: Date| {
+            let zoned = date.to_zoned(zone.clone()).ok()?;
+            Some(EventTime::from(zoned.timestamp()))
+        };
+        Period::new(midnight(start)?, midnight(end)?)
+    }
 }
 
 /// One bill unit of a profile.
@@ -116,6 +129,12 @@ impl BillCalendar {
         }
     }
 
+    /// The zone whose midnights are meant.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// The bill unit of `profile` that holds `time`.
     ///
     /// # Panics
@@ -131,8 +150,8 @@ impl BillCalendar {
         let unit = match known {
             Some(((owner, _), unit)) if owner == profile && unit.contains(time) => *unit,
             _ => {
-                let unit = self
-                    .compute(profile, time)
+                let unit = profile
+                    .cycle_at(time, &self.zone)
                     .expect("event times are within 1970..2200");
                 self.found.insert((*profile, unit.start()), unit);
                 unit
@@ -140,16 +159,6 @@ impl BillCalendar {
         };
         self.last = Some((*profile, unit));
         unit
-    }
-
-    fn compute(&self, profile: &BillingProfile, time: EventTime) -> Option<BillUnit> {
-        let date = self.zone.to_datetime(time.timestamp()?).date();
-        let (start, end) = profile.cycle_of(date)?;
-        let midnight = |date: Date| {
-            let zoned = date.to_zoned(self.zone.clone()).ok()?;
-            Some(EventTime::from(zoned.timestamp()))
-        };
-        Period::new(midnight(start)?, midnight(end)?)
     }
 }
 

@@ -6,12 +6,14 @@
 //! back where a person looks.
 
 mod account;
+mod activity;
 mod amount;
 mod bill;
 mod catalog;
 mod charge;
 mod charging;
 mod key;
+mod plan;
 mod suspense;
 pub(crate) mod tier;
 mod time;
@@ -19,6 +21,7 @@ mod usage;
 mod wide;
 
 pub use account::{Account, ServiceUse, Subscription, SubscriptionStatus};
+pub use activity::{Activity, ActivityKey, ActivityKind, Scale};
 pub use amount::{Amount, ExactError, Price, Quantity, parse_decimal};
 pub use bill::{BillCalendar, BillUnit, BillingProfile, Cycle};
 pub use catalog::{Condition, PriceModel, PriceRow};
@@ -30,6 +33,10 @@ pub use charging::{
 pub use key::{
     AccountKey, BucketKey, ClassKey, EdgeKey, GroupKey, Identity, IdentityBuilder, Name, PriceKey,
     ServiceKey, SubscriptionKey, TermsKey,
+};
+pub use plan::{
+    Accumulator, Allowance, Cap, ChargeWhen, Commitment, Grant, PlanCharge, PlanKey, PlanPart,
+    PlanRow, Proration, Rollover, Term, Volume,
 };
 pub use suspense::{Fate, Fault, Reason, Severity, Stage, Suspense};
 pub use time::{EventTime, Period};

@@ -1,0 +1,180 @@
+//! Turns plans, subscriptions and the clock into the buckets and edges of balance groups, and into
+//! subscription activity.
+//!
+//! ```text
+//!  subscriptions ─► listings ─► holdings ─┬─► own parts ───┐
+//!  accounts ───────────┘   plans ─────────┴─► pools ───────┼─► buckets, edges, activity
+//!  clock ──────────────────────────────────► cycles ───────┘
+//! ```
+//!
+//! - **In:** `subscriptions: Subscription`, `accounts: Account`, `plans: PlanRow`,
+//!   `clock: EventTime` (one value, moved by a retraction and an insertion), the tenant's time zone
+//! - **Out:** `buckets: Bucket`, `edges: Edge`, `activity: Activity`
+//! - **Key:** `(subscription, list)` for what a subscription holds, `GroupKey` for what a group
+//!   shares, `(cycle, shard)` where they meet the clock. Everybody may have one list and one cycle,
+//!   so both are looked up under the shard of the subscription or group
+//! - **Time:** cycles are of event time. A cycle is known from the one before on, so that usage
+//!   finds its bucket at midnight; it is charged in advance once it begins, and at its end once the
+//!   clock has passed it
+//! - **Cost per change:** subscription row O(its rows + its parts · cycles); plan row O(subscriptions
+//!   of the list · cycles); a row of a group O(members · shared parts · cycles); clock O(distinct
+//!   billing cycles), and where a cycle ends O(cycles so far) plus one cycle of its subscriptions
+//! - **State:** rows, holdings, pools and cycles; shrinks as rows are retracted, never by time:
+//!   forgetting closed periods is the matter of whoever holds their usage
+//! - **Invariants:** keys of buckets and activities are functions of what they are for, so a row
+//!   that changes something else replaces nothing; a subscription has no first cycle, and gets
+//!   nothing, before it has a first day
+
+mod cycles;
+mod holding;
+mod own;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use crate::domain::{
+    Account, Activity, Bucket, Edge, EventTime, PlanPart, PlanRow, Subscription, SubscriptionStatus,
+};
+use crate::epoch::{Collection, SHARDS, shard};
+use cycles::{CycleKey, cycles};
+use holding::{Holding, Listing, holdings};
+use jiff::tz::TimeZone;
+use own::Own;
+use pool::pools;
+use serde::{Deserialize, Serialize};
+
+/// What the operator reads.
+pub struct ActivityInputs<'scope> {
+    /// Subscriptions.
+    pub subscriptions: Collection<'scope, Subscription>,
+    /// Their accounts.
+    pub accounts: Collection<'scope, Account>,
+    /// The plans of their price lists.
+    pub plans: Collection<'scope, PlanRow>,
+    /// The present: one instant.
+    pub clock: Collection<'scope, EventTime>,
+}
+
+/// What the operator makes.
+pub struct Activities<'scope> {
+    /// Buckets of balance groups.
+    pub buckets: Collection<'scope, Bucket>,
+    /// Edges of their periods.
+    pub edges: Collection<'scope, Edge>,
+    /// Charges that need no usage.
+    pub activity: Collection<'scope, Activity>,
+}
+
+/// One thing that a part of a plan makes of a cycle.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Outcome {
+    Bucket(Bucket),
+    Edge(Edge),
+    Activity(Activity),
+}
+
+/// Makes buckets, edges and subscription activity; see the module. Cycles begin at 00:00 in `zone`.
+pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Activities<'scope> {
+    let plans = inputs.plans;
+    let held = held(inputs.subscriptions, inputs.accounts, plans.clone());
+    let by_list = held.map(|holding| ((holding.list, shard(holding.subscription.0)), holding));
+    let spread = plans.flat_map(|row| (0..SHARDS).map(move |n| ((row.list, n), row.clone())));
+    let granted = by_list
+        .join_map(spread, |_, holding, row| {
+            holding.gets(row).then(|| (row.clone(), holding.clone()))
+        })
+        .flat_map(|granted| granted);
+
+    let is_own = |part: &PlanPart| matches!(part, PlanPart::Allowance(_) | PlanPart::Charge(_));
+    let own = granted
+        .clone()
+        .filter(move |(row, _)| is_own(&row.part))
+        .flat_map(|(row, holding)| Own::new(row, holding));
+    let own = own.map(|own| {
+        let shard = shard(own.holding.subscription.0);
+        let profile = own.cycle;
+        (CycleKey { profile, shard }, own)
+    });
+    let pools = granted
+        .filter(move |(row, _)| !is_own(&row.part))
+        .map(|(row, holding)| (holding.group, (row, holding)))
+        .reduce_named("pools", |group, granted, made| {
+            let granted: Vec<_> = granted.iter().map(|(granted, _)| *granted).collect();
+            made.extend(pools(*group, &granted).into_iter().map(|pool| (pool, 1)));
+        })
+        .map(|(group, pool)| {
+            let (shard, profile) = (shard(group.0), pool.cycle);
+            (CycleKey { profile, shard }, pool)
+        });
+
+    let own_starts = own.clone().map(|(key, own)| (key, own.start()));
+    let pool_starts = pools.clone().map(|(key, pool)| (key, pool.start()));
+    let steps = cycles(own_starts.concat(pool_starts), inputs.clock, zone);
+    let own_zone = zone.clone();
+    let of_own = own.join_map(steps.clone(), move |_, own, step| own.at(step, &own_zone));
+    let pool_zone = zone.clone();
+    let of_pools = pools.join_map(steps, move |_, pool, step| pool.at(step, &pool_zone));
+    let made = of_own.concat(of_pools).flat_map(|outcomes| outcomes);
+    Activities {
+        buckets: made.clone().flat_map(|outcome| match outcome {
+            Outcome::Bucket(bucket) => Some(bucket),
+            Outcome::Edge(_) | Outcome::Activity(_) => None,
+        }),
+        edges: made.clone().flat_map(|outcome| match outcome {
+            Outcome::Edge(edge) => Some(edge),
+            Outcome::Bucket(_) | Outcome::Activity(_) => None,
+        }),
+        activity: made.flat_map(|outcome| match outcome {
+            Outcome::Activity(activity) => Some(activity),
+            Outcome::Bucket(_) | Outcome::Edge(_) => None,
+        }),
+    }
+}
+
+/// What subscriptions hold of the lists that have a plan.
+fn held<'scope>(
+    subscriptions: Collection<'scope, Subscription>,
+    accounts: Collection<'scope, Account>,
+    plans: Collection<'scope, PlanRow>,
+) -> Collection<'scope, Holding> {
+    let planned = plans
+        .map(|row| row.list)
+        .distinct()
+        .flat_map(|list| (0..SHARDS).map(move |shard| (list, shard)));
+    subscriptions
+        .map(|subscription| (subscription.account, subscription))
+        .join_map(
+            accounts.map(|account| (account.key, account)),
+            |_, subscription, account| (subscription.clone(), account.clone()),
+        )
+        .flat_map(|(subscription, account)| {
+            let listing = |rank: usize| Listing {
+                valid: subscription.valid,
+                active: subscription.status == SubscriptionStatus::Active,
+                rank,
+                group: crate::domain::GroupKey::of_pool(subscription.group, account.currency),
+                account: account.key,
+                currency: account.currency,
+                profile: account.profile,
+            };
+            let lists = subscription.price_lists.iter().enumerate();
+            let key = subscription.key;
+            lists
+                .map(|(rank, list)| ((*list, shard(key.0)), (key, listing(rank))))
+                .collect::<Vec<_>>()
+        })
+        .semijoin(planned)
+        .map(|((list, _), (subscription, listing))| ((subscription, list), listing))
+        .reduce_named("holdings", |(subscription, list), listings, held| {
+            let listings: Vec<&Listing> = listings.iter().map(|(listing, _)| *listing).collect();
+            let found = holdings(*subscription, *list, &listings);
+            held.extend(found.into_iter().map(|holding| (holding, 1)));
+        })
+        .map(|(_, holding)| holding)
+}
+
+/// A key made of what it is for; `kind` keeps kinds of keys apart.
+fn key(kind: u64, parts: &[u64]) -> u64 {
+    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_le_bytes()).collect();
+    xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, kind)
+}

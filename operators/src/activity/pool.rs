@@ -1,0 +1,383 @@
+//! The parts that the subscriptions of a balance group share: accumulators with the commitments and
+//! volume prices that refer to them, and caps.
+
+use super::cycles::{Phase, Step};
+use super::holding::{Holding, Stretches, clip, hull, scale, union};
+use super::{Outcome, key};
+use crate::domain::{
+    Accumulator, Activity, ActivityKey, ActivityKind, Amount, BillingProfile, Bucket, BucketKey,
+    BucketKind, Commitment, Edge, EdgeAction, EdgeKey, EventTime, GroupKey, Measure, Name, Period,
+    PlanPart, PlanRow, Scale, Term, Threshold, Volume,
+};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+/// An accumulator or a cap of a group. Rows that agree on what is counted, and when, are versions of
+/// one counter, whichever lists they belong to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Pool {
+    group: GroupKey,
+    /// Identifies the counter in its group.
+    identity: u64,
+    /// The cycle of its term, for the account of the first member that it counts.
+    pub(super) cycle: BillingProfile,
+    /// Its versions, the latest last.
+    versions: Vec<PlanRow>,
+    /// The commitments to it.
+    commitments: Vec<PlanRow>,
+    /// The volume prices of it.
+    volumes: Vec<PlanRow>,
+    /// Everybody with a list that one of the rows belongs to, the longest active first.
+    members: Vec<Holding>,
+}
+
+/// What tells counters of a group apart: all but the sizes.
+fn identity(part: &PlanPart) -> Option<(u64, Term)> {
+    let (kind, resource, items, ratio, term) = match part {
+        PlanPart::Accumulator(a) => {
+            let kind = match a.measure {
+                Measure::Units => 1,
+                Measure::Money => 2,
+            };
+            (
+                kind,
+                a.resource,
+                &a.items,
+                (a.numerator, a.denominator),
+                a.term,
+            )
+        }
+        PlanPart::Cap(cap) => (3, cap.resource, &cap.items, (1, 1), cap.term),
+        PlanPart::Allowance(_)
+        | PlanPart::Commitment(_)
+        | PlanPart::Volume(_)
+        | PlanPart::Charge(_) => return None,
+    };
+    let (every, cycle) = match term {
+        Term::BillUnit => (0, 0),
+        Term::Every { every, cycle } => (u64::from(every), cycle as u64),
+    };
+    let mut parts = vec![
+        kind,
+        resource.0,
+        u64::from(ratio.0),
+        u64::from(ratio.1),
+        every,
+        cycle,
+    ];
+    parts.extend(items.iter().map(|item| item.0));
+    Some((key(BUCKET, &parts), term))
+}
+
+/// The counters of a group: the kernel of the reduction.
+pub(super) fn pools(group: GroupKey, granted: &[&(PlanRow, Holding)]) -> Vec<Pool> {
+    let mut versions: BTreeMap<u64, Vec<&PlanRow>> = BTreeMap::new();
+    for (row, _) in granted {
+        if let Some((identity, _)) = identity(&row.part) {
+            versions.entry(identity).or_default().push(row);
+        }
+    }
+    let found = versions.into_iter().filter_map(|(identity, versions)| {
+        let versions = distinct(versions);
+        let counter = &versions.first()?.part;
+        let of_it = |part: &PlanPart| match part {
+            PlanPart::Commitment(commitment) => commits_to(commitment, counter),
+            PlanPart::Volume(volume) => prices(volume, counter),
+            _ => false,
+        };
+        let mut commitments = Vec::new();
+        let mut volumes = Vec::new();
+        for (row, _) in granted.iter().filter(|(row, _)| of_it(&row.part)) {
+            match row.part {
+                PlanPart::Commitment(_) => commitments.push(row),
+                _ => volumes.push(row),
+            }
+        }
+        let (commitments, volumes) = (distinct(commitments), distinct(volumes));
+        let listed = |list: Name| {
+            let rows = versions.iter().chain(&commitments).chain(&volumes);
+            rows.clone().any(|row| row.list == list)
+        };
+        let mut members: Vec<Holding> = granted
+            .iter()
+            .filter(|(_, holding)| listed(holding.list))
+            .map(|(_, holding)| holding.clone())
+            .collect();
+        members.sort_by(|a, b| {
+            let since = |member: &Holding| (member.stretches.first().copied(), member.subscription);
+            since(a).cmp(&since(b)).then_with(|| a.cmp(b))
+        });
+        members.dedup();
+        let (_, term) = self::identity(counter)?;
+        let counts = |member: &&Holding| {
+            let mut rows = versions.iter().filter(|row| row.list == member.list);
+            rows.any(|row| member.gets(row))
+        };
+        let counted = members.iter().find(counts)?;
+        Some(Pool {
+            group,
+            identity,
+            cycle: term.profile(&counted.profile),
+            versions,
+            commitments,
+            volumes,
+            members,
+        })
+    });
+    found.collect()
+}
+
+/// The rows without repetition, those in force latest last.
+fn distinct(mut rows: Vec<&PlanRow>) -> Vec<PlanRow> {
+    rows.sort_by_key(|row| (row.valid.start(), row.key, row.list));
+    rows.dedup();
+    rows.into_iter().cloned().collect()
+}
+
+fn commits_to(commitment: &Commitment, counter: &PlanPart) -> bool {
+    matches!(counter, PlanPart::Accumulator(a) if a.resource == commitment.accumulator
+        && a.measure == Measure::Money
+        && a.term == commitment.term)
+}
+
+fn prices(volume: &Volume, counter: &PlanPart) -> bool {
+    matches!(counter, PlanPart::Accumulator(a) if a.resource == volume.accumulator
+        && a.measure == Measure::Units)
+}
+
+impl Pool {
+    /// The first instant that it applies to.
+    pub(super) fn start(&self) -> EventTime {
+        let first = |row: &PlanRow| Some(self.applied(row, Period::ALWAYS).first()?.start());
+        let starts = self.versions.iter().filter_map(first);
+        starts.min().unwrap_or(EventTime::MAX)
+    }
+
+    /// What it makes of a cycle that reaches a phase.
+    pub(super) fn at(&self, step: &Step, zone: &TimeZone) -> Vec<Outcome> {
+        let Some(bucket) = self.bucket(step.cycle) else {
+            return Vec::new();
+        };
+        match step.phase {
+            Phase::Known => vec![Outcome::Bucket(bucket)],
+            Phase::Begun => Vec::new(),
+            Phase::Ended => {
+                let mut made = self.true_ups(&bucket, step.cycle, zone);
+                made.extend(self.volume_edges(&bucket, step.cycle));
+                made
+            }
+        }
+    }
+
+    fn members_of(&self, list: Name) -> impl Iterator<Item = &Holding> {
+        self.members
+            .iter()
+            .filter(move |member| member.list == list)
+    }
+
+    /// When the group had the row, within `period`.
+    fn applied(&self, row: &PlanRow, period: Period) -> Stretches {
+        let Some(period) = period.intersect(row.valid) else {
+            return Stretches::new();
+        };
+        let members = self.members_of(row.list);
+        union(members.flat_map(|member| clip(&member.stretches, period)))
+    }
+
+    /// The bucket of a cycle, as its latest version in that cycle says.
+    fn bucket(&self, cycle: Period) -> Option<Bucket> {
+        let in_force: Vec<(&PlanRow, Stretches)> = self
+            .versions
+            .iter()
+            .map(|row| (row, self.applied(row, cycle)))
+            .filter(|(_, applied)| !applied.is_empty())
+            .collect();
+        let (row, _) = in_force.last()?;
+        let applied = union(in_force.iter().flat_map(|(_, applied)| applied.clone()));
+        let start = cycle.start().0.cast_unsigned();
+        let mut bucket = Bucket {
+            group: self.group,
+            key: BucketKey(key(BUCKET, &[self.identity, self.group.0, start])),
+            resource: Name::default(),
+            kind: BucketKind::Cap {
+                limit: Amount::ZERO,
+            },
+            measure: Measure::Money,
+            items: SmallVec::new(),
+            valid: hull(&applied)?,
+            opening: 0,
+            thresholds: SmallVec::new(),
+        };
+        match &row.part {
+            PlanPart::Accumulator(accumulator) => {
+                bucket.resource = accumulator.resource;
+                bucket.kind = BucketKind::Accumulator {
+                    numerator: accumulator.numerator,
+                    denominator: accumulator.denominator.max(1),
+                };
+                bucket.measure = accumulator.measure;
+                bucket.items = accumulator.items.clone();
+                bucket.opening = self.opening(accumulator, cycle);
+                let level = |level: &i128| Threshold {
+                    level: *level,
+                    percent: None,
+                };
+                bucket.thresholds = accumulator.thresholds.iter().map(level).collect();
+            }
+            PlanPart::Cap(cap) => {
+                bucket.resource = cap.resource;
+                bucket.kind = BucketKind::Cap { limit: cap.limit };
+                bucket.items = cap.items.clone();
+                let level = |percent: &u8| {
+                    Some(Threshold {
+                        level: Scale::new(u64::from(*percent), 100).of(cap.limit.0)?,
+                        percent: Some(*percent),
+                    })
+                };
+                bucket.thresholds = cap.thresholds.iter().filter_map(level).collect();
+            }
+            _ => return None,
+        }
+        Some(bucket)
+    }
+
+    /// What the members add to a bucket without any usage; a subscription counts once, however many
+    /// of its lists have the accumulator.
+    fn opening(&self, accumulator: &Accumulator, cycle: Period) -> i128 {
+        let counts = |member: &&Holding| {
+            let mut versions = self.versions.iter().filter(|row| row.list == member.list);
+            versions.any(|row| !clip(&clip(&member.stretches, row.valid), cycle).is_empty())
+        };
+        let mut members: BTreeMap<_, bool> = BTreeMap::new();
+        for member in self.members.iter().filter(counts) {
+            let activated = member.activation.is_some_and(|at| cycle.contains(at));
+            *members.entry(member.subscription).or_default() |= activated;
+        }
+        let adds = |activated: bool| match activated {
+            true => accumulator.recurring.saturating_add(accumulator.activation),
+            false => accumulator.recurring,
+        };
+        let added = members.into_values().map(adds);
+        added.fold(0, i128::saturating_add)
+    }
+
+    /// The commitments to the accumulator: those of one name are one, added up over its versions
+    /// and over the members.
+    fn true_ups(&self, bucket: &Bucket, cycle: Period, zone: &TimeZone) -> Vec<Outcome> {
+        let mut due: BTreeMap<Name, Vec<(&PlanRow, &Commitment)>> = BTreeMap::new();
+        for row in &self.commitments {
+            if let PlanPart::Commitment(commitment) = &row.part {
+                let versions = due.entry(commitment.resource).or_default();
+                versions.push((row, commitment));
+            }
+        }
+        let due = due.into_iter();
+        due.filter_map(|(item, versions)| self.true_up(bucket, item, &versions, cycle, zone))
+            .flatten()
+            .collect()
+    }
+
+    fn true_up(
+        &self,
+        bucket: &Bucket,
+        item: Name,
+        versions: &[(&PlanRow, &Commitment)],
+        cycle: Period,
+        zone: &TimeZone,
+    ) -> Option<[Outcome; 2]> {
+        let mut total = 0_i128;
+        let mut committed: Vec<&Holding> = Vec::new();
+        let mut stretches: Vec<Period> = Vec::new();
+        for (row, commitment) in versions {
+            for member in self.members_of(row.list) {
+                let applied = clip(&clip(&member.stretches, row.valid), cycle);
+                if applied.is_empty() {
+                    continue;
+                }
+                let scale = scale(&applied, cycle, commitment.proration, zone);
+                total = total.checked_add(scale.of(commitment.amount.0)?)?;
+                committed.push(member);
+                stretches.extend(applied);
+            }
+        }
+        let (row, commitment) = versions.last()?;
+        let longest = committed
+            .into_iter()
+            .min_by_key(|member| (member.stretches.first().copied(), member.subscription))?;
+        let applied = hull(&union(stretches))?;
+        if total == 0 {
+            return None;
+        }
+        let identifier = key(EDGE, &[bucket.key.0, item.0]);
+        let activity = Activity {
+            key: ActivityKey(identifier),
+            kind: ActivityKind::TrueUp {
+                commitment: Amount(total),
+            },
+            group: self.group,
+            subscription: longest.subscription,
+            account: longest.account,
+            profile: longest.profile,
+            plan: row.key,
+            item,
+            currency: commitment.currency,
+            cycle,
+            applied_start: applied.start(),
+            applied_end: applied.end(),
+            scale: scale(&[applied], cycle, commitment.proration, zone),
+            amount: Amount::ZERO,
+            valid: applied,
+        };
+        let edge = Edge {
+            group: self.group,
+            key: EdgeKey(identifier),
+            time: cycle.end(),
+            action: EdgeAction::TrueUp {
+                accumulator: bucket.key,
+                commitment: Amount(total),
+            },
+        };
+        Some([Outcome::Edge(edge), Outcome::Activity(activity)])
+    }
+
+    /// One edge per item priced: by the row in force at the last instant of the bucket, of the list
+    /// that members try first.
+    fn volume_edges(&self, bucket: &Bucket, cycle: Period) -> Vec<Outcome> {
+        let last = EventTime(bucket.valid.end().0.saturating_sub(1));
+        let mut chosen: BTreeMap<Name, (usize, &PlanRow, &Volume)> = BTreeMap::new();
+        for row in self.volumes.iter().filter(|row| row.valid.contains(last)) {
+            let PlanPart::Volume(volume) = &row.part else {
+                continue;
+            };
+            let ranks = self
+                .members_of(row.list)
+                .filter(|member| !clip(&member.stretches, bucket.valid).is_empty())
+                .map(|member| member.rank);
+            let Some(rank) = ranks.min() else { continue };
+            let candidate = (rank, row, volume);
+            let best = chosen.entry(volume.item).or_insert(candidate);
+            if (rank, row.key) < (best.0, best.1.key) {
+                *best = candidate;
+            }
+        }
+        let edge = |(item, (_, _, volume)): (Name, (usize, &PlanRow, &Volume))| {
+            Outcome::Edge(Edge {
+                group: self.group,
+                key: EdgeKey(key(VOLUME, &[bucket.key.0, item.0])),
+                time: cycle.end(),
+                action: EdgeAction::Volume {
+                    accumulator: bucket.key,
+                    tiers: std::sync::Arc::clone(&volume.tiers),
+                },
+            })
+        };
+        chosen.into_iter().map(edge).collect()
+    }
+}
+
+// Seeds that keep the kinds of keys apart.
+const BUCKET: u64 = 12;
+const EDGE: u64 = 13;
+const VOLUME: u64 = 14;
