@@ -64,6 +64,7 @@ pub(crate) fn run(
         let outbox = Outbox {
             sender,
             wants_charges: false,
+            wants_impacts: false,
         };
         let calendar = BillCalendar::new(jiff::tz::TimeZone::UTC);
         let dimensions = vec![Dimension::Attribute(names_in.enter("model"))];

@@ -90,6 +90,7 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
     let outbox = Outbox {
         sender,
         wants_charges: true,
+        wants_impacts: true,
     };
     let rules = rules.clone();
     let zone = TimeZone::get(rules.zone.name()).expect("the zone database is built in");
@@ -106,10 +107,10 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
         let stats = GraphStats::default();
         let open = run_worker(worker, finder, &stats, &outbox, &mut replay);
         let mut ratings = Vec::new();
-        let visited = open.visit(
+        let visited = open.ratings.visit(
             |_| true,
             |rating| {
-                ratings.push(*rating);
+                ratings.push(rating.clone());
                 Ok::<(), Infallible>(())
             },
         );

@@ -58,6 +58,7 @@ fn check_conservation(world: &World, bill: &Bill) {
 fn check_open(open: &[Vec<Rating>], bill: &Bill) {
     let key = |rating: &Rating| match rating {
         Rating::Charge(c) => (c.service, c.class, c.time, c.record, c.item),
+        Rating::Priced(p) => (p.terms.service, p.terms.class, p.time, p.record, 0),
         Rating::Suspense(s) => (s.service, s.class, s.time, s.record, 0),
     };
     for ratings in open {
@@ -68,14 +69,14 @@ fn check_open(open: &[Vec<Rating>], bill: &Bill) {
         .flatten()
         .filter_map(|rating| match rating {
             Rating::Charge(charge) => Some(*charge),
-            Rating::Suspense(_) => None,
+            Rating::Priced(_) | Rating::Suspense(_) => None,
         })
         .collect();
     let suspense: Vec<Suspense> = open
         .iter()
         .flatten()
         .filter_map(|rating| match rating {
-            Rating::Charge(_) => None,
+            Rating::Charge(_) | Rating::Priced(_) => None,
             Rating::Suspense(suspense) => Some(*suspense),
         })
         .collect();

@@ -1,13 +1,14 @@
 //! The dataflow, node by node. This file is the picture:
 //!
 //! ```text
-//!  usage ──► dedup ──► rate ─────────────► aggregate ──► lines
-//!              │        ▲ ▲ │ (charge: ordered pricing takes its place here)
-//!  services ───┼► guide ┘ │ ├─► charges
-//!  subscriptions ▲        │ │
-//!  accounts, plans        │ ├─► suspense
-//!  prices, classes ───────┘ │
-//!  faults, fates ───────────┴─► tally ──► counts
+//!  usage ──► dedup ──► rate ─► charges ──────────► aggregate ──► lines
+//!              │        ▲ ▲ │                       ▲      ▲
+//!  services ───┼► guide ┘ │ ├─► priced ─► charge ───┘      │
+//!  subscriptions ▲        │ │              ▲ │ │ └─► impacts, notices
+//!  accounts, plans ───────┼─┼─► activity ──┘ │ └─► edges ─► settle ─► activity
+//!  clock ─────────────────┼─┼──────┘         │
+//!  prices, classes ───────┘ └─► suspense ◄───┘
+//!  faults, fates ─────────────► tally ──► counts
 //! ```
 //!
 //! Sources have decoded and mediated before: they know the raw records and can mediate them again,
@@ -15,10 +16,13 @@
 
 use crate::publish::{Outbox, Published, publish};
 use differential_dataflow::input::{Input as _, InputSession};
+use millrace_operators::activity::{ActivityInputs, activity, settle};
 use millrace_operators::aggregate::{LineFinder, aggregate};
+use millrace_operators::charge::{ChargeInputs, OpenCharges, charge};
 use millrace_operators::dedup::dedup;
 use millrace_operators::domain::{
-    Account, Fate, Fault, FileId, PlanRow, PriceRow, ServiceUse, Subscription, Usage, UsageClass,
+    Account, EventTime, Fate, Fault, FileId, PlanRow, PriceRow, ServiceUse, Subscription, Usage,
+    UsageClass,
 };
 use millrace_operators::epoch::{Diff, Epoch};
 use millrace_operators::guide::guide;
@@ -51,6 +55,8 @@ pub struct Inputs {
     pub subscriptions: Input<Subscription>,
     /// Services of subscriptions.
     pub services: Input<ServiceUse>,
+    /// The present: one instant, moved by taking the old one away and putting the new one in.
+    pub clock: Input<EventTime>,
 }
 
 impl Inputs {
@@ -71,7 +77,8 @@ impl Inputs {
             plans,
             accounts,
             subscriptions,
-            services
+            services,
+            clock
         );
     }
 }
@@ -83,6 +90,17 @@ pub struct GraphStats {
     pub dedup: Arc<NodeStats>,
     /// The rate node.
     pub rate: Arc<NodeStats>,
+    /// The charge node.
+    pub charge: Arc<NodeStats>,
+}
+
+/// What a worker holds open, for whoever reads between steps.
+#[derive(Clone)]
+pub struct Open {
+    /// Usage that is charged record by record, and what could not be rated.
+    pub ratings: OpenRatings,
+    /// Usage that is charged in order, and its balance groups.
+    pub charges: OpenCharges,
 }
 
 /// The graph as one worker holds it.
@@ -91,8 +109,8 @@ pub struct Graph {
     pub inputs: Inputs,
     /// How far all outputs have been published.
     pub probe: ProbeHandle<Epoch>,
-    /// The open usage of this worker.
-    pub open: OpenRatings,
+    /// What this worker holds open.
+    pub open: Open,
 }
 
 /// Builds the graph.
@@ -111,9 +129,15 @@ pub fn build(
     let (account_input, accounts) = scope.new_collection();
     let (subscription_input, subscriptions) = scope.new_collection();
     let (service_input, services) = scope.new_collection();
+    let (clock_input, clock) = scope.new_collection();
 
     let unique = dedup(usage, Arc::clone(&stats.dedup));
-    let timelines = guide(services, subscriptions, accounts, plans);
+    let timelines = guide(
+        services,
+        subscriptions.clone(),
+        accounts.clone(),
+        plans.clone(),
+    );
     let rated = rate(
         RateInputs {
             usage: unique.unique,
@@ -123,12 +147,38 @@ pub fn build(
         },
         Arc::clone(&stats.rate),
     );
-    let lines = aggregate(rated.charges.clone(), finder);
-    let suspense = rated.suspense.concat(unique.duplicates);
+    let activities = activity(
+        ActivityInputs {
+            subscriptions,
+            accounts,
+            plans,
+            clock,
+        },
+        finder.zone(),
+    );
+    let charged = charge(
+        ChargeInputs {
+            usage: rated.priced,
+            buckets: activities.buckets,
+            edges: activities.edges,
+        },
+        Arc::clone(&stats.charge),
+    );
+    let activity = settle(activities.activity, charged.edges);
+    let charges = rated.charges.concat(charged.charges.clone());
+    let lines = aggregate(charges.clone(), activity.clone(), finder);
+    let suspense = rated
+        .suspense
+        .concatenate([unique.duplicates, charged.suspense]);
     let settled = suspense
         .clone()
         .map(|s| (s.record.file(), Fate::of(s.reason)));
-    let monetised = rated.monetised.map(|file| (file, Fate::Monetised));
+    let in_order = charged
+        .charges
+        .filter(|charge| charge.item == 0)
+        .map(|charge| charge.record.file());
+    let monetised = rated.monetised.concat(in_order);
+    let monetised = monetised.map(|file| (file, Fate::Monetised));
     let counts = tally(fates.concatenate([settled, monetised]));
 
     let probe = ProbeHandle::new();
@@ -136,8 +186,13 @@ pub fn build(
     publish(suspense, outbox, &probe, Published::Suspense);
     publish(faults, outbox, &probe, Published::Faults);
     publish(counts, outbox, &probe, Published::Counts);
+    publish(activity, outbox, &probe, Published::Activity);
+    publish(charged.notices, outbox, &probe, Published::Notices);
+    if outbox.wants_impacts {
+        publish(charged.impacts, outbox, &probe, Published::Impacts);
+    }
     if outbox.wants_charges {
-        publish(rated.charges, outbox, &probe, Published::Charges);
+        publish(charges, outbox, &probe, Published::Charges);
     }
     let inputs = Inputs {
         usage: usage_input,
@@ -149,10 +204,14 @@ pub fn build(
         accounts: account_input,
         subscriptions: subscription_input,
         services: service_input,
+        clock: clock_input,
     };
     Graph {
         inputs,
         probe,
-        open: rated.open,
+        open: Open {
+            ratings: rated.open,
+            charges: charged.open,
+        },
     }
 }

@@ -35,7 +35,7 @@ use millrace_connectors::names::Names;
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::reference::{Reference, ReferenceChanges, ReferenceFiles};
 use millrace_connectors::store::Store;
-use millrace_operators::domain::{Fate, FileId};
+use millrace_operators::domain::{EventTime, Fate, FileId};
 use millrace_operators::epoch::Epoch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -88,6 +88,8 @@ pub struct Intake {
     epoch: Epoch,
     bundle: Bundle,
     mediated: Mediated,
+    /// The present that the graph was told.
+    clock: Option<EventTime>,
     /// The job was told to end while a change was being gathered.
     ending: bool,
 }
@@ -108,45 +110,72 @@ impl Intake {
             epoch: 0,
             bundle: Bundle::default(),
             mediated: Mediated::default(),
+            clock: None,
             ending: false,
         }
     }
 
     /// Reads everything there is, and what is saved later while the job watches. Returns the ledger
-    /// of files.
+    /// of files, and the reference data in force at the end.
     #[must_use]
-    pub fn run(mut self) -> Vec<LedgerRow> {
+    pub fn run(mut self) -> (Vec<LedgerRow>, Reference) {
         // Workers that are gone have reported why.
         self.all().unwrap_or(());
-        self.files.ledger_rows()
+        (self.files.ledger_rows(), self.setting.reference)
     }
 
     fn all(&mut self) -> Result<(), Gone> {
         let empty = Reference::default();
         self.bundle.reference = ReferenceChanges::between(&empty, &self.setting.reference);
+        self.tell_time();
         self.bind()?;
         self.setting.metrics.reference_loaded();
         self.discover();
         self.read_all()?;
         while let Some(saved) = self.wait() {
-            self.changed(&saved, Instant::now())?;
+            self.tell_time();
+            if !saved.is_empty() {
+                self.changed(&saved, Instant::now())?;
+            }
             self.read_all()?;
         }
         Ok(())
     }
 
+    /// Moves the graph's clock. Cycles begin and end at midnights of the tenant, so the clock moves
+    /// with the tenant's date.
+    fn tell_time(&mut self) {
+        let now = || {
+            let now = jiff::Timestamp::now().to_zoned(self.setting.job.zone.clone());
+            let midnight = now.start_of_day().map_or(now.timestamp(), |day| day.timestamp());
+            EventTime::from(midnight)
+        };
+        let now = self.setting.job.clock.unwrap_or_else(now);
+        if self.clock != Some(now) {
+            let before = self.clock.replace(now).map(|before| (before, -1));
+            self.bundle.clock = before.into_iter().chain([(now, 1)]).collect();
+        }
+    }
+
     /// Waits for saved files; `None` when there will be none. Editors save in several steps, and a
-    /// person may save several files: what comes within a moment is one change.
+    /// person may save several files: what comes within a moment is one change. Nothing saved for a
+    /// while is told as such: time has gone on.
     fn wait(&mut self) -> Option<Saved> {
         const MOMENT: Duration = Duration::from_millis(15);
         const LOOK_UP: Duration = Duration::from_millis(200);
+        const WHILE: Duration = Duration::from_secs(60);
+        let begun = Instant::now();
         let receiver = self.setting.saved.as_ref().filter(|_| !self.ending)?;
         let mut saved = loop {
             match receiver.recv_timeout(LOOK_UP) {
                 // Whoever stops the job says that nothing was saved.
                 Ok(saved) if saved.is_empty() => return None,
                 Ok(saved) => break saved,
-                Err(RecvTimeoutError::Timeout) if !self.setting.failed.load(Ordering::Relaxed) => {}
+                Err(RecvTimeoutError::Timeout) if !self.setting.failed.load(Ordering::Relaxed) => {
+                    if begun.elapsed() >= WHILE {
+                        return Some(Saved::new());
+                    }
+                }
                 Err(_) => return None,
             }
         };

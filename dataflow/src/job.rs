@@ -21,6 +21,7 @@ use millrace_connectors::reference::yaml::{place_of, read};
 use millrace_connectors::store::Store;
 use millrace_connectors::stream::StreamId;
 use millrace_operators::aggregate::Dimension;
+use millrace_operators::domain::EventTime;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,6 +44,8 @@ pub struct Job {
     pub name: String,
     /// The tenant's time zone.
     pub zone: jiff::tz::TimeZone,
+    /// The present, where it is not the system's.
+    pub clock: Option<EventTime>,
     /// Where usage comes from.
     pub sources: Vec<SourcePlan>,
     /// Reference tables for mediation.
@@ -216,6 +219,8 @@ impl Judge {
         }
         self.unique_sources(&written.sources);
         let zone = self.zone(&written.time_zone);
+        let clock = written.clock.as_ref();
+        let clock = clock.and_then(|clock| self.clock(clock, &zone));
         let sources = written
             .sources
             .iter()
@@ -240,6 +245,7 @@ impl Judge {
             folder: self.folder.clone(),
             name: written.name,
             zone,
+            clock,
             sources,
             lookups,
             catalogs,
@@ -291,6 +297,24 @@ impl Judge {
             self.error(place_of(written), message, hint);
             jiff::tz::TimeZone::UTC
         })
+    }
+
+    fn clock(
+        &mut self,
+        written: &Spanned<String>,
+        zone: &jiff::tz::TimeZone,
+    ) -> Option<EventTime> {
+        let text = &written.value;
+        let midnight = |date: jiff::civil::Date| date.to_zoned(zone.clone()).ok();
+        let instant = text.parse::<jiff::Timestamp>().ok();
+        let date = || text.parse::<jiff::civil::Date>().ok();
+        let found = instant.or_else(|| Some(midnight(date()?)?.timestamp()));
+        if found.is_none() {
+            let message = format!("\"{text}\" is no instant");
+            let hint = "write a date, 2026-03-31, or an instant, 2026-03-31T12:00:00Z";
+            self.error(place_of(written), message, hint);
+        }
+        found.map(EventTime::from)
     }
 
     fn source(&mut self, written: &SourceEntry) -> SourcePlan {

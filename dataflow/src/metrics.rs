@@ -211,7 +211,12 @@ impl Metrics {
         let workers = self.workers();
         let mut nodes: BTreeMap<&'static str, NodeReading> = BTreeMap::new();
         for stats in &*workers {
-            for (stage, node) in [("dedup", &stats.dedup), ("rate", &stats.rate)] {
+            let GraphStats {
+                dedup,
+                rate,
+                charge,
+            } = stats;
+            for (stage, node) in [("dedup", dedup), ("rate", rate), ("charge", charge)] {
                 let sum = nodes.entry(stage).or_default();
                 *sum = sum.plus(node.read());
             }

@@ -7,11 +7,13 @@
 //! ```
 //!
 //! Changes come from the publisher, one thread, epoch by epoch. Snapshots of charges are written by
-//! the workers, shard by shard, in the order of (service, class, event time, record, item): the
-//! bytes do not depend on the number of workers. A run writes its outputs anew; files of an earlier
+//! the workers, shard by shard, in the order of (service, class, event time, record, item), then what
+//! is charged in order, by (balance group, event time, record, item): the bytes do not depend on the
+//! number of workers. A run writes its outputs anew; files of an earlier
 //! run in the same folder are taken away first, so that a reader never adds two runs up.
 
 use crate::board::Board;
+use crate::graph::Open;
 use crate::job::OutputPlan;
 use crate::job::file::OutputForms;
 use crate::publish::EpochChanges;
@@ -22,9 +24,10 @@ use millrace_connectors::output::{
 };
 use millrace_connectors::store::Store;
 use millrace_operators::aggregate::LineFinder;
-use millrace_operators::domain::{Charge, Fate, FileId, RecordId, Suspense};
+use millrace_operators::charge::{EdgeCharged, Notice, Sink};
+use millrace_operators::domain::{Charge, Fate, FileId, GroupKey, Impact, RecordId, Suspense};
 use millrace_operators::epoch::{Diff, Epoch, SHARDS, shard};
-use millrace_operators::rate::{OpenRatings, Rating};
+use millrace_operators::rate::Rating;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -98,7 +101,7 @@ impl Outputs {
     /// When a file cannot be written.
     pub fn snapshot_open(
         &self,
-        open: &OpenRatings,
+        open: &Open,
         finder: &mut LineFinder,
         (index, peers): (u64, u64),
         total: usize,
@@ -132,8 +135,7 @@ impl Outputs {
                 };
                 file.write(&batch)
             };
-            let wanted = |service: millrace_operators::domain::ServiceKey| shard(service.0) == part;
-            open.visit(wanted, |rating| {
+            let mut settle = |rating: &Rating| -> Result<(), OutputError> {
                 match rating {
                     Rating::Charge(charge) => {
                         if statuses && charge.item == 0 {
@@ -146,6 +148,8 @@ impl Outputs {
                             }
                         }
                     }
+                    // The charge stage tells what it comes to.
+                    Rating::Priced(_) => {}
                     Rating::Suspense(record) => {
                         if statuses {
                             snapshot
@@ -157,8 +161,17 @@ impl Outputs {
                         }
                     }
                 }
-                Ok::<(), OutputError>(())
-            })?;
+                Ok(())
+            };
+            open.ratings
+                .visit(|service| shard(service.0) == part, &mut settle)?;
+            let mut in_order = InOrder {
+                settle,
+                result: Ok(()),
+            };
+            let in_part = |group: GroupKey| shard(group.0) == part;
+            open.charges.visit(in_part, &mut in_order);
+            in_order.result?;
             flush(&mut rows)?;
             if let Some(file) = file {
                 file.finish()?;
@@ -257,6 +270,34 @@ pub struct WorkerSnapshot {
     monetised: BTreeMap<u64, Vec<RecordBatch>>,
     suspense: Vec<Suspense>,
     fates: Vec<(RecordId, Fate)>,
+}
+
+/// Settles what is charged in order like what is not.
+struct InOrder<F> {
+    settle: F,
+    result: Result<(), OutputError>,
+}
+
+impl<F: FnMut(&Rating) -> Result<(), OutputError>> InOrder<F> {
+    fn settle(&mut self, rating: &Rating) {
+        if self.result.is_ok() {
+            self.result = (self.settle)(rating);
+        }
+    }
+}
+
+impl<F: FnMut(&Rating) -> Result<(), OutputError>> Sink for InOrder<F> {
+    fn item(&mut self, charge: &Charge, _: &[Impact], _: Diff) {
+        self.settle(&Rating::Charge(*charge));
+    }
+
+    fn suspense(&mut self, suspense: &Suspense, _: Diff) {
+        self.settle(&Rating::Suspense(*suspense));
+    }
+
+    fn edge(&mut self, _: &EdgeCharged, _: Diff) {}
+
+    fn notice(&mut self, _: &Notice, _: Diff) {}
 }
 
 fn monetise(charge: &Charge, finder: &mut LineFinder) -> MonetisedUsage {

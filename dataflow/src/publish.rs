@@ -10,8 +10,9 @@
 //! does not depend on the number of workers. Nothing is published twice in one run; what happens across
 //! restarts is the business of the sinks behind.
 
+use millrace_operators::charge::{ItemImpact, Notice};
 use millrace_operators::domain::{
-    Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense,
+    Activity, Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense,
 };
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use std::collections::BTreeMap;
@@ -37,6 +38,12 @@ pub enum Published {
     Counts(Vec<(FateCount, Diff)>),
     /// Charges, where an output wants each change.
     Charges(Vec<(Charge, Diff)>),
+    /// What charges in order did to each resource, where an output wants it.
+    Impacts(Vec<(ItemImpact, Diff)>),
+    /// Subscriptions charged without usage.
+    Activity(Vec<(Activity, Diff)>),
+    /// Thresholds crossed.
+    Notices(Vec<(Notice, Diff)>),
     /// Records read from each file, as decoding counted them.
     Received(Vec<(FileId, u64)>),
     /// Records that a mediation rule excluded, where an output wants each.
@@ -63,6 +70,8 @@ pub struct Outbox {
     pub sender: Sender<Dispatch>,
     /// Whether an output wants each change of each charge.
     pub wants_charges: bool,
+    /// Whether an output wants each change of each impact.
+    pub wants_impacts: bool,
 }
 
 /// Sends the changes of a collection to the publisher, one message per complete epoch.
@@ -142,6 +151,12 @@ pub struct EpochChanges {
     pub counts: Vec<(FateCount, Diff)>,
     /// Charges.
     pub charges: Vec<(Charge, Diff)>,
+    /// What charges in order did.
+    pub impacts: Vec<(ItemImpact, Diff)>,
+    /// Subscriptions charged without usage.
+    pub activity: Vec<(Activity, Diff)>,
+    /// Thresholds crossed.
+    pub notices: Vec<(Notice, Diff)>,
     /// Records read.
     pub received: Vec<(FileId, u64)>,
     /// Records excluded.
@@ -156,6 +171,9 @@ impl EpochChanges {
             Published::Faults(mut changes) => self.faults.append(&mut changes),
             Published::Counts(mut changes) => self.counts.append(&mut changes),
             Published::Charges(mut changes) => self.charges.append(&mut changes),
+            Published::Impacts(mut changes) => self.impacts.append(&mut changes),
+            Published::Activity(mut changes) => self.activity.append(&mut changes),
+            Published::Notices(mut changes) => self.notices.append(&mut changes),
             Published::Received(mut counts) => self.received.append(&mut counts),
             Published::Ignored(mut changes) => self.ignored.append(&mut changes),
         }
@@ -171,6 +189,9 @@ impl EpochChanges {
             faults: consolidate(self.faults),
             counts: consolidate(self.counts),
             charges: consolidate(self.charges),
+            impacts: consolidate(self.impacts),
+            activity: consolidate(self.activity),
+            notices: consolidate(self.notices),
             received: self.received,
             ignored: consolidate(self.ignored),
         }

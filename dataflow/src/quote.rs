@@ -17,8 +17,8 @@ use millrace_connectors::reference::{Reference, ReferenceFiles};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
     Account, AccountKey, Amount, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder,
-    Item, Name, Period, Quantity, Reason, RecordId, ServiceUse, Subscription, SubscriptionStatus,
-    Usage, UsageClass, parse_decimal,
+    Item, Name, Period, PlanRow, PriceRow, Quantity, Reason, RecordId, ServiceUse, Subscription,
+    SubscriptionStatus, Usage, UsageClass, parse_decimal,
 };
 use millrace_operators::epoch::Epoch;
 use serde::Serialize;
@@ -364,10 +364,12 @@ impl<'a> Desk<'a> {
             .collect();
         let rates = Rates {
             accounts: accounts(&customers),
-            subscriptions: subscriptions(&customers, &names),
+            subscriptions: subscriptions(&customers, subscribed(&usage), &names),
             services: services(&customers, &types, &names),
             prices: reference.prices,
+            plans: reference.plans,
             classes: classes.into_iter().collect(),
+            clock: usage.iter().map(|usage| usage.time).max(),
             usage,
         };
         let changes = evaluate(rates, &names);
@@ -485,13 +487,28 @@ fn accounts(customers: &BTreeSet<Customer>) -> Vec<Account> {
     accounts.into_iter().map(account).collect()
 }
 
-fn subscriptions(customers: &BTreeSet<Customer>, names: &Names) -> Vec<Subscription> {
+/// Allowances begin with the subscription: each customer is taken to have subscribed with the year
+/// that the usage begins in.
+fn subscribed(usage: &[Usage]) -> EventTime {
+    let first = usage.iter().map(|usage| usage.time).min();
+    let year = || {
+        let first = first?.timestamp()?.to_zoned(jiff::tz::TimeZone::UTC);
+        first.first_of_year().ok()?.start_of_day().ok()
+    };
+    year().map_or(EventTime::EARLIEST, |year| year.timestamp().into())
+}
+
+fn subscriptions(
+    customers: &BTreeSet<Customer>,
+    since: EventTime,
+    names: &Names,
+) -> Vec<Subscription> {
     let subscription = |customer: &Customer| Subscription {
         key: names.enter_subscription(&customer.id()),
         account: customer.account,
         group: names.enter(&customer.id()),
         price_lists: [customer.list].into_iter().collect(),
-        valid: Period::ALWAYS,
+        valid: Period::new(since, EventTime::MAX).unwrap_or(Period::ALWAYS),
         status: SubscriptionStatus::Active,
     };
     customers.iter().map(subscription).collect()
@@ -521,8 +538,11 @@ struct Rates {
     accounts: Vec<Account>,
     subscriptions: Vec<Subscription>,
     services: Vec<ServiceUse>,
-    prices: Vec<millrace_operators::domain::PriceRow>,
+    prices: Vec<PriceRow>,
+    plans: Vec<PlanRow>,
     classes: Vec<UsageClass>,
+    /// The present: the last of the usage.
+    clock: Option<EventTime>,
     usage: Vec<Usage>,
 }
 
@@ -548,9 +568,17 @@ impl Epochs for Option<Rates> {
             .into_iter()
             .for_each(|row| inputs.prices.insert(row));
         rates
+            .plans
+            .into_iter()
+            .for_each(|row| inputs.plans.insert(row));
+        rates
             .classes
             .into_iter()
             .for_each(|row| inputs.classes.insert(row));
+        rates
+            .clock
+            .into_iter()
+            .for_each(|instant| inputs.clock.insert(instant));
         rates
             .usage
             .into_iter()
@@ -571,6 +599,7 @@ fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
         let outbox = Outbox {
             sender,
             wants_charges: true,
+            wants_impacts: false,
         };
         worker::run(
             worker,

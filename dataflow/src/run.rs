@@ -7,7 +7,7 @@
 //! ```
 
 use crate::board::{Board, ConservationError, Movement};
-use crate::graph::GraphStats;
+use crate::graph::{GraphStats, Open};
 use crate::intake::{Feed, FileList, Intake, Setting, channels};
 use crate::job::Job;
 use crate::listener::{ChangeReport, Listener, PendingChange};
@@ -21,6 +21,7 @@ use crate::worker;
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{LedgerRow, OutputError, Texts};
+use millrace_connectors::reference::Reference;
 use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
 use millrace_operators::domain::{BillCalendar, FileId};
@@ -91,7 +92,7 @@ pub fn run(
     stop: &Stop,
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
-    let prepared = Prepared::load(path, options, listener)?;
+    let prepared = Prepared::load(path, options, listener, Mode::Write)?;
     let address = options.metrics.or(prepared.job.metrics);
     let server = address
         .map(|address| Endpoint::start(address, Arc::clone(metrics)))
@@ -100,14 +101,82 @@ pub fn run(
         listener.message(&format!("metrics on http://{}/metrics", server.address()));
     }
     let facts = prepared.facts.clone();
-    let (board, ledger) = prepared.execute(options, metrics, listener, stop)?;
+    let outputs = prepared.outputs.clone();
+    let (snapshots, finder) = (outputs.clone(), prepared.finder());
+    let ended = prepared.execute(options, metrics, listener, stop, move |open, seat| {
+        let snapshot = |outputs: &Outputs| outputs.snapshot_open(open, &mut finder(), seat);
+        snapshots.as_ref().map(snapshot).transpose()
+    })?;
+    let parts = ended.parts.into_iter();
+    let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, OutputError>>()?;
+    if let Some(outputs) = outputs {
+        let parts = parts.into_iter().flatten().collect();
+        outputs.snapshot(parts, &ended.board, &ended.files, &ended.reference)?;
+    }
     drop(server);
     let run = RunFacts {
-        files: ledger,
+        files: ended.files,
         elapsed: started.elapsed(),
         ..facts.run
     };
-    Ok(Summary::of(&board, &facts.texts, run))
+    Ok(Summary::of(&ended.board, &facts.texts, run))
+}
+
+/// What a job came to, for those who run it to ask.
+pub struct Ended<T> {
+    /// What stands after the last epoch.
+    pub board: Board,
+    /// The file ledger, with its counts.
+    pub files: Vec<LedgerRow>,
+    /// The reference data in force at the end.
+    pub reference: Reference,
+    /// The text behind keys.
+    pub texts: Texts,
+    /// What was read of each worker.
+    pub parts: Vec<T>,
+}
+
+/// Runs the job at `path` to its end without writing anything, and reads what each worker holds open
+/// then. Nothing is watched and no metrics are served, whatever the options say.
+///
+/// # Errors
+/// When the configuration does not hold, or the books do not balance.
+///
+/// # Panics
+/// On a broken invariant: that is a bug.
+pub fn read<T: Send + 'static>(
+    path: &Path,
+    workers: Option<usize>,
+    listener: &Arc<dyn Listener>,
+    harvest: impl Fn(&Open) -> T + Send + Sync + 'static,
+) -> Result<Ended<T>, RunError> {
+    let options = RunOptions {
+        workers,
+        ..RunOptions::default()
+    };
+    let prepared = Prepared::load(path, &options, listener, Mode::Read)?;
+    let (metrics, stop) = (Metrics::new(), Stop::default());
+    prepared.execute(&options, &metrics, listener, &stop, move |open, _| harvest(open))
+}
+
+/// What a job is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Its outputs.
+    Write,
+    /// What it holds open at the end.
+    Read,
+}
+
+/// A worker among its peers.
+#[derive(Clone, Copy, Debug)]
+pub struct Seat {
+    /// Which worker.
+    pub worker: u64,
+    /// Of how many.
+    pub peers: u64,
+    /// Records that all workers hold open.
+    pub records: usize,
 }
 
 #[derive(Clone)]
@@ -122,7 +191,7 @@ struct Prepared {
     names: Arc<Names>,
     setting: Box<dyn FnOnce(Live) -> Setting>,
     watched: std::collections::BTreeSet<PathBuf>,
-    outputs: Outputs,
+    outputs: Option<Outputs>,
     facts: Facts,
 }
 
@@ -143,8 +212,9 @@ impl Prepared {
         path: &Path,
         options: &RunOptions,
         listener: &Arc<dyn Listener>,
+        mode: Mode,
     ) -> Result<Self, RunError> {
-        let (job, mut warnings) = match Job::load(path) {
+        let (mut job, mut warnings) = match Job::load(path) {
             Ok(loaded) => loaded,
             // Everything else that is wrong is worth knowing at once.
             Err(_) => return Err(RunError::Configuration(crate::check::check(path))),
@@ -168,7 +238,10 @@ impl Prepared {
             Store::open(&source.path, &job.folder)?.list()?;
         }
         let store = Arc::new(Store::open(&folder, base)?);
-        store.clear("raw")?;
+        match mode {
+            Mode::Write => store.clear("raw")?,
+            Mode::Read => job.keep_raw = false,
+        }
         let dimensions = job
             .aggregate_by
             .iter()
@@ -181,7 +254,13 @@ impl Prepared {
             files: Arc::clone(&file_names),
             dimensions,
         };
-        let outputs = Outputs::prepare(Arc::clone(&store), job.outputs.clone(), texts.clone())?;
+        let outputs = match mode {
+            Mode::Write => {
+                let plan = job.outputs.clone();
+                Some(Outputs::prepare(Arc::clone(&store), plan, texts.clone())?)
+            }
+            Mode::Read => None,
+        };
         let shown = store
             .local_path()
             .map_or(folder, |path| path.display().to_string());
@@ -192,8 +271,8 @@ impl Prepared {
         };
         let mut watched = reference_files.files().clone();
         watched.extend(job.rule_files());
-        let (wants_ignored, names_in, job_in) =
-            (outputs.wants_ignored(), Arc::clone(&names), job.clone());
+        let wants_ignored = outputs.as_ref().is_some_and(Outputs::wants_ignored);
+        let (names_in, job_in) = (Arc::clone(&names), job.clone());
         let setting = Box::new(move |live: Live| Setting {
             job: job_in,
             names: names_in,
@@ -236,13 +315,14 @@ impl Prepared {
         }
     }
 
-    fn execute(
+    fn execute<T: Send + 'static>(
         self,
         options: &RunOptions,
         metrics: &Arc<Metrics>,
         listener: &Arc<dyn Listener>,
         stop: &Stop,
-    ) -> Result<(Board, Vec<LedgerRow>), RunError> {
+        harvest: impl Fn(&Open, Seat) -> T + Send + Sync + 'static,
+    ) -> Result<Ended<T>, RunError> {
         let failed_to_start = |error: &dyn std::fmt::Display| RunError::Start(error.to_string());
         let workers = workers(options.workers)?;
         let finder = Arc::new(self.finder());
@@ -284,7 +364,7 @@ impl Prepared {
             .for_each(|stats| metrics.watch_worker(stats.clone()));
         let mut publisher = Publisher {
             board: Board::new(self.facts.texts.clone()),
-            changes: self.outputs.changes(finder()),
+            changes: self.outputs.as_ref().map(|outputs| outputs.changes(finder())),
             metrics: Arc::clone(metrics),
             listener: Arc::clone(listener),
             pending,
@@ -301,16 +381,17 @@ impl Prepared {
                     failed.store(true, Ordering::Relaxed);
                 }
                 result
-                    .and_then(|()| Ok(publisher.changes.settle()?))
+                    .and_then(|()| publisher.settle())
                     .map(|()| publisher.board)
             })
             .map_err(|error| failed_to_start(&error))?;
 
+        let wants = |asks: fn(&Outputs) -> bool| self.outputs.as_ref().is_some_and(asks);
         let outbox = Outbox {
             sender,
-            wants_charges: self.outputs.wants_charges(),
+            wants_charges: wants(Outputs::wants_charges),
+            wants_impacts: wants(Outputs::wants_impacts),
         };
-        let snapshots = self.outputs.clone();
         let team = Team {
             feeds: Mutex::new(feeds.into_iter().map(Some).collect()),
             outbox: Mutex::new(Some((workers, outbox))),
@@ -319,20 +400,23 @@ impl Prepared {
             met: Barrier::new(workers),
         };
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
-            team.work(worker, &*finder, &snapshots)
+            let (open, seat) = team.work(worker, &*finder);
+            harvest(&open, seat)
         })
         .map_err(|error| failed_to_start(&error))?;
         let results = guards.join();
         drop(watch);
-        let ledger = intake.join().expect("the intake does not panic");
+        let (ledger, reference) = intake.join().expect("the intake does not panic");
         let board = publisher.join().expect("the publisher does not panic")?;
-        let parts = results
-            .into_iter()
-            .map(|result| result.expect("a worker that panics ends the process"))
-            .collect::<Result<Vec<WorkerSnapshot>, OutputError>>()?;
-        let ledger = with_counts(ledger, &board);
-        self.outputs.snapshot(parts, &board, &ledger)?;
-        Ok((board, ledger))
+        let parts = results.into_iter();
+        let parts = parts.map(|part| part.expect("a worker that panics ends the process"));
+        Ok(Ended {
+            files: with_counts(ledger, &board),
+            board,
+            reference,
+            texts: self.facts.texts,
+            parts: parts.collect(),
+        })
     }
 }
 
@@ -374,8 +458,7 @@ impl Team {
         &self,
         worker: &mut timely::worker::Worker,
         finder: &(dyn Fn() -> LineFinder + Send + Sync),
-        outputs: &Outputs,
-    ) -> Result<WorkerSnapshot, OutputError> {
+    ) -> (Open, Seat) {
         let (index, peers) = (worker.index(), worker.peers());
         let mut feed = self.feeds.lock().expect("no worker has failed")[index]
             .take()
@@ -384,20 +467,25 @@ impl Team {
         let open = worker::run(worker, finder(), &self.stats[index], &outbox, &mut feed);
         drop((outbox, feed));
         // The form of the snapshot depends on all workers' records.
-        let records = usize::try_from(self.stats[index].rate.read().state_records).unwrap_or(0);
+        let stats = &self.stats[index];
+        let records = stats.rate.read().state_records;
+        let records = usize::try_from(records).unwrap_or(0);
         self.records.fetch_add(records, Ordering::SeqCst);
         self.met.wait();
-        let total = self.records.load(Ordering::SeqCst);
         let position = |n: usize| u64::try_from(n).unwrap_or(0);
-        let place = (position(index), position(peers));
-        outputs.snapshot_open(&open, &mut finder(), place, total)
+        let seat = Seat {
+            worker: position(index),
+            peers: position(peers),
+            records: self.records.load(Ordering::SeqCst),
+        };
+        (open, seat)
     }
 }
 
 /// What stands behind the frontier.
 struct Publisher {
     board: Board,
-    changes: ChangeWriter,
+    changes: Option<ChangeWriter>,
     metrics: Arc<Metrics>,
     listener: Arc<dyn Listener>,
     pending: Pending,
@@ -410,13 +498,15 @@ struct Publisher {
 impl Publisher {
     fn deliver(&mut self, changes: Option<EpochChanges>, before: Epoch) -> Result<(), RunError> {
         if let Some(changes) = changes {
-            let changes = if self.changes.is_wanted() {
-                changes.settled()
-            } else {
-                changes
+            let mut writer = self.changes.as_mut().filter(|writer| writer.is_wanted());
+            let changes = match &writer {
+                Some(_) => changes.settled(),
+                None => changes,
             };
             let movement = self.board.apply(&changes)?;
-            self.changes.write(&changes)?;
+            if let Some(writer) = &mut writer {
+                writer.write(&changes)?;
+            }
             self.report(&changes, &movement);
             return Ok(());
         }
@@ -442,10 +532,16 @@ impl Publisher {
             self.report(&nothing, &Movement::default());
         }
         if self.watch && before >= self.bound.load(Ordering::Relaxed) {
-            self.changes.settle()?;
+            self.settle()?;
             self.listener.settled();
         }
         Ok(())
+    }
+
+    /// Finishes the files begun.
+    fn settle(&mut self) -> Result<(), RunError> {
+        let settled = self.changes.as_mut().map(ChangeWriter::settle);
+        Ok(settled.transpose().map(|_| ())?)
     }
 
     fn report(&mut self, changes: &EpochChanges, movement: &Movement) {

@@ -1,11 +1,10 @@
 //! The worker loop: takes bound epochs from its intake, feeds the graph, and lets no more than a few
 //! epochs be in flight.
 
-use crate::graph::{Graph, GraphStats, Inputs, build};
+use crate::graph::{Graph, GraphStats, Inputs, Open, build};
 use crate::publish::{Dispatch, Outbox};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::epoch::Epoch;
-use millrace_operators::rate::OpenRatings;
 use std::time::Duration;
 use timely::worker::Worker;
 
@@ -30,14 +29,14 @@ pub enum Fed {
     End,
 }
 
-/// Runs one worker to the end of its epochs and returns its open usage.
+/// Runs one worker to the end of its epochs and returns what it holds open.
 pub fn run(
     worker: &mut Worker,
     finder: LineFinder,
     stats: &GraphStats,
     outbox: &Outbox,
     epochs: &mut dyn Epochs,
-) -> OpenRatings {
+) -> Open {
     let Graph {
         mut inputs,
         probe,

@@ -1,7 +1,7 @@
 //! Adds charges up to billing lines: per account, bill unit, item, currency and the configured
 //! attributes.
 //!
-//! - **In:** `charges: Charge`
+//! - **In:** `charges: Charge`, `activity: Activity` (subscriptions charged without usage)
 //! - **Out:** `lines: (LineKey, LineSum)`, one per line that has charges
 //! - **Key:** `LineKey`. A hot line (one account with most of the traffic) still spreads: each
 //!   worker adds up its own charges first and exchanges one sum per line and epoch
@@ -16,18 +16,21 @@
 //! wide keys took a third of a replay's time; here a line is found by its 128-bit id.
 
 use crate::domain::{
-    AggregateId, BillCalendar, Charge, ClassKey, LineKey, LineSum, Name, Quantity, UsageClass,
+    Activity, AggregateId, Amount, BillCalendar, Charge, ClassKey, LineKey, LineSum, Name, Quantity,
+    UsageClass,
 };
 use crate::epoch::{Collection, Diff, Epoch, Rights, shard};
 use crate::keymap::{KeyMap, Spread};
 use differential_dataflow::AsCollection;
 use differential_dataflow::difference::{IsZero, Semigroup};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::Operator;
 
 /// What separates billing lines, besides account, bill unit, item and currency.
@@ -50,6 +53,7 @@ pub type ClassLookup = Arc<dyn Fn(ClassKey) -> Option<Arc<UsageClass>> + Send + 
 
 /// The kernel: the billing line of a charge. The aggregate id stamped on a monetised record and the
 /// id of its line are both made here.
+#[derive(Clone)]
 pub struct LineFinder {
     dimensions: Vec<Dimension>,
     calendar: BillCalendar,
@@ -69,6 +73,12 @@ impl LineFinder {
             known: BTreeMap::new(),
             last: None,
         }
+    }
+
+    /// The tenant's time zone.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        self.calendar.zone()
     }
 
     fn class(&mut self, key: ClassKey) -> Arc<UsageClass> {
@@ -112,14 +122,36 @@ impl LineFinder {
             quantity.expect("mediation refuses quantities with more than 12 decimals"),
         )
     }
+
+    /// The line that a subscription's charge without usage belongs to.
+    #[must_use]
+    pub fn activity_line(&mut self, activity: &Activity) -> LineKey {
+        let unit = self.calendar.unit(&activity.profile, activity.billed_at());
+        let key_of = |dimension: &Dimension| match dimension {
+            Dimension::Subscription => activity.subscription.0,
+            Dimension::Service
+            | Dimension::ServiceType
+            | Dimension::Price
+            | Dimension::Attribute(_) => 0,
+        };
+        LineKey {
+            account: activity.account,
+            unit_start: unit.start(),
+            unit_end: unit.end(),
+            item: activity.item,
+            currency: activity.currency,
+            dimensions: self.dimensions.iter().map(key_of).collect::<SmallVec<_>>(),
+        }
+    }
 }
 
 /// Adds charges up; see the module.
 pub fn aggregate<'scope>(
     charges: Collection<'scope, Charge>,
+    activity: Collection<'scope, Activity>,
     finder: LineFinder,
 ) -> Collection<'scope, (LineKey, LineSum)> {
-    let deltas = add_up(charges.inner, finder);
+    let deltas = add_up_activity(activity.inner, finder.clone()).concat(add_up(charges.inner, finder));
     let by_line = Exchange::new(|(line, _): &(Delta, Epoch)| shard(line.id_bits()));
     deltas
         .unary_frontier(by_line, "aggregate", |_, _| {
@@ -219,6 +251,31 @@ fn add_up<'scope>(
                     add(&mut sums, &mut finder, &charge, diff);
                 }
                 flush(&mut sums, at, |update| session.give(update));
+            });
+        }
+    })
+}
+
+/// What subscriptions are charged without usage, one delta each: there is little of it.
+fn add_up_activity<'scope>(
+    activity: StreamVec<'scope, Epoch, (Activity, Epoch, Diff)>,
+    mut finder: LineFinder,
+) -> StreamVec<'scope, Epoch, (Delta, Epoch)> {
+    activity.unary(Pipeline, "add up activity", move |_, _| {
+        move |input, output| {
+            input.for_each_time(|capability, batches| {
+                let mut session = output.session(&capability);
+                let activities = batches.flat_map(|batch| batch.drain(..));
+                for (activity, epoch, diff) in activities {
+                    if activity.amount == Amount::ZERO {
+                        continue;
+                    }
+                    let key = finder.activity_line(&activity);
+                    let AggregateId(id) = key.aggregate_id();
+                    let sign = i64::try_from(diff).expect("a difference fits 64 bits");
+                    let sum = LineSum::of(Quantity::ONE, activity.amount, sign);
+                    session.give((Delta { id, key, sum }, epoch));
+                }
             });
         }
     })

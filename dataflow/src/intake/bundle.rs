@@ -6,7 +6,7 @@ use crate::publish::{Dispatch, Published};
 use crate::worker::{Epochs, Fed};
 use millrace_connectors::mediate::Mediated;
 use millrace_connectors::reference::ReferenceChanges;
-use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage, UsageClass};
+use millrace_operators::domain::{EventTime, Fate, Fault, FileId, RecordId, Usage, UsageClass};
 use millrace_operators::epoch::{Diff, Epoch};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
@@ -32,6 +32,7 @@ pub struct Bundle {
     pub(super) ignored: Vec<(RecordId, Diff)>,
     pub(super) received: BTreeMap<FileId, u64>,
     pub(super) reference: ReferenceChanges,
+    pub(super) clock: Vec<(EventTime, Diff)>,
 }
 
 impl Bundle {
@@ -43,6 +44,7 @@ impl Bundle {
             && self.faults.is_empty()
             && self.fates.is_empty()
             && self.reference.is_empty()
+            && self.clock.is_empty()
     }
 
     /// Adds what mediation made of a chunk, and leaves `mediated` empty.
@@ -142,6 +144,10 @@ impl Epochs for Feed {
             .into_iter()
             .for_each(|(row, diff)| inputs.prices.update(row, diff));
         reference
+            .plans
+            .into_iter()
+            .for_each(|(row, diff)| inputs.plans.update(row, diff));
+        reference
             .accounts
             .into_iter()
             .for_each(|(row, diff)| inputs.accounts.update(row, diff));
@@ -152,6 +158,9 @@ impl Epochs for Feed {
             .services
             .into_iter()
             .for_each(|(row, diff)| inputs.services.update(row, diff));
+        for (instant, diff) in bundle.clock {
+            inputs.clock.update(instant, diff);
+        }
         let told = [
             (!bundle.received.is_empty())
                 .then(|| Published::Received(bundle.received.into_iter().collect())),

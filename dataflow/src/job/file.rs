@@ -18,6 +18,10 @@ pub struct JobFile {
     /// The tenant's time zone, an IANA name: bill units begin at its midnight.
     #[schemars(with = "String")]
     pub time_zone: Spanned<String>,
+    /// The present, for replays and tests: a date (its midnight in the tenant's time zone) or
+    /// RFC 3339. The system's clock unless given.
+    #[schemars(with = "Option<String>")]
+    pub clock: Option<Spanned<String>>,
     /// Where usage comes from.
     #[schemars(with = "Vec<SourceEntry>")]
     pub sources: Vec<Spanned<SourceEntry>>,

@@ -29,6 +29,7 @@ mod cycles;
 mod holding;
 mod own;
 mod pool;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ use holding::{Holding, Listing, holdings};
 use jiff::tz::TimeZone;
 use own::Own;
 use pool::pools;
+pub use settle::settle;
 use serde::{Deserialize, Serialize};
 
 /// What the operator reads.

@@ -96,6 +96,8 @@ pub struct Quantity(pub i128);
 impl Quantity {
     /// Decimals held.
     pub const SCALE: u8 = 12;
+    /// One unit.
+    pub const ONE: Self = Self(1_000_000_000_000);
 
     /// A record's quantity, `mantissa · 10^-scale`; `None` when it has more than 12 decimals.
     #[must_use]

@@ -1,9 +1,13 @@
-//! The rating kernel: what one record comes to, given where it goes and at which prices.
+//! The rating kernel: what one record comes to, given where it goes and at which prices. Usage whose
+//! price may depend on the usage before goes on, with its terms, to be charged in order.
 
 use super::Rating;
 use super::book::{Prices, RateFault};
 use super::open_usage::OpenRecord;
-use crate::domain::{Amount, Charge, ClassKey, Reason, ServiceKey, Suspense, UsageClass};
+use super::terms::TermsMaker;
+use crate::domain::{
+    Amount, Charge, ClassKey, PricedUsage, Reason, ServiceKey, Suspense, UsageClass,
+};
 use crate::guide::Guided;
 use smallvec::SmallVec;
 
@@ -35,10 +39,10 @@ pub(super) fn resolve<'a>(
 /// The kernel: what one record comes to.
 pub(super) fn rate_record(
     service: ServiceKey,
-    class_key: ClassKey,
-    class: &UsageClass,
+    (class_key, class): (ClassKey, &UsageClass),
     record: &OpenRecord<'_>,
     resolved: &Resolved<'_>,
+    maker: &mut TermsMaker,
     emit: &mut impl FnMut(Rating),
 ) {
     let suspend = |fault: RateFault| {
@@ -56,6 +60,14 @@ pub(super) fn rate_record(
         Ok(found) => found,
         Err(fault) => return emit(suspend(*fault)),
     };
+    if guided.ordered || prices.iter().any(|price| price.model.is_ordered()) {
+        return emit(Rating::Priced(PricedUsage {
+            time: record.time,
+            record: record.record,
+            terms: maker.terms(service, (class_key, class), guided, prices),
+            quantities: record.quantities.into(),
+        }));
+    }
     let mut amounts = SmallVec::<[Amount; 4]>::new();
     for ((item, price), quantity) in class.items.iter().zip(prices.iter()).zip(record.quantities) {
         match price.model.amount(*quantity, item.scale) {

@@ -2,7 +2,8 @@
 //!
 //! - **In:** `usage: Usage` (unique), `timelines: (ServiceKey, ServiceTimeline)` from guide,
 //!   `prices: PriceRow`, `classes: UsageClass`
-//! - **Out:** `charges: Charge`, one per item of a rated record; `suspense: Suspense`;
+//! - **Out:** `charges: Charge`, one per item of a rated record; `priced: PricedUsage`, what is
+//!   charged in order; `suspense: Suspense`;
 //!   `monetised: FileId`, the files of rated records, added up per epoch
 //! - **Key:** `ServiceKey` for usage and timelines, exchanged by shard; prices and classes are few
 //!   and go to every worker. A hot service is one worker's work; a price list that everyone uses is
@@ -12,26 +13,32 @@
 //! - **Cost per change:** usage O(log records of its service and class); a price or timeline row
 //!   O(services that it applies to + records whose rating changes)
 //! - **State:** open usage, 16 bytes and 8 per item each; who uses which price list; prices
-//! - **Invariants:** each record yields one charge per item, or one suspense record, never both
+//! - **Invariants:** each record yields one charge per item, or goes on to be charged in order, or is
+//!   one suspense record
 //!
 //! This is the one arrangement of usage in the graph, and the reason that it is a custom operator:
 //! a differential join would hold usage a second time under its price, and would visit every record
 //! of a key to find those in a changed stretch of time. Here they are found by seeking.
 //!
-//! Ordered pricing (tiers, allowances, balances) takes its place between this stage and
-//! [`aggregate`](crate::aggregate): it prices the same open records in the same order.
+//! What depends on order (tiers, allowances, balances) is the next stage's, [`charge`](crate::charge):
+//! it gets the records of the balance groups concerned, each with its prices.
 
 mod book;
+mod explain;
 mod kernel;
 mod matcher;
 mod open_usage;
 mod state;
+mod terms;
 
-use crate::domain::{Charge, FileId, PriceRow, RecordId, ServiceKey, Suspense, Usage, UsageClass};
+use crate::domain::{
+    Charge, FileId, PriceRow, PricedUsage, RecordId, ServiceKey, Suspense, Usage, UsageClass,
+};
 use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
 use crate::guide::ServiceTimeline;
 use crate::stats::NodeStats;
 use differential_dataflow::AsCollection;
+pub use explain::{ItemPrice, PriceCandidate, PricedPart, Verdict, explain, parts};
 use state::{Changes, RateState};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -42,7 +49,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
-const OUTPUTS: usize = 3;
+const OUTPUTS: usize = 4;
 
 /// What [`rate`] reads.
 pub struct RateInputs<'scope> {
@@ -60,6 +67,8 @@ pub struct RateInputs<'scope> {
 pub struct Rated<'scope> {
     /// One charge per item of each rated record.
     pub charges: Collection<'scope, Charge>,
+    /// Records of balance groups that are charged in order, with their prices.
+    pub priced: Collection<'scope, PricedUsage>,
     /// Records that could not be rated.
     pub suspense: Collection<'scope, Suspense>,
     /// The file of each rated record.
@@ -69,10 +78,12 @@ pub struct Rated<'scope> {
 }
 
 /// A rated or suspended piece of usage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rating {
     /// A charge line.
     Charge(Charge),
+    /// A record that is charged in order.
+    Priced(PricedUsage),
     /// A suspended record.
     Suspense(Suspense),
 }
@@ -118,6 +129,8 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
     let mut suspense_output = OutputBuilder::from(suspense_output);
     let (monetised_output, monetised) = builder.new_output();
     let mut monetised_output = OutputBuilder::from(monetised_output);
+    let (priced_output, priced) = builder.new_output();
+    let mut priced_output = OutputBuilder::from(priced_output);
 
     let state = Rc::new(RefCell::new(RateState::default()));
     let open = OpenRatings(Rc::clone(&state));
@@ -147,6 +160,7 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
             let mut charge_output = charge_output.activate();
             let mut suspense_output = suspense_output.activate();
             let mut monetised_output = monetised_output.activate();
+            let mut priced_output = priced_output.activate();
             let first = |usage: &Pending<_>,
                          timelines: &Pending<_>,
                          prices: &Pending<_>,
@@ -172,6 +186,8 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
                 let (charge_right, suspense_right) = (rights.at(0, epoch), rights.at(1, epoch));
                 let mut charges = charge_output.session(&charge_right);
                 let mut suspense = suspense_output.session(&suspense_right);
+                let priced_right = rights.at(3, epoch);
+                let mut priced = priced_output.session(&priced_right);
                 let (mut charged, mut suspended) = (0, 0);
                 let mut files = RunCount::default();
                 let mut state = state.borrow_mut();
@@ -182,6 +198,10 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
                             files.add(charge.record.file(), diff);
                         }
                         charges.give((charge, epoch, diff));
+                    }
+                    Rating::Priced(usage) => {
+                        charged += 1;
+                        priced.give((usage, epoch, diff));
                     }
                     Rating::Suspense(record) => {
                         suspended += 1;
@@ -203,6 +223,7 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
     });
     Rated {
         charges: charges.as_collection(),
+        priced: priced.as_collection(),
         suspense: suspense.as_collection(),
         monetised: monetised.as_collection(),
         open,
@@ -254,6 +275,7 @@ impl Rating {
     pub fn record(&self) -> RecordId {
         match self {
             Self::Charge(charge) => charge.record,
+            Self::Priced(usage) => usage.record,
             Self::Suspense(suspense) => suspense.record,
         }
     }

@@ -5,6 +5,7 @@ use super::book::{Owner, PriceTimeline, RateFault};
 use super::kernel::{rate_record, resolve};
 use super::matcher::{PriceMatcher, match_key, prices_an_item};
 use super::open_usage::{OpenRecord, OpenUsage};
+use super::terms::TermsMaker;
 use crate::domain::{ClassKey, EventTime, Period, PriceRow, Reason, ServiceKey, Usage, UsageClass};
 use crate::epoch::Diff;
 use crate::guide::{Guided, ServiceTimeline};
@@ -34,8 +35,12 @@ pub(super) struct RateState {
     pub(super) records: usize,
     open_bytes: usize,
     prices: PriceMatcher,
+    terms: TermsMaker,
     users: Users,
 }
+
+/// What one record comes to.
+type Ratings = SmallVec<[Rating; 2]>;
 
 /// Who would notice a change of an owner's prices for a class.
 #[derive(Default)]
@@ -175,7 +180,10 @@ impl RateState {
         emit: &mut impl FnMut(Rating, Diff),
     ) {
         let Self {
-            services, prices, ..
+            services,
+            prices,
+            terms,
+            ..
         } = self;
         let guide = &services
             .get(usage.service)
@@ -202,7 +210,8 @@ impl RateState {
             quantities: &usage.quantities,
         };
         let emit = &mut |rating| emit(rating, diff);
-        rate_record(usage.service, usage.class, &class, &record, &resolved, emit);
+        let class = (usage.class, &*class);
+        rate_record(usage.service, class, &record, &resolved, terms, emit);
     }
 
     /// Puts new reference data in force and re-rates what it touches.
@@ -329,7 +338,10 @@ impl RateState {
         emit: &mut impl FnMut(Rating, Diff),
     ) -> usize {
         let Self {
-            services, prices, ..
+            services,
+            prices,
+            terms,
+            ..
         } = self;
         let Some(service) = services.get(key) else {
             return 0;
@@ -338,6 +350,7 @@ impl RateState {
             return 0;
         };
         let class = prices.class(class_key);
+        let mut old_terms = TermsMaker::default();
         // Old owners are asked as the book stood: their keys were taken before the change.
         let old_match = |guided: &Guided, found: &BTreeMap<u128, Rc<PriceTimeline>>| {
             let lists = guided.price_lists.iter().copied().map(Owner::List);
@@ -418,12 +431,19 @@ impl RateState {
             }
             for record in open.within(stretch) {
                 rerated = rerated.saturating_add(1);
-                rate_record(key, class_key, &class, &record, &old, &mut |rating| {
-                    emit(rating, -1)
+                let class = (class_key, &*class);
+                let (mut before, mut after) = (Ratings::new(), Ratings::new());
+                rate_record(key, class, &record, &old, &mut old_terms, &mut |rating| {
+                    before.push(rating)
                 });
-                rate_record(key, class_key, &class, &record, &new, &mut |rating| {
-                    emit(rating, 1)
+                rate_record(key, class, &record, &new, terms, &mut |rating| {
+                    after.push(rating)
                 });
+                // Not every difference of guides and prices is one of what the record comes to.
+                if before != after {
+                    before.into_iter().for_each(|rating| emit(rating, -1));
+                    after.into_iter().for_each(|rating| emit(rating, 1));
+                }
             }
         }
         rerated
@@ -435,7 +455,10 @@ impl RateState {
         visit: &mut impl FnMut(&Rating) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self {
-            services, prices, ..
+            services,
+            prices,
+            terms,
+            ..
         } = self;
         for key in services.sorted_keys() {
             let Some(service) = services.get(key).filter(|_| wanted(key)) else {
@@ -444,7 +467,7 @@ impl RateState {
             let mut groups: Vec<&(ClassKey, OpenUsage)> = service.open.iter().collect();
             groups.sort_by_key(|(class, _)| *class);
             for (class_key, open) in groups {
-                visit_group(service, key, *class_key, open, prices, visit)?;
+                visit_group(service, (key, *class_key), open, prices, terms, visit)?;
             }
         }
         Ok(())
@@ -463,10 +486,10 @@ impl RateState {
 
 pub(super) fn visit_group<E>(
     service: &Service,
-    key: ServiceKey,
-    class_key: ClassKey,
+    (key, class_key): (ServiceKey, ClassKey),
     open: &OpenUsage,
     prices: &mut PriceMatcher,
+    terms: &mut TermsMaker,
     visit: &mut impl FnMut(&Rating) -> Result<(), E>,
 ) -> Result<(), E> {
     let class = prices.class(class_key);
@@ -494,7 +517,8 @@ pub(super) fn visit_group<E>(
             .as_ref()
             .map_or(&none, |t| &t.at(record.time).prices);
         let resolved = resolve(&segment.guide, found);
-        rate_record(key, class_key, &class, &record, &resolved, &mut |rating| {
+        let class = (class_key, &*class);
+        rate_record(key, class, &record, &resolved, terms, &mut |rating| {
             if result.is_ok() {
                 result = visit(&rating);
             }
