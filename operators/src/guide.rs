@@ -22,6 +22,10 @@ use crate::epoch::{Collection, SHARDS, shard};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+mod explain;
+
+pub use explain::{Guide, GuideCandidate, GuideRows, GuideVerdict, explain};
+
 /// Who pays for usage in a stretch of time, and under which price lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Guided {

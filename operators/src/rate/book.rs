@@ -1,6 +1,7 @@
 //! The price book: which price row is in force for an item of a class, at every event time.
 
 use crate::domain::{AccountKey, EventTime, Name, PriceRow, Reason, UsageClass};
+use crate::guide::Guided;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -93,6 +94,28 @@ impl PriceBook {
         self.accounts.contains_key(&account)
     }
 
+    /// The owners to ask for prices of usage that goes this way, first to last.
+    pub(super) fn owners(&self, guided: &Guided) -> SmallVec<[Owner; 3]> {
+        let own = self
+            .has_own(guided.account)
+            .then_some(Owner::Account(guided.account));
+        own.into_iter()
+            .chain(guided.price_lists.iter().copied().map(Owner::List))
+            .collect()
+    }
+
+    /// The rows that match an item of a class, in the order of their owners.
+    pub(super) fn matching(
+        &self,
+        owners: &[Owner],
+        class: &UsageClass,
+        item: Name,
+    ) -> Vec<&Rc<PriceRow>> {
+        let of_owner = |owner: &Owner| self.rows.get(&(*owner, item));
+        let rows = owners.iter().filter_map(of_owner).flatten();
+        rows.filter(|row| row.matches(class, item)).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.values().map(BTreeSet::len).sum()
     }
@@ -103,11 +126,7 @@ impl PriceBook {
         let candidates: Vec<Vec<&Rc<PriceRow>>> = class
             .items
             .iter()
-            .map(|item| {
-                let of_owner = |owner: &Owner| self.rows.get(&(*owner, item.name));
-                let rows = owners.iter().filter_map(of_owner).flatten();
-                rows.filter(|row| row.matches(class, item.name)).collect()
-            })
+            .map(|item| self.matching(owners, class, item.name))
             .collect();
         let mut starts = vec![EventTime::MIN];
         for row in candidates.iter().flatten() {
@@ -138,8 +157,26 @@ impl PriceBook {
     }
 }
 
+/// What settles rows of one owner: the more conditions, then the higher priority.
+pub(super) fn rank(row: &PriceRow) -> (usize, i32) {
+    (row.conditions.len(), row.priority)
+}
+
 /// The row to use at `time` among the matching ones, which come in the order of their owners.
 fn best(rows: &[&Rc<PriceRow>], time: EventTime) -> Result<Rc<PriceRow>, Reason> {
+    match leaders(rows, time)?.as_slice() {
+        [row] => Ok(Rc::clone(row)),
+        [] => Err(Reason::PriceNotFound),
+        _ => Err(Reason::PriceAmbiguous),
+    }
+}
+
+/// The rows that no other beats at `time`: of the first owner with a row in force, those of the
+/// highest rank. More than one is a tie.
+pub(super) fn leaders<'a>(
+    rows: &[&'a Rc<PriceRow>],
+    time: EventTime,
+) -> Result<SmallVec<[&'a Rc<PriceRow>; 1]>, Reason> {
     let mut in_force = rows
         .iter()
         .copied()
@@ -154,22 +191,17 @@ fn best(rows: &[&Rc<PriceRow>], time: EventTime) -> Result<Rc<PriceRow>, Reason>
         return Err(reason);
     };
     let owner = Owner::of(first);
-    let rank = |row: &PriceRow| (row.conditions.len(), row.priority);
-    let mut chosen: Option<&Rc<PriceRow>> = None;
-    let mut tied = false;
+    let mut leaders: SmallVec<[&Rc<PriceRow>; 1]> = SmallVec::new();
     for row in in_force.take_while(|row| Owner::of(row) == owner) {
-        match chosen.map(|held| rank(row).cmp(&rank(held))) {
+        match leaders.first().map(|held| rank(row).cmp(&rank(held))) {
             Some(std::cmp::Ordering::Less) => {}
             // A list named twice offers one row twice, which is no tie.
-            Some(std::cmp::Ordering::Equal) => tied |= chosen.is_some_and(|held| held != row),
-            None | Some(std::cmp::Ordering::Greater) => (chosen, tied) = (Some(row), false),
+            Some(std::cmp::Ordering::Equal) if leaders.contains(&row) => {}
+            Some(std::cmp::Ordering::Equal) => leaders.push(row),
+            None | Some(std::cmp::Ordering::Greater) => leaders = SmallVec::from_buf([row]),
         }
     }
-    match chosen {
-        Some(_) if tied => Err(Reason::PriceAmbiguous),
-        Some(row) => Ok(Rc::clone(row)),
-        None => Err(Reason::PriceNotFound),
-    }
+    Ok(leaders)
 }
 
 #[cfg(test)]

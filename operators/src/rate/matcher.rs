@@ -35,13 +35,7 @@ impl PriceMatcher {
 
     /// The owners to ask for prices, first to last.
     pub(super) fn owners(&self, guided: &Guided) -> SmallVec<[Owner; 3]> {
-        let own = self
-            .book
-            .has_own(guided.account)
-            .then_some(Owner::Account(guided.account));
-        own.into_iter()
-            .chain(guided.price_lists.iter().copied().map(Owner::List))
-            .collect()
+        self.book.owners(guided)
     }
 
     /// The prices of a class for usage that goes this way.
