@@ -42,8 +42,8 @@ use holding::{Holding, Listing, holdings};
 use jiff::tz::TimeZone;
 use own::Own;
 use pool::pools;
-pub use settle::settle;
 use serde::{Deserialize, Serialize};
+pub use settle::settle;
 
 /// What the operator reads.
 pub struct ActivityInputs<'scope> {

@@ -303,9 +303,7 @@ impl Pool {
             }
         }
         let (row, commitment) = versions.last()?;
-        let longest = committed
-            .into_iter()
-            .min_by_key(|member| (member.stretches.first().copied(), member.subscription))?;
+        let longest = longest(committed.into_iter())?;
         let applied = hull(&union(stretches))?;
         if total == 0 {
             return None;
@@ -362,19 +360,68 @@ impl Pool {
                 *best = candidate;
             }
         }
-        let edge = |(item, (_, _, volume)): (Name, (usize, &PlanRow, &Volume))| {
-            Outcome::Edge(Edge {
-                group: self.group,
-                key: EdgeKey(key(VOLUME, &[bucket.key.0, item.0])),
-                time: cycle.end(),
-                action: EdgeAction::Volume {
-                    accumulator: bucket.key,
-                    tiers: std::sync::Arc::clone(&volume.tiers),
-                },
-            })
-        };
-        chosen.into_iter().map(edge).collect()
+        let chosen = chosen.into_iter();
+        chosen
+            .filter_map(|(item, (_, row, volume))| self.volume(bucket, item, row, volume, cycle))
+            .flatten()
+            .collect()
     }
+
+    /// The edge that prices a bucket's total, and the activity that it is charged as: to the member
+    /// that has held the list longest.
+    fn volume(
+        &self,
+        bucket: &Bucket,
+        item: Name,
+        row: &PlanRow,
+        volume: &Volume,
+        cycle: Period,
+    ) -> Option<[Outcome; 2]> {
+        let mut held: Vec<&Holding> = Vec::new();
+        let mut stretches: Vec<Period> = Vec::new();
+        for member in self.members_of(row.list) {
+            let applied = clip(&clip(&member.stretches, row.valid), bucket.valid);
+            if !applied.is_empty() {
+                held.push(member);
+                stretches.extend(applied);
+            }
+        }
+        let longest = longest(held.into_iter())?;
+        let applied = hull(&union(stretches))?;
+        let identifier = key(VOLUME, &[bucket.key.0, item.0]);
+        let activity = Activity {
+            key: ActivityKey(identifier),
+            kind: ActivityKind::Volume,
+            group: self.group,
+            subscription: longest.subscription,
+            account: longest.account,
+            profile: longest.profile,
+            plan: row.key,
+            item,
+            currency: volume.currency,
+            cycle,
+            applied_start: applied.start(),
+            applied_end: applied.end(),
+            scale: Scale::ONE,
+            amount: Amount::ZERO,
+            valid: applied,
+        };
+        let edge = Edge {
+            group: self.group,
+            key: EdgeKey(identifier),
+            time: cycle.end(),
+            action: EdgeAction::Volume {
+                accumulator: bucket.key,
+                tiers: std::sync::Arc::clone(&volume.tiers),
+            },
+        };
+        Some([Outcome::Edge(edge), Outcome::Activity(activity)])
+    }
+}
+
+/// The member that has held its list longest.
+fn longest<'a>(members: impl Iterator<Item = &'a Holding>) -> Option<&'a Holding> {
+    members.min_by_key(|member| (member.stretches.first().copied(), member.subscription))
 }
 
 // Seeds that keep the kinds of keys apart.

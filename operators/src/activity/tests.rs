@@ -694,6 +694,12 @@ fn a_volume_price_is_charged_at_the_end_of_its_term() {
     let EdgeAction::Volume { tiers, .. } = &edge.action else {
         panic!("{edge:?}")
     };
+    let [activity] = made.activity.as_slice() else {
+        panic!("{made:?}")
+    };
+    assert_eq!(activity.key.0, edge.key.0);
+    assert_eq!(activity.kind, ActivityKind::Volume);
+    assert_eq!(activity.cycle, days("2026-01-01", "2026-02-01"));
     // The list that is tried first prices the volume.
     assert_eq!(tiers.first().unwrap().price.to_string(), "1");
 }

@@ -29,13 +29,15 @@ pub enum ActivityKind {
         /// What is committed.
         commitment: Amount,
     },
+    /// The volume price of a cycle falls due. The edge with the same key charges the total.
+    Volume,
 }
 
 impl ActivityKind {
     /// Whether the amount is found at the [`Edge`](super::Edge) with the same key.
     #[must_use]
     pub fn is_decided_by_an_edge(&self) -> bool {
-        matches!(self, Self::TrueUp { .. })
+        matches!(self, Self::TrueUp { .. } | Self::Volume)
     }
 }
 
@@ -139,7 +141,7 @@ impl Activity {
     pub fn billed_at(&self) -> EventTime {
         match self.kind {
             ActivityKind::OneTime | ActivityKind::ForwardRecurring => self.applied_start,
-            ActivityKind::ArrearsRecurring | ActivityKind::TrueUp { .. } => {
+            ActivityKind::ArrearsRecurring | ActivityKind::TrueUp { .. } | ActivityKind::Volume => {
                 EventTime(self.cycle.end().0.saturating_sub(1))
             }
         }
