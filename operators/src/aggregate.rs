@@ -16,8 +16,8 @@
 //! wide keys took a third of a replay's time; here a line is found by its 128-bit id.
 
 use crate::domain::{
-    Activity, AggregateId, Amount, BillCalendar, Charge, ClassKey, LineKey, LineSum, Name, Quantity,
-    UsageClass,
+    Activity, AggregateId, Amount, BillCalendar, Charge, ClassKey, LineKey, LineSum, Name,
+    Quantity, UsageClass,
 };
 use crate::epoch::{Collection, Diff, Epoch, Rights, shard};
 use crate::keymap::{KeyMap, Spread};
@@ -151,7 +151,8 @@ pub fn aggregate<'scope>(
     activity: Collection<'scope, Activity>,
     finder: LineFinder,
 ) -> Collection<'scope, (LineKey, LineSum)> {
-    let deltas = add_up_activity(activity.inner, finder.clone()).concat(add_up(charges.inner, finder));
+    let deltas =
+        add_up_activity(activity.inner, finder.clone()).concat(add_up(charges.inner, finder));
     let by_line = Exchange::new(|(line, _): &(Delta, Epoch)| shard(line.id_bits()));
     deltas
         .unary_frontier(by_line, "aggregate", |_, _| {

@@ -64,9 +64,8 @@ fn are_under(terms: &Terms, guided: &Guided) -> bool {
 }
 
 fn are_at(terms: &Terms, prices: &Prices) -> bool {
-    let same = |(item, row): (&TermsItem, &Rc<PriceRow>)| {
-        item.price == row.key && item.model == row.model
-    };
+    let same =
+        |(item, row): (&TermsItem, &Rc<PriceRow>)| item.price == row.key && item.model == row.model;
     terms.items.len() == prices.len() && terms.items.iter().zip(prices).all(same)
 }
 
