@@ -357,6 +357,8 @@ impl Group {
                 group: self.key,
                 bucket: bucket.key,
                 resource: bucket.resource,
+                measure: bucket.measure,
+                valid: bucket.valid,
                 threshold: *threshold,
                 time: at.time,
                 record: at.usage.then_some(RecordId(at.id)),
@@ -385,14 +387,15 @@ impl Group {
         }
     }
 
-    /// The value of each bucket, by key: after everything, or just before `at`.
+    /// The value of each bucket, by key: after everything, or just before the usage of `at`, when the
+    /// edges of that instant have been: what began with it counts.
     #[must_use]
     pub fn balances(&self, at: Option<EventTime>) -> Vec<(BucketKey, i128)> {
         match at {
             None => self.values(&self.closing),
             Some(at) => {
                 let mut reader = self.reader();
-                move_before(&self.tree.root, Position::before(at), &mut reader);
+                move_before(&self.tree.root, Position::of(at, RecordId(0)), &mut reader);
                 self.values(&reader.side.state)
             }
         }

@@ -42,8 +42,8 @@ mod tree;
 mod tests;
 
 use crate::domain::{
-    BucketKey, Charge, EdgeKey, EventTime, GroupKey, Impact, Name, Reason, RecordId, Suspense,
-    Threshold,
+    AccountKey, BucketKey, Charge, ClassKey, EdgeKey, EventTime, GroupKey, Impact, Measure, Name,
+    Period, Reason, RecordId, SubscriptionKey, Suspense, Threshold,
 };
 use crate::epoch::Diff;
 pub use group::{Group, GroupChanges};
@@ -82,7 +82,8 @@ pub struct EdgeCharged {
     pub reason: Option<Reason>,
 }
 
-/// One impact of a charge.
+/// One impact of a charge. Who pays stands here too: a record may move to another account and its
+/// impacts remain what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ItemImpact {
     /// The record charged.
@@ -91,8 +92,36 @@ pub struct ItemImpact {
     pub item: u8,
     /// Which impact of the item, counted from 0.
     pub index: u16,
+    /// When the usage happened.
+    pub time: EventTime,
+    /// The record's class.
+    pub class: ClassKey,
+    /// The subscription in force.
+    pub subscription: SubscriptionKey,
+    /// The account charged.
+    pub account: AccountKey,
+    /// Currency of the amount.
+    pub currency: Name,
     /// The impact.
     pub impact: Impact,
+}
+
+impl ItemImpact {
+    /// The impacts of a charge, in order.
+    pub fn of<'a>(charge: &Charge, impacts: &'a [Impact]) -> impl Iterator<Item = Self> + use<'a> {
+        let charge = *charge;
+        (0_u16..).zip(impacts).map(move |(index, impact)| Self {
+            record: charge.record,
+            item: charge.item,
+            index,
+            time: charge.time,
+            class: charge.class,
+            subscription: charge.subscription,
+            account: charge.account,
+            currency: charge.currency,
+            impact: *impact,
+        })
+    }
 }
 
 /// A threshold crossed for the first time.
@@ -104,6 +133,10 @@ pub struct Notice {
     pub bucket: BucketKey,
     /// The bucket's resource.
     pub resource: Name,
+    /// What the bucket counts.
+    pub measure: Measure,
+    /// Event times that the bucket is for.
+    pub valid: Period,
     /// The level crossed.
     pub threshold: Threshold,
     /// When, in event time.

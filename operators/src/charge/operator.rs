@@ -67,8 +67,8 @@ impl OpenCharges {
         }
     }
 
-    /// The value of each bucket of a group, by key: after everything, or just before `at`. `None`
-    /// for a group that this worker does not have.
+    /// The value of each bucket of a group, by key: see [`Group::balances`]. `None` for a group that
+    /// this worker does not have.
     #[must_use]
     pub fn balances(
         &self,
@@ -170,13 +170,7 @@ where
     fn item(&mut self, charge: &Charge, impacts: &[Impact], diff: Diff) {
         self.charged = self.charged.saturating_add(1);
         (self.charges)((*charge, self.epoch, diff));
-        for (index, impact) in (0_u16..).zip(impacts) {
-            let impact = ItemImpact {
-                record: charge.record,
-                item: charge.item,
-                index,
-                impact: *impact,
-            };
+        for impact in ItemImpact::of(charge, impacts) {
             (self.impacts)((impact, self.epoch, diff));
         }
     }

@@ -6,6 +6,7 @@ use super::key::{AccountKey, GroupKey, Name, SubscriptionKey};
 use super::plan::PlanKey;
 use super::time::{EventTime, Period};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A subscription activity, by the hash of what it is for.
 #[derive(
@@ -99,6 +100,12 @@ impl Scale {
     }
 }
 
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.numerator, self.denominator)
+    }
+}
+
 /// A charge of a subscription that needs no usage (ALLEGRO 1.10 "Subscription Activity").
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Activity {
@@ -161,6 +168,7 @@ mod tests {
         assert_eq!(Scale::new(6, 5), Scale::ONE);
         assert_eq!(Scale::new(0, 5), Scale::ZERO);
         assert_eq!(Scale::new(0, 0), Scale::ZERO);
+        assert_eq!(Scale::new(16, 32).to_string(), "1/2");
     }
 
     #[test]

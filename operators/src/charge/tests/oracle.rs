@@ -18,15 +18,15 @@ pub(super) struct World {
 #[derive(Default)]
 pub(super) struct Bill {
     pub(super) told: BTreeMap<Out, isize>,
-    /// Values after each event, with the event's time, in order.
-    pub(super) values: Vec<(EventTime, BTreeMap<BucketKey, i128>)>,
+    /// Values after each event, with the event's time and whether it is usage, in order.
+    pub(super) values: Vec<((EventTime, bool), BTreeMap<BucketKey, i128>)>,
     pub(super) opening: BTreeMap<BucketKey, i128>,
 }
 
 impl Bill {
     pub(super) fn balances(&self, at: Option<EventTime>) -> Vec<(BucketKey, i128)> {
         let before = self.values.iter().rev();
-        let mut before = before.filter(|(time, _)| at.is_none_or(|at| *time < at));
+        let mut before = before.filter(|(time, _)| at.is_none_or(|at| *time < (at, true)));
         let values = before.next().map_or(&self.opening, |(_, values)| values);
         values.iter().map(|(key, value)| (*key, *value)).collect()
     }
@@ -112,6 +112,8 @@ impl World {
                             group: bucket.group,
                             bucket: bucket.key,
                             resource: bucket.resource,
+                            measure: bucket.measure,
+                            valid: bucket.valid,
                             threshold: *threshold,
                             time,
                             record: (kind == 1).then_some(RecordId(id)),
@@ -120,7 +122,7 @@ impl World {
                     }
                 }
             }
-            bill.values.push((time, values.clone()));
+            bill.values.push(((time, kind == 1), values.clone()));
         }
         bill
     }
