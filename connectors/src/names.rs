@@ -5,7 +5,8 @@
 //! is what keeps two customers from ever sharing a key.
 
 use millrace_operators::domain::{
-    AccountKey, ClassKey, Name, PriceKey, ServiceKey, SubscriptionKey, UsageClass,
+    AccountKey, ClassKey, GroupKey, Name, PlanKey, PriceKey, ServiceKey, SubscriptionKey,
+    UsageClass,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -65,6 +66,8 @@ pub struct Names {
     accounts: Texts,
     subscriptions: Texts,
     prices: Texts,
+    plans: Texts,
+    groups: Texts,
     classes: RwLock<HashMap<ClassKey, Arc<UsageClass>>>,
 }
 
@@ -101,6 +104,7 @@ impl Names {
         "a subscription"
     );
     book!(enter_price, price, prices, PriceKey, "a price row");
+    book!(enter_plan, plan, plans, PlanKey, "a plan row");
 
     /// Enters a service and returns its key.
     ///
@@ -126,6 +130,26 @@ impl Names {
         match text.as_deref().and_then(|text| text.split_once('\u{1f}')) {
             Some((service_type, id)) => (Arc::from(service_type), Arc::from(id)),
             None => (Arc::from(""), Arc::from(format!("#{:016x}", key.0))),
+        }
+    }
+
+    /// Enters the balance group of a pool in a currency and returns its key.
+    ///
+    /// # Panics
+    /// When another group already has the same key.
+    pub fn enter_group(&self, pool: &str, currency: &str) -> GroupKey {
+        let key = GroupKey::of_pool(self.enter(pool), self.enter(currency));
+        self.groups.enter(key.0, &format!("{pool}\u{1f}{currency}"));
+        key
+    }
+
+    /// The balance group's pool and currency; the key in hexadecimal if it was never entered.
+    #[must_use]
+    pub fn group(&self, key: GroupKey) -> (Arc<str>, Arc<str>) {
+        let text = self.groups.text(key.0);
+        match text.as_deref().and_then(|text| text.split_once('\u{1f}')) {
+            Some((pool, currency)) => (Arc::from(pool), Arc::from(currency)),
+            None => (Arc::from(format!("#{:016x}", key.0)), Arc::from("")),
         }
     }
 
@@ -179,6 +203,10 @@ mod tests {
         let service = names.enter_service("voice", "+420 123");
         let (service_type, id) = names.service(service);
         assert_eq!((&*service_type, &*id), ("voice", "+420 123"));
+        let family = names.enter_group("family", "EUR");
+        assert_ne!(family, names.enter_group("family", "CZK"));
+        let (pool, currency) = names.group(family);
+        assert_eq!((&*pool, &*currency), ("family", "EUR"));
         assert!(names.text(Name(7)).starts_with('#'));
     }
 

@@ -4,10 +4,11 @@ use super::field::{Complaint, Fields};
 use super::price::LIST_DEFAULT;
 use super::rows::Setting;
 use millrace_operators::domain::{
-    Account, BillingProfile, Cycle, Period, ServiceUse, Subscription, SubscriptionStatus,
+    Account, BillingProfile, Cycle, Period, ServiceUse, Subscription, SubscriptionKey,
+    SubscriptionStatus,
 };
 
-const CYCLES: &[(&str, Cycle)] = &[
+pub(super) const CYCLES: &[(&str, Cycle)] = &[
     ("day", Cycle::Day),
     ("week", Cycle::Week),
     ("month", Cycle::Month),
@@ -69,16 +70,23 @@ pub(super) fn account_row<'a>(
     })
 }
 
-/// A subscription from `id`, `account`, `from`, `to`, `status` and its price lists.
+/// A subscription from `id`, `account`, `group`, `parent`, `from`, `to`, `status` and its price lists,
+/// and its parent; the group of a row with a parent is settled when all rows are known.
 pub(super) fn subscription_row<'a>(
     text: impl Fn(&'static str) -> Option<&'a str>,
     price_lists: &[&str],
     setting: Setting<'_>,
-) -> Result<Subscription, Vec<Complaint>> {
+) -> Result<(Subscription, Option<SubscriptionKey>), Vec<Complaint>> {
     let mut fields = Fields::new(setting.zone, text);
     let id = fields.required("id");
     let account = fields.required("account");
     let valid = fields.period();
+    let (group, parent) = (fields.optional("group"), fields.optional("parent"));
+    if group.is_some() && parent.is_some() {
+        let message = "a subscription with a parent has the parent's group";
+        let hint = "give either \"group\" or \"parent\"";
+        fields.complain(Complaint::new("group", message).with_hint(hint));
+    }
     let status = fields
         .word("status", STATUSES)
         .unwrap_or(SubscriptionStatus::Active);
@@ -90,14 +98,16 @@ pub(super) fn subscription_row<'a>(
     } else {
         price_lists
     };
-    Ok(Subscription {
+    let subscription = Subscription {
         key: setting.names.enter_subscription(id),
         account: setting.names.enter_account(account),
-        group: setting.names.enter(id),
+        group: setting.names.enter(group.unwrap_or(id)),
         price_lists: lists.iter().map(|list| setting.names.enter(list)).collect(),
         valid,
         status,
-    })
+    };
+    let parent = parent.map(|parent| setting.names.enter_subscription(parent));
+    Ok((subscription, parent))
 }
 
 /// A service from `service_type`, `service`, `subscription`, `from` and `to`; where neither end is
@@ -193,7 +203,7 @@ mod tests {
     fn a_subscription_without_a_list_has_the_standard_one() {
         let fields = &[("id", "s"), ("account", "a"), ("status", "closed")];
         let row = with(fields, |text, setting| {
-            subscription_row(text, &[], setting).unwrap()
+            subscription_row(text, &[], setting).unwrap().0
         });
         assert_eq!(
             row.price_lists.as_slice(),

@@ -89,6 +89,13 @@ pub struct SubscriptionEntry {
     /// The account that pays.
     #[schemars(with = "String")]
     pub account: Spanned<String>,
+    /// The subscription whose balance group this one belongs to, with all below it.
+    #[schemars(with = "Option<String>")]
+    pub parent: Option<Spanned<String>>,
+    /// The balance group, shared by all subscriptions that name it; the subscription's own unless
+    /// given.
+    #[schemars(with = "Option<String>")]
+    pub group: Option<Spanned<String>>,
     /// Price lists, the one to be tried first in front; `standard` unless given.
     #[serde(default)]
     pub price_lists: Vec<String>,
@@ -115,6 +122,8 @@ impl SubscriptionEntry {
         match name {
             "id" => Some(&self.id),
             "account" => Some(&self.account),
+            "parent" => self.parent.as_ref(),
+            "group" => self.group.as_ref(),
             "from" => self.from.as_ref(),
             "to" => self.to.as_ref(),
             "status" => self.status.as_ref(),
@@ -258,6 +267,10 @@ columns! {
     id,
     /// The account that pays.
     account,
+    /// The subscription whose balance group it belongs to.
+    parent,
+    /// The balance group.
+    group,
     /// The price list, or several separated by commas, the one to be tried first in front.
     price_list,
     /// First instant of these terms.
@@ -314,8 +327,9 @@ pub(super) fn account_rows(
         let text = |name: &'static str| fields.field(name).map(|field| field.value.as_str());
         let lists: Vec<&str> = fields.price_lists.iter().map(String::as_str).collect();
         let row = subscription_row(text, &lists, setting);
-        rows.subscriptions
-            .extend(inline.place(entry, row, |field| fields.field(field)));
+        if let Some(placed) = inline.place(entry, row, |field| fields.field(field)) {
+            rows.subscribe(placed);
+        }
     }
     let lifetimes = lifetimes(&rows);
     for entry in &accounts.subscriptions {

@@ -5,6 +5,7 @@
 //! is a warning: feeds may bring rows in any order, and until the missing one comes its usage waits
 //! in suspense.
 
+use super::pool::{divided_groups, overlapping_plans, repeated_plans, undated_subscriptions};
 use super::rows::{Origin, Placed, Rows};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::names::Names;
@@ -30,6 +31,10 @@ pub(super) fn disagreements(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
         unknown_lists(rows, names),
         contested_services(rows, names),
         unpriced_currencies(rows, names),
+        undated_subscriptions(rows, names),
+        repeated_plans(rows, names),
+        overlapping_plans(rows, names),
+        divided_groups(rows, names),
     ] {
         cap(kind, &mut findings);
     }
@@ -277,10 +282,11 @@ fn unknown_lists(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
     if rows.prices.is_empty() {
         return Vec::new();
     }
-    let known: BTreeMap<Name, Arc<str>> = rows
-        .prices
-        .iter()
-        .map(|p| (p.row.list, names.text(p.row.list)))
+    let priced = rows.prices.iter().map(|p| p.row.list);
+    let planned = rows.plans.iter().map(|p| p.row.list);
+    let known: BTreeMap<Name, Arc<str>> = priced
+        .chain(planned)
+        .map(|list| (list, names.text(list)))
         .collect();
     let lists = |row: &Subscription| row.price_lists.to_vec();
     unknown(

@@ -1,11 +1,14 @@
 //! The catalog file: price rows written out, and tables whose rows SQL maps to price rows.
 
 use super::layout::{CsvLayout, FormatName};
+use super::plans::{PlanEntry, PlanRows, plan_rows};
 use super::price::price_row;
 use super::rows::{Origin, Placed, Rows, Setting};
+use super::tiers::{TierEntry, tiered, volume_fault};
 use super::yaml::place_of;
 use crate::decode::ColumnType;
 use crate::diagnostic::Diagnostic;
+use millrace_operators::domain::{PlanPart, PlanRow, PriceModel, PriceRow, Volume};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -27,6 +30,11 @@ pub struct CatalogFile {
     /// Tables of prices.
     #[serde(default)]
     pub tables: Vec<PriceTable>,
+    /// What price lists give and charge beside prices: allowances, accumulators, caps, commitments,
+    /// recurring charges.
+    #[serde(default)]
+    #[schemars(with = "Vec<PlanEntry>")]
+    pub plans: Vec<Spanned<PlanEntry>>,
 }
 
 /// Text, or a number that is taken by its text.
@@ -61,18 +69,31 @@ pub struct PriceFields {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, TextOrNumber>")]
     pub when: BTreeMap<String, Spanned<String>>,
-    /// The price: an exact decimal, plain or scientific.
-    #[schemars(with = "TextOrNumber")]
-    pub price: Spanned<String>,
+    /// The price: an exact decimal, plain or scientific. Graduated and volume prices have tiers
+    /// instead.
+    #[schemars(with = "Option<TextOrNumber>")]
+    pub price: Option<Spanned<String>>,
     /// Units that the price buys; 1 unless given.
     #[schemars(with = "Option<TextOrNumber>")]
     pub per: Option<Spanned<String>>,
     /// Units in a block, each started block costing the price.
     #[schemars(with = "Option<TextOrNumber>")]
     pub block: Option<Spanned<String>>,
-    /// `per_unit`, `per_block` or `per_record`; follows from `per` and `block` unless given.
+    /// `per_unit`, `per_block`, `per_record`, `graduated`, `volume` or `package`; follows from `per`
+    /// and `block` unless given.
     #[schemars(with = "Option<String>")]
     pub model: Option<Spanned<String>>,
+    /// The tiers of a graduated or volume price.
+    #[serde(default)]
+    #[schemars(with = "Vec<TierEntry>")]
+    pub tiers: Vec<Spanned<TierEntry>>,
+    /// What decides the tier: `record`, the record's own quantity (of a graduated price, unless
+    /// given), or an accumulator of the price list.
+    #[schemars(with = "Option<String>")]
+    pub by: Option<Spanned<String>>,
+    /// `true`: what the accumulator reached in the period before decides one tier for all of this.
+    #[schemars(with = "Option<bool>")]
+    pub previous: Option<Spanned<bool>>,
     /// First instant in force: a date (its midnight in the tenant's time zone) or RFC 3339.
     #[schemars(with = "Option<String>")]
     pub from: Option<Spanned<String>>,
@@ -95,10 +116,11 @@ impl PriceFields {
             "list" => self.list.as_ref(),
             "account" => self.account.as_ref(),
             "item" => Some(&self.item),
-            "price" => Some(&self.price),
+            "price" => self.price.as_ref(),
             "per" => self.per.as_ref(),
             "block" => self.block.as_ref(),
             "model" => self.model.as_ref(),
+            "by" => self.by.as_ref(),
             "from" => self.from.as_ref(),
             "to" => self.to.as_ref(),
             "priority" => self.priority.as_ref(),
@@ -107,7 +129,15 @@ impl PriceFields {
         }
     }
 
-    /// The names that [`Self::field`] knows.
+    /// The keys given that are for rows written out only, and where they stand.
+    pub(super) fn beyond_tables(&self) -> Vec<(&'static str, (u64, u64))> {
+        let tiers = self.tiers.first().map(|tier| ("tiers", place_of(tier)));
+        let by = self.by.as_ref().map(|by| ("by", place_of(by)));
+        let previous = self.previous.as_ref().map(|p| ("previous", place_of(p)));
+        [tiers, by, previous].into_iter().flatten().collect()
+    }
+
+    /// The names of [`Self::field`] that a table may give.
     pub(super) const FIELDS: &'static [&'static str] = &[
         "id", "list", "account", "item", "price", "per", "block", "model", "from", "to",
         "priority", "currency",
@@ -151,8 +181,13 @@ pub(super) fn price_rows(
         let place = place_of(&catalog.currency);
         findings.push(Diagnostic::error(file, place, message).with_hint(hint));
     }
+    let plans = plan_rows(file, &catalog.plans, currency, setting, findings);
+    let mut volumes = Vec::new();
     for entry in &catalog.prices {
         let fields = &entry.value;
+        let Some(tiered) = tiered(file, fields, &plans, setting, findings) else {
+            continue;
+        };
         let text = |name: &'static str| fields.field(name).map(|field| field.value.as_str());
         let when: Vec<(&str, &str)> = fields
             .when
@@ -160,14 +195,23 @@ pub(super) fn price_rows(
             .map(|(name, value)| (name.as_str(), value.value.as_str()))
             .collect();
         let (line, column) = place_of(entry);
-        match price_row(text, &when, currency, setting.zone, setting.names) {
+        match price_row(text, &when, Some(&tiered), currency, setting) {
             Ok(row) => {
                 let origin = Origin {
                     file: Arc::clone(file),
                     line,
                     column,
                 };
-                rows.prices.push(Placed { row, origin });
+                let placed = Placed { row, origin };
+                let fault = |(message, hint): (&str, &str)| {
+                    let by = fields.by.as_ref().map_or((line, column), place_of);
+                    Diagnostic::error(file, by, message).with_hint(hint)
+                };
+                match volume_plan(&placed, &plans, setting) {
+                    Ok(plan) => volumes.extend(plan),
+                    Err(told) => findings.push(fault(told)),
+                }
+                rows.prices.push(placed);
             }
             Err(complaints) => findings.extend(complaints.into_iter().map(|complaint| {
                 let place = fields
@@ -177,5 +221,46 @@ pub(super) fn price_rows(
             })),
         }
     }
+    rows.plans = plans.rows;
+    rows.plans.append(&mut volumes);
     rows
+}
+
+/// The plan row that charges a volume at the end of its term, of a price row that has one.
+fn volume_plan(
+    placed: &Placed<PriceRow>,
+    plans: &PlanRows,
+    setting: Setting<'_>,
+) -> Result<Option<Placed<PlanRow>>, (&'static str, &'static str)> {
+    let price = &placed.row;
+    let PriceModel::Volume { tiers, accumulator } = &price.model else {
+        return Ok(None);
+    };
+    if price.account.is_some() || !price.conditions.is_empty() {
+        return Err((
+            "a volume price is for all usage of an item by a price list",
+            "leave out `account` and `when`; give what is priced otherwise an item of its own",
+        ));
+    }
+    let of_list = plans.accumulators(Some(price.list));
+    let counted = of_list
+        .into_iter()
+        .find(|counted| counted.resource == *accumulator);
+    if let Some(fault) = counted.and_then(|counted| volume_fault(counted, price.item)) {
+        return Err(fault);
+    }
+    let id = format!("volume {}", setting.names.price(price.key));
+    let row = PlanRow {
+        key: setting.names.enter_plan(&id),
+        list: price.list,
+        valid: price.valid,
+        part: PlanPart::Volume(Volume {
+            item: price.item,
+            accumulator: *accumulator,
+            tiers: Arc::clone(tiers),
+            currency: price.currency,
+        }),
+    };
+    let origin = placed.origin.clone();
+    Ok(Some(Placed { row, origin }))
 }

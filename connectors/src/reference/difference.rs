@@ -5,9 +5,10 @@
 //! - **Cost:** one walk over both states, which are sorted.
 
 use super::Reference;
+use super::told::told;
 use crate::names::Names;
 use millrace_operators::domain::{
-    Account, PriceKey, PriceModel, PriceRow, ServiceUse, Subscription, Tier,
+    Account, PlanKey, PlanRow, PriceKey, PriceModel, PriceRow, ServiceUse, Subscription, Tier,
 };
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub type Change<T> = (T, isize);
 pub struct ReferenceChanges {
     /// Price rows.
     pub prices: Vec<Change<PriceRow>>,
+    /// Plan rows.
+    pub plans: Vec<Change<PlanRow>>,
     /// Accounts.
     pub accounts: Vec<Change<Account>>,
     /// Subscriptions.
@@ -35,6 +38,7 @@ impl ReferenceChanges {
     pub fn between(old: &Reference, new: &Reference) -> Self {
         Self {
             prices: rows_between(&old.prices, &new.prices),
+            plans: rows_between(&old.plans, &new.plans),
             accounts: rows_between(&old.accounts, &new.accounts),
             subscriptions: rows_between(&old.subscriptions, &new.subscriptions),
             services: rows_between(&old.services, &new.services),
@@ -44,7 +48,11 @@ impl ReferenceChanges {
     /// Rows added and taken away.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.prices.len() + self.accounts.len() + self.subscriptions.len() + self.services.len()
+        self.prices.len()
+            + self.plans.len()
+            + self.accounts.len()
+            + self.subscriptions.len()
+            + self.services.len()
     }
 
     /// Whether nothing changed.
@@ -69,6 +77,34 @@ impl ReferenceChanges {
             new: describe(new, old, names),
         };
         let mut changes: Vec<PriceChange> = by_key.into_iter().map(change).collect();
+        changes.sort();
+        changes
+    }
+}
+
+impl ReferenceChanges {
+    /// The changed plan rows for a person to read, like [`Self::price_changes`].
+    #[must_use]
+    pub fn plan_changes(&self, names: &Names) -> Vec<PlanChange> {
+        let mut by_key: BTreeMap<PlanKey, (Option<&PlanRow>, Option<&PlanRow>)> = BTreeMap::new();
+        for (row, sign) in &self.plans {
+            let (old, new) = by_key.entry(row.key).or_default();
+            *(if *sign < 0 { old } else { new }) = Some(row);
+        }
+        let text = |row: Option<&PlanRow>, other: Option<&PlanRow>| {
+            let row = row?;
+            let mut text = told(&row.part, names);
+            if other.is_some_and(|other| other.valid != row.valid) {
+                text.push_str(&format!(" in {}", row.valid));
+            }
+            Some(text)
+        };
+        let change = |(key, (old, new)): (PlanKey, _)| PlanChange {
+            id: names.plan(key).to_string(),
+            old: text(old, new),
+            new: text(new, old),
+        };
+        let mut changes: Vec<PlanChange> = by_key.into_iter().map(change).collect();
         changes.sort();
         changes
     }
@@ -116,6 +152,24 @@ impl fmt::Display for PriceChange {
         let old = self.old.clone().unwrap_or_else(gone);
         let new = self.new.clone().unwrap_or_else(gone);
         write!(f, "{}: {old} -> {new}", self.id)
+    }
+}
+
+/// A plan row that changed, in words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct PlanChange {
+    /// The row's identifier.
+    pub id: String,
+    /// What it said, unless it is new.
+    pub old: Option<String>,
+    /// What it says, unless it is gone.
+    pub new: Option<String>,
+}
+
+impl fmt::Display for PlanChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+        write!(f, "{}: {} -> {}", self.id, told(&self.old), told(&self.new))
     }
 }
 

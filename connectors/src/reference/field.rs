@@ -62,6 +62,11 @@ impl<'a, F: Fn(&'static str) -> Option<&'a str>> Fields<'a, F> {
             .filter(|text| !text.is_empty())
     }
 
+    /// Whether the field is there at all, if only blank.
+    pub(super) fn is_given(&self, field: &'static str) -> bool {
+        (self.text)(field).is_some()
+    }
+
     /// The field's text; a complaint and "" when there is none.
     pub(super) fn required(&mut self, field: &'static str) -> &'a str {
         self.optional(field).unwrap_or_else(|| {

@@ -9,6 +9,7 @@ use super::accounts::{AccountsFile, account_rows};
 use super::agree::disagreements;
 use super::catalog::{CatalogFile, price_rows};
 use super::mapping::Mapping;
+use super::pool::settle_groups;
 use super::rows::{Rows, Setting};
 use super::table::TableCache;
 use super::yaml::read;
@@ -104,6 +105,7 @@ impl ReferenceFiles {
         self.files.extend(self.tables.end());
         // Rows that were left out would be missed by the others.
         if !findings.iter().any(Diagnostic::is_error) {
+            findings.extend(settle_groups(&mut rows, &names));
             findings.extend(disagreements(&rows, &names));
         }
         findings.sort();
@@ -111,8 +113,10 @@ impl ReferenceFiles {
         if findings.iter().any(Diagnostic::is_error) {
             return Err(findings);
         }
+        let reference = Reference::from(rows);
+        reference.name_groups(&names);
         Ok(Loaded {
-            reference: Reference::from(rows),
+            reference,
             warnings: findings,
         })
     }

@@ -65,6 +65,8 @@ pub(super) struct Output<'a> {
     pub(super) fields: Vec<(&'static str, &'a Spanned<String>)>,
     /// Conditions of a price row and their SQL.
     pub(super) when: Vec<(&'a str, &'a Spanned<String>)>,
+    /// Keys that a table cannot give, and where they stand.
+    refused: Vec<(&'static str, (u64, u64))>,
 }
 
 impl<'a> Output<'a> {
@@ -77,6 +79,7 @@ impl<'a> Output<'a> {
             kind: Kind::Price,
             fields: fields.collect(),
             when: when.collect(),
+            refused: price.beyond_tables(),
         }
     }
 
@@ -85,6 +88,7 @@ impl<'a> Output<'a> {
             kind,
             fields,
             when: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -166,6 +170,11 @@ impl<'a> Mapping<'a> {
         }
         let mut faults = Vec::new();
         for output in &self.outputs {
+            for (key, place) in &output.refused {
+                let message = format!("the key \"{key}\" does not go with a table");
+                let hint = "write the price out, under `prices` of the catalog";
+                faults.push(Diagnostic::error(self.yaml, *place, message).with_hint(hint));
+            }
             let given: Vec<&str> = output.fields.iter().map(|(name, _)| *name).collect();
             for field in output
                 .kind

@@ -2,7 +2,7 @@
 //! keep, to sorted rows of domain types and the difference between two states of them.
 //!
 //! ```text
-//!   catalog.yaml ─► yaml ─► catalog ──► price ───┐
+//!   catalog.yaml ─► yaml ─► catalog ─► price, plan ┐
 //!        └ tables ► SQL ──►                      ├► rows ─► agree ─► Reference ─► difference
 //!   accounts.yaml ► yaml ─► accounts ─► account ─┘
 //! ```
@@ -21,22 +21,33 @@ pub mod layout;
 mod load;
 pub mod lookups;
 mod mapping;
+mod plan;
+pub mod plans;
+mod pool;
 mod price;
 mod rows;
 mod table;
+pub mod tiers;
+mod told;
 pub mod yaml;
 
-pub use difference::{Change, PriceChange, ReferenceChanges};
+pub use difference::{Change, PlanChange, PriceChange, ReferenceChanges};
 pub use load::{Loaded, ReferenceFiles};
 
-use millrace_operators::domain::{Account, Period, PriceRow, ServiceUse, Subscription};
+use crate::names::Names;
+use millrace_operators::domain::{
+    Account, AccountKey, GroupKey, Name, Period, PlanRow, PriceRow, ServiceUse, Subscription,
+};
 use rows::{Placed, Rows};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The reference data in force: every collection sorted and without repetition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reference {
     /// Price rows.
     pub prices: Vec<PriceRow>,
+    /// Plan rows; those of volume prices are made from their price rows.
+    pub plans: Vec<PlanRow>,
     /// Accounts.
     pub accounts: Vec<Account>,
     /// Subscriptions.
@@ -45,10 +56,45 @@ pub struct Reference {
     pub services: Vec<ServiceUse>,
 }
 
+impl Reference {
+    /// Accounts with the pools of their subscriptions, and the currency that both are in.
+    fn pools(&self) -> BTreeSet<(AccountKey, Name, Name)> {
+        let billed = |account: &Account| (account.key, account.currency);
+        let billed: BTreeMap<AccountKey, Name> = self.accounts.iter().map(billed).collect();
+        let pool = |subscription: &Subscription| {
+            let currency = billed.get(&subscription.account)?;
+            Some((subscription.account, subscription.group, *currency))
+        };
+        self.subscriptions.iter().filter_map(pool).collect()
+    }
+
+    /// The balance groups of each account's subscriptions.
+    #[must_use]
+    pub fn groups(&self) -> BTreeMap<AccountKey, BTreeSet<GroupKey>> {
+        let mut groups: BTreeMap<AccountKey, BTreeSet<GroupKey>> = BTreeMap::new();
+        for (account, pool, currency) in self.pools() {
+            let group = GroupKey::of_pool(pool, currency);
+            groups.entry(account).or_default().insert(group);
+        }
+        groups
+    }
+
+    /// Enters the names of the balance groups; without plans nothing has a balance.
+    fn name_groups(&self, names: &Names) {
+        if self.plans.is_empty() {
+            return;
+        }
+        for (_, pool, currency) in self.pools() {
+            names.enter_group(&names.text(pool), &names.text(currency));
+        }
+    }
+}
+
 impl From<Rows> for Reference {
     fn from(rows: Rows) -> Self {
         Self {
             prices: sorted(rows.prices),
+            plans: sorted(rows.plans),
             accounts: sorted(rows.accounts),
             subscriptions: sorted(rows.subscriptions),
             services: joined(sorted(rows.services)),

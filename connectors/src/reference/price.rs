@@ -1,9 +1,10 @@
 //! One price row, from the text of its fields.
 
 use super::field::{Complaint, Fields};
-use crate::names::Names;
-use jiff::tz::TimeZone;
-use millrace_operators::domain::{Condition, Price, PriceModel, PriceRow};
+use super::rows::Setting;
+use super::tiers::Tiered;
+use millrace_operators::domain::{Condition, Price, PriceModel, PriceRow, TierReference};
+use std::sync::Arc;
 
 /// The price list of rows and subscriptions that name none.
 pub(super) const LIST_DEFAULT: &str = "standard";
@@ -14,30 +15,38 @@ enum Model {
     Unit,
     Block,
     Record,
+    Graduated,
+    Volume,
+    Package,
 }
 
 const MODELS: &[(&str, Model)] = &[
     ("per_unit", Model::Unit),
     ("per_block", Model::Block),
     ("per_record", Model::Record),
+    ("graduated", Model::Graduated),
+    ("volume", Model::Volume),
+    ("package", Model::Package),
 ];
 
-/// A price row from the text of its fields and of its conditions, or everything wrong with it.
+/// A price row from the text of its fields and of its conditions, or everything wrong with it. Only a
+/// row written out can be `tiered`; a table gives flat prices.
 pub(super) fn price_row<'a>(
     text: impl Fn(&'static str) -> Option<&'a str>,
     when: &[(&str, &str)],
+    tiered: Option<&Tiered>,
     currency: &'a str,
-    zone: &TimeZone,
-    names: &Names,
+    setting: Setting<'_>,
 ) -> Result<PriceRow, Vec<Complaint>> {
-    let mut fields = Fields::new(zone, text);
+    let names = setting.names;
+    let mut fields = Fields::new(setting.zone, text);
     let item = fields.required("item");
     let list = fields.optional("list").unwrap_or(LIST_DEFAULT);
     let account = fields.optional("account");
     let valid = fields.period();
     let priority = fields.number("priority", i32::MIN).unwrap_or(0);
     let currency = fields.currency("currency").unwrap_or(currency);
-    let model = price_model(&mut fields);
+    let model = price_model(&mut fields, tiered);
     let (Some(model), []) = (model, fields.complaints.as_slice()) else {
         return Err(fields.complaints);
     };
@@ -67,11 +76,10 @@ pub(super) fn price_row<'a>(
     })
 }
 
-fn price_model<'a, F>(fields: &mut Fields<'a, F>) -> Option<PriceModel>
+fn price_model<'a, F>(fields: &mut Fields<'a, F>, tiered: Option<&Tiered>) -> Option<PriceModel>
 where
     F: Fn(&'static str) -> Option<&'a str>,
 {
-    let price = exact_price(fields);
     let given = |fields: &Fields<'a, F>, field| fields.optional(field).is_some();
     let by_default = if given(fields, "block") {
         Model::Block
@@ -83,58 +91,145 @@ where
     let named = given(fields, "model");
     let model = fields.word("model", MODELS);
     if named && model.is_none() {
+        // What else is wrong with the price is told at once.
+        exact_price(fields);
         return None;
     }
     let model = model.unwrap_or(by_default);
-    let misplaced = match model {
-        Model::Unit => given(fields, "block").then_some(("block", "per_unit", "per")),
-        Model::Block => given(fields, "per").then_some(("per", "per_block", "block")),
-        Model::Record if given(fields, "block") => Some(("block", "per_record", "neither")),
-        Model::Record => given(fields, "per").then_some(("per", "per_record", "neither")),
-    };
-    if let Some((field, model, takes)) = misplaced {
-        let message = format!("\"{field}\" does not go with a price {model}");
-        let hint = format!("a price {model} takes {takes}; write either \"per\" or \"block\"");
-        fields.complain(Complaint::new(field, message).with_hint(hint));
+    let name = MODELS.iter().find(|(_, known)| *known == model);
+    let name = name.map_or("", |(name, _)| *name);
+    for field in ["per", "block"] {
+        let takes = match model {
+            Model::Unit => "per",
+            Model::Block | Model::Package => "block",
+            Model::Record | Model::Graduated | Model::Volume => "neither",
+        };
+        if given(fields, field) && field != takes {
+            let message = format!("\"{field}\" does not go with a price {name}");
+            let hint = format!("a price {name} takes {takes}; write either \"per\" or \"block\"");
+            fields.complain(Complaint::new(field, message).with_hint(hint));
+        }
     }
-    if model == Model::Block && !given(fields, "block") {
-        let message = "a price per_block needs \"block\", the units in a block";
+    if matches!(model, Model::Block | Model::Package) && !given(fields, "block") {
+        let message = format!("a price {name} needs \"block\", the units in a block");
         fields.complain(Complaint::new("model", message));
     }
-    let price = price?;
+    if matches!(model, Model::Graduated | Model::Volume) {
+        return tiered_model(fields, model, name, tiered);
+    }
+    let price = exact_price(fields);
+    let by = tiered.and_then(|tiered| tiered.by);
+    if tiered.is_some_and(|tiered| !tiered.tiers.is_empty()) {
+        let message = format!("\"tiers\" do not go with a price {name}");
+        let hint = "write `model: graduated` or `model: volume`";
+        fields.complain(Complaint::new("model", message).with_hint(hint));
+    }
+    let price = match (model, by) {
+        (Model::Package, _) => price,
+        (_, None) => price,
+        (_, Some(_)) => {
+            let message = format!("\"by\" does not go with a price {name}");
+            let hint = "a price graduated, volume or package is by an accumulator";
+            fields.complain(Complaint::new("by", message).with_hint(hint));
+            None
+        }
+    }?;
     Some(match model {
-        Model::Unit => PriceModel::PerUnit {
-            price,
-            per: per.unwrap_or(1),
-        },
         Model::Block => PriceModel::PerBlock {
             price,
             block: block.unwrap_or(1),
         },
         Model::Record => PriceModel::PerRecord { price },
+        Model::Package => {
+            let Some(TierReference::Accumulator(accumulator)) = by else {
+                fields.complain(no_accumulator(name));
+                return None;
+            };
+            PriceModel::Package {
+                price,
+                block: block.unwrap_or(1),
+                accumulator,
+            }
+        }
+        Model::Unit | Model::Graduated | Model::Volume => PriceModel::PerUnit {
+            price,
+            per: per.unwrap_or(1),
+        },
     })
+}
+
+fn tiered_model<'a, F>(
+    fields: &mut Fields<'a, F>,
+    model: Model,
+    name: &str,
+    tiered: Option<&Tiered>,
+) -> Option<PriceModel>
+where
+    F: Fn(&'static str) -> Option<&'a str>,
+{
+    if fields.optional("price").is_some() {
+        let message = format!("\"price\" does not go with a price {name}");
+        let hint = "write the price of each tier, under `tiers`";
+        fields.complain(Complaint::new("price", message).with_hint(hint));
+    }
+    let Some(tiered) = tiered.filter(|tiered| !tiered.tiers.is_empty()) else {
+        let message = format!("a price {name} needs \"tiers\"");
+        let hint = "write `tiers: [{ price: 0.10 }, { from: 100, price: 0.08 }]` in the catalog; \
+                    a table gives flat prices";
+        fields.complain(Complaint::new("model", message).with_hint(hint));
+        return None;
+    };
+    let tiers = Arc::clone(&tiered.tiers);
+    match (model, tiered.by) {
+        (Model::Graduated, by) => Some(PriceModel::Graduated {
+            tiers,
+            by: by.unwrap_or(TierReference::Record),
+        }),
+        (_, Some(TierReference::Accumulator(accumulator))) => {
+            Some(PriceModel::Volume { tiers, accumulator })
+        }
+        _ => {
+            fields.complain(no_accumulator(name));
+            None
+        }
+    }
+}
+
+fn no_accumulator(model: &str) -> Complaint {
+    let message = format!("a price {model} needs \"by\", the accumulator of this period's total");
+    let hint = "name an accumulator of the price list, without `previous`";
+    Complaint::new("by", message).with_hint(hint)
 }
 
 fn exact_price<'a, F>(fields: &mut Fields<'a, F>) -> Option<Price>
 where
     F: Fn(&'static str) -> Option<&'a str>,
 {
+    if !fields.is_given("price") {
+        fields.complain(Complaint::new("price", "the key \"price\" is missing"));
+        return None;
+    }
     let text = fields.required("price");
     if text.is_empty() {
         return None;
     }
+    exact_price_of(text)
+        .map_err(|complaint| fields.complain(complaint))
+        .ok()
+}
+
+/// A price from its text: exact, and at least 0.
+pub(super) fn exact_price_of(text: &str) -> Result<Price, Complaint> {
     match Price::parse(text) {
         Ok(price) if price.is_negative() => {
             let message = format!("a price cannot be negative: {text}");
             let hint = "send a credit as an adjustment of the record that it refers to";
-            fields.complain(Complaint::new("price", message).with_hint(hint));
-            None
+            Err(Complaint::new("price", message).with_hint(hint))
         }
-        Ok(price) => Some(price),
+        Ok(price) => Ok(price),
         Err(error) => {
             let hint = "write digits with a point, like 0.0025 or 2.5e-3";
-            fields.complain(Complaint::new("price", error.to_string()).with_hint(hint));
-            None
+            Err(Complaint::new("price", error.to_string()).with_hint(hint))
         }
     }
 }
@@ -168,6 +263,8 @@ fn default_id(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::Names;
+    use jiff::tz::TimeZone;
 
     fn row(fields: &[(&'static str, &'static str)]) -> Result<(PriceRow, String), Vec<Complaint>> {
         let names = Names::default();
@@ -178,7 +275,12 @@ mod tests {
                 .map(|(_, text)| *text)
         };
         let when = [("model", "gpt-4o"), ("context", "long")];
-        let row = price_row(text, &when, "USD", &TimeZone::UTC, &names)?;
+        let zone = TimeZone::UTC;
+        let setting = Setting {
+            zone: &zone,
+            names: &names,
+        };
+        let row = price_row(text, &when, None, "USD", setting)?;
         let id = names.price(row.key).to_string();
         Ok((row, id))
     }

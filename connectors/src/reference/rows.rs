@@ -4,7 +4,9 @@
 use crate::diagnostic::Diagnostic;
 use crate::names::Names;
 use jiff::tz::TimeZone;
-use millrace_operators::domain::{Account, PriceRow, ServiceUse, Subscription};
+use millrace_operators::domain::{
+    Account, PlanRow, PriceRow, ServiceUse, Subscription, SubscriptionKey,
+};
 use std::fmt;
 use std::sync::Arc;
 
@@ -43,17 +45,34 @@ pub(super) struct Placed<T> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     pub(super) prices: Vec<Placed<PriceRow>>,
+    pub(super) plans: Vec<Placed<PlanRow>>,
     pub(super) accounts: Vec<Placed<Account>>,
     pub(super) subscriptions: Vec<Placed<Subscription>>,
     pub(super) services: Vec<Placed<ServiceUse>>,
+    /// Subscriptions and their parents.
+    pub(super) parents: Vec<Placed<(SubscriptionKey, SubscriptionKey)>>,
 }
 
 impl Rows {
+    /// Adds a subscription, and what it says of its parent.
+    pub(super) fn subscribe(&mut self, placed: Placed<(Subscription, Option<SubscriptionKey>)>) {
+        let Placed { row, origin } = placed;
+        let (row, parent) = row;
+        if let Some(parent) = parent {
+            let row = (row.key, parent);
+            let origin = origin.clone();
+            self.parents.push(Placed { row, origin });
+        }
+        self.subscriptions.push(Placed { row, origin });
+    }
+
     pub(super) fn append(&mut self, mut other: Self) {
         self.prices.append(&mut other.prices);
+        self.plans.append(&mut other.plans);
         self.accounts.append(&mut other.accounts);
         self.subscriptions.append(&mut other.subscriptions);
         self.services.append(&mut other.services);
+        self.parents.append(&mut other.parents);
     }
 }
 

@@ -419,14 +419,7 @@ impl Reader<'_> {
         let complaints = match kind {
             Kind::Price => {
                 let when = made.conditions(row);
-                price_row(
-                    text,
-                    &when,
-                    self.mapping.currency,
-                    setting.zone,
-                    setting.names,
-                )
-                .map(|row| {
+                price_row(text, &when, None, self.mapping.currency, setting).map(|row| {
                     rows.prices.push(Placed {
                         row,
                         origin: origin.clone(),
@@ -447,7 +440,7 @@ impl Reader<'_> {
                     .filter(|list| !list.is_empty())
                     .collect();
                 subscription_row(text, &lists, setting).map(|row| {
-                    rows.subscriptions.push(Placed {
+                    rows.subscribe(Placed {
                         row,
                         origin: origin.clone(),
                     })

@@ -3,6 +3,7 @@
 use super::accounts::{AccountsFile, account_rows};
 use super::agree::disagreements;
 use super::catalog::{CatalogFile, price_rows};
+use super::pool::settle_groups;
 use super::rows::Setting;
 use super::*;
 use crate::diagnostic::Diagnostic;
@@ -10,6 +11,8 @@ use crate::names::Names;
 use jiff::tz::TimeZone;
 use millrace_operators::domain::{PriceModel, SubscriptionStatus};
 use std::sync::Arc;
+
+mod plans;
 
 /// The reference data of a catalog and an accounts file, with all findings about both.
 fn load(names: &Names, catalog: &str, accounts: &str) -> (Reference, Vec<Diagnostic>) {
@@ -37,7 +40,8 @@ fn load(names: &Names, catalog: &str, accounts: &str) -> (Reference, Vec<Diagnos
         ));
     }
     if findings.is_empty() {
-        findings = disagreements(&rows, names);
+        findings = settle_groups(&mut rows, names);
+        findings.extend(disagreements(&rows, names));
     }
     findings.sort();
     (Reference::from(rows), findings)

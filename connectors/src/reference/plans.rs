@@ -1,0 +1,405 @@
+//! The section `plans` of a catalog: what price lists give and charge beside the prices of usage.
+
+use super::catalog::TextOrNumber;
+use super::field::Complaint;
+use super::plan::{
+    Place, PlanHead, accumulator_part, allowance_part, cap_part, charge_part, commitment_part,
+};
+use super::rows::{Origin, Placed, Setting};
+use super::yaml::place_of;
+use crate::diagnostic::Diagnostic;
+use millrace_operators::domain::{Accumulator, Name, PlanPart, PlanRow};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What every subscription with a price list gets.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanEntry {
+    /// The price list; `standard` unless given.
+    #[schemars(with = "Option<String>")]
+    pub list: Option<Spanned<String>>,
+    /// First instant in force: a date (its midnight in the tenant's time zone) or RFC 3339.
+    #[schemars(with = "Option<String>")]
+    pub from: Option<Spanned<String>>,
+    /// First instant no longer in force.
+    #[schemars(with = "Option<String>")]
+    pub to: Option<Spanned<String>>,
+    /// Units or money that usage draws before it costs anything.
+    #[serde(default)]
+    #[schemars(with = "Vec<AllowanceEntry>")]
+    pub allowances: Vec<Spanned<AllowanceEntry>>,
+    /// Counters of usage.
+    #[serde(default)]
+    #[schemars(with = "Vec<AccumulatorEntry>")]
+    pub accumulators: Vec<Spanned<AccumulatorEntry>>,
+    /// The most that is charged in a term.
+    #[serde(default)]
+    #[schemars(with = "Vec<CapEntry>")]
+    pub caps: Vec<Spanned<CapEntry>>,
+    /// The least that is charged in a term.
+    #[serde(default)]
+    #[schemars(with = "Vec<CommitmentEntry>")]
+    pub commitments: Vec<Spanned<CommitmentEntry>>,
+    /// Charges that need no usage.
+    #[serde(default)]
+    #[schemars(with = "Vec<ChargeEntry>")]
+    pub charges: Vec<Spanned<ChargeEntry>>,
+}
+
+macro_rules! entry {
+    (
+        $(#[$doc:meta])* $name:ident:
+        $($(#[$field_doc:meta])* $field:ident,)*
+        [$($(#[$list_doc:meta])* $list:ident,)*]
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $(
+                $(#[$field_doc])*
+                #[schemars(with = "Option<TextOrNumber>")]
+                pub $field: Option<Spanned<String>>,
+            )*
+            $(
+                $(#[$list_doc])*
+                #[serde(default)]
+                #[schemars(with = "Option<Vec<TextOrNumber>>")]
+                pub $list: Option<Spanned<Vec<String>>>,
+            )*
+        }
+
+        impl Fielded for $name {
+            fn field(&self, name: &str) -> Option<&Spanned<String>> {
+                match name {
+                    $(stringify!($field) => self.$field.as_ref(),)*
+                    _ => None,
+                }
+            }
+
+            fn list(&self, name: &str) -> Option<&Spanned<Vec<String>>> {
+                match name {
+                    $(stringify!($list) => self.$list.as_ref(),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+/// An entry whose fields are found by their names.
+trait Fielded {
+    fn field(&self, name: &str) -> Option<&Spanned<String>>;
+    fn list(&self, name: &str) -> Option<&Spanned<Vec<String>>>;
+}
+
+entry! {
+    /// An allowance: give either `units` or `money`.
+    AllowanceEntry:
+    /// What it is called.
+    id,
+    /// How many units a grant gives: an exact decimal.
+    units,
+    /// How much money a grant gives: an exact decimal.
+    money,
+    /// The currency of `money`, if it is not the catalog's.
+    currency,
+    /// Who is drawn first: the lower; 0 unless given.
+    priority,
+    /// `recurring` (every term) or `once` (at activation); `recurring` unless given.
+    grant,
+    /// Cycles that a grant made once lasts, that of the activation counted; to the end of the
+    /// subscription unless given.
+    lasts,
+    /// The unit of the term: `day`, `week`, `month`, `quarter` or `year`; the account's billing
+    /// cycle unless given.
+    cycle,
+    /// Units in the term; 1 unless given.
+    every,
+    /// What a cycle in part is granted: `prorate`, `full_charge` or `no_charge`; `prorate` unless
+    /// given.
+    proration,
+    /// Cycles that the rest lives on for; forfeited unless given.
+    rollover_cycles,
+    /// The most of a cycle's rest that is carried over; all of it unless given.
+    rollover_cap,
+    [
+        /// The items that draw on it; all unless given.
+        items,
+        /// Percents used to give notice of; 50, 80 and 100 unless given.
+        thresholds,
+    ]
+}
+
+entry! {
+    /// An accumulator.
+    AccumulatorEntry:
+    /// What it is called.
+    id,
+    /// What it counts: `units` or `money` (charges before allowances); `units` unless given.
+    counts,
+    /// The currency of money, if it is not the catalog's.
+    currency,
+    /// Of each record this share counts, in percent: an exact decimal; 100 unless given.
+    percent,
+    /// The unit of the term; the account's billing cycle unless given.
+    cycle,
+    /// Units in the term; 1 unless given.
+    every,
+    /// What the activation of a subscription adds; nothing unless given.
+    activation,
+    /// What each subscription adds in every cycle; nothing unless given.
+    recurring,
+    [
+        /// The items that it counts; all unless given.
+        items,
+        /// Levels to give notice of.
+        thresholds,
+    ]
+}
+
+entry! {
+    /// A spend cap.
+    CapEntry:
+    /// What it is called.
+    id,
+    /// The most that is charged in a term: an exact decimal.
+    limit,
+    /// Its currency, if it is not the catalog's.
+    currency,
+    /// The unit of the term; the account's billing cycle unless given.
+    cycle,
+    /// Units in the term; 1 unless given.
+    every,
+    [
+        /// The items that it limits; all unless given.
+        items,
+        /// Percents of the limit to give notice of; 50, 80 and 100 unless given.
+        thresholds,
+    ]
+}
+
+entry! {
+    /// A minimum commitment: what its accumulator lacks at the end of a term is charged. Its term is
+    /// the accumulator's.
+    CommitmentEntry:
+    /// What it is called, and the item that the shortfall is charged as.
+    id,
+    /// The money accumulator that must reach it, of the same price list.
+    accumulator,
+    /// What is committed: an exact decimal.
+    amount,
+    /// Its currency, if it is not the catalog's.
+    currency,
+    /// What is committed for a cycle in part: `prorate`, `full_charge` or `no_charge`; `prorate`
+    /// unless given.
+    proration,
+    []
+}
+
+entry! {
+    /// A charge that needs no usage.
+    ChargeEntry:
+    /// Tells charges of one item apart; the item unless given.
+    id,
+    /// What is charged.
+    item,
+    /// How much, for a whole cycle: an exact decimal.
+    amount,
+    /// Its currency, if it is not the catalog's.
+    currency,
+    /// `activation` (once), `advance` (at the beginning of every cycle) or `arrears` (at its end).
+    when,
+    /// The unit of the term; the account's billing cycle unless given.
+    cycle,
+    /// Units in the term; 1 unless given.
+    every,
+    /// What a cycle in part costs: `prorate`, `full_charge` or `no_charge`; `prorate` unless given.
+    proration,
+    []
+}
+
+/// The plan rows of one catalog.
+#[derive(Debug, Default)]
+pub(super) struct PlanRows {
+    pub(super) rows: Vec<Placed<PlanRow>>,
+    /// Accumulators that are there, but at fault: told once, and not missed again.
+    at_fault: BTreeSet<(Name, Name)>,
+}
+
+impl PlanRows {
+    /// The accumulators of a list, or of all.
+    pub(super) fn accumulators(&self, list: Option<Name>) -> Vec<&Accumulator> {
+        self.rows
+            .iter()
+            .filter(|placed| list.is_none_or(|list| placed.row.list == list))
+            .filter_map(|placed| match &placed.row.part {
+                PlanPart::Accumulator(accumulator) => Some(accumulator),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether the accumulator was told to be wrong.
+    pub(super) fn is_at_fault(&self, list: Name, accumulator: Name) -> bool {
+        self.at_fault.contains(&(list, accumulator))
+    }
+}
+
+/// Reads the plans of one catalog.
+struct Reader<'a> {
+    file: &'a Arc<str>,
+    currency: &'a str,
+    setting: Setting<'a>,
+    findings: &'a mut Vec<Diagnostic>,
+    made: PlanRows,
+}
+
+/// The plan rows of a catalog.
+pub(super) fn plan_rows(
+    file: &Arc<str>,
+    plans: &[Spanned<PlanEntry>],
+    currency: &str,
+    setting: Setting<'_>,
+    findings: &mut Vec<Diagnostic>,
+) -> PlanRows {
+    let mut reader = Reader {
+        file,
+        currency,
+        setting,
+        findings,
+        made: PlanRows::default(),
+    };
+    let heads: Vec<(PlanHead, &PlanEntry)> = plans
+        .iter()
+        .filter_map(|plan| Some((reader.head(plan)?, &plan.value)))
+        .collect();
+    for (head, plan) in &heads {
+        reader.plan(head, plan);
+    }
+    for (head, plan) in &heads {
+        reader.commitments(head, plan);
+    }
+    reader.made
+}
+
+impl Reader<'_> {
+    fn head(&mut self, plan: &Spanned<PlanEntry>) -> Option<PlanHead> {
+        let entry = &plan.value;
+        let text = |name: &'static str| {
+            let field = match name {
+                "list" => entry.list.as_ref(),
+                "from" => entry.from.as_ref(),
+                "to" => entry.to.as_ref(),
+                _ => None,
+            };
+            field.map(|field| field.value.as_str())
+        };
+        match PlanHead::of(text, self.setting) {
+            Ok(head) => Some(head),
+            Err(complaints) => {
+                let place = |field: &str| match field {
+                    "from" => entry.from.as_ref().map(place_of),
+                    _ => entry.to.as_ref().map(place_of),
+                };
+                self.complain(complaints, place_of(plan), place);
+                None
+            }
+        }
+    }
+
+    fn plan(&mut self, head: &PlanHead, entry: &PlanEntry) {
+        for part in &entry.allowances {
+            self.part(head, "allowance", part, allowance_part);
+        }
+        for part in &entry.accumulators {
+            if !self.part(head, "accumulator", part, accumulator_part)
+                && let Some(id) = &part.value.id
+            {
+                let id = self.setting.names.enter(id.value.trim());
+                self.made.at_fault.insert((head.list, id));
+            }
+        }
+        for part in &entry.caps {
+            self.part(head, "cap", part, cap_part);
+        }
+        for part in &entry.charges {
+            self.part(head, "charge", part, charge_part);
+        }
+    }
+
+    /// A commitment has the term of its accumulator, so it is read after all of those.
+    fn commitments(&mut self, head: &PlanHead, entry: &PlanEntry) {
+        let of_list = self.made.accumulators(Some(head.list));
+        let accumulators: Vec<Accumulator> = of_list.into_iter().cloned().collect();
+        for part in &entry.commitments {
+            let named = part.value.accumulator.as_ref();
+            let named = named.map(|named| self.setting.names.enter(named.value.trim()));
+            if named.is_some_and(|named| self.made.is_at_fault(head.list, named)) {
+                continue;
+            }
+            self.part(head, "commitment", part, |place| {
+                commitment_part(place, &accumulators)
+            });
+        }
+    }
+
+    /// Reads a part; whether it is one.
+    fn part<T: Fielded>(
+        &mut self,
+        head: &PlanHead,
+        kind: &str,
+        entry: &Spanned<T>,
+        read: impl FnOnce(&Place<'_>) -> Result<PlanPart, Vec<Complaint>>,
+    ) -> bool {
+        let fields = &entry.value;
+        let text = |name: &'static str| fields.field(name).map(|field| field.value.as_str());
+        let list = |name: &'static str| fields.list(name).map(|list| list.value.as_slice());
+        let place = Place {
+            text: &text,
+            list: &list,
+            currency: self.currency,
+            setting: self.setting,
+        };
+        let (line, column) = place_of(entry);
+        match read(&place) {
+            Ok(part) => {
+                let id = text("id").or_else(|| text("item")).unwrap_or_default();
+                let origin = Origin {
+                    file: Arc::clone(self.file),
+                    line,
+                    column,
+                };
+                let row = head.row(&format!("{kind} {}", id.trim()), part, self.setting);
+                self.made.rows.push(Placed { row, origin });
+                true
+            }
+            Err(complaints) => {
+                let place = |name: &str| {
+                    let list = || fields.list(name).map(place_of);
+                    fields.field(name).map(place_of).or_else(list)
+                };
+                self.complain(complaints, (line, column), place);
+                false
+            }
+        }
+    }
+
+    fn complain(
+        &mut self,
+        complaints: Vec<Complaint>,
+        entry: (u64, u64),
+        place: impl Fn(&str) -> Option<(u64, u64)>,
+    ) {
+        let file = self.file;
+        self.findings
+            .extend(complaints.into_iter().map(|complaint| {
+                let place = place(complaint.field).unwrap_or(entry);
+                Diagnostic::error(file, place, complaint.message).with_hint(complaint.hint)
+            }));
+    }
+}
