@@ -144,8 +144,10 @@ impl Drawing {
         };
         self.node(NodeKind::Reference, "catalog", files(&job.catalogs));
         self.edge("catalog", "rate", "prices");
+        self.edge("catalog", "activity", "plans");
         self.node(NodeKind::Reference, "accounts", files(&job.accounts));
         self.edge("accounts", "guide", "accounts, subscriptions, services");
+        self.edge("accounts", "activity", "accounts, subscriptions");
         let does = |text: &str| vec![("does", text.to_owned())];
         self.node(
             NodeKind::Stage,
@@ -168,7 +170,28 @@ impl Drawing {
         self.edge("rate", "aggregate", "charges");
         self.edge("rate", "monetised", "charges");
         self.edge("rate", "suspense", "suspended usage");
+        self.edge("rate", "charge", "priced usage of balance groups");
         self.edge("rate", "tally", "fates");
+        self.node(
+            NodeKind::Stage,
+            "activity",
+            does("plans and the clock to buckets, edges of periods, and charges without usage"),
+        );
+        self.edge("activity", "charge", "buckets, edges");
+        self.edge("activity", "aggregate", "subscription charges");
+        self.edge("activity", "subscription activity", "subscription charges");
+        self.node(
+            NodeKind::Stage,
+            "charge",
+            does("tiers, allowances, accumulators and caps, in order of event time"),
+        );
+        self.edge("charge", "aggregate", "charges, settled edges");
+        self.edge("charge", "monetised", "charges");
+        self.edge("charge", "impacts", "impacts");
+        self.edge("charge", "balances", "values of buckets");
+        self.edge("charge", "notices", "thresholds crossed");
+        self.edge("charge", "suspense", "suspended usage");
+        self.edge("charge", "tally", "fates");
         let mut lines = vec!["account", "bill unit", "item", "currency"];
         lines.extend(job.aggregate_by.iter().map(String::as_str));
         let zone = job.zone.iana_name().unwrap_or("UTC").to_owned();
@@ -189,6 +212,9 @@ impl Drawing {
         for (name, forms) in [
             ("suspense", plan.suspense),
             ("monetised", plan.monetised),
+            ("impacts", plan.impacts),
+            ("balances", plan.balances),
+            ("notices", plan.notices),
             ("aggregated", plan.aggregated),
             ("raw_status", plan.raw_status),
             ("ledger", plan.ledger),
@@ -196,6 +222,9 @@ impl Drawing {
             let details = vec![("files", files_of(&plan.folder, name, forms))];
             self.node(NodeKind::Output, name, details);
         }
+        // The node that makes the activity has its name.
+        let details = vec![("files", files_of(&plan.folder, "activity", plan.activity))];
+        self.node(NodeKind::Output, "subscription activity", details);
         if job.keep_raw {
             let files = format!(
                 "{}/raw/<platform>/<service type>/<record type>/*.parquet",
