@@ -11,6 +11,8 @@
 //! | 101 | a defect of millrace |
 
 mod args;
+mod balance;
+mod explain;
 mod quote;
 
 pub use args::{Cli, Command};
@@ -117,6 +119,8 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Co
     let ended = match cli.command {
         Command::Run(args) => run_job(&args, console),
         Command::Quote(args) => quote::quote_usage(&args, console),
+        Command::Explain(args) => explain::explain_record(&args, console),
+        Command::Balance(args) => balance::show_balance(&args, console),
         Command::Check(args) => check_job(&args, console),
         Command::Graph(args) => graph(&args, console),
         Command::Query(args) => query(&args, console),

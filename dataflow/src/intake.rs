@@ -20,9 +20,11 @@
 mod again;
 mod bundle;
 mod files;
+mod record;
 
 pub use bundle::{Bundle, Channel, Feed, channels};
 pub use files::FileList;
+pub use record::{Fields, Mediation, RawRecord, find_record};
 
 use crate::job::{Job, RuleSource};
 use crate::listener::{ChangeReport, Listener, PendingChange};

@@ -6,11 +6,13 @@
 #![deny(unsafe_code)]
 
 pub mod allocator;
+pub mod balance;
 pub mod board;
 pub mod check;
 pub mod cli;
 pub mod console;
 pub mod crash;
+pub mod explain;
 pub mod graph;
 pub mod intake;
 pub mod interrupt;

@@ -34,6 +34,10 @@ pub enum Command {
     Run(RunArgs),
     /// Price usage from a file or standard input against a catalog, without running a job.
     Quote(QuoteArgs),
+    /// Tell the life of one record: where it went, what it met, and what it costs.
+    Explain(ExplainArgs),
+    /// Tell where the balances of a job's accounts stand, now or at an instant.
+    Balance(BalanceArgs),
     /// Judge a job file and every file that it names, without running it.
     Check(CheckArgs),
     /// Print the dataflow of a job, without running it.
@@ -71,6 +75,30 @@ pub struct RunArgs {
     /// Write outputs to this folder or URL instead of where the job says.
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+}
+
+/// Of `balance`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The job's usage is read and priced as by `run`; nothing is written. As of an \
+    instant, usage before it counts, and what begins with it; only the buckets of that instant are \
+    shown.\n\nExample: millrace balance examples/llm/job.yaml acme --at 2026-02-01"
+)]
+pub struct BalanceArgs {
+    /// The job file.
+    pub job: PathBuf,
+    /// The account; all unless given.
+    pub account: Option<String>,
+    /// As of this instant: a date, which is its midnight in the job's time zone, or a time like
+    /// 2026-01-31T10:00:00Z. After everything that is known unless given.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// Worker threads; as many as there are processors unless given.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Form of the balances.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: SummaryFormat,
 }
 
 /// Forms of a summary.
@@ -143,6 +171,38 @@ fn format_name() -> impl TypedValueParser<Value = FormatName> {
     })
 }
 
+/// Of `explain`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The job's usage is read and priced as by `run`; nothing is written.\n\nExample: \
+    millrace explain examples/llm/job.yaml requests.csv.gz:17"
+)]
+pub struct ExplainArgs {
+    /// The job file.
+    pub job: PathBuf,
+    /// The record, <file name or number>:<row>, as in the outputs: rows are counted from 0.
+    pub record: String,
+    /// List every price row that lost, not only the nearest.
+    #[arg(long)]
+    pub all: bool,
+    /// Worker threads; as many as there are processors unless given.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// For reading, or as JSON.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: ExplainFormat,
+}
+
+/// Forms of an explanation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExplainFormat {
+    /// For reading.
+    #[default]
+    Text,
+    /// Amounts as exact decimal text.
+    Json,
+}
+
 /// Of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -186,8 +246,8 @@ pub enum GraphFormat {
 /// Of `query`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Tables: monetised, suspense, aggregated, raw_status, ledger; their changes as \
-    <table>_changes; raw records as raw_<platform>_<service type>_<record type>.\n\nExample: millrace \
+    after_help = "Tables: monetised, impacts, balances, activity, notices, suspense, aggregated, \
+    raw_status, ledger; their changes as <table>_changes; raw records as raw_<platform>_<service type>_<record type>.\n\nExample: millrace \
     query examples/llm/job.yaml \"SELECT account, sum(amount) FROM aggregated GROUP BY account\""
 )]
 pub struct QueryArgs {

@@ -2,7 +2,7 @@
 
 use crate::job::SourcePlan;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
-use millrace_connectors::ledger::{Admission, Arrival, FileState, Ledger};
+use millrace_connectors::ledger::{Admission, Arrival, FileState, Ledger, LedgerEntry};
 use millrace_connectors::mediate::{MediationPlan, Mediator};
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::raw::{RawSource, RawWriter, open_archive};
@@ -23,8 +23,8 @@ pub type FileList = Arc<RwLock<Vec<Arc<str>>>>;
 pub(super) struct SourceFile {
     pub(super) id: FileId,
     pub(super) source: usize,
-    store: Arc<Store>,
-    meta: FileMeta,
+    pub(super) store: Arc<Store>,
+    pub(super) meta: FileMeta,
 }
 
 /// A file being read.
@@ -133,6 +133,35 @@ impl Files {
             .iter()
             .map(|entry| Arc::from(entry.name.as_str()))
             .collect()
+    }
+
+    /// All files met, by their number.
+    pub(super) fn entries(&self) -> &[LedgerEntry] {
+        self.ledger.entries()
+    }
+
+    /// A file by its number.
+    pub(super) fn file(&self, id: FileId) -> Option<&SourceFile> {
+        self.known.get(&id)
+    }
+
+    /// Opens a file for a look at its records as they stand.
+    pub(super) fn open_whole(
+        &self,
+        file: &SourceFile,
+        source: &SourcePlan,
+        rule: &MediationPlan,
+    ) -> Result<Opened, String> {
+        let format = format_of(file, source)?;
+        let options = DecodeOptions {
+            chunk_rows: CHUNK_ROWS,
+            keep_originals: !matches!(format, Format::Parquet),
+            row_groups: None,
+        };
+        let (store, meta, columns) = (&file.store, &file.meta, rule.columns());
+        let decoder = Decoder::open(store, meta, file.id, &format, columns, &options)
+            .map_err(|error| error.to_string())?;
+        opened(file, decoder, rule)
     }
 
     /// The next file to read.

@@ -1,0 +1,371 @@
+//! `millrace explain`: the life of one record, from its file to its billing line.
+//!
+//! ```text
+//!  id ─► find_record: raw row, mediation        (the intake's own decoder and rule)
+//!         └─► run::read: the job's dataflow, nothing written
+//!               ├─► open ratings, balance group: what the record came to, and met
+//!               └─► reference data ─► guide::explain, rate::explain: who lost, and why
+//! ```
+//!
+//! Nothing is priced here. What the record came to is read from the graph, and winners among
+//! subscriptions and prices are chosen by the kernels of their stages.
+
+mod charges;
+mod choices;
+mod text;
+
+pub use charges::{BalanceTold, ChargeTold, ImpactTold, LineTold, TierTold};
+pub use choices::{GuideTold, ItemPriceTold, PriceTold, SubscriptionTold};
+
+use crate::graph::Open;
+use crate::intake::{Fields, Mediation, RawRecord, find_record};
+use crate::job::Job;
+use crate::listener::Listener;
+use crate::run::{Ended, RunError, read};
+use charges::Charged;
+use choices::Choices;
+use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::names::Names;
+use millrace_connectors::output::{SuspendedUsage, Texts, status_of};
+use millrace_operators::charge::{Explained, Group};
+use millrace_operators::domain::{
+    Bucket, Charge, EventTime, Fate, Fault, Item, Period, PricedUsage, Quantity, Reason, RecordId,
+    Suspense, Usage, UsageClass,
+};
+use millrace_operators::rate::Rating;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct ExplainRequest {
+    /// The record: `<file name or number>:<row>`, rows counted from 0.
+    pub record: String,
+    /// Whether every price row that lost is listed, not only the nearest.
+    pub all: bool,
+    /// Worker threads; as many as there are processors unless given.
+    pub workers: Option<usize>,
+}
+
+/// The life of a record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// File name and row.
+    pub record: String,
+    /// `processed`, `pending` or `failed`, as in the raw status.
+    pub status: &'static str,
+    /// `MONETISED`, `IGNORED`, or the code of the reason why it is neither.
+    pub code: &'static str,
+    /// Why it is not monetised.
+    pub reason: Option<ReasonTold>,
+    /// The record as it stands in its file.
+    pub raw: RawTold,
+    /// What mediation makes of it; nothing for a record that it stopped or left out.
+    pub usage: Option<UsageTold>,
+    /// The record that came first, for a duplicate.
+    pub duplicate_of: Option<String>,
+    /// Where it goes, and why; nothing for a record that came to no stage behind mediation.
+    pub guide: Option<GuideTold>,
+    /// The price of each item, and why.
+    pub prices: Vec<ItemPriceTold>,
+    /// The balance group's buckets, before and after; only where it is charged in order.
+    pub balances: Option<Vec<BalanceTold>>,
+    /// What it is charged.
+    pub charges: Vec<ChargeTold>,
+}
+
+/// Why a record is not monetised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReasonTold {
+    /// The stable code.
+    pub code: &'static str,
+    /// Where it was found.
+    pub stage: &'static str,
+    /// What to do.
+    pub hint: &'static str,
+    /// The item at fault.
+    pub item: Option<String>,
+    /// The source field, or the rule's field, at fault.
+    pub field: Option<String>,
+    /// What was found.
+    pub detail: Option<String>,
+}
+
+/// A raw record.
+#[derive(Clone, Debug, Serialize)]
+pub struct RawTold {
+    /// The source.
+    pub source: String,
+    /// The file.
+    pub file: String,
+    /// Its number.
+    pub file_number: u32,
+    /// The row, counted from 0.
+    pub row: u64,
+    /// The line, counted from 1, where the format has lines.
+    pub line: Option<u64>,
+    /// Its fields.
+    pub fields: Fields,
+}
+
+/// A mediated record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UsageTold {
+    /// The kind of service.
+    pub service_type: String,
+    /// The service.
+    pub service: String,
+    /// When it happened.
+    pub event_time: String,
+    /// What prices may depend on.
+    pub attributes: BTreeMap<String, String>,
+    /// Items and quantities, in the order of the rule.
+    pub items: Vec<(String, String)>,
+    /// What makes a record its duplicate.
+    pub identity: String,
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The job cannot be run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The job has no such record.
+    #[error("{0}")]
+    Unknown(String),
+    /// The graph has neither charge nor suspense of it, and conservation says that it has.
+    #[error("the job's run has lost the record; this is a bug")]
+    Lost,
+}
+
+/// What the graph has of the record. Rating and charging may be two workers' work.
+#[derive(Default)]
+struct Found {
+    charges: Vec<Charge>,
+    suspense: Option<Suspense>,
+    /// On its way to be charged in order.
+    priced: Option<PricedUsage>,
+    /// Charged in order, with the buckets of the balance group.
+    in_order: Option<(Explained, Vec<Bucket>)>,
+}
+
+/// Explains a record of the job at `path`. Nothing is written.
+///
+/// # Errors
+/// When the job cannot be run, or has no such record.
+pub fn explain(
+    path: &Path,
+    request: &ExplainRequest,
+    listener: &Arc<dyn Listener>,
+) -> Result<Explanation, ExplainError> {
+    let configuration = |findings: Vec<Diagnostic>| RunError::Configuration(findings);
+    let (job, _) = Job::load(path).map_err(configuration)?;
+    let names = Arc::new(Names::default());
+    let rules = job.rules(&names).map_err(configuration)?;
+    let raw = find_record(&job, &rules, &request.record).map_err(ExplainError::Unknown)?;
+    let mut told = Explanation::of_raw(&job, &raw);
+    match raw.mediation {
+        Mediation::Ignored => told.settle(Fate::Ignored),
+        Mediation::Fault(fault) => told.stopped(&fault),
+        Mediation::Usage(usage) => {
+            let wanted = usage.clone();
+            let ended = read(path, request.workers, listener, move |open| {
+                found(open, &wanted)
+            })?;
+            told.rated(&usage, ended, request, &job)?;
+        }
+    }
+    Ok(told)
+}
+
+/// What a worker holds of the record.
+fn found(open: &Open, usage: &Usage) -> Found {
+    let mut found = Found {
+        in_order: in_order(open, usage),
+        ..Found::default()
+    };
+    let mut take = |rating: &Rating| {
+        if rating.record() == usage.record {
+            match rating {
+                Rating::Charge(charge) => found.charges.push(*charge),
+                Rating::Suspense(suspense) => found.suspense = Some(*suspense),
+                Rating::Priced(priced) => found.priced = Some(priced.clone()),
+            }
+        }
+        Ok::<(), Infallible>(())
+    };
+    let ratings = &open.ratings;
+    match ratings.visit(|service| service == usage.service, &mut take) {
+        Ok(()) => found,
+        Err(never) => match never {},
+    }
+}
+
+/// What a worker charged the record in order.
+fn in_order(open: &Open, usage: &Usage) -> Option<(Explained, Vec<Bucket>)> {
+    let read = |group: &Group| {
+        let explained = group.explain(usage.time, usage.record)?;
+        Some((explained, group.buckets().cloned().collect()))
+    };
+    let mut groups = open.charges.groups().into_iter();
+    groups.find_map(|group| open.charges.with_group(group, read).flatten())
+}
+
+impl Found {
+    fn merge(parts: Vec<Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.charges.extend(part.charges);
+            all.suspense = all.suspense.or(part.suspense);
+            all.priced = all.priced.or(part.priced);
+            all.in_order = all.in_order.or(part.in_order);
+        }
+        if let Some((explained, _)) = &all.in_order {
+            all.suspense = all.suspense.or(explained.suspense);
+            all.charges
+                .extend(explained.items.iter().map(|(charge, _)| *charge));
+        }
+        all
+    }
+
+    fn fate(&self) -> Option<Fate> {
+        let suspended = self.suspense.map(|suspense| Fate::of(suspense.reason));
+        suspended.or_else(|| (!self.charges.is_empty()).then_some(Fate::Monetised))
+    }
+}
+
+impl Explanation {
+    fn of_raw(job: &Job, raw: &RawRecord) -> Self {
+        let mut told = Self {
+            record: format!("{}:{}", raw.file, raw.record.row()),
+            status: "",
+            code: "",
+            reason: None,
+            raw: RawTold {
+                source: job.sources[raw.source].name.clone(),
+                file: raw.file.clone(),
+                file_number: raw.record.file().0,
+                row: raw.record.row(),
+                line: (raw.line > 0).then_some(raw.line),
+                fields: raw.fields.clone(),
+            },
+            usage: None,
+            duplicate_of: None,
+            guide: None,
+            prices: Vec::new(),
+            balances: None,
+            charges: Vec::new(),
+        };
+        told.settle(Fate::Ignored);
+        told
+    }
+
+    fn settle(&mut self, fate: Fate) {
+        (self.status, self.code) = status_of(fate);
+    }
+
+    fn stopped(&mut self, fault: &Fault) {
+        self.settle(Fate::of(fault.reason));
+        let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+        self.reason = Some(ReasonTold {
+            field: given(&fault.field),
+            detail: given(&fault.detail),
+            ..reason_told(fault.reason, None)
+        });
+    }
+
+    fn mediated(&mut self, usage: &Usage, class: &UsageClass, names: &Names) {
+        let text = |name| names.text(name).to_string();
+        let (service_type, service) = names.service(usage.service);
+        let attributes = class.attributes.iter();
+        let items = class.items.iter().zip(&usage.quantities);
+        let item = |(item, mantissa): (&Item, &i64)| {
+            let quantity = Quantity::new(*mantissa, item.scale).unwrap_or_default();
+            (text(item.name), quantity.to_string())
+        };
+        let [high, low] = usage.identity.0;
+        self.usage = Some(UsageTold {
+            service_type: service_type.to_string(),
+            service: service.to_string(),
+            event_time: usage.time.to_string(),
+            attributes: attributes.map(|(a, v)| (text(*a), text(*v))).collect(),
+            items: items.map(item).collect(),
+            identity: format!("{high:016x}{low:016x}"),
+        });
+    }
+
+    fn rated(
+        &mut self,
+        usage: &Usage,
+        ended: Ended<Found>,
+        request: &ExplainRequest,
+        job: &Job,
+    ) -> Result<(), ExplainError> {
+        let Ended {
+            board,
+            reference,
+            texts,
+            parts,
+            ..
+        } = ended;
+        let class = texts.names.class(usage.class).ok_or(ExplainError::Lost)?;
+        self.mediated(usage, &class, &texts.names);
+        let found = Found::merge(parts);
+        let stopped = board.stopped().into_iter();
+        let mut duplicates = stopped.filter(|stopped| stopped.record() == usage.record);
+        if let Some(SuspendedUsage::Suspense(duplicate)) = duplicates.next() {
+            let first = duplicate.original.map(|first| shown(first, &texts));
+            self.duplicate_of = first;
+            self.settle(Fate::Duplicate);
+            self.reason = Some(reason_told(duplicate.reason, None));
+            return Ok(());
+        }
+        self.settle(found.fate().ok_or(ExplainError::Lost)?);
+        if let Some(suspense) = &found.suspense {
+            let item = suspense.item.map(|item| texts.names.text(item).to_string());
+            self.reason = Some(reason_told(suspense.reason, item));
+        }
+        let choices = Choices {
+            texts: &texts,
+            reference: &reference,
+            class: &class,
+            all: request.all,
+        };
+        let (guide, prices) = choices.told(usage);
+        (self.guide, self.prices) = (Some(guide), prices);
+        let mut ledger = Charged::new(&texts, &reference, &board, job);
+        self.balances = ledger.balances(&found, usage);
+        self.charges = ledger.charges(&found, &class);
+        Ok(())
+    }
+}
+
+/// A record as the outputs name it.
+fn shown(record: RecordId, texts: &Texts) -> String {
+    format!("{}:{}", texts.file(record.file()), record.row())
+}
+
+fn reason_told(reason: Reason, item: Option<String>) -> ReasonTold {
+    ReasonTold {
+        code: reason.code(),
+        stage: reason.stage().name(),
+        hint: reason.hint(),
+        item,
+        field: None,
+        detail: None,
+    }
+}
+
+/// A stretch of time as people read it.
+fn stretch(period: Period) -> String {
+    match (period.start(), period.end()) {
+        (EventTime::MIN, EventTime::MAX) => "always".to_owned(),
+        (EventTime::MIN, end) => format!("until {end}"),
+        (start, EventTime::MAX) => format!("from {start}"),
+        (start, end) => format!("{start} to {end}"),
+    }
+}

@@ -1,0 +1,255 @@
+//! One record of a job's files: found by its id, read as it stands, and mediated alone.
+//!
+//! Files are numbered as a run would number them, so that the id is the one in the outputs. Only the
+//! chunk with the record is mediated; the chunks before it are decoded to be counted.
+
+use super::files::{Files, SourceFile};
+use crate::job::Job;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use millrace_connectors::decode::{Originals, RawChunk};
+use millrace_connectors::diagnostic::did_you_mean;
+use millrace_connectors::ledger::{FileState, LedgerEntry};
+use millrace_connectors::mediate::{Mediated, MediationPlan};
+use millrace_connectors::store::Store;
+use millrace_operators::domain::{Fault, Reason, RecordId, Usage};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// The fields of a raw record, as they stand in its file.
+#[derive(Clone, Debug)]
+pub enum Fields {
+    /// Columns and their text; nothing where the record has no value.
+    Columns(Vec<(String, Option<String>)>),
+    /// A JSON record.
+    Json(Box<RawValue>),
+    /// Bytes that are no record of the format.
+    Text(String),
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Columns(columns) => {
+                let mut map = serializer.serialize_map(Some(columns.len()))?;
+                for (name, text) in columns {
+                    map.serialize_entry(name, text)?;
+                }
+                map.end()
+            }
+            Self::Json(record) => record.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// What mediation makes of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mediation {
+    /// Usage.
+    Usage(Usage),
+    /// A fault.
+    Fault(Fault),
+    /// The rule's `where` excludes it.
+    Ignored,
+}
+
+/// A raw record of a job.
+#[derive(Clone, Debug)]
+pub struct RawRecord {
+    /// Its id.
+    pub record: RecordId,
+    /// The name of its file.
+    pub file: String,
+    /// The source that the file is of, by its place in the job.
+    pub source: usize,
+    /// Its line, counted from 1; 0 where the format has no lines.
+    pub line: u64,
+    /// As it stands.
+    pub fields: Fields,
+    /// What mediation makes of it.
+    pub mediation: Mediation,
+}
+
+/// Finds the record that a person names: `<file name or number>:<row>`, rows counted from 0.
+///
+/// # Errors
+/// A sentence about what is wrong with the id, or with the file, with the nearest name there is.
+pub fn find_record(job: &Job, rules: &[Arc<MediationPlan>], id: &str) -> Result<RawRecord, String> {
+    let hint = "write <file>:<row> as in the outputs, like usage.csv:17 or 0:17";
+    let (name, row) = id
+        .rsplit_once(':')
+        .ok_or_else(|| format!("{id:?} is no record id; {hint}"))?;
+    let row = row.trim().parse::<u64>().ok();
+    let row = row
+        .filter(|row| *row < RecordId::ROWS_MAX)
+        .ok_or_else(|| format!("{id:?} does not end with a row; {hint}"))?;
+    let store = Store::open(&job.outputs.folder, &job.folder).map_err(|error| error.to_string())?;
+    let mut files = Files::new(false, Arc::new(store));
+    let mut messages = Vec::new();
+    for (index, source) in job.sources.iter().enumerate() {
+        messages.extend(files.discover(index, source, &job.folder));
+    }
+    let file = named(&files, name).map_err(|message| {
+        let told: Vec<String> = [message].into_iter().chain(messages).collect();
+        told.join("; ")
+    })?;
+    read(&files, file, row, job, rules)
+}
+
+/// The file with this name, or else with this number.
+fn named<'a>(files: &'a Files, name: &str) -> Result<&'a SourceFile, String> {
+    let entries = files.entries();
+    let refused = |entry: &&LedgerEntry| entry.state == FileState::Refused;
+    let mut by_name = entries.iter().filter(|entry| entry.name == name);
+    let taken: Vec<&LedgerEntry> = by_name.clone().filter(|entry| !refused(entry)).collect();
+    let number = || name.parse::<usize>().ok().and_then(|at| entries.get(at));
+    let entry = match taken.as_slice() {
+        [entry] => *entry,
+        [] => by_name
+            .next()
+            .or_else(number)
+            .ok_or_else(|| unknown(entries, name))?,
+        several => {
+            let numbers: Vec<String> = several.iter().map(|e| e.file.0.to_string()).collect();
+            let numbers = numbers.join(", ");
+            return Err(format!(
+                "several files are called {name:?}; give the number: {numbers}"
+            ));
+        }
+    };
+    if refused(&entry) {
+        return Err(format!("{:?} is not read: {}", entry.name, entry.message));
+    }
+    files.file(entry.file).ok_or_else(|| unknown(entries, name))
+}
+
+fn unknown(entries: &[LedgerEntry], name: &str) -> String {
+    let names = || entries.iter().map(|entry| entry.name.as_str());
+    let near = did_you_mean(name, names()).or_else(|| {
+        // The file of a folder, named without the folder.
+        names().find(|known| known.rsplit('/').next() == Some(name))
+    });
+    let hint = match (near, entries.len()) {
+        (Some(near), _) => format!("did you mean {near:?}?"),
+        (None, 0) => "the job's sources have no files".to_owned(),
+        (None, 1) => format!("the job has one file, {:?}", entries[0].name),
+        (None, count) => format!(
+            "the job has {count} files, the first is {:?}",
+            entries[0].name
+        ),
+    };
+    format!("the job has no file {name:?}; {hint}")
+}
+
+fn read(
+    files: &Files,
+    file: &SourceFile,
+    row: u64,
+    job: &Job,
+    rules: &[Arc<MediationPlan>],
+) -> Result<RawRecord, String> {
+    let (source, rule) = (&job.sources[file.source], &rules[file.source]);
+    let mut opened = files.open_whole(file, source, rule)?;
+    let record = RecordId::new(file.id, row);
+    let mut before = 0_u64;
+    while let Some(chunk) = opened.decoder.next_chunk() {
+        let after = before.saturating_add(chunk.received);
+        if row >= after {
+            before = after;
+            continue;
+        }
+        let mut mediated = Mediated::default();
+        opened.mediator.mediate(&chunk, file.id, &mut mediated);
+        let fields = match &chunk.originals {
+            Some(originals) => original(originals, row),
+            None => of_parquet(file, row),
+        };
+        return Ok(RawRecord {
+            record,
+            file: file.meta.name.clone(),
+            source: file.source,
+            line: line(&chunk, record),
+            fields: fields
+                .ok_or_else(|| format!("row {row} of {:?} cannot be read", file.meta.name))?,
+            mediation: outcome(mediated, record),
+        });
+    }
+    let name = &file.meta.name;
+    Err(match before {
+        0 => format!("{name:?} has no records"),
+        count => format!(
+            "{name:?} has {count} records; did you mean {}:{}, the last?",
+            name,
+            count.saturating_sub(1)
+        ),
+    })
+}
+
+fn line(chunk: &RawChunk, record: RecordId) -> u64 {
+    let rows = chunk.originals.as_ref().map(|o| (&o.rows, &o.lines));
+    let (rows, lines) = rows.unwrap_or((&chunk.rows, &chunk.lines));
+    let at = rows.iter().position(|row| *row == record.row());
+    at.and_then(|at| lines.get(at)).copied().unwrap_or(0)
+}
+
+fn outcome(mediated: Mediated, record: RecordId) -> Mediation {
+    let usage = mediated
+        .usage
+        .into_iter()
+        .find(|usage| usage.record == record);
+    let mut faults = mediated.faults.into_iter();
+    let fault =
+        faults.find(|fault| fault.record == record && fault.reason != Reason::FileUnreadable);
+    match (usage, fault) {
+        (Some(usage), _) => Mediation::Usage(usage),
+        (None, Some(fault)) => Mediation::Fault(fault),
+        (None, None) => Mediation::Ignored,
+    }
+}
+
+fn original(originals: &Originals, row: u64) -> Option<Fields> {
+    let at = originals.rows.iter().position(|held| *held == row)?;
+    if at < originals.raw.len() && originals.raw.is_valid(at) {
+        let text = String::from_utf8_lossy(originals.raw.value(at)).into_owned();
+        return Some(match serde_json::from_str(&text) {
+            Ok(record) => Fields::Json(record),
+            Err(_) => Fields::Text(text),
+        });
+    }
+    let columns = &originals.columns;
+    let schema = columns.schema();
+    let named = schema.fields().iter().zip(columns.columns());
+    let field = |(field, values): (&Arc<arrow::datatypes::Field>, &Arc<dyn Array>)| {
+        let texts = values.as_string_opt::<i32>();
+        let text = texts.filter(|texts| texts.is_valid(at));
+        (
+            field.name().clone(),
+            text.map(|texts| texts.value(at).to_owned()),
+        )
+    };
+    Some(Fields::Columns(named.map(field).collect()))
+}
+
+/// All columns of a row; the archive of a Parquet source is the source itself.
+fn of_parquet(file: &SourceFile, row: u64) -> Option<Fields> {
+    let access = file.store.random(&file.meta).ok()?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(access).ok()?;
+    let reader = reader.with_offset(usize::try_from(row).ok()?).with_limit(1);
+    let batch: RecordBatch = reader.build().ok()?.next()?.ok()?;
+    let options = FormatOptions::default();
+    let schema = batch.schema();
+    let field = |(field, values): (&Arc<arrow::datatypes::Field>, &Arc<dyn Array>)| {
+        let shown = ArrayFormatter::try_new(values.as_ref(), &options).ok();
+        let text = shown.filter(|_| values.is_valid(0));
+        (
+            field.name().clone(),
+            text.map(|text| text.value(0).to_string()),
+        )
+    };
+    let fields = schema.fields().iter().zip(batch.columns()).map(field);
+    Some(Fields::Columns(fields.collect()))
+}
