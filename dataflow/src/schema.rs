@@ -55,7 +55,10 @@ mod tests {
         for (kind, key) in [
             (FileKind::Job, "aggregate_by"),
             (FileKind::Catalog, "per"),
+            (FileKind::Catalog, "tiers"),
+            (FileKind::Catalog, "rollover_cycles"),
             (FileKind::Accounts, "anniversary"),
+            (FileKind::Accounts, "parent"),
             (FileKind::Mediation, "charges"),
         ] {
             let text = serde_json::to_string(&schema(kind)).unwrap();

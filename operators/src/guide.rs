@@ -378,4 +378,118 @@ mod tests {
         assert_eq!(at(&claims, 0), Err(Reason::AccountUnknown));
         assert_eq!(at(&claims, 5), Err(Reason::SubscriptionUnknown));
     }
+
+    /// Whether the service of each subscription is charged in order, epoch by epoch: subscriptions 1
+    /// and 2 share a pool, 3 and 4 have their own; all have the list 5, and 4 is billed in currency 8.
+    fn ordered(plans: Vec<(PlanRow, isize)>) -> Vec<[bool; 4]> {
+        use differential_dataflow::input::Input as _;
+        use timely::dataflow::operators::Probe as _;
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let epochs = plans.len();
+        timely::execute_directly(move |worker| {
+            let (mut inputs, mut planned, probe) = worker.dataflow::<u64, _, _>(|scope| {
+                let (service_input, services) = scope.new_collection();
+                let (subscription_input, subscriptions) = scope.new_collection();
+                let (account_input, accounts) = scope.new_collection();
+                let (plan_input, plans) = scope.new_collection();
+                let timelines = guide(services, subscriptions, accounts, plans);
+                let (probe, _) = timelines
+                    .inspect(move |change| sender.send(change.clone()).unwrap())
+                    .inner
+                    .probe();
+                let inputs = (service_input, subscription_input, account_input);
+                (inputs, plan_input, probe)
+            });
+            for n in 1..=4 {
+                inputs.0.insert(ServiceUse {
+                    service: ServiceKey(n),
+                    subscription: SubscriptionKey(n),
+                    valid: Period::ALWAYS,
+                });
+                inputs.1.insert(Subscription {
+                    key: SubscriptionKey(n),
+                    account: AccountKey(n),
+                    group: Name(n.max(2)),
+                    price_lists: [Name(if n == 1 { 6 } else { 5 })].into_iter().collect(),
+                    valid: Period::ALWAYS,
+                    status: SubscriptionStatus::Active,
+                });
+                inputs.2.insert(Account {
+                    key: AccountKey(n),
+                    currency: Name(if n == 4 { 8 } else { 7 }),
+                    profile: BillingProfile::default(),
+                });
+            }
+            for (epoch, (row, diff)) in (1..).zip(plans) {
+                planned.update(row, diff);
+                inputs.0.advance_to(epoch);
+                inputs.1.advance_to(epoch);
+                inputs.2.advance_to(epoch);
+                planned.advance_to(epoch);
+                inputs.0.flush();
+                inputs.1.flush();
+                inputs.2.flush();
+                planned.flush();
+                while probe.less_than(&epoch) {
+                    worker.step();
+                }
+            }
+        });
+        let changes: Vec<((ServiceKey, ServiceTimeline), u64, isize)> =
+            receiver.try_iter().collect();
+        let mut now = [false; 4];
+        let mut seen = Vec::new();
+        for epoch in 0..u64::try_from(epochs).unwrap() {
+            let added = changes
+                .iter()
+                .filter(|(_, at, diff)| *at == epoch && *diff > 0);
+            for ((service, timeline), _, _) in added {
+                let guided = timeline.segments()[0].guide.clone().unwrap();
+                now[usize::try_from(service.0 - 1).unwrap()] = guided.ordered;
+            }
+            seen.push(now);
+        }
+        seen
+    }
+
+    #[test]
+    fn a_group_is_charged_in_order_once_a_list_of_it_has_an_allowance() {
+        use crate::domain::{
+            Amount, Cap, ChargeWhen, PlanCharge, PlanKey, PlanPart, Proration, Term,
+        };
+        let row = |part| PlanRow {
+            key: PlanKey(1),
+            list: Name(6),
+            valid: Period::ALWAYS,
+            part,
+        };
+        let cap = |list, currency| PlanRow {
+            list: Name(list),
+            ..row(PlanPart::Cap(Cap {
+                resource: Name(1),
+                items: SmallVec::new(),
+                limit: Amount::ZERO,
+                currency: Name(currency),
+                term: Term::BillUnit,
+                thresholds: SmallVec::new(),
+            }))
+        };
+        let fee = row(PlanPart::Charge(PlanCharge {
+            item: Name(1),
+            amount: Amount::ZERO,
+            currency: Name(7),
+            when: ChargeWhen::Advance,
+            term: Term::BillUnit,
+            proration: Proration::Prorate,
+        }));
+        let history = vec![(fee, 1), (cap(6, 7), 1), (cap(5, 8), 1), (cap(6, 7), -1)];
+        let expected = [
+            [false, false, false, false],
+            // The pool of 1, with 2, who has another list.
+            [true, true, false, false],
+            [true, true, false, true],
+            [false, false, false, true],
+        ];
+        assert_eq!(ordered(history), expected);
+    }
 }

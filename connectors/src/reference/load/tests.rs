@@ -340,3 +340,52 @@ tables: [{ file: prices.csv, prices: [{ item: item, price: usd }] }]
         "{errors}"
     );
 }
+
+#[test]
+fn a_table_gives_parents_and_groups_and_flat_prices() {
+    let accounts = "\
+accounts: [{ id: acme, currency: USD }]
+tables:
+  - file: lines.csv
+    subscriptions:
+      - { id: line, account: \"'acme'\", parent: above, group: pool }
+";
+    let lines = "line,above,pool\nroot,,family\nchild,root,\nalone,,\n";
+    let mut folder = Folder::new(&[("accounts.yaml", accounts), ("lines.csv", lines)]);
+    let reference = folder.load().reference;
+    let group = |id: &str| {
+        let key = folder.names.enter_subscription(id);
+        let row = reference.subscriptions.iter().find(|row| row.key == key);
+        folder.names.text(row.unwrap().group).to_string()
+    };
+    assert_eq!(
+        [group("root"), group("child"), group("alone")],
+        ["family", "family", "alone"]
+    );
+    folder.save("lines.csv", "line,above,pool\nroot,,\nchild,rot,\n");
+    assert_eq!(
+        folder.errors(),
+        "lines.csv:3: the subscription \"child\" names the parent \"rot\", which is unknown\n  hint: did you mean \"root\"?\n"
+    );
+
+    let catalog = "\
+currency: USD
+tables:
+  - file: prices.csv
+    prices:
+      - { item: item, price: price, model: \"'graduated'\", by: \"'record'\", tiers: [{ price: 1 }] }
+";
+    let files = [
+        ("catalog.yaml", catalog),
+        ("prices.csv", "item,price\nt,1\n"),
+    ];
+    let errors = Folder::new(&files).errors();
+    let hint = "hint: write the price out, under `prices` of the catalog";
+    assert_eq!(
+        errors,
+        format!(
+            "catalog.yaml:5:63: the key \"by\" does not go with a table\n  {hint}\n\
+             catalog.yaml:5:83: the key \"tiers\" does not go with a table\n  {hint}\n"
+        )
+    );
+}
