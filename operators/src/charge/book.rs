@@ -9,7 +9,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Book {
     terms: Vec<Option<(Arc<Terms>, usize)>>,
-    by_key: BTreeMap<TermsKey, usize>,
+    /// Sorted; a map of few would cost more than all else here.
+    by_key: Vec<(TermsKey, usize)>,
     /// The terms of the last record: the next has mostly the same.
     last: usize,
     edges: Vec<Option<Edge>>,
@@ -49,11 +50,14 @@ impl Book {
             *count = count.saturating_add(1);
             return tag(self.last);
         }
-        let at = match self.by_key.get(&terms.key) {
-            Some(at) => *at,
-            None => {
+        let at = match self
+            .by_key
+            .binary_search_by_key(&terms.key, |(key, _)| *key)
+        {
+            Ok(place) => self.by_key[place].1,
+            Err(place) => {
                 let at = vacant(&mut self.terms, (Arc::clone(terms), 0));
-                self.by_key.insert(terms.key, at);
+                self.by_key.insert(place, (terms.key, at));
                 at
             }
         };
@@ -66,14 +70,15 @@ impl Book {
 
     /// Counts terms once less, and forgets them with their last record.
     pub(super) fn leave(&mut self, key: TermsKey) {
-        let Some(at) = self.by_key.get(&key).copied() else {
+        let Ok(place) = self.by_key.binary_search_by_key(&key, |(key, _)| *key) else {
             return;
         };
+        let at = self.by_key[place].1;
         if let Some((_, count)) = &mut self.terms[at] {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.terms[at] = None;
-                self.by_key.remove(&key);
+                self.by_key.remove(place);
             }
         }
     }
@@ -131,6 +136,12 @@ impl Book {
         }
     }
 
+    /// Reads a little of the last terms, for [`Group::touch`](super::Group).
+    pub(super) fn touch(&self) -> i128 {
+        let last = self.terms.get(self.last).and_then(Option::as_ref);
+        last.map_or(0, |(terms, _)| i128::from(terms.service.0))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_key.is_empty() && self.by_time.is_empty()
     }
@@ -143,7 +154,7 @@ impl Book {
             .saturating_mul(size_of::<Option<(Arc<Terms>, usize)>>());
         let keys = self
             .by_key
-            .len()
+            .capacity()
             .saturating_mul(size_of::<(TermsKey, usize)>());
         let edges = self
             .edges

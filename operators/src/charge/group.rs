@@ -5,6 +5,7 @@ use super::guarded::index;
 use super::leaf::{Position, Row};
 use super::plan::{Plan, same_rules, windows_touched};
 use super::read::{Charger, Watch, find_crossings, leaf_at, move_before, visit};
+use super::step::Outcome;
 use super::sweep::{RowChange, Side, Sweep, Work, tell};
 use super::tree::{Tree, row_of};
 use super::{Explained, Notice, Sink};
@@ -38,6 +39,13 @@ pub struct Group {
     closing: Vec<i128>,
     /// The thresholds of all buckets, each with its first crossing.
     watches: Vec<(Watch, Threshold)>,
+}
+
+/// Memory that is used again from group to group.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    rows: Vec<RowChange>,
+    outcome: Outcome,
 }
 
 /// What the changes come to for the tree.
@@ -83,6 +91,12 @@ impl Group {
         self.tree.len()
     }
 
+    /// Buckets held.
+    #[must_use]
+    pub fn bucket_count(&self) -> usize {
+        self.plan.bucket_count()
+    }
+
     /// Whether there is nothing left to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -109,13 +123,28 @@ impl Group {
     ///
     /// # Panics
     /// When a record comes twice, or goes without having come: the stages before see to that.
-    pub fn apply(&mut self, changes: GroupChanges, sink: &mut dyn Sink) -> Work {
-        let mut moves = Moves::default();
+    pub fn apply(&mut self, mut changes: GroupChanges, sink: &mut dyn Sink) -> Work {
+        self.apply_with(&mut changes, &mut Scratch::default(), sink)
+    }
+
+    /// As [`Self::apply`], in memory that is used again from group to group; `changes` are empty
+    /// afterwards.
+    pub(super) fn apply_with(
+        &mut self,
+        changes: &mut GroupChanges,
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) -> Work {
+        let mut moves = Moves {
+            rows: std::mem::take(&mut scratch.rows),
+            ..Moves::default()
+        };
+        let buckets_change = !changes.buckets.is_empty();
         // Taken before a bucket goes, because a notice names its bucket.
-        let before = self.notices();
-        self.change_buckets(changes.buckets, &mut moves);
-        self.change_edges(changes.edges, &mut moves);
-        self.change_usage(changes.usage, &mut moves);
+        let before = buckets_change.then(|| self.notices());
+        self.change_buckets(std::mem::take(&mut changes.buckets), &mut moves);
+        self.change_edges(std::mem::take(&mut changes.edges), &mut moves);
+        self.change_usage(&mut changes.usage, &mut moves);
         if !moves.edges_left.is_empty() || !moves.windows.is_empty() || moves.rows.len() > 1 {
             let order = |row: &RowChange| (row.position, row.diff);
             moves.rows.sort_by_key(order);
@@ -130,15 +159,20 @@ impl Group {
                 .rows
                 .first()
                 .is_none_or(|row| self.tree.last().is_none_or(|last| last < row.position));
-        let work = if append {
-            self.append(&moves.rows, sink)
+        let work = if append && !buckets_change {
+            let crossed = self.append(&moves.rows, &mut scratch.outcome, sink);
+            crossed.iter().for_each(|notice| sink.notice(notice, 1));
+            Work {
+                replayed: moves.rows.len(),
+                nodes: 0,
+            }
         } else {
-            self.sweep(&mut moves, sink)
-        };
-        if !append || moves.watches_changed {
+            let before = before.unwrap_or_else(|| self.notices());
+            let work = self.sweep(&mut moves, sink);
             self.find_crossings();
-        }
-        self.tell_notices(&before, sink);
+            self.tell_notices(&before, sink);
+            work
+        };
         for key in moves.terms_left {
             self.book.leave(key);
         }
@@ -146,7 +180,20 @@ impl Group {
             self.book.leave_edge(edge);
         }
         self.closing.truncate(self.plan.len());
+        moves.rows.clear();
+        scratch.rows = moves.rows;
         work
+    }
+
+    /// Reads a little of all that [`Self::apply`] is about to need. Each part waits for memory by
+    /// itself; the parts of many groups, asked for one after the other, wait together.
+    pub(super) fn touch(&self) -> i128 {
+        let closing = self.closing.first().copied().unwrap_or(0);
+        let last = self.tree.last().map_or(0, |last| last.time.0);
+        closing
+            .wrapping_add(i128::from(last))
+            .wrapping_add(self.plan.touch())
+            .wrapping_add(self.book.touch())
     }
 
     fn change_buckets(&mut self, mut buckets: Vec<(Bucket, Diff)>, moves: &mut Moves) {
@@ -246,11 +293,11 @@ impl Group {
         }
     }
 
-    fn change_usage(&mut self, mut usage: Vec<(PricedUsage, Diff)>, moves: &mut Moves) {
+    fn change_usage(&mut self, usage: &mut Vec<(PricedUsage, Diff)>, moves: &mut Moves) {
         if usage.len() > 1 {
-            consolidate(&mut usage);
+            consolidate(usage);
         }
-        for (usage, diff) in usage {
+        for (usage, diff) in usage.drain(..) {
             let tag = if diff > 0 {
                 self.book.enter(&usage.terms)
             } else {
@@ -266,30 +313,36 @@ impl Group {
         }
     }
 
-    /// Charges rows that come after all others: no node is looked at.
-    fn append(&mut self, rows: &[RowChange], sink: &mut dyn Sink) -> Work {
+    /// Charges rows that come after all others: no node is looked at. Returns what they crossed.
+    fn append(
+        &mut self,
+        rows: &[RowChange],
+        outcome: &mut Outcome,
+        sink: &mut dyn Sink,
+    ) -> BTreeSet<Notice> {
         let mut side = Side::new(&self.plan, std::mem::take(&mut self.closing));
+        side.outcome = std::mem::take(outcome);
+        let mut crossed = BTreeSet::new();
         for change in rows {
             let row = row_of(change.position, change.tag, &change.quantities);
             side.charge(&self.book, &row);
             tell(&self.book, self.key, (&row, &side.outcome), 1, sink);
             let effect = &side.outcome.effect;
             self.tree.append(&row, effect, side.outcome.turned);
-            for (watch, _) in &mut self.watches {
+            for (watch, threshold) in &mut self.watches {
                 let delta = effect.delta(watch.slot);
                 if delta != 0 && watch.crossed_at.is_none() {
                     let after = side.state[index(watch.slot)];
                     if watch.crosses(after.saturating_sub(delta), after) {
                         watch.crossed_at = Some(change.position);
+                        crossed.extend(notice(self.key, &self.plan, watch, threshold));
                     }
                 }
             }
         }
         self.closing = side.state;
-        Work {
-            replayed: rows.len(),
-            nodes: 0,
-        }
+        *outcome = side.outcome;
+        crossed
     }
 
     fn sweep(&mut self, moves: &mut Moves, sink: &mut dyn Sink) -> Work {
@@ -351,18 +404,7 @@ impl Group {
     /// The thresholds crossed, each by the first record or edge that does.
     pub fn notices(&self) -> BTreeSet<Notice> {
         let notice = |(watch, threshold): &(Watch, Threshold)| {
-            let at = watch.crossed_at?;
-            let bucket = &self.plan.get(watch.slot)?.bucket;
-            Some(Notice {
-                group: self.key,
-                bucket: bucket.key,
-                resource: bucket.resource,
-                measure: bucket.measure,
-                valid: bucket.valid,
-                threshold: *threshold,
-                time: at.time,
-                record: at.usage.then_some(RecordId(at.id)),
-            })
+            notice(self.key, &self.plan, watch, threshold)
         };
         self.watches.iter().filter_map(notice).collect()
     }
@@ -440,6 +482,22 @@ impl Group {
             .iter()
             .for_each(|notice| sink.notice(notice, 1));
     }
+}
+
+/// What to tell of a threshold that was crossed.
+fn notice(group: GroupKey, plan: &Plan, watch: &Watch, threshold: &Threshold) -> Option<Notice> {
+    let at = watch.crossed_at?;
+    let bucket = &plan.get(watch.slot)?.bucket;
+    Some(Notice {
+        group,
+        bucket: bucket.key,
+        resource: bucket.resource,
+        measure: bucket.measure,
+        valid: bucket.valid,
+        threshold: *threshold,
+        time: at.time,
+        record: at.usage.then_some(RecordId(at.id)),
+    })
 }
 
 fn edge_position(edge: &Edge) -> Position {

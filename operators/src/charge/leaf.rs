@@ -7,7 +7,7 @@ use crate::domain::{EventTime, RecordId};
 
 /// Rows in a full leaf: a late record replays about two leaves, and each costs its node 300 bytes.
 /// Few in tests, so that short histories make deep trees.
-pub(super) const LEAF_ROWS: usize = if cfg!(test) { 5 } else { 32 };
+pub(super) const LEAF_ROWS: usize = if cfg!(test) { 5 } else { 16 };
 
 /// Where a row stands: event time, edges before usage, id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,14 +128,13 @@ impl Leaf {
         *self = wide;
     }
 
-    /// Room for one more row, growing by a quarter instead of doubling: there are very many leaves.
+    /// Room for one more row, growing by four instead of doubling: there are very many leaves.
     fn grow(&mut self) {
         if self.rows.capacity().saturating_sub(self.rows.len()) < self.width {
             let rows = self.len();
-            let quarter = rows.checked_div(4).unwrap_or(0).max(1);
             let most = LEAF_ROWS.saturating_sub(rows).max(1);
             self.rows
-                .reserve_exact(quarter.min(most).saturating_mul(self.width));
+                .reserve_exact(most.min(4).saturating_mul(self.width));
         }
     }
 

@@ -10,7 +10,7 @@
 //!   grant or a changed bucket changes, at the epoch it arrives, what comes after it and no more
 //! - **Cost per change:** O(log records) and the records whose charge really changes; a changed
 //!   bucket rule costs the records of its window. An append costs its own charge
-//! - **State:** records in a tree per group, 32 bytes for a record of one item and about 10 for nodes;
+//! - **State:** records in a tree per group, 32 bytes for a record of one item and about 20 for nodes;
 //!   buckets, edges and terms. A group without any is forgotten
 //! - **Invariants:** each record yields one charge per item, or one suspense record, never both; the
 //!   output is what charging every group from its first record to its last would give, whatever the

@@ -1,5 +1,6 @@
 //! The timely operator: the groups of one worker, epoch by epoch.
 
+use super::group::Scratch;
 use super::{EdgeCharged, Group, GroupChanges, ItemImpact, Notice, Sink, Work};
 use crate::domain::{
     Bucket, BucketKey, Charge, Edge, EventTime, GroupKey, Impact, PricedUsage, Suspense,
@@ -47,8 +48,13 @@ pub struct Charged<'scope> {
 struct Groups {
     groups: KeyMap<GroupKey, Group>,
     records: usize,
+    buckets: usize,
     bytes: usize,
+    scratch: Scratch,
 }
+
+/// Groups whose memory is asked for together.
+const TOUCHED: usize = 16;
 
 /// Reads the groups of one worker, as of the last complete epoch.
 #[derive(Clone)]
@@ -109,41 +115,72 @@ impl Groups {
             let changes = others.entry(edge.group).or_default();
             changes.edges.push((edge, diff));
         }
-        // Group by group: what a group needs is then fetched from memory once per epoch.
-        let mut usage: Vec<(GroupKey, PricedUsage, Diff)> = usage
-            .into_iter()
-            .map(|(usage, diff)| (usage.terms.group, usage, diff))
+        // Group by group, in the order in which they lie in memory: what a group needs is then
+        // fetched once per epoch. One place is one key.
+        let mut order: Vec<(u64, GroupKey, usize)> = usage
+            .iter()
+            .enumerate()
+            .map(|(at, (usage, _))| {
+                let key = usage.terms.group;
+                (self.groups.place(key), key, at)
+            })
             .collect();
-        usage.sort_by_key(|(group, ..)| *group);
-        let mut usage = usage.into_iter().peekable();
-        loop {
-            let next = usage.peek().map(|(group, ..)| *group);
-            let other = others.first_key_value().map(|(group, _)| *group);
-            let Some(key) = next.into_iter().chain(other).min() else {
-                return work;
-            };
-            let mut changes = others.remove(&key).unwrap_or_default();
-            while let Some((_, usage, diff)) = usage.next_if(|(group, ..)| *group == key) {
-                changes.usage.push((usage, diff));
+        order.sort_unstable();
+        let mut usage: Vec<_> = usage.into_iter().map(Some).collect();
+        let groups: Vec<_> = order
+            .chunk_by(|left, right| left.1 == right.1)
+            .filter_map(|run| Some((run.first()?.1, run)))
+            .collect();
+        let mut changes = GroupChanges::default();
+        for batch in groups.chunks(TOUCHED) {
+            let held = batch.iter().filter_map(|(key, _)| self.groups.get(*key));
+            std::hint::black_box(held.fold(0, |sum, group| group.touch().wrapping_add(sum)));
+            for (key, run) in batch {
+                if let Some(others) = others.remove(key) {
+                    changes = others;
+                }
+                let of_group = run.iter().filter_map(|(.., at)| usage[*at].take());
+                changes.usage.extend(of_group);
+                self.apply_to(*key, &mut changes, &mut work, sink);
             }
-            let group = self.groups.entry(key, || Group::new(key));
-            let (records, bytes) = (group.len(), group.bytes());
-            let done = group.apply(changes, sink);
-            work.replayed = work.replayed.saturating_add(done.replayed);
-            work.nodes = work.nodes.saturating_add(done.nodes);
-            let (records_now, mut bytes_now) = (group.len(), group.bytes());
-            let empty = size_of::<Group>();
-            if group.is_empty() {
-                self.groups.remove(key);
-                bytes_now = empty;
-            }
-            self.records = self
-                .records
-                .saturating_add(records_now)
-                .saturating_sub(records);
-            // The group's own size is part of the table's.
-            self.bytes = self.bytes.saturating_add(bytes_now).saturating_sub(bytes);
         }
+        for (key, mut changes) in others {
+            self.apply_to(key, &mut changes, &mut work, sink);
+        }
+        work
+    }
+
+    /// Applies the changes of one group; they are empty afterwards.
+    fn apply_to(
+        &mut self,
+        key: GroupKey,
+        changes: &mut GroupChanges,
+        work: &mut Work,
+        sink: &mut dyn Sink,
+    ) {
+        let group = self.groups.entry(key, || Group::new(key));
+        let (records, bytes) = (group.len(), group.bytes());
+        let buckets = group.bucket_count();
+        let done = group.apply_with(changes, &mut self.scratch, sink);
+        work.replayed = work.replayed.saturating_add(done.replayed);
+        work.nodes = work.nodes.saturating_add(done.nodes);
+        let (records_now, mut bytes_now) = (group.len(), group.bytes());
+        let buckets_now = group.bucket_count();
+        let empty = size_of::<Group>();
+        if group.is_empty() {
+            self.groups.remove(key);
+            bytes_now = empty;
+        }
+        self.records = self
+            .records
+            .saturating_add(records_now)
+            .saturating_sub(records);
+        self.buckets = self
+            .buckets
+            .saturating_add(buckets_now)
+            .saturating_sub(buckets);
+        // The group's own size is part of the table's.
+        self.bytes = self.bytes.saturating_add(bytes_now).saturating_sub(bytes);
     }
 }
 

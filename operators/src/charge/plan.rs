@@ -20,7 +20,8 @@ pub(super) struct Slot {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     slots: Vec<Option<Slot>>,
-    by_key: BTreeMap<BucketKey, u32>,
+    /// Sorted; a map of few would cost more than all else here.
+    by_key: Vec<(BucketKey, u32)>,
     starts: Vec<EventTime>,
     stretches: Vec<SmallVec<[u32; 4]>>,
 }
@@ -49,6 +50,11 @@ impl Plan {
         self.by_key.is_empty()
     }
 
+    /// Buckets held.
+    pub(super) fn bucket_count(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// Bytes outside of the value itself.
     pub(super) fn bytes(&self) -> usize {
         let slots = self
@@ -57,7 +63,7 @@ impl Plan {
             .saturating_mul(size_of::<Option<Slot>>());
         let keys = self
             .by_key
-            .len()
+            .capacity()
             .saturating_mul(size_of::<(BucketKey, u32)>());
         let each = size_of::<EventTime>().saturating_add(size_of::<SmallVec<[u32; 4]>>());
         let stretches = self.stretches.capacity().saturating_mul(each);
@@ -73,14 +79,15 @@ impl Plan {
     }
 
     pub(super) fn slot(&self, key: BucketKey) -> Option<u32> {
-        self.by_key.get(&key).copied()
+        let at = self.by_key.binary_search_by_key(&key, |(key, _)| *key);
+        at.ok().map(|at| self.by_key[at].1)
     }
 
     /// All buckets with their slots, by key.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (u32, &Bucket)> {
         self.by_key
-            .values()
-            .filter_map(|slot| Some((*slot, &self.get(*slot)?.bucket)))
+            .iter()
+            .filter_map(|(_, slot)| Some((*slot, &self.get(*slot)?.bucket)))
     }
 
     /// The buckets that hold `time`, in the order in which a record meets them. `hint` remembers the
@@ -123,13 +130,15 @@ impl Plan {
             self.slots[at] = slot;
         }
         let at = u32::try_from(at).expect("a group has less than 4 billion buckets");
-        self.by_key.insert(key, at);
+        let place = self.by_key.partition_point(|(held, _)| *held < key);
+        self.by_key.insert(place, (key, at));
         at
     }
 
     /// Takes a bucket out of its slot. [`Self::arrange`] must follow.
     pub(super) fn take(&mut self, key: BucketKey) -> Option<Bucket> {
-        let slot = self.by_key.remove(&key)?;
+        let at = self.by_key.binary_search_by_key(&key, |(key, _)| *key);
+        let (_, slot) = self.by_key.remove(at.ok()?);
         let held = self.slots[super::guarded::index(slot)].take();
         while self.slots.last().is_some_and(Option::is_none) {
             self.slots.pop();
@@ -163,7 +172,19 @@ impl Plan {
             self.stretches
                 .push(live.iter().map(|(_, slot)| *slot).collect());
         }
+        self.slots.shrink_to_fit();
+        self.by_key.shrink_to_fit();
         self.find_previous();
+    }
+
+    /// Reads a little of each part, for [`Group::touch`](super::Group).
+    pub(super) fn touch(&self) -> i128 {
+        let slots = self.slots.iter().flatten();
+        let sum = slots.fold(0_i128, |sum, held| sum.wrapping_add(held.bucket.opening));
+        let start = self.starts.first().map_or(0, |start| start.0);
+        let live = self.stretches.first().and_then(|live| live.first());
+        sum.wrapping_add(i128::from(start))
+            .wrapping_add(i128::from(live.copied().unwrap_or(0)))
     }
 
     fn find_previous(&mut self) {

@@ -1,10 +1,10 @@
 //! The rows of a balance group in order, in a B-tree whose nodes know what the rows below them do.
 //!
 //! ```text
-//!            ┌ first │ what all below do ┐ …           a child: 32 to a node
+//!            ┌ first │ what all below do ┐ …           a child: 16 to a node
 //!   ┌────────┘                           └──────┐
 //!   ┌ first │ what all below do ┐ …             …
-//!   └─ [time id tag q…][time id tag q…] …              a leaf: 32 rows
+//!   └─ [time id tag q…][time id tag q…] …              a leaf: 16 rows
 //! ```
 //!
 //! A group of one leaf has no nodes and no summaries. An append only marks the summaries on its way
@@ -16,7 +16,7 @@ use super::sweep::{RowChange, Summary, Sweep};
 use crate::domain::Quantities;
 
 /// Children of a full node; few in tests.
-const FAN_OUT: usize = if cfg!(test) { 4 } else { 32 };
+const FAN_OUT: usize = if cfg!(test) { 4 } else { 16 };
 
 /// A subtree, as its parent knows it.
 #[derive(Debug)]
