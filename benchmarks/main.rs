@@ -2,6 +2,7 @@
 //!
 //! `cargo run --profile dist -p millrace-benchmarks -- <scenario> [--records N] [--workers N] [--json]`
 
+mod charging;
 mod figure;
 mod live;
 mod replay;
@@ -40,6 +41,13 @@ enum Scenario {
     AccountChange,
     /// Bytes per open record.
     Memory,
+    /// Latency of a late record in a balance group charged in order, as its history grows, beside a
+    /// `reduce` that charges the history again.
+    Late,
+    /// Records in order over 100,000 balance groups.
+    Append,
+    /// Half of the records in 10 balance groups, in small epochs.
+    Hot,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -54,7 +62,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Scenario::Replay => return replay::replay(records, workers, &mut out),
         Scenario::PriceChange => ("price-change", Change::Price, &sizes[..]),
         Scenario::AccountChange => ("account-change", Change::Account, &sizes[..]),
-        Scenario::Memory => ("memory", Change::Nothing, &sizes[1..]),
+        Scenario::Memory => {
+            charging::memory(records, &mut out);
+            ("memory", Change::Nothing, &sizes[1..])
+        }
+        Scenario::Late => return charging::late(records, &mut out),
+        Scenario::Append => {
+            charging::append(records, workers, &mut out);
+            return Ok(());
+        }
+        Scenario::Hot => {
+            charging::hot(records / 10, workers, &mut out);
+            return Ok(());
+        }
     };
     for records in sizes {
         live::run(name, change, *records, workers, &mut out);
