@@ -4,15 +4,21 @@
 //! Conservation is checked here at every epoch: each record received from a file has exactly one
 //! fate. A difference stops the job, because a bill that does not tie out is worse than none.
 
+mod told;
+
+pub use told::{
+    ConservationError, Money, Movement, NoticeCount, Origin, ReasonCount, RecordCounts, Share,
+};
+
 use crate::publish::EpochChanges;
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use millrace_connectors::output::{AggregatedLine, SuspendedUsage, Texts, blended_rate};
+use millrace_operators::charge::Notice;
 use millrace_operators::domain::{
-    AccountKey, AggregateId, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason, RecordId,
-    Suspense,
+    AccountKey, Activity, AggregateId, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason,
+    RecordId, Suspense,
 };
-use millrace_operators::epoch::Epoch;
-use serde::Serialize;
+use millrace_operators::epoch::Diff;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Examples kept per reason.
@@ -25,121 +31,15 @@ pub struct Board {
     totals: BTreeMap<Name, LineSum>,
     accounts: BTreeMap<(AccountKey, Name), LineSum>,
     items: BTreeMap<(Name, Name), LineSum>,
+    activity: BTreeMap<Activity, Diff>,
+    /// What subscriptions are charged without usage, by currency.
+    subscribed: BTreeMap<Name, Amount>,
+    notices: BTreeMap<Notice, Diff>,
     received: BTreeMap<FileId, u64>,
     counts: BTreeMap<FileId, BTreeMap<Fate, u64>>,
     faults: BTreeMap<RecordId, Fault>,
     duplicates: BTreeMap<RecordId, Suspense>,
     examples: BTreeMap<Reason, BTreeSet<RecordId>>,
-}
-
-/// The records of a file, or of all files, by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct RecordCounts {
-    /// Read from the source.
-    pub received: u64,
-    /// Excluded by a mediation rule.
-    pub ignored: u64,
-    /// Copies of an earlier record.
-    pub duplicate: u64,
-    /// Stopped by the source or by mediation.
-    pub error: u64,
-    /// Waiting for reference data.
-    pub suspended: u64,
-    /// Charged.
-    pub monetised: u64,
-}
-
-impl RecordCounts {
-    /// Whether every record received is accounted for exactly once.
-    #[must_use]
-    pub fn ties_out(&self) -> bool {
-        let settled = self.ignored + self.duplicate + self.error + self.suspended + self.monetised;
-        settled == self.received
-    }
-
-    fn add(&mut self, fate: Fate, count: u64) {
-        match fate {
-            Fate::Ignored => self.ignored += count,
-            Fate::Duplicate => self.duplicate += count,
-            Fate::Error(_) => self.error += count,
-            Fate::Suspended(_) => self.suspended += count,
-            Fate::Monetised => self.monetised += count,
-        }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            received: self.received + other.received,
-            ignored: self.ignored + other.ignored,
-            duplicate: self.duplicate + other.duplicate,
-            error: self.error + other.error,
-            suspended: self.suspended + other.suspended,
-            monetised: self.monetised + other.monetised,
-        }
-    }
-}
-
-/// An amount as people and programs read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Money {
-    /// Currency.
-    pub currency: String,
-    /// Exact, as decimal text.
-    pub amount: String,
-    /// Rounded half away from zero to two decimals.
-    pub rounded: String,
-}
-
-/// The charges of an account, or of an item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Share {
-    /// The account or the item.
-    pub name: String,
-    /// Charge lines.
-    pub charges: i64,
-    /// Quantity; only meaningful where one item is summed.
-    pub quantity: String,
-    /// Amount per unit.
-    pub rate: Option<String>,
-    /// Money.
-    #[serde(flatten)]
-    pub money: Money,
-}
-
-/// Records that are not monetised for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReasonCount {
-    /// The stable code.
-    pub reason: &'static str,
-    /// Where it was found.
-    pub stage: &'static str,
-    /// Records.
-    pub records: u64,
-    /// What to do.
-    pub hint: &'static str,
-    /// One of them, as `file row N` or `file line N`.
-    pub example: Option<String>,
-    /// What was found there.
-    pub detail: Option<String>,
-}
-
-/// How much money an epoch moved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Movement {
-    /// Per currency: before, after.
-    pub totals: BTreeMap<Name, (Amount, Amount)>,
-}
-
-/// A file whose records do not tie out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "conservation broken at epoch {epoch} in {file}: {counts:?}; this is a bug, and the bill must \
-     not be used"
-)]
-pub struct ConservationError {
-    epoch: Epoch,
-    file: String,
-    counts: RecordCounts,
 }
 
 impl Board {
@@ -152,6 +52,9 @@ impl Board {
             totals: BTreeMap::new(),
             accounts: BTreeMap::new(),
             items: BTreeMap::new(),
+            activity: BTreeMap::new(),
+            subscribed: BTreeMap::new(),
+            notices: BTreeMap::new(),
             received: BTreeMap::new(),
             counts: BTreeMap::new(),
             faults: BTreeMap::new(),
@@ -192,6 +95,18 @@ impl Board {
             movement
                 .totals
                 .insert(*currency, (amount(&before), amount(&self.totals)));
+        }
+        for (activity, diff) in &changes.activity {
+            let sum = self.subscribed.entry(activity.currency).or_default();
+            let moved = i128::try_from(*diff).ok();
+            let moved = moved.and_then(|times| activity.amount.0.checked_mul(times));
+            *sum = moved
+                .and_then(|moved| sum.checked_add(Amount(moved)))
+                .expect("subscription charges stay within ±170 trillion");
+            stand(&mut self.activity, activity, *diff);
+        }
+        for (notice, diff) in &changes.notices {
+            stand(&mut self.notices, notice, *diff);
         }
         for (suspense, diff) in &changes.suspense {
             if suspense.reason == Reason::Duplicate {
@@ -318,6 +233,51 @@ impl Board {
             .iter()
             .map(|(currency, sum)| self.money(*currency, sum.amount))
             .collect()
+    }
+
+    /// Charges of subscriptions without usage: by account, subscription, time and item.
+    #[must_use]
+    pub fn activity(&self) -> Vec<Activity> {
+        let mut activity: Vec<Activity> = self.activity.keys().cloned().collect();
+        activity.sort_by_key(|a| (a.account, a.subscription, a.billed_at(), a.item, a.key));
+        activity
+    }
+
+    /// Thresholds crossed: by group, resource and time.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        let mut notices: Vec<Notice> = self.notices.keys().copied().collect();
+        notices.sort_by_key(|n| (n.group, n.resource, n.time, n.bucket, n.threshold));
+        notices
+    }
+
+    /// How many thresholds were crossed, by the percent that they are of; none where they are levels.
+    #[must_use]
+    pub fn notice_counts(&self) -> Vec<NoticeCount> {
+        let mut counts: BTreeMap<Option<u8>, u64> = BTreeMap::new();
+        for notice in self.notices.keys() {
+            *counts.entry(notice.threshold.percent).or_default() += 1;
+        }
+        let count = |(percent, notices)| NoticeCount { percent, notices };
+        counts.into_iter().map(count).collect()
+    }
+
+    /// The totals per currency, as what usage and what subscriptions alone are charged. Empty where
+    /// nothing is charged without usage.
+    #[must_use]
+    pub fn origins(&self) -> Vec<Origin> {
+        let charged = self.subscribed.iter();
+        let charged = charged.filter(|(_, amount)| **amount != Amount::ZERO);
+        let origin = |(currency, amount): (&Name, &Amount)| {
+            let total = self.totals.get(currency).copied().unwrap_or_default();
+            let usage = total.amount.checked_sub(*amount);
+            Origin {
+                currency: self.texts.names.text(*currency).to_string(),
+                usage: self.money(*currency, usage.expect("a total holds its parts")),
+                subscriptions: self.money(*currency, *amount),
+            }
+        };
+        charged.map(origin).collect()
     }
 
     /// An amount in a currency.
@@ -448,6 +408,15 @@ fn add<K: Ord>(sums: &mut BTreeMap<K, LineSum>, key: K, sum: &LineSum) {
                 held.remove();
             }
         }
+    }
+}
+
+/// Counts a row that comes or goes; what stands, stands once.
+fn stand<T: Ord + Clone>(held: &mut BTreeMap<T, Diff>, row: &T, diff: Diff) {
+    let count = held.entry(row.clone()).or_default();
+    *count += diff;
+    if *count == 0 {
+        held.remove(row);
     }
 }
 

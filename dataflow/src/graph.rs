@@ -159,12 +159,12 @@ pub fn build(
     let charged = charge(
         ChargeInputs {
             usage: rated.priced,
-            buckets: activities.buckets,
+            buckets: activities.buckets.clone(),
             edges: activities.edges,
         },
         Arc::clone(&stats.charge),
     );
-    let activity = settle(activities.activity, charged.edges);
+    let activity = settle(activities.activity, charged.edges.clone());
     let charges = rated.charges.concat(charged.charges.clone());
     let lines = aggregate(charges.clone(), activity.clone(), finder);
     let suspense = rated
@@ -189,7 +189,9 @@ pub fn build(
     publish(activity, outbox, &probe, Published::Activity);
     publish(charged.notices, outbox, &probe, Published::Notices);
     if outbox.wants_impacts {
+        publish(activities.buckets, outbox, &probe, Published::Buckets);
         publish(charged.impacts, outbox, &probe, Published::Impacts);
+        publish(charged.edges, outbox, &probe, Published::Edges);
     }
     if outbox.wants_charges {
         publish(charges, outbox, &probe, Published::Charges);

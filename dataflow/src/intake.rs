@@ -149,7 +149,9 @@ impl Intake {
     fn tell_time(&mut self) {
         let now = || {
             let now = jiff::Timestamp::now().to_zoned(self.setting.job.zone.clone());
-            let midnight = now.start_of_day().map_or(now.timestamp(), |day| day.timestamp());
+            let midnight = now
+                .start_of_day()
+                .map_or(now.timestamp(), |day| day.timestamp());
             EventTime::from(midnight)
         };
         let now = self.setting.job.clock.unwrap_or_else(now);

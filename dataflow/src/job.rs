@@ -124,6 +124,14 @@ pub struct OutputPlan {
     pub folder: String,
     /// Charges.
     pub monetised: OutputForms,
+    /// What charges in order did to each resource.
+    pub impacts: OutputForms,
+    /// Where each bucket stands.
+    pub balances: OutputForms,
+    /// Charges of subscriptions that need no usage.
+    pub activity: OutputForms,
+    /// Thresholds that buckets have crossed.
+    pub notices: OutputForms,
     /// Records that wait or were refused.
     pub suspense: OutputForms,
     /// Billing lines.
@@ -199,6 +207,16 @@ impl Job {
         };
         self.aggregate_by.iter().map(dimension).collect()
     }
+}
+
+/// An instant as a person writes it: RFC 3339, or a date, which is its midnight in `zone`.
+#[must_use]
+pub fn instant(text: &str, zone: &jiff::tz::TimeZone) -> Option<EventTime> {
+    let midnight = |date: jiff::civil::Date| date.to_zoned(zone.clone()).ok();
+    let instant = text.parse::<jiff::Timestamp>().ok();
+    let date = || text.parse::<jiff::civil::Date>().ok();
+    let found = instant.or_else(|| Some(midnight(date()?)?.timestamp()))?;
+    Some(EventTime::from(found))
 }
 
 /// Turns what is written into what is meant, and notes what cannot be.
@@ -299,22 +317,15 @@ impl Judge {
         })
     }
 
-    fn clock(
-        &mut self,
-        written: &Spanned<String>,
-        zone: &jiff::tz::TimeZone,
-    ) -> Option<EventTime> {
+    fn clock(&mut self, written: &Spanned<String>, zone: &jiff::tz::TimeZone) -> Option<EventTime> {
         let text = &written.value;
-        let midnight = |date: jiff::civil::Date| date.to_zoned(zone.clone()).ok();
-        let instant = text.parse::<jiff::Timestamp>().ok();
-        let date = || text.parse::<jiff::civil::Date>().ok();
-        let found = instant.or_else(|| Some(midnight(date()?)?.timestamp()));
+        let found = instant(text, zone);
         if found.is_none() {
             let message = format!("\"{text}\" is no instant");
             let hint = "write a date, 2026-03-31, or an instant, 2026-03-31T12:00:00Z";
             self.error(place_of(written), message, hint);
         }
-        found.map(EventTime::from)
+        found
     }
 
     fn source(&mut self, written: &SourceEntry) -> SourcePlan {
@@ -499,6 +510,10 @@ impl Judge {
         OutputPlan {
             folder,
             monetised: outputs.monetised,
+            impacts: outputs.impacts,
+            balances: outputs.balances.into(),
+            activity: outputs.activity,
+            notices: outputs.notices,
             suspense: outputs.suspense,
             aggregated: outputs.aggregated,
             raw_status: outputs.raw_status,

@@ -10,9 +10,9 @@
 //! does not depend on the number of workers. Nothing is published twice in one run; what happens across
 //! restarts is the business of the sinks behind.
 
-use millrace_operators::charge::{ItemImpact, Notice};
+use millrace_operators::charge::{EdgeCharged, ItemImpact, Notice};
 use millrace_operators::domain::{
-    Activity, Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense,
+    Activity, Bucket, Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense,
 };
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use std::collections::BTreeMap;
@@ -40,6 +40,10 @@ pub enum Published {
     Charges(Vec<(Charge, Diff)>),
     /// What charges in order did to each resource, where an output wants it.
     Impacts(Vec<(ItemImpact, Diff)>),
+    /// What the edges of periods did, where an output wants impacts.
+    Edges(Vec<(EdgeCharged, Diff)>),
+    /// The buckets that impacts are of.
+    Buckets(Vec<(Bucket, Diff)>),
     /// Subscriptions charged without usage.
     Activity(Vec<(Activity, Diff)>),
     /// Thresholds crossed.
@@ -153,6 +157,10 @@ pub struct EpochChanges {
     pub charges: Vec<(Charge, Diff)>,
     /// What charges in order did.
     pub impacts: Vec<(ItemImpact, Diff)>,
+    /// What the edges of periods did.
+    pub edges: Vec<(EdgeCharged, Diff)>,
+    /// Buckets.
+    pub buckets: Vec<(Bucket, Diff)>,
     /// Subscriptions charged without usage.
     pub activity: Vec<(Activity, Diff)>,
     /// Thresholds crossed.
@@ -172,6 +180,8 @@ impl EpochChanges {
             Published::Counts(mut changes) => self.counts.append(&mut changes),
             Published::Charges(mut changes) => self.charges.append(&mut changes),
             Published::Impacts(mut changes) => self.impacts.append(&mut changes),
+            Published::Edges(mut changes) => self.edges.append(&mut changes),
+            Published::Buckets(mut changes) => self.buckets.append(&mut changes),
             Published::Activity(mut changes) => self.activity.append(&mut changes),
             Published::Notices(mut changes) => self.notices.append(&mut changes),
             Published::Received(mut counts) => self.received.append(&mut counts),
@@ -190,6 +200,8 @@ impl EpochChanges {
             counts: consolidate(self.counts),
             charges: consolidate(self.charges),
             impacts: consolidate(self.impacts),
+            edges: consolidate(self.edges),
+            buckets: consolidate(self.buckets),
             activity: consolidate(self.activity),
             notices: consolidate(self.notices),
             received: self.received,

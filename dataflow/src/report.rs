@@ -5,7 +5,7 @@
 
 mod tables;
 
-use crate::board::{Board, Money, ReasonCount, RecordCounts, Share};
+use crate::board::{Board, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share};
 use differential_dataflow::difference::Semigroup as _;
 use millrace_connectors::output::{LedgerRow, Texts, blended_rate};
 use millrace_operators::domain::{LineSum, Name};
@@ -20,6 +20,11 @@ pub struct Summary {
     pub job: String,
     /// Money per currency.
     pub totals: Vec<Money>,
+    /// The totals apart: usage, and subscriptions without it. Empty where there are only charges for
+    /// usage.
+    pub origins: Vec<Origin>,
+    /// Thresholds crossed.
+    pub notices: Vec<NoticeCount>,
     /// What became of the records.
     pub records: RecordCounts,
     /// Whether every record received, in every file, is accounted for exactly once.
@@ -67,6 +72,8 @@ impl Summary {
         Self {
             job: run.job,
             totals: board.totals(),
+            origins: board.origins(),
+            notices: board.notice_counts(),
             records,
             ties_out: records.ties_out() && run.files.iter().all(LedgerRow::ties_out),
             lines: board.line_count(),

@@ -6,14 +6,16 @@
 //!     └── ledger                └── snapshots ──► outputs, summary
 //! ```
 
-use crate::board::{Board, ConservationError, Movement};
+mod publisher;
+
+use crate::board::{Board, ConservationError};
 use crate::graph::{GraphStats, Open};
 use crate::intake::{Feed, FileList, Intake, Setting, channels};
 use crate::job::Job;
-use crate::listener::{ChangeReport, Listener, PendingChange};
+use crate::listener::{Listener, PendingChange};
 use crate::metrics::Metrics;
-use crate::outputs::{ChangeWriter, Outputs, WorkerSnapshot};
-use crate::publish::{Collector, EpochChanges, Outbox};
+use crate::outputs::{Outputs, Standing, WorkerSnapshot};
+use crate::publish::{Collector, Outbox};
 use crate::report::{RunFacts, Summary};
 use crate::serve::{Endpoint, ServeError};
 use crate::watch::{FileWatch, WatchError};
@@ -26,7 +28,8 @@ use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
 use millrace_operators::domain::{BillCalendar, FileId};
 use millrace_operators::epoch::{Epoch, SHARDS};
-use std::collections::{BTreeMap, BTreeSet};
+use publisher::Publisher;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -102,7 +105,7 @@ pub fn run(
     }
     let facts = prepared.facts.clone();
     let outputs = prepared.outputs.clone();
-    let (snapshots, finder) = (outputs.clone(), prepared.finder());
+    let (snapshots, finder, lines) = (outputs.clone(), prepared.finder(), prepared.finder());
     let ended = prepared.execute(options, metrics, listener, stop, move |open, seat| {
         let snapshot = |outputs: &Outputs| outputs.snapshot_open(open, &mut finder(), seat);
         snapshots.as_ref().map(snapshot).transpose()
@@ -111,7 +114,12 @@ pub fn run(
     let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, OutputError>>()?;
     if let Some(outputs) = outputs {
         let parts = parts.into_iter().flatten().collect();
-        outputs.snapshot(parts, &ended.board, &ended.files, &ended.reference)?;
+        let standing = Standing {
+            board: &ended.board,
+            ledger: &ended.files,
+            reference: &ended.reference,
+        };
+        outputs.snapshot(parts, &standing, &mut lines())?;
     }
     drop(server);
     let run = RunFacts {
@@ -156,7 +164,9 @@ pub fn read<T: Send + 'static>(
     };
     let prepared = Prepared::load(path, &options, listener, Mode::Read)?;
     let (metrics, stop) = (Metrics::new(), Stop::default());
-    prepared.execute(&options, &metrics, listener, &stop, move |open, _| harvest(open))
+    prepared.execute(&options, &metrics, listener, &stop, move |open, _| {
+        harvest(open)
+    })
 }
 
 /// What a job is run for.
@@ -364,7 +374,10 @@ impl Prepared {
             .for_each(|stats| metrics.watch_worker(stats.clone()));
         let mut publisher = Publisher {
             board: Board::new(self.facts.texts.clone()),
-            changes: self.outputs.as_ref().map(|outputs| outputs.changes(finder())),
+            changes: self
+                .outputs
+                .as_ref()
+                .map(|outputs| outputs.changes(finder())),
             metrics: Arc::clone(metrics),
             listener: Arc::clone(listener),
             pending,
@@ -479,100 +492,6 @@ impl Team {
             records: self.records.load(Ordering::SeqCst),
         };
         (open, seat)
-    }
-}
-
-/// What stands behind the frontier.
-struct Publisher {
-    board: Board,
-    changes: Option<ChangeWriter>,
-    metrics: Arc<Metrics>,
-    listener: Arc<dyn Listener>,
-    pending: Pending,
-    bound: Arc<AtomicU64>,
-    /// Records re-rated up to the last complete epoch.
-    rerated: u64,
-    watch: bool,
-}
-
-impl Publisher {
-    fn deliver(&mut self, changes: Option<EpochChanges>, before: Epoch) -> Result<(), RunError> {
-        if let Some(changes) = changes {
-            let mut writer = self.changes.as_mut().filter(|writer| writer.is_wanted());
-            let changes = match &writer {
-                Some(_) => changes.settled(),
-                None => changes,
-            };
-            let movement = self.board.apply(&changes)?;
-            if let Some(writer) = &mut writer {
-                writer.write(&changes)?;
-            }
-            self.report(&changes, &movement);
-            return Ok(());
-        }
-        self.metrics
-            .set_records(self.board.counts(), self.board.reasons());
-        self.metrics.complete_before(before);
-        // Changes that moved nothing are answered too.
-        let quiet = {
-            let pending = self
-                .pending
-                .lock()
-                .expect("pending changes are not poisoned");
-            pending
-                .range(..before)
-                .map(|(epoch, _)| *epoch)
-                .collect::<Vec<_>>()
-        };
-        for epoch in quiet {
-            let nothing = EpochChanges {
-                epoch,
-                ..EpochChanges::default()
-            };
-            self.report(&nothing, &Movement::default());
-        }
-        if self.watch && before >= self.bound.load(Ordering::Relaxed) {
-            self.settle()?;
-            self.listener.settled();
-        }
-        Ok(())
-    }
-
-    /// Finishes the files begun.
-    fn settle(&mut self) -> Result<(), RunError> {
-        let settled = self.changes.as_mut().map(ChangeWriter::settle);
-        Ok(settled.transpose().map(|_| ())?)
-    }
-
-    fn report(&mut self, changes: &EpochChanges, movement: &Movement) {
-        let rerated: u64 = self.metrics.nodes().values().map(|node| node.rerated).sum();
-        let mut pending = self
-            .pending
-            .lock()
-            .expect("pending changes are not poisoned");
-        let change = pending.remove(&changes.epoch);
-        drop(pending);
-        if let Some(PendingChange { report, noticed }) = change {
-            let money = |currency, amount| self.board.money(currency, amount);
-            let report = ChangeReport {
-                rerated: rerated.saturating_sub(self.rerated),
-                lines: changes
-                    .lines
-                    .iter()
-                    .map(|((key, _), _)| key)
-                    .collect::<BTreeSet<_>>()
-                    .len(),
-                money: movement
-                    .totals
-                    .iter()
-                    .map(|(c, (old, new))| (money(*c, *old), money(*c, *new)))
-                    .collect(),
-                elapsed: noticed.elapsed(),
-                ..report
-            };
-            self.listener.changed(&report);
-        }
-        self.rerated = rerated;
     }
 }
 

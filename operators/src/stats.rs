@@ -12,6 +12,8 @@ pub struct NodeStats {
     rerated: AtomicU64,
     state_records: AtomicU64,
     state_bytes: AtomicU64,
+    groups: AtomicU64,
+    buckets: AtomicU64,
 }
 
 /// A reading of [`NodeStats`], or a sum of several.
@@ -29,6 +31,10 @@ pub struct NodeReading {
     pub state_records: u64,
     /// Bytes held for them.
     pub state_bytes: u64,
+    /// Balance groups held, where the node has any.
+    pub groups: u64,
+    /// Their buckets.
+    pub buckets: u64,
 }
 
 impl NodeStats {
@@ -58,6 +64,13 @@ impl NodeStats {
             .store(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Sets the number of balance groups and of their buckets.
+    pub fn set_groups(&self, groups: usize, buckets: usize) {
+        let wide = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        self.groups.store(wide(groups), Ordering::Relaxed);
+        self.buckets.store(wide(buckets), Ordering::Relaxed);
+    }
+
     /// The numbers as they stand.
     #[must_use]
     pub fn read(&self) -> NodeReading {
@@ -68,6 +81,8 @@ impl NodeStats {
             rerated: self.rerated.load(Ordering::Relaxed),
             state_records: self.state_records.load(Ordering::Relaxed),
             state_bytes: self.state_bytes.load(Ordering::Relaxed),
+            groups: self.groups.load(Ordering::Relaxed),
+            buckets: self.buckets.load(Ordering::Relaxed),
         }
     }
 }
@@ -83,6 +98,8 @@ impl NodeReading {
             rerated: self.rerated.saturating_add(other.rerated),
             state_records: self.state_records.saturating_add(other.state_records),
             state_bytes: self.state_bytes.saturating_add(other.state_bytes),
+            groups: self.groups.saturating_add(other.groups),
+            buckets: self.buckets.saturating_add(other.buckets),
         }
     }
 }

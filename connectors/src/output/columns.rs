@@ -41,6 +41,17 @@ impl Labels {
         self.keys.push(Some(index));
     }
 
+    /// One of a few fixed words.
+    pub(super) fn push_word(&mut self, word: &'static str) {
+        let known = self.texts.iter().position(|text| **text == *word);
+        let index = known.unwrap_or_else(|| {
+            self.texts.push(Arc::from(word));
+            self.texts.len() - 1
+        });
+        let index = i32::try_from(index).expect("words are few");
+        self.keys.push(Some(index));
+    }
+
     pub(super) fn push_null(&mut self) {
         self.keys.push(None);
     }
@@ -50,6 +61,11 @@ impl Labels {
         let array = DictionaryArray::new(Int32Array::from(self.keys), Arc::new(values));
         Arc::new(array)
     }
+}
+
+/// A key that has no text of its own, the same in every output.
+pub(super) fn hexadecimal(key: u64) -> Arc<str> {
+    Arc::from(format!("{key:016x}"))
 }
 
 pub(super) fn label(name: &str) -> Field {
@@ -89,8 +105,11 @@ pub(super) fn quantity(name: &str) -> Field {
     )
 }
 
+/// Times; the open ends of periods are none.
 pub(super) fn times(values: impl Iterator<Item = Option<EventTime>>) -> ArrayRef {
-    let array: TimestampMicrosecondArray = values.map(|time| time.map(|time| time.0)).collect();
+    let is_open = |time: &EventTime| [EventTime::MIN, EventTime::MAX].contains(time);
+    let values = values.map(|time| time.filter(|time| !is_open(time)).map(|time| time.0));
+    let array: TimestampMicrosecondArray = values.collect();
     Arc::new(array.with_timezone("UTC"))
 }
 

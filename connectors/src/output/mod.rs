@@ -4,16 +4,23 @@
 //! times are UTC microseconds; columns of few values are dictionaries. Rows of *changes* carry two
 //! more columns, the epoch and +1 or -1.
 
+mod activity;
 mod aggregated;
+mod balances;
 mod columns;
 mod file;
+mod impacts;
 mod ledger;
 mod monetised;
+mod notices;
 mod raw_status;
 mod suspense;
 
+pub use activity::{SubscriptionActivity, activity_kind};
 pub use aggregated::{AggregatedLine, blended_rate};
+pub use balances::{Balance, measure_name};
 pub use file::{JsonFile, OutputError, ParquetFile};
+pub use impacts::{ImpactCause, ResourceImpact, impact_kind};
 pub use ledger::LedgerRow;
 pub use monetised::MonetisedUsage;
 pub use raw_status::{RawStatus, status_of};

@@ -130,6 +130,15 @@ pub struct OutputsEntry {
     pub folder: Option<Spanned<String>>,
     /// Charges, one per item of a monetised record.
     pub monetised: OutputForms,
+    /// What charges in order did to each resource: prices by tier, draws, offsets, counts.
+    pub impacts: OutputForms,
+    /// Where each bucket stands. Every change of one would repeat all that came after it, so there is
+    /// only the state at the end; how it came about is in `impacts`.
+    pub balances: SnapshotForms,
+    /// Charges of subscriptions that need no usage.
+    pub activity: OutputForms,
+    /// Thresholds that buckets have crossed.
+    pub notices: OutputForms,
     /// Records that wait or were refused, with their reasons.
     pub suspense: OutputForms,
     /// Billing lines.
@@ -146,6 +155,10 @@ impl Default for OutputsEntry {
         Self {
             folder: None,
             monetised: forms,
+            impacts: forms,
+            balances: SnapshotForms::default(),
+            activity: forms,
+            notices: forms,
             suspense: forms,
             aggregated: forms,
             raw_status: forms,
@@ -172,6 +185,35 @@ impl Default for OutputForms {
             changes: true,
             snapshot: true,
             json: false,
+        }
+    }
+}
+
+/// The forms of an output that is told once, at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotForms {
+    /// The state at the end of the run, as Parquet; on unless told otherwise.
+    pub snapshot: bool,
+    /// The state at the end of the run, as JSON lines; off unless told otherwise.
+    pub json: bool,
+}
+
+impl Default for SnapshotForms {
+    fn default() -> Self {
+        Self {
+            snapshot: true,
+            json: false,
+        }
+    }
+}
+
+impl From<SnapshotForms> for OutputForms {
+    fn from(forms: SnapshotForms) -> Self {
+        Self {
+            changes: false,
+            snapshot: forms.snapshot,
+            json: forms.json,
         }
     }
 }

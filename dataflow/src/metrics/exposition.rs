@@ -214,6 +214,20 @@ impl Exposition {
             "state_bytes",
             "Bytes that a stage holds",
             held(|n| n.state_bytes),
+        )?;
+        let of_charge = |get: fn(&NodeReading) -> u64| {
+            let charge = self.nodes.get("charge").copied().unwrap_or_default();
+            single(signed(get(&charge)))
+        };
+        families.gauges(
+            "balance_groups",
+            "Balance groups whose usage is charged in order",
+            of_charge(|n| n.groups),
+        )?;
+        families.gauges(
+            "buckets",
+            "Buckets of balance groups: allowances, accumulators and caps, by period",
+            of_charge(|n| n.buckets),
         )
     }
 }

@@ -18,6 +18,7 @@ fn a_scrape_has_fates_reasons_stages_and_a_residual_of_nothing() {
     };
     stats.dedup.count(10, 9, 1);
     stats.rate.set_state(9, 640);
+    stats.charge.set_groups(3, 12);
     metrics.watch_worker(stats.clone());
     metrics.watch_worker(stats);
     let counts = RecordCounts {
@@ -48,6 +49,8 @@ fn a_scrape_has_fates_reasons_stages_and_a_residual_of_nothing() {
         ("millrace_conservation_residual_records", "0"),
         ("millrace_stage_changes_in_total{stage=\"dedup\"}", "20"),
         ("millrace_state_bytes{stage=\"rate\"}", "1280"),
+        ("millrace_balance_groups", "6"),
+        ("millrace_buckets", "24"),
         ("millrace_build_info{version=", "1"),
     ] {
         let found = line(&text, name);

@@ -1,7 +1,7 @@
 //! A summary as tables on a terminal.
 
 use super::Summary;
-use crate::board::{Money, ReasonCount, RecordCounts, Share};
+use crate::board::{Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 use millrace_connectors::output::LedgerRow;
@@ -54,6 +54,7 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
         }
     };
     section("Money", totals(&summary.totals, style));
+    section("By origin", origins(&summary.origins, style));
     section("Top accounts", ranking(&summary.accounts, "account", style));
     section("Items", ranking(&summary.items, "item", style));
     let mut grouping = summary.grouped_by.clone();
@@ -78,6 +79,43 @@ fn totals(totals: &[Money], style: Style) -> Option<Table> {
         table.add_row(["-", "0.00", "0"]);
     }
     Some(table)
+}
+
+fn origins(origins: &[Origin], style: Style) -> Option<Table> {
+    if origins.is_empty() {
+        return None;
+    }
+    let mut table = style.table(&["currency", "charged for", "total", "exact"], 2..4);
+    for origin in origins {
+        let parts = [
+            ("usage", &origin.usage),
+            ("subscriptions", &origin.subscriptions),
+        ];
+        for (what, money) in parts {
+            table.add_row([
+                origin.currency.clone(),
+                what.to_owned(),
+                grouped(&money.rounded),
+                money.amount.clone(),
+            ]);
+        }
+    }
+    Some(table)
+}
+
+/// How many thresholds were crossed, in one line.
+fn notices(counts: &[NoticeCount]) -> Option<String> {
+    let all = counts.iter().map(|count| count.notices).sum::<u64>();
+    let told = |count: &NoticeCount| {
+        let notices = grouped(&count.notices.to_string());
+        match count.percent {
+            Some(percent) => format!("{notices} at {percent} %"),
+            None => format!("{notices} at a level"),
+        }
+    };
+    let told: Vec<String> = counts.iter().map(told).collect();
+    let all = grouped(&all.to_string());
+    (!told.is_empty()).then(|| format!("{all} thresholds crossed: {}", told.join(", ")))
 }
 
 fn ranking(shares: &[Share], what: &str, style: Style) -> Option<Table> {
@@ -239,6 +277,9 @@ fn closing(summary: &Summary) -> String {
         grouped(&summary.lines.to_string()),
     )
     .expect("writing to a string does not fail");
+    if let Some(line) = notices(&summary.notices) {
+        writeln!(text, "{line}").expect("writing to a string does not fail");
+    }
     if let Some(outputs) = &summary.outputs {
         writeln!(text, "outputs in {outputs}").expect("writing to a string does not fail");
     }
@@ -302,6 +343,17 @@ mod tests {
         ] {
             assert_eq!(grouped(number), expected);
         }
+    }
+
+    #[test]
+    fn thresholds_are_counted_by_percent() {
+        let count = |percent, notices| NoticeCount { percent, notices };
+        assert_eq!(notices(&[]), None);
+        let counts = [count(None, 1), count(Some(50), 1200), count(Some(100), 2)];
+        assert_eq!(
+            notices(&counts).as_deref(),
+            Some("1,203 thresholds crossed: 1 at a level, 1,200 at 50 %, 2 at 100 %")
+        );
     }
 
     #[test]

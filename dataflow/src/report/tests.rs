@@ -26,6 +26,15 @@ pub(crate) fn example() -> Summary {
     Summary {
         job: "llm".to_owned(),
         totals: vec![money("2897.0761824", "2897.08")],
+        origins: vec![Origin {
+            currency: "USD".to_owned(),
+            usage: money("2887.0761824", "2887.08"),
+            subscriptions: money("10", "10.00"),
+        }],
+        notices: vec![NoticeCount {
+            percent: Some(80),
+            notices: 3,
+        }],
         records: RecordCounts {
             received: 3,
             suspended: 1,
@@ -72,6 +81,25 @@ fn the_exact_total_stands_beside_the_rounded_one() {
         ..Style::default()
     });
     assert!(coloured.contains('\u{1b}'));
+}
+
+#[test]
+fn subscriptions_stand_apart_from_usage_and_thresholds_are_counted() {
+    let mut summary = example();
+    let text = summary.tables(Style::default());
+    let of = |text: &str, what: &str| {
+        let line = text.lines().find(|line| line.contains(what));
+        line.map(str::to_owned).unwrap_or_default()
+    };
+    assert!(of(&text, "│ usage").contains("2,887.08"), "{text}");
+    assert!(of(&text, "│ subscriptions").contains("10.00"), "{text}");
+    assert!(text.contains("3 thresholds crossed: 3 at 80 %"), "{text}");
+    (summary.origins, summary.notices) = (vec![], vec![]);
+    let text = summary.tables(Style::default());
+    assert!(
+        !text.contains("By origin") && !text.contains("thresholds"),
+        "{text}"
+    );
 }
 
 #[test]

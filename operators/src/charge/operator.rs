@@ -308,6 +308,7 @@ pub fn charge(inputs: ChargeInputs<'_>, stats: Arc<NodeStats>) -> Charged<'_> {
                 stats.count_rerated(work.replayed.saturating_sub(received));
                 let bytes = state.bytes.saturating_add(state.groups.bytes());
                 stats.set_state(state.records, bytes);
+                stats.set_groups(state.groups.len(), state.buckets);
             }
             rights.advance(first(&usage, &buckets, &edges));
         }
