@@ -274,7 +274,7 @@ fn add_up_activity<'scope>(
                     let key = finder.activity_line(&activity);
                     let AggregateId(id) = key.aggregate_id();
                     let sign = i64::try_from(diff).expect("a difference fits 64 bits");
-                    let sum = LineSum::of(Quantity::ONE, activity.amount, sign);
+                    let sum = LineSum::of(activity.quantity(), activity.amount, sign);
                     session.give((Delta { id, key, sum }, epoch));
                 }
             });

@@ -1,6 +1,6 @@
 //! Subscription activity: what subscriptions are charged without usage.
 
-use super::amount::Amount;
+use super::amount::{Amount, Quantity};
 use super::bill::BillingProfile;
 use super::key::{AccountKey, GroupKey, Name, SubscriptionKey};
 use super::plan::PlanKey;
@@ -142,6 +142,19 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// What it adds to the quantity of its billing line: one charge, or nothing where the records of
+    /// a volume have brought the quantity already.
+    #[must_use]
+    pub fn quantity(&self) -> Quantity {
+        match self.kind {
+            ActivityKind::Volume => Quantity::default(),
+            ActivityKind::OneTime
+            | ActivityKind::ForwardRecurring
+            | ActivityKind::ArrearsRecurring
+            | ActivityKind::TrueUp { .. } => Quantity::ONE,
+        }
+    }
+
     /// The instant whose bill unit carries the charge: the activation, the first instant of a cycle
     /// charged in advance, the last instant of one charged at its end.
     #[must_use]
