@@ -3,10 +3,9 @@
 use super::stretch;
 use millrace_connectors::output::Texts;
 use millrace_connectors::reference::Reference;
-use millrace_operators::domain::{Amount, Quantity};
 use millrace_operators::domain::{
-    Condition, Measure, Name, PlanPart, PriceModel, SubscriptionStatus, Tier, TierReference, Usage,
-    UsageClass,
+    Amount, Condition, Measure, Name, PlanPart, PriceModel, Quantity, SubscriptionStatus, Tier,
+    TierReference, Usage, UsageClass,
 };
 use millrace_operators::guide::{self, GuideCandidate, GuideRows, GuideVerdict};
 use millrace_operators::rate::{self, ItemPrice, PriceCandidate, Verdict};
@@ -176,7 +175,8 @@ impl Choices<'_> {
             Err(reason) => told.reason = Some(reason.code()),
         }
         let (mut other_conditions, mut other_lists) = (0, 0);
-        for (at, candidate) in found.candidates.iter().enumerate() {
+        let candidates = self.nearest_first(&found.candidates);
+        for (at, candidate) in candidates.iter().enumerate() {
             let (listed, more) = match &candidate.verdict {
                 Verdict::ConditionsDiffer { .. } => {
                     (&mut other_conditions, &mut told.more_with_other_conditions)
@@ -186,7 +186,7 @@ impl Choices<'_> {
             };
             if self.all || *listed < NEAREST {
                 *listed += 1;
-                let next = found.candidates.get(at + 1);
+                let next = candidates.get(at + 1);
                 let row = self.row(candidate, next.map(|next| &next.verdict));
                 told.candidates.push(row);
             } else {
@@ -194,6 +194,36 @@ impl Choices<'_> {
             }
         }
         told
+    }
+
+    /// Among rows that miss as many conditions, those whose values look most like the record's come
+    /// first: a model that the catalog calls otherwise is what a person looks for.
+    fn nearest_first<'c>(&self, candidates: &'c [PriceCandidate]) -> Vec<&'c PriceCandidate> {
+        let mut sorted: Vec<&PriceCandidate> = candidates.iter().collect();
+        let differs = |candidate: &&PriceCandidate| {
+            matches!(candidate.verdict, Verdict::ConditionsDiffer { .. })
+        };
+        let start = sorted.iter().position(differs).unwrap_or(sorted.len());
+        let count = sorted[start..]
+            .iter()
+            .copied()
+            .filter(|c| differs(c))
+            .count();
+        sorted[start..start + count].sort_by_cached_key(|candidate| {
+            let Verdict::ConditionsDiffer { missed } = &candidate.verdict else {
+                return (0, 0, 0, String::new());
+            };
+            let held = candidate.row.conditions.len() - missed.len();
+            let distance = |condition: &Condition| {
+                let has = self.class.attribute(condition.attribute);
+                let has = has.map(|value| self.name(value)).unwrap_or_default();
+                strsim::damerau_levenshtein(&has, &self.name(condition.value))
+            };
+            let name = self.texts.names.price(candidate.row.key).to_string();
+            let distances = missed.iter().map(distance).sum::<usize>();
+            (missed.len(), usize::MAX - held, distances, name)
+        });
+        sorted
     }
 
     fn row(&self, candidate: &PriceCandidate, next: Option<&Verdict>) -> PriceTold {

@@ -29,14 +29,14 @@ impl Explanation {
         page.section("Mediation");
         match &self.usage {
             Some(usage) => page.pairs(&usage_pairs(usage)),
-            None => page.line(match self.reason {
+            None => page.note(match self.reason {
                 Some(_) => "stopped here",
                 None => "left out by the rule's `where`",
             }),
         }
         if self.usage.is_some() {
             page.section("Dedup");
-            page.line(&match &self.duplicate_of {
+            page.note(&match &self.duplicate_of {
                 Some(first) => format!("stopped here: a copy of {first}"),
                 None => "the first with its identity".to_owned(),
             });
@@ -76,6 +76,10 @@ impl Page {
         writeln!(self.text, "{line}").expect("writing to a string does not fail");
     }
 
+    fn note(&mut self, note: &str) {
+        self.line(&format!("  {note}"));
+    }
+
     fn title(&mut self, title: &str) {
         let line = if self.style.colour {
             format!("\u{1b}[1m{title}\u{1b}[0m")
@@ -113,7 +117,7 @@ impl Page {
 
     fn guide(&mut self, guide: &GuideTold) {
         if guide.candidates.is_empty() {
-            return self.line("no subscription has the service");
+            return self.note("no subscription has the service");
         }
         let header = [
             "subscription",
@@ -147,13 +151,13 @@ impl Page {
         }
         self.table(&table);
         if guide.in_order {
-            self.line("charged in order, with the usage of its balance group");
+            self.note("charged in order, with the usage of its balance group");
         }
     }
 
     fn price(&mut self, price: &ItemPriceTold) {
         if price.candidates.is_empty() {
-            return self.line("no price row names the item");
+            return self.note("no price row names the item");
         }
         let header = [
             "price row",
@@ -162,6 +166,7 @@ impl Page {
             "in force",
             "priority",
             "rate",
+            "currency",
             "verdict",
         ];
         let mut table = self.style.table(&header, 4..5);
@@ -187,7 +192,8 @@ impl Page {
                 Cell::new(equalities(conditions.iter())),
                 Cell::new(valid),
                 Cell::new(priority),
-                Cell::new(format!("{rate} {currency}")),
+                Cell::new(rate),
+                Cell::new(currency),
                 self.verdict(verdict),
             ]);
         }
@@ -197,13 +203,13 @@ impl Page {
             (price.more_of_other_lists, "of other lists"),
         ];
         for (count, which) in more.iter().filter(|(count, _)| *count > 0) {
-            self.line(&format!("and {count} more {which}; --all lists them"));
+            self.note(&format!("and {count} more {which}; --all lists them"));
         }
     }
 
     fn balances(&mut self, balances: &[BalanceTold]) {
         if balances.is_empty() {
-            return self.line("no bucket holds the time of usage");
+            return self.note("no bucket holds the time of usage");
         }
         let header = ["bucket", "kind", "holds", "measure", "before", "after"];
         let mut table = self.style.table(&header, 4..6);
