@@ -118,8 +118,7 @@ impl Choices<'_> {
         let guide = GuideTold {
             subscription: guided.map(|g| names.subscription(g.subscription).to_string()),
             account: guided.map(|g| names.account(g.account).to_string()),
-            in_order: guided.is_some_and(|guided| guided.ordered)
-                || prices.iter().any(|price| is_ordered(price)),
+            in_order: guided.is_some_and(|guided| guided.ordered) || prices.iter().any(is_ordered),
             reason: found.outcome.as_ref().err().map(|reason| reason.code()),
             candidates: found.candidates.iter().map(|c| self.claim(c)).collect(),
         };
