@@ -2,7 +2,9 @@
 
 use crate::store::{NewFile, Store, StoreError};
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::json::writer::{LineDelimited, LineDelimitedWriter, WriterBuilder};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -86,7 +88,7 @@ impl JsonFile {
     /// # Errors
     /// When they cannot be written.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), OutputError> {
-        Ok(self.writer.write(batch)?)
+        Ok(self.writer.write(&decimals_as_text(batch)?)?)
     }
 
     /// Puts the file in its place.
@@ -97,6 +99,30 @@ impl JsonFile {
         self.writer.finish()?;
         Ok(self.writer.into_inner().finish()?)
     }
+}
+
+/// The batch with its decimals as text: as JSON numbers most readers would take them for binary
+/// floats.
+///
+/// # Errors
+/// Never for decimals, which all have a text; the contract of a cast.
+pub fn decimals_as_text(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        if matches!(field.data_type(), DataType::Decimal128(..)) {
+            fields.push(Field::new(
+                field.name(),
+                DataType::Utf8,
+                field.is_nullable(),
+            ));
+            columns.push(cast(column, &DataType::Utf8)?);
+        } else {
+            fields.push(field.as_ref().clone());
+            columns.push(Arc::clone(column));
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 /// Why an output could not be written.
@@ -110,5 +136,5 @@ pub enum OutputError {
     Parquet(#[from] ParquetError),
     /// Rows do not fit their columns.
     #[error("cannot encode rows: {0}")]
-    Arrow(#[from] arrow::error::ArrowError),
+    Arrow(#[from] ArrowError),
 }

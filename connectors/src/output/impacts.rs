@@ -2,8 +2,9 @@
 //!
 //! Usage that is charged in order leaves its prices, draws, offsets and counts here; the edge of a
 //! period leaves what it carries from bucket to bucket. What an edge charges is subscription activity
-//! and not repeated. So a bucket's value is its opening and its rows here. When a bucket may be used
-//! is told by `balances`: it can change without any of these rows.
+//! and not repeated. So a bucket's value is its opening and its rows of kind `allowance` and
+//! `accumulator`; an offset names the allowance that it is for. When a bucket may be used is told by
+//! `balances`: it can change without any of these rows.
 
 use super::columns::{Labels, decimals, hexadecimal, label, money, number, quantity, time, times};
 use super::{OutputRow, Texts};
@@ -44,11 +45,12 @@ pub enum ImpactCause {
 }
 
 impl ImpactCause {
-    /// What an edge did to buckets, in order.
+    /// What an edge moved between buckets, in order; what it charges names a bucket too, and moves
+    /// nothing.
     pub fn of_edge(charged: &EdgeCharged) -> impl Iterator<Item = Self> {
         let impacts = (0_u16..).zip(&charged.impacts);
-        let of_buckets = impacts.filter(|(_, impact)| impact.bucket.is_some());
-        of_buckets.map(|(index, impact)| Self::Edge {
+        let moves = impacts.filter(|(_, impact)| impact.kind != ImpactKind::Price);
+        moves.map(|(index, impact)| Self::Edge {
             edge: charged.edge,
             time: charged.time,
             index,

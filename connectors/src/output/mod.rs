@@ -19,7 +19,7 @@ mod suspense;
 pub use activity::{SubscriptionActivity, activity_kind};
 pub use aggregated::{AggregatedLine, blended_rate};
 pub use balances::{Balance, measure_name};
-pub use file::{JsonFile, OutputError, ParquetFile};
+pub use file::{JsonFile, OutputError, ParquetFile, decimals_as_text};
 pub use impacts::{ImpactCause, ResourceImpact, impact_kind};
 pub use ledger::LedgerRow;
 pub use monetised::MonetisedUsage;

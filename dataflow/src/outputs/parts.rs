@@ -16,7 +16,7 @@ use millrace_connectors::output::{
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::charge::{EdgeCharged, ItemImpact, Notice, Sink};
 use millrace_operators::domain::{
-    Bucket, BucketKey, Charge, Fate, GroupKey, Impact, Measure, RecordId, Suspense,
+    Bucket, BucketKey, Charge, Fate, GroupKey, Impact, ImpactKind, Measure, RecordId, Suspense,
 };
 use millrace_operators::epoch::{Diff, SHARDS, shard};
 use millrace_operators::rate::Rating;
@@ -243,7 +243,9 @@ pub(crate) fn carry(
     buckets: &BTreeMap<BucketKey, Bucket>,
     carried: &mut BTreeMap<BucketKey, i128>,
 ) {
-    for impact in &edge.impacts {
+    // What an edge charges names the bucket that it is charged by, and leaves it alone.
+    let moves = edge.impacts.iter();
+    for impact in moves.filter(|impact| impact.kind != ImpactKind::Price) {
         let bucket = impact.bucket.and_then(|key| buckets.get(&key));
         if let Some(bucket) = bucket {
             let moved = match bucket.measure {

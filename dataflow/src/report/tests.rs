@@ -91,8 +91,8 @@ fn subscriptions_stand_apart_from_usage_and_thresholds_are_counted() {
         let line = text.lines().find(|line| line.contains(what));
         line.map(str::to_owned).unwrap_or_default()
     };
-    assert!(of(&text, "│ usage").contains("2,887.08"), "{text}");
-    assert!(of(&text, "│ subscriptions").contains("10.00"), "{text}");
+    assert!(of(&text, "┆ usage").contains("2,887.08"), "{text}");
+    assert!(of(&text, "┆ subscriptions").contains("10.00"), "{text}");
     assert!(text.contains("3 thresholds crossed: 3 at 80 %"), "{text}");
     (summary.origins, summary.notices) = (vec![], vec![]);
     let text = summary.tables(Style::default());
