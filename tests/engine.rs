@@ -6,7 +6,10 @@ use millrace::graph::{GraphStats, Inputs};
 use millrace::publish::{Collector, EpochChanges, Outbox};
 use millrace::worker::{Epochs, Fed, run as run_worker};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
-use millrace_operators::domain::{BillCalendar, ClassKey, UsageClass};
+use millrace_operators::charge::{EdgeCharged, Notice, OpenCharges, Sink};
+use millrace_operators::domain::{
+    BillCalendar, BucketKey, Charge, ClassKey, EventTime, GroupKey, Impact, Suspense, UsageClass,
+};
 use millrace_operators::epoch::{Diff, Epoch};
 use millrace_operators::rate::Rating;
 use std::collections::BTreeMap;
@@ -20,6 +23,59 @@ pub struct Run {
     pub epochs: Vec<EpochChanges>,
     /// What each worker's open usage came to in the end, in the order of the visit.
     pub open: Vec<Vec<Rating>>,
+    /// What each worker's balance groups came to in the end.
+    pub charged: Vec<OpenGroups>,
+}
+
+/// What the balance groups of a worker came to, in the order of the visit.
+#[derive(Default)]
+pub struct OpenGroups {
+    /// Charges with their impacts.
+    pub charges: Vec<(Charge, Vec<Impact>)>,
+    /// Records that could not be charged.
+    pub suspense: Vec<Suspense>,
+    /// Thresholds crossed.
+    pub notices: Vec<Notice>,
+    /// The value of each bucket of a group just before each of [`INSTANTS`], and in the end.
+    pub balances: Vec<(GroupKey, Option<EventTime>, Vec<(BucketKey, i128)>)>,
+}
+
+/// Instants whose balances are read: midnights and noons of the days of histories.
+pub const INSTANTS: [EventTime; 4] = [
+    EventTime(1_774_224_000_000_000),
+    EventTime(1_774_267_200_000_000),
+    EventTime(1_774_483_200_000_000),
+    EventTime(1_775_217_600_000_000),
+];
+
+impl OpenGroups {
+    fn read(open: &OpenCharges) -> Self {
+        let mut groups = Self::default();
+        open.visit(|_| true, &mut groups);
+        for group in open.groups() {
+            for at in [None].into_iter().chain(INSTANTS.map(Some)) {
+                let values = open.balances(group, at).unwrap_or_default();
+                groups.balances.push((group, at, values));
+            }
+        }
+        groups
+    }
+}
+
+impl Sink for OpenGroups {
+    fn item(&mut self, charge: &Charge, impacts: &[Impact], _: Diff) {
+        self.charges.push((*charge, impacts.to_vec()));
+    }
+
+    fn suspense(&mut self, suspense: &Suspense, _: Diff) {
+        self.suspense.push(*suspense);
+    }
+
+    fn edge(&mut self, _: &EdgeCharged, _: Diff) {}
+
+    fn notice(&mut self, notice: &Notice, _: Diff) {
+        self.notices.push(*notice);
+    }
 }
 
 /// Feeds one worker its share of a script.
@@ -67,7 +123,15 @@ impl Epochs for Replay {
                     }
                 )*};
             }
-            feed!(classes, prices, accounts, subscriptions, services);
+            feed!(
+                classes,
+                prices,
+                plans,
+                accounts,
+                subscriptions,
+                services,
+                clock
+            );
         }
         Fed::Epoch
     }
@@ -115,21 +179,25 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
             },
         );
         visited.expect("infallible");
-        ratings
+        (ratings, OpenGroups::read(&open.charges))
     });
-    let open: Vec<Vec<Rating>> = guards
+    let (open, charged) = guards
         .expect("threads can be started")
         .join()
         .into_iter()
-        .map(|ratings| ratings.expect("no worker panics"))
-        .collect();
+        .map(|held| held.expect("no worker panics"))
+        .unzip();
     let mut epochs = Vec::new();
     let collected = Collector::new(workers, receiver).run(|changes, _| {
         epochs.extend(changes.map(EpochChanges::settled));
         Ok::<(), Infallible>(())
     });
     collected.expect("infallible");
-    Run { epochs, open }
+    Run {
+        epochs,
+        open,
+        charged,
+    }
 }
 
 /// Adds an epoch's changes to what was published before.
@@ -160,6 +228,30 @@ pub fn accumulate(bill: &mut Bill, changes: &EpochChanges) {
             _ => false,
         };
         assert!(fresh, "fault published {diff} times: {fault:?}");
+    }
+    for (impact, diff) in removals_first(&changes.impacts) {
+        let fresh = match diff {
+            1 => bill.impacts.insert(*impact),
+            -1 => bill.impacts.remove(impact),
+            _ => false,
+        };
+        assert!(fresh, "impact published {diff} times: {impact:?}");
+    }
+    for (activity, diff) in removals_first(&changes.activity) {
+        let fresh = match diff {
+            1 => bill.activity.insert(activity.clone()),
+            -1 => bill.activity.remove(activity),
+            _ => false,
+        };
+        assert!(fresh, "activity published {diff} times: {activity:?}");
+    }
+    for (notice, diff) in removals_first(&changes.notices) {
+        let fresh = match diff {
+            1 => bill.notices.insert(*notice),
+            -1 => bill.notices.remove(notice),
+            _ => false,
+        };
+        assert!(fresh, "notice published {diff} times: {notice:?}");
     }
     for ((line, sum), diff) in removals_first(&changes.lines) {
         let fresh = match diff {

@@ -1,14 +1,17 @@
 //! Random histories of small worlds: a few services, accounts, plans and prices, much of it
-//! overlapping, and records that come, change and go in any epoch.
+//! overlapping, and records that come, change and go in any epoch. Half of the worlds have plans, so
+//! that usage is charged in order, subscriptions share balance groups, and a clock moves.
 //!
 //! Everything lives in numbered slots. An operation fills a slot or empties it: filling an empty one
 //! is an insert, a filled one an amendment, emptying a retraction. So every sequence of operations
 //! is a valid history, and proptest can shrink it freely.
 
+mod plan;
+
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
     Account, AccountKey, BillingProfile, Condition, Cycle, EventTime, Fate, Fault, FileId,
-    Identity, Item, Name, Period, Price, PriceKey, PriceModel, PriceRow, Reason, RecordId,
+    Identity, Item, Name, Period, PlanRow, Price, PriceKey, PriceModel, PriceRow, Reason, RecordId,
     ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus, Usage, UsageClass,
 };
 use millrace_operators::epoch::Diff;
@@ -33,6 +36,8 @@ enum Op {
     /// A record that ends before dedup: ignored, or faulty for this reason.
     Settled(u64, Option<Option<Reason>>),
     Price(usize, Option<PriceRow>),
+    Plan(usize, Option<PlanRow>),
+    Clock(EventTime),
     Account(usize, Option<Account>),
     Terms(usize, Option<Subscription>),
     Service(usize, Option<ServiceUse>),
@@ -124,6 +129,18 @@ fn long_period() -> impl Strategy<Value = Period> {
     prop_oneof![1 => Just(Period::ALWAYS), 1 => period()]
 }
 
+/// From some day on, mostly before all usage, and mostly for ever.
+fn dated() -> impl Strategy<Value = Period> {
+    let start = prop_oneof![
+        4 => (0_i64..40).prop_map(|day| EventTime(START - day * 24 * HOUR)),
+        1 => instant(),
+    ];
+    (start, weighted(0.2, instant())).prop_map(|(start, end)| {
+        let end = end.filter(|end| *end > start).unwrap_or(EventTime::MAX);
+        Period::new(start, end).expect("the start is before the end")
+    })
+}
+
 /// Quantities from nothing to what no price can bear.
 fn quantity() -> impl Strategy<Value = i64> {
     select(vec![
@@ -159,7 +176,15 @@ fn record() -> impl Strategy<Value = RecordSpec> {
     )
 }
 
-fn model() -> impl Strategy<Value = PriceModel> {
+fn model(planned: bool) -> BoxedStrategy<PriceModel> {
+    if planned {
+        prop_oneof![2 => flat_model(), 1 => plan::model()].boxed()
+    } else {
+        flat_model().boxed()
+    }
+}
+
+fn flat_model() -> impl Strategy<Value = PriceModel> {
     let price = select(vec![
         "0.000003",
         "3",
@@ -185,7 +210,7 @@ fn model() -> impl Strategy<Value = PriceModel> {
 
 /// A price row. Those of the first slots price every item of every list for everyone, so that most
 /// records find a price; the others compete with them.
-fn price(slot: usize) -> impl Strategy<Value = PriceRow> {
+fn price(slot: usize, planned: bool) -> impl Strategy<Value = PriceRow> {
     let broad = slot < 9;
     let often = if broad { 0.03 } else { 0.3 };
     let condition = move |attribute: &'static str, values: [&'static str; 2]| {
@@ -208,26 +233,35 @@ fn price(slot: usize) -> impl Strategy<Value = PriceRow> {
     let rank = prop_oneof![3 => Just(i32::try_from(slot).expect("few slots")), 1 => Just(0)];
     let currency = prop_oneof![12 => Just("USD"), 1 => Just("EUR")];
     let item = 0_usize..3;
-    (owner, item, conditions, rank, valid, model(), currency).prop_map(
-        move |((list, account), item, (one, two), priority, valid, model, currency)| {
-            let (item, list) = if broad {
-                (slot % 3, slot / 3)
-            } else {
-                (item, list)
-            };
-            PriceRow {
-                key: PriceKey::of(&[&slot.to_string()]),
-                list: name("list", list),
-                account: account.map(AccountKey),
-                item: Name::new(ITEMS[item].0),
-                conditions: one.into_iter().chain(two).collect(),
-                priority,
-                valid,
-                model,
-                currency: Name::new(currency),
-            }
-        },
+    (
+        owner,
+        item,
+        conditions,
+        rank,
+        valid,
+        model(planned),
+        currency,
     )
+        .prop_map(
+            move |((list, account), item, (one, two), priority, valid, model, currency)| {
+                let (item, list) = if broad {
+                    (slot % 3, slot / 3)
+                } else {
+                    (item, list)
+                };
+                PriceRow {
+                    key: PriceKey::of(&[&slot.to_string()]),
+                    list: name("list", list),
+                    account: account.map(AccountKey),
+                    item: Name::new(ITEMS[item].0),
+                    conditions: one.into_iter().chain(two).collect(),
+                    priority,
+                    valid,
+                    model,
+                    currency: Name::new(currency),
+                }
+            },
+        )
 }
 
 fn account(slot: usize) -> impl Strategy<Value = Account> {
@@ -255,7 +289,7 @@ fn account(slot: usize) -> impl Strategy<Value = Account> {
     )
 }
 
-fn terms(slot: usize) -> impl Strategy<Value = Subscription> {
+fn terms(slot: usize, planned: bool) -> impl Strategy<Value = Subscription> {
     let status = prop_oneof![
         8 => Just(SubscriptionStatus::Active),
         1 => Just(SubscriptionStatus::Inactive),
@@ -263,11 +297,23 @@ fn terms(slot: usize) -> impl Strategy<Value = Subscription> {
     ];
     // The first slots are one subscription each; the others are further terms of any.
     let key = (0_u64..3).prop_map(move |any| if slot < 3 { slot as u64 } else { any });
-    (key, 0_u64..3, vec(0_usize..3, 1..4), long_period(), status).prop_map(
-        |(key, account, lists, valid, status)| Subscription {
+    let valid = if planned {
+        prop_oneof![3 => dated(), 1 => long_period()].boxed()
+    } else {
+        long_period().boxed()
+    };
+    // Two pools, and groups of one subscription each.
+    let pool = if planned {
+        weighted(0.7, 100_u64..102).boxed()
+    } else {
+        Just(None).boxed()
+    };
+    let lists = vec(0_usize..3, 1..4);
+    (key, 0_u64..3, lists, valid, status, pool).prop_map(
+        |(key, account, lists, valid, status, pool)| Subscription {
             key: SubscriptionKey(key),
             account: AccountKey(account),
-            group: Name(key),
+            group: Name(pool.unwrap_or(key)),
             price_lists: lists.into_iter().map(|list| name("list", list)).collect(),
             valid,
             status,
@@ -290,44 +336,68 @@ fn shuffled(key: u64) -> u64 {
     key.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn op(planned: bool) -> BoxedStrategy<Op> {
     let settled = prop_oneof![
         Just(None),
         Just(Some(Reason::RowUnreadable)),
         Just(Some(Reason::QuantityNegative)),
     ];
-    prop_oneof![
+    let price = (0_usize..18).prop_flat_map(move |s| {
+        weighted(0.7, price(s, planned)).prop_map(move |p| Op::Price(s, p))
+    });
+    let terms = (0_usize..5).prop_flat_map(move |s| {
+        weighted(0.8, terms(s, planned)).prop_map(move |t| Op::Terms(s, t))
+    });
+    let plan = (0..plan::SLOTS)
+        .prop_flat_map(|s| weighted(0.7, plan::row(s)).prop_map(move |p| Op::Plan(s, p)));
+    let any = prop_oneof![
         20 => (0..RECORD_SLOTS, weighted(0.75, record())).prop_map(|(s, r)| Op::Record(s, r)),
         2 => (0_u64..6, weighted(0.7, settled)).prop_map(|(s, f)| Op::Settled(s, f)),
-        6 => (0_usize..18).prop_flat_map(|s| weighted(0.7, price(s)).prop_map(move |p| Op::Price(s, p))),
+        6 => price,
         1 => (0_usize..3).prop_flat_map(|s| weighted(0.7, account(s)).prop_map(move |a| Op::Account(s, a))),
-        2 => (0_usize..5).prop_flat_map(|s| weighted(0.8, terms(s)).prop_map(move |t| Op::Terms(s, t))),
+        2 => terms,
         2 => (0_usize..6).prop_flat_map(|s| weighted(0.8, service(s)).prop_map(move |u| Op::Service(s, u))),
-    ]
+    ];
+    if planned {
+        prop_oneof![30 => any, 3 => plan, 2 => plan::clock().prop_map(Op::Clock)].boxed()
+    } else {
+        any.boxed()
+    }
 }
 
 /// Reference data to begin with, so that most records are charged.
-fn beginning() -> impl Strategy<Value = Vec<Op>> {
+fn beginning(planned: bool) -> impl Strategy<Value = Vec<Op>> {
     let prices: Vec<_> = (0..15)
-        .map(|s| price(s).prop_map(move |p| Op::Price(s, Some(p))))
+        .map(|s| price(s, planned).prop_map(move |p| Op::Price(s, Some(p))))
         .collect();
     let accounts: Vec<_> = (0..3)
         .map(|s| account(s).prop_map(move |a| Op::Account(s, Some(a))))
         .collect();
     let terms: Vec<_> = (0..3)
-        .map(|s| terms(s).prop_map(move |t| Op::Terms(s, Some(t))))
+        .map(|s| terms(s, planned).prop_map(move |t| Op::Terms(s, Some(t))))
         .collect();
     let services: Vec<_> = (0..4)
         .map(|s| service(s).prop_map(move |u| Op::Service(s, Some(u))))
         .collect();
-    (prices, accounts, terms, services).prop_map(|(prices, accounts, terms, services)| {
-        [prices, accounts, terms, services].concat()
+    let slots = if planned { plan::SLOTS } else { 0 };
+    let plans: Vec<_> = (0..slots)
+        .map(|s| plan::row(s).prop_map(move |p| Op::Plan(s, Some(p))))
+        .collect();
+    let reference = (prices, accounts, terms, services, plans, plan::clock());
+    reference.prop_map(move |(prices, accounts, terms, services, plans, clock)| {
+        let mut all = [prices, accounts, terms, services, plans].concat();
+        all.extend(planned.then_some(Op::Clock(clock)));
+        all
     })
 }
 
 /// Any history.
 pub(crate) fn histories() -> impl Strategy<Value = History> {
-    let epochs = vec(vec(op(), 0..16), 1..10);
+    prop_oneof![histories_of(false), histories_of(true)]
+}
+
+fn histories_of(planned: bool) -> impl Strategy<Value = History> {
+    let epochs = vec(vec(op(planned), 0..16), 1..10);
     let dimension = select(vec![
         Dimension::Service,
         Dimension::ServiceType,
@@ -336,8 +406,13 @@ pub(crate) fn histories() -> impl Strategy<Value = History> {
         Dimension::Attribute(Name::new("model")),
         Dimension::Attribute(Name::new("region")),
     ]);
-    (beginning(), epochs, any::<bool>(), vec(dimension, 0..3)).prop_map(
-        |(beginning, mut epochs, prague, dimensions)| {
+    (
+        beginning(planned),
+        epochs,
+        any::<bool>(),
+        vec(dimension, 0..3),
+    )
+        .prop_map(|(beginning, mut epochs, prague, dimensions)| {
             // The reference data comes with the first records, before the last or between.
             let at = beginning.len() % epochs.len();
             epochs[at.min(1)].splice(0..0, beginning);
@@ -346,8 +421,7 @@ pub(crate) fn histories() -> impl Strategy<Value = History> {
                 prague,
                 dimensions,
             }
-        },
-    )
+        })
 }
 
 /// What fills the slots.
@@ -356,6 +430,8 @@ struct Slots {
     records: BTreeMap<u64, Usage>,
     settled: BTreeMap<u64, (FileId, Fate, Option<Fault>)>,
     prices: BTreeMap<usize, PriceRow>,
+    plans: BTreeMap<usize, PlanRow>,
+    clock: Option<EventTime>,
     accounts: BTreeMap<usize, Account>,
     terms: BTreeMap<usize, Subscription>,
     services: BTreeMap<usize, ServiceUse>,
@@ -431,6 +507,8 @@ impl Slots {
             Op::Record(slot, spec) => self.record(slot, spec, in_order),
             Op::Settled(slot, reason) => self.settle(slot, reason),
             Op::Price(slot, row) => put(&mut self.prices, slot, row),
+            Op::Plan(slot, row) => put(&mut self.plans, slot, row),
+            Op::Clock(instant) => self.clock = Some(instant),
             Op::Account(slot, row) => put(&mut self.accounts, slot, row),
             Op::Terms(slot, row) => put(&mut self.terms, slot, row),
             Op::Service(slot, row) => put(&mut self.services, slot, row),
@@ -443,6 +521,8 @@ impl Slots {
         Rows {
             usage: self.records.values().cloned().collect(),
             prices: self.prices.values().cloned().collect(),
+            plans: self.plans.values().cloned().collect(),
+            clock: self.clock.into_iter().collect(),
             accounts: self.accounts.values().cloned().collect(),
             terms: self.terms.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
@@ -465,6 +545,8 @@ fn position(index: u64) -> RecordId {
 struct Rows {
     usage: BTreeSet<Usage>,
     prices: BTreeSet<PriceRow>,
+    plans: BTreeSet<PlanRow>,
+    clock: BTreeSet<EventTime>,
     accounts: BTreeSet<Account>,
     terms: BTreeSet<Subscription>,
     services: BTreeSet<ServiceUse>,
@@ -529,6 +611,8 @@ impl History {
                     .map(|((_, file, fate), diff)| (file, fate, diff))
                     .collect(),
                 prices: difference(&old.prices, &new.prices),
+                plans: difference(&old.plans, &new.plans),
+                clock: difference(&old.clock, &new.clock),
                 accounts: difference(&old.accounts, &new.accounts),
                 subscriptions: difference(&old.terms, &new.terms),
                 services: difference(&old.services, &new.services),
@@ -557,6 +641,14 @@ pub(crate) fn take_back(script: &[Changes], first: usize) -> Vec<Changes> {
         },
         Changes {
             prices: gone(world.prices),
+            ..Changes::default()
+        },
+        Changes {
+            plans: gone(world.plans),
+            ..Changes::default()
+        },
+        Changes {
+            clock: gone(world.clock),
             ..Changes::default()
         },
         Changes {

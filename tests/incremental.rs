@@ -7,10 +7,11 @@ mod history;
 
 use history::{History, histories, rules};
 use millrace::publish::EpochChanges;
-use millrace_operators::domain::{Charge, Reason, Suspense};
+use millrace_operators::charge::ItemImpact;
+use millrace_operators::domain::{ActivityKind, ImpactKind, Reason};
 use millrace_operators::epoch::Epoch;
 use millrace_operators::rate::Rating;
-use millrace_tests::engine::{accumulate, run};
+use millrace_tests::engine::{INSTANTS, Run, accumulate, run};
 use millrace_tests::oracle::{Bill, BillRules, Changes, World};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -39,7 +40,8 @@ fn text(epochs: &[EpochChanges]) -> String {
     let mut text = String::new();
     for e in epochs {
         let parts = (&e.lines, &e.suspense, &e.faults, &e.counts, &e.charges);
-        text.push_str(&format!("{} {parts:#?}\n", e.epoch));
+        let in_order = (&e.impacts, &e.activity, &e.notices);
+        text.push_str(&format!("{} {parts:#?} {in_order:#?}\n", e.epoch));
     }
     text
 }
@@ -55,40 +57,68 @@ fn check_conservation(world: &World, bill: &Bill) {
 }
 
 /// What all workers hold open is what was published, in the order promised.
-fn check_open(open: &[Vec<Rating>], bill: &Bill) {
+fn check_open(rules: &BillRules, script: &[Changes], run: &Run, bill: &Bill) {
     let key = |rating: &Rating| match rating {
         Rating::Charge(c) => (c.service, c.class, c.time, c.record, c.item),
         Rating::Priced(p) => (p.terms.service, p.terms.class, p.time, p.record, 0),
         Rating::Suspense(s) => (s.service, s.class, s.time, s.record, 0),
     };
-    for ratings in open {
+    let (mut charges, mut suspense, mut priced) = (Vec::new(), Vec::new(), Vec::new());
+    for ratings in &run.open {
         assert!(ratings.is_sorted_by_key(key));
+        for rating in ratings {
+            match rating {
+                Rating::Charge(charge) => charges.push(*charge),
+                Rating::Priced(usage) => priced.push(usage.record),
+                Rating::Suspense(fault) => suspense.push(*fault),
+            }
+        }
     }
-    let charges: Vec<Charge> = open
-        .iter()
-        .flatten()
-        .filter_map(|rating| match rating {
-            Rating::Charge(charge) => Some(*charge),
-            Rating::Priced(_) | Rating::Suspense(_) => None,
-        })
-        .collect();
-    let suspense: Vec<Suspense> = open
-        .iter()
-        .flatten()
-        .filter_map(|rating| match rating {
-            Rating::Charge(_) | Rating::Priced(_) => None,
-            Rating::Suspense(suspense) => Some(*suspense),
-        })
-        .collect();
+    let (mut impacts, mut notices, mut in_order) = (Vec::new(), Vec::new(), Vec::new());
+    for groups in &run.charged {
+        for (charge, of_item) in &groups.charges {
+            charges.push(*charge);
+            in_order.extend((charge.item == 0).then_some(charge.record));
+            impacts.extend(ItemImpact::of(charge, of_item));
+        }
+        in_order.extend(groups.suspense.iter().map(|suspense| suspense.record));
+        suspense.extend(&groups.suspense);
+        notices.extend(&groups.notices);
+    }
     assert_eq!(charges.len(), bill.charges.len());
     same("open charges", &BTreeSet::from_iter(charges), &bill.charges);
+    same("open impacts", &BTreeSet::from_iter(impacts), &bill.impacts);
+    same("open notices", &BTreeSet::from_iter(notices), &bill.notices);
     let undoubled = bill
         .suspense
         .iter()
         .filter(|s| s.reason != Reason::Duplicate);
-    let mut suspense = suspense;
     suspense.sort_unstable();
     assert_eq!(suspense, undoubled.copied().collect::<Vec<_>>());
+    priced.sort_unstable();
+    in_order.sort_unstable();
+    assert_eq!(priced, in_order);
+    check_balances(rules, script, run);
+}
+
+/// What the buckets of every group hold, at any time, is what its events have left in them.
+fn check_balances(rules: &BillRules, script: &[Changes], run: &Run) {
+    let mut world = World::default();
+    for (epoch, changes) in (0..).zip(script) {
+        world.apply(epoch, changes);
+    }
+    let (_, courses) = world.bill_and_balances(rules);
+    let mut expected = Vec::new();
+    for (group, course) in courses {
+        for at in [None].into_iter().chain(INSTANTS.map(Some)) {
+            expected.push((group, at, course.at(at)));
+        }
+    }
+    let all = run.charged.iter().flat_map(|groups| &groups.balances);
+    let mut found: Vec<_> = all.cloned().collect();
+    found.sort();
+    expected.sort();
+    same("balances", &found, &expected);
 }
 
 /// Says what is too much and what is missing, not all that there is.
@@ -132,6 +162,9 @@ fn check(rules: &BillRules, script: &[Changes], epochs: &[EpochChanges]) -> Bill
         same(&at("lines"), &bill.lines, &expected.lines);
         same(&at("counts"), &bill.counts, &expected.counts);
         same(&at("faults"), &bill.faults, &expected.faults);
+        same(&at("impacts"), &bill.impacts, &expected.impacts);
+        same(&at("activity"), &bill.activity, &expected.activity);
+        same(&at("notices"), &bill.notices, &expected.notices);
         check_conservation(&world, &bill);
     }
     bill
@@ -147,7 +180,7 @@ proptest! {
         let script = history.script();
         let one = run(&rules, &script, 1, seed);
         let bill = check(&rules, &script, &one.epochs);
-        check_open(&one.open, &bill);
+        check_open(&rules, &script, &one, &bill);
     }
 
     /// The number of workers, and which of them reads what, changes nothing.
@@ -160,7 +193,7 @@ proptest! {
         for workers in [2, 4] {
             let more = run(&rules, &script, workers, seed);
             prop_assert_eq!(text(&one.epochs), text(&more.epochs), "{} workers", workers);
-            check_open(&more.open, &bill);
+            check_open(&rules, &script, &more, &bill);
         }
     }
 
@@ -179,7 +212,7 @@ proptest! {
 
     /// Taking everything back leaves nothing, whatever came between.
     #[test]
-    fn insert_then_retract_gives_nothing(history in histories(), first in 0_usize..6) {
+    fn insert_then_retract_gives_nothing(history in histories(), first in 0_usize..8) {
         let rules = rules(&history);
         let mut script = history.script();
         script.extend(history::take_back(&script, first));
@@ -188,14 +221,36 @@ proptest! {
     }
 }
 
+/// What of plans a history has come to.
+fn reached_of_plans(bill: &Bill, reached: &mut BTreeSet<String>) {
+    let impacts = bill.impacts.iter().map(|impact| impact.impact.kind);
+    reached.extend(impacts.map(|kind| format!("{kind:?}")));
+    let spanning = bill.impacts.iter().any(|impact| {
+        impact.impact.kind == ImpactKind::Price && impact.index > 0 && impact.impact.units > 0
+    });
+    reached.extend(spanning.then(|| "several tiers".to_owned()));
+    for activity in bill.activity.iter().filter(|one| one.amount.0 != 0) {
+        let kind = match activity.kind {
+            ActivityKind::TrueUp { .. } => "TrueUp".to_owned(),
+            kind => format!("{kind:?}"),
+        };
+        reached.insert(kind);
+    }
+    let notices = bill.notices.iter();
+    reached.extend(notices.map(|notice| match notice.record {
+        Some(_) => "notice by a record".to_owned(),
+        None => "notice by an edge".to_owned(),
+    }));
+}
+
 /// The histories are worth checking: together they reach every fate and every reason after
-/// mediation, and a good part of the records is charged.
+/// mediation, everything that plans do, and a good part of the records is charged.
 #[test]
 fn histories_reach_every_reason() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut reached = BTreeSet::new();
+    let (mut reached, mut of_plans) = (BTreeSet::new(), BTreeSet::new());
     let (mut charged, mut records) = (0, 0);
-    for _ in 0..64 {
+    for _ in 0..192 {
         let tree = histories().new_tree(&mut runner).expect("a history");
         let history: History = tree.current();
         let mut world = World::default();
@@ -203,6 +258,7 @@ fn histories_reach_every_reason() {
             world.apply(epoch, &changes);
             let bill = world.bill(&rules(&history));
             reached.extend(bill.suspense.iter().map(|suspense| suspense.reason));
+            reached_of_plans(&bill, &mut of_plans);
             charged += bill
                 .charges
                 .iter()
@@ -211,8 +267,26 @@ fn histories_reach_every_reason() {
             records += world.usage.len();
         }
     }
-    let after_mediation = |reason: &&Reason| **reason >= Reason::Duplicate;
+    // A missing bucket is told of an edge, never of a record.
+    let after_mediation =
+        |reason: &&Reason| **reason >= Reason::Duplicate && **reason != Reason::BucketMissing;
     let all: Vec<&Reason> = Reason::ALL.iter().filter(after_mediation).collect();
     assert_eq!(reached.iter().collect::<Vec<_>>(), all);
-    assert!(charged * 6 > records, "{charged} of {records} charged");
+    assert!(charged * 7 > records, "{charged} of {records} charged");
+    let expected = [
+        "Accumulator",
+        "Allowance",
+        "ArrearsRecurring",
+        "CapOffset",
+        "ForwardRecurring",
+        "Offset",
+        "OneTime",
+        "Price",
+        "TrueUp",
+        "Volume",
+        "notice by a record",
+        "notice by an edge",
+        "several tiers",
+    ];
+    assert_eq!(of_plans.iter().collect::<Vec<_>>(), expected);
 }

@@ -3,20 +3,30 @@
 //!
 //! It shares the domain's records with the operators, and nothing that decides: lookups are scans
 //! over vectors, amounts are worked out in decimal digits as on paper ([`money`]), days are counted
-//! in a calendar of its own ([`calendar`]). Where an operator is fast, this is slow and plain, so
+//! in a calendar of its own ([`calendar`]), and what depends on order is charged from the first record
+//! to the last ([`charging`]). Where an operator is fast, this is slow and plain, so
 //! that a person can check it against the words of the documentation.
 
 pub mod calendar;
+pub mod charging;
+mod counters;
+mod identity;
 pub mod money;
+mod plans;
 mod rating;
+mod times;
 
 use calendar::{Zone, bill_unit};
+use charging::Course;
 use millrace_operators::aggregate::Dimension;
+use millrace_operators::charge::{ItemImpact, Notice};
 use millrace_operators::domain::{
-    Account, Amount, Charge, ClassKey, Fate, Fault, FileId, Item, LineKey, LineSum, PriceRow,
-    Quantity, Reason, RecordId, ServiceUse, Stage, Subscription, Suspense, Usage, UsageClass,
+    Account, Activity, ActivityKind, Amount, Bucket, Charge, ClassKey, EdgeKey, EventTime, Fate,
+    Fault, FileId, GroupKey, Item, LineKey, LineSum, PlanRow, PriceRow, Quantity, Reason, RecordId,
+    ServiceUse, Stage, Subscription, Suspense, Usage, UsageClass,
 };
 use millrace_operators::epoch::{Diff, Epoch};
+use rating::{Priced, Rated};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The changes of one epoch: each thing at most once added or taken away.
@@ -32,12 +42,16 @@ pub struct Changes {
     pub fates: Vec<(FileId, Fate, Diff)>,
     /// The catalog.
     pub prices: Vec<(PriceRow, Diff)>,
+    /// The plans of its price lists.
+    pub plans: Vec<(PlanRow, Diff)>,
     /// Accounts.
     pub accounts: Vec<(Account, Diff)>,
     /// Subscriptions.
     pub subscriptions: Vec<(Subscription, Diff)>,
     /// Services of subscriptions.
     pub services: Vec<(ServiceUse, Diff)>,
+    /// The present.
+    pub clock: Vec<(EventTime, Diff)>,
 }
 
 /// How the bill is drawn up.
@@ -62,12 +76,16 @@ pub struct World {
     pub fates: Vec<(FileId, Fate)>,
     /// The catalog.
     pub prices: Vec<PriceRow>,
+    /// The plans of its price lists.
+    pub plans: Vec<PlanRow>,
     /// Accounts.
     pub accounts: Vec<Account>,
     /// Subscriptions.
     pub subscriptions: Vec<Subscription>,
     /// Services.
     pub services: Vec<ServiceUse>,
+    /// The present; none before the clock is set.
+    pub clock: Vec<EventTime>,
 }
 
 /// What must be published, as a whole.
@@ -83,6 +101,12 @@ pub struct Bill {
     pub counts: BTreeMap<(FileId, Fate), Diff>,
     /// Faults.
     pub faults: BTreeSet<Fault>,
+    /// What charges in order did to each resource.
+    pub impacts: BTreeSet<ItemImpact>,
+    /// Subscriptions charged without usage.
+    pub activity: BTreeSet<Activity>,
+    /// Thresholds crossed.
+    pub notices: BTreeSet<Notice>,
 }
 
 fn change<D: PartialEq + Clone>(held: &mut Vec<D>, changes: &[(D, Diff)]) {
@@ -130,6 +154,8 @@ impl World {
         change(&mut self.accounts, &changes.accounts);
         change(&mut self.subscriptions, &changes.subscriptions);
         change(&mut self.services, &changes.services);
+        change(&mut self.plans, &changes.plans);
+        change(&mut self.clock, &changes.clock);
     }
 
     /// Records received per file.
@@ -147,6 +173,12 @@ impl World {
     /// The bill for all of it.
     #[must_use]
     pub fn bill(&self, rules: &BillRules) -> Bill {
+        self.bill_and_balances(rules).0
+    }
+
+    /// The bill for all of it, and the course of each balance group.
+    #[must_use]
+    pub fn bill_and_balances(&self, rules: &BillRules) -> (Bill, BTreeMap<GroupKey, Course>) {
         let mut bill = Bill {
             faults: self.faults.iter().cloned().collect(),
             ..Bill::default()
@@ -154,31 +186,111 @@ impl World {
         for (file, fate) in &self.fates {
             bill.count(*file, *fate);
         }
+        let mut in_order: BTreeMap<GroupKey, Vec<Priced<'_>>> = BTreeMap::new();
         for (arrival, usage) in self.usage.values() {
-            let file = usage.record.file();
             let outcome = match self.original(*arrival, usage) {
                 Some(original) => Err(suspense(usage, Reason::Duplicate, None, Some(original))),
                 None => rating::rate(self, usage),
             };
             match outcome {
-                Ok(charges) => {
-                    bill.count(file, Fate::Monetised);
-                    for charge in charges {
-                        let item = self.classes[&usage.class].items[usize::from(charge.item)];
-                        bill.enter(&charge, self.line(rules, &charge, item), item);
-                    }
+                Ok(Rated::Charged(charges)) => self.monetise(rules, &charges, &mut bill),
+                Ok(Rated::InOrder(priced)) => {
+                    in_order.entry(priced.group).or_default().push(priced);
                 }
-                Err(suspense) => {
-                    let fate = match suspense.reason.stage() {
-                        Stage::Dedup => Fate::Duplicate,
-                        _ => Fate::Suspended(suspense.reason),
-                    };
-                    bill.count(file, fate);
-                    bill.suspense.insert(suspense);
-                }
+                Err(suspense) => bill.suspend(suspense),
             }
         }
-        bill
+        let made = plans::made(self, rules.zone);
+        for bucket in &made.buckets {
+            in_order.entry(bucket.group).or_default();
+        }
+        let mut edges: BTreeMap<EdgeKey, Amount> = BTreeMap::new();
+        let mut courses = BTreeMap::new();
+        for (group, usage) in in_order {
+            fn of<T: Clone>(all: &[T], wanted: impl Fn(&T) -> bool) -> Vec<T> {
+                all.iter().filter(|one| wanted(one)).cloned().collect()
+            }
+            let buckets = of(&made.buckets, |bucket| bucket.group == group);
+            let of_group = of(&made.edges, |edge| edge.group == group);
+            let told = charging::charge(&buckets, &of_group, &usage);
+            for charges in told.charges.chunk_by(|a, b| a.record == b.record) {
+                self.monetise(rules, charges, &mut bill);
+            }
+            told.suspense.into_iter().for_each(|one| bill.suspend(one));
+            bill.impacts.extend(told.impacts);
+            bill.notices.extend(told.notices);
+            edges.extend(told.edges);
+            courses.insert(group, told.course);
+        }
+        for activity in made.activity {
+            let decided = edges.get(&EdgeKey(activity.key.0)).copied();
+            let amount = match activity.kind {
+                ActivityKind::TrueUp { .. } | ActivityKind::Volume => decided.unwrap_or_default(),
+                _ => activity.amount,
+            };
+            let activity = Activity { amount, ..activity };
+            self.enter_activity(rules, &activity, &mut bill);
+            assert!(bill.activity.insert(activity), "an activity is made once");
+        }
+        (bill, courses)
+    }
+
+    /// The buckets of all balance groups, with what is left in them or has come together in them.
+    #[must_use]
+    pub fn buckets(&self, rules: &BillRules) -> Vec<(Bucket, i128)> {
+        let (_, courses) = self.bill_and_balances(rules);
+        let mut buckets = plans::made(self, rules.zone).buckets;
+        buckets.sort_by_key(|bucket| (bucket.resource, bucket.valid, bucket.key));
+        let value = |bucket: &Bucket| {
+            let values = courses[&bucket.group].at(None);
+            let found = values.into_iter().find(|(key, _)| *key == bucket.key);
+            found.map_or(0, |(_, value)| value)
+        };
+        let with_value = buckets.into_iter().map(|bucket| {
+            let value = value(&bucket);
+            (bucket, value)
+        });
+        with_value.collect()
+    }
+
+    fn monetise(&self, rules: &BillRules, charges: &[Charge], bill: &mut Bill) {
+        bill.count(charges[0].record.file(), Fate::Monetised);
+        for charge in charges {
+            let item = self.classes[&charge.class].items[usize::from(charge.item)];
+            bill.enter(charge, self.line(rules, charge, item), item);
+        }
+    }
+
+    /// An activity is on the bill of the instant that it is charged at, or of its cycle's last.
+    fn enter_activity(&self, rules: &BillRules, activity: &Activity, bill: &mut Bill) {
+        if activity.amount == Amount::ZERO {
+            return;
+        }
+        let at = match activity.kind {
+            ActivityKind::OneTime | ActivityKind::ForwardRecurring => activity.applied_start,
+            ActivityKind::ArrearsRecurring | ActivityKind::TrueUp { .. } | ActivityKind::Volume => {
+                EventTime(activity.cycle.end().0 - 1)
+            }
+        };
+        let (unit_start, unit_end) = bill_unit(rules.zone, &activity.profile, at);
+        let dimension = |dimension: &Dimension| match dimension {
+            Dimension::Subscription => activity.subscription.0,
+            _ => 0,
+        };
+        let line = LineKey {
+            account: activity.account,
+            unit_start,
+            unit_end,
+            item: activity.item,
+            currency: activity.currency,
+            dimensions: rules.dimensions.iter().map(dimension).collect(),
+        };
+        // The records of a volume have brought its quantity.
+        let quantity = match activity.kind {
+            ActivityKind::Volume => 0,
+            _ => 1_000_000_000_000,
+        };
+        bill.add(line, quantity, activity.amount);
     }
 
     /// The record that came first with the identity of `usage`, unless that is `usage` itself.
@@ -222,17 +334,30 @@ impl Bill {
         *self.counts.entry((file, fate)).or_insert(0) += 1;
     }
 
+    fn suspend(&mut self, suspense: Suspense) {
+        let fate = match suspense.reason.stage() {
+            Stage::Dedup => Fate::Duplicate,
+            _ => Fate::Suspended(suspense.reason),
+        };
+        self.count(suspense.record.file(), fate);
+        self.suspense.insert(suspense);
+    }
+
+    fn add(&mut self, line: LineKey, units: i128, amount: Amount) {
+        let sum = self.lines.entry(line).or_default();
+        *sum = LineSum {
+            charges: sum.charges + 1,
+            quantity: Quantity(sum.quantity.0 + units),
+            amount: Amount(sum.amount.0 + amount.0),
+        };
+    }
+
     fn enter(&mut self, charge: &Charge, line: LineKey, item: Item) {
         let mut units = i128::from(charge.quantity);
         for _ in item.scale..Quantity::SCALE {
             units *= 10;
         }
-        let sum = self.lines.entry(line).or_default();
-        *sum = LineSum {
-            charges: sum.charges + 1,
-            quantity: Quantity(sum.quantity.0 + units),
-            amount: Amount(sum.amount.0 + charge.amount.0),
-        };
+        self.add(line, units, charge.amount);
         assert!(self.charges.insert(*charge), "a charge is made once");
     }
 }

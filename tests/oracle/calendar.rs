@@ -40,6 +40,12 @@ impl Zone {
         }
     }
 
+    /// What clocks on walls show at an instant, as microseconds since 1970.
+    #[must_use]
+    pub fn shown(self, time: EventTime) -> i64 {
+        time.0 + self.offset(time.0)
+    }
+
     /// The instant at which a day begins here.
     fn midnight(self, day: i64) -> i64 {
         // Neither zone changes its offset within three hours before a midnight.
@@ -113,11 +119,18 @@ fn boundary(profile: &BillingProfile, n: i64) -> i64 {
     day_number(year, month, day.min(month_length(year, month)))
 }
 
-/// The bill unit that holds an instant: boundary after boundary from the anniversary on.
+/// The bill unit that holds an instant: boundary after boundary, from one that cannot be far.
 #[must_use]
 pub fn bill_unit(zone: Zone, profile: &BillingProfile, time: EventTime) -> (EventTime, EventTime) {
     let instant = |n| zone.midnight(boundary(profile, n));
-    let mut n = 0;
+    let days = match profile.cycle {
+        Cycle::Day => 1,
+        Cycle::Week => 7,
+        Cycle::Month => 31,
+        Cycle::Quarter => 92,
+        Cycle::Year => 366,
+    };
+    let mut n = (time.0 - instant(0)).div_euclid(days * i64::from(profile.every) * DAY);
     while instant(n) > time.0 {
         n -= 1;
     }

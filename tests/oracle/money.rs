@@ -10,9 +10,9 @@ const KEPT: usize = 24;
 /// 24th decimal; nothing when the result needs more than 127 bits.
 ///
 /// # Panics
-/// With more decimals than a machine can count.
+/// With more decimals than a machine can count, or a divisor of more than 37 digits.
 #[must_use]
-pub fn times(left: (i128, u32), right: (i128, u32), divisor: u64) -> Option<Amount> {
+pub fn times(left: (i128, u32), right: (i128, u32), divisor: u128) -> Option<Amount> {
     let negative = (left.0 < 0) != (right.0 < 0);
     let mut digits = multiply(&digits(left.0), &digits(right.0));
     let mut decimals = usize::try_from(left.1 + right.1).expect("few decimals");
@@ -68,8 +68,7 @@ fn multiply(left: &[u8], right: &[u8]) -> Vec<u8> {
 }
 
 /// Long division; as many digits as the dividend has, and the rest.
-fn divide(digits: &[u8], divisor: u64) -> (Vec<u8>, u128) {
-    let divisor = u128::from(divisor);
+fn divide(digits: &[u8], divisor: u128) -> (Vec<u8>, u128) {
     let mut rest = 0;
     let mut quotient = Vec::new();
     for digit in digits {
@@ -84,7 +83,7 @@ fn divide(digits: &[u8], divisor: u64) -> (Vec<u8>, u128) {
 mod tests {
     use super::times;
 
-    fn text(left: (i128, u32), right: (i128, u32), divisor: u64) -> String {
+    fn text(left: (i128, u32), right: (i128, u32), divisor: u128) -> String {
         times(left, right, divisor).map_or("none".to_owned(), |amount| amount.0.to_string())
     }
 

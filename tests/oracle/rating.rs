@@ -1,19 +1,59 @@
 //! Where a record goes and what it costs, asked anew for every record.
 
+use super::charging::parts_of_tiers;
 use super::{World, money, suspense};
 use millrace_operators::domain::{
-    Account, Amount, Charge, EventTime, Item, Period, PriceModel, PriceRow, Reason, Subscription,
-    SubscriptionStatus, Suspense, Usage, UsageClass,
+    Account, Amount, Charge, EventTime, GroupKey, Item, Period, PriceModel, PriceRow, Reason,
+    Subscription, SubscriptionStatus, Suspense, TierReference, Usage, UsageClass,
 };
 
 /// Who pays.
+#[derive(Clone, Copy)]
 struct Payer<'a> {
     account: &'a Account,
     terms: &'a Subscription,
 }
 
+/// A record that knows who pays and at which prices.
+pub(super) struct Priced<'a> {
+    pub(super) usage: &'a Usage,
+    pub(super) group: GroupKey,
+    /// Its items, each with its price.
+    pub(super) rows: Vec<(Item, &'a PriceRow)>,
+    payer: Payer<'a>,
+}
+
+impl Priced<'_> {
+    /// The charge of an item.
+    pub(super) fn charge(&self, index: usize, amount: Amount) -> Charge {
+        let (_, row) = self.rows[index];
+        Charge {
+            record: self.usage.record,
+            item: u8::try_from(index).expect("classes have few items"),
+            time: self.usage.time,
+            service: self.usage.service,
+            class: self.usage.class,
+            subscription: self.payer.terms.key,
+            account: self.payer.account.key,
+            profile: self.payer.account.profile,
+            price: row.key,
+            currency: row.currency,
+            quantity: self.usage.quantities[index],
+            amount,
+        }
+    }
+}
+
+/// What becomes of a record.
+pub(super) enum Rated<'a> {
+    /// One charge per item.
+    Charged(Vec<Charge>),
+    /// What came before decides.
+    InOrder(Priced<'a>),
+}
+
 /// The charges of a record, one per item, or the first reason against them.
-pub(super) fn rate(world: &World, usage: &Usage) -> Result<Vec<Charge>, Suspense> {
+pub(super) fn rate<'a>(world: &'a World, usage: &'a Usage) -> Result<Rated<'a>, Suspense> {
     let fault = |(reason, item)| suspense(usage, reason, item, None);
     let payer = payer(world, usage).map_err(|reason| fault((reason, None)))?;
     let class = &world.classes[&usage.class];
@@ -27,30 +67,50 @@ pub(super) fn rate(world: &World, usage: &Usage) -> Result<Vec<Charge>, Suspense
             return Err(fault((Reason::CurrencyMismatch, Some(*item))));
         }
     }
-    let mut charges = Vec::new();
-    for (index, (item, row)) in priced.iter().enumerate() {
-        let quantity = usage.quantities[index];
-        let amount = amount(&row.model, quantity, item.scale)
-            .ok_or_else(|| fault((Reason::AmountOutOfRange, Some(*item))))?;
-        charges.push(Charge {
-            record: usage.record,
-            item: u8::try_from(index).expect("classes have few items"),
-            time: usage.time,
-            service: usage.service,
-            class: usage.class,
-            subscription: payer.terms.key,
-            account: payer.account.key,
-            profile: payer.account.profile,
-            price: row.key,
-            currency: row.currency,
-            quantity,
-            amount,
-        });
+    let group = GroupKey::of_pool(payer.terms.group, payer.account.currency);
+    let priced = Priced {
+        usage,
+        group,
+        rows: priced,
+        payer,
+    };
+    let looks_back = |(_, row): &(Item, &PriceRow)| match &row.model {
+        PriceModel::Graduated { by, .. } => *by != TierReference::Record,
+        PriceModel::Volume { .. } | PriceModel::Package { .. } => true,
+        PriceModel::PerUnit { .. } | PriceModel::PerBlock { .. } | PriceModel::PerRecord { .. } => {
+            false
+        }
+    };
+    if has_a_plan(world, group) || priced.rows.iter().any(looks_back) {
+        return Ok(Rated::InOrder(priced));
     }
-    Ok(charges)
+    let mut charges = Vec::new();
+    for (index, (item, row)) in priced.rows.iter().enumerate() {
+        let amount = amount(&row.model, usage.quantities[index], item.scale)
+            .ok_or_else(|| fault((Reason::AmountOutOfRange, Some(*item))))?;
+        charges.push(priced.charge(index, amount));
+    }
+    Ok(Rated::Charged(charges))
 }
 
-fn holds(period: Period, time: EventTime) -> bool {
+/// Whether any subscription of the group, at any time, has a list that gives an allowance, an
+/// accumulator or a cap in the group's currency.
+fn has_a_plan(world: &World, group: GroupKey) -> bool {
+    world.subscriptions.iter().any(|terms| {
+        let mut accounts = world.accounts.iter().filter(|a| a.key == terms.account);
+        accounts.any(|account| {
+            let mut rows = world.plans.iter();
+            GroupKey::of_pool(terms.group, account.currency) == group
+                && rows.any(|row| {
+                    terms.price_lists.contains(&row.list)
+                        && row.part.orders_usage()
+                        && row.part.currency().is_none_or(|c| c == account.currency)
+                })
+        })
+    })
+}
+
+pub(super) fn holds(period: Period, time: EventTime) -> bool {
     period.start() <= time && time < period.end()
 }
 
@@ -102,6 +162,7 @@ fn payer<'a>(world: &'a World, usage: &Usage) -> Result<Payer<'a>, Reason> {
     let alike = |other: &Payer<'_>| {
         other.account == first.account
             && other.terms.key == first.terms.key
+            && other.terms.group == first.terms.group
             && other.terms.price_lists == first.terms.price_lists
     };
     if serving.iter().all(alike) {
@@ -163,12 +224,12 @@ fn price<'a>(
 }
 
 /// The amount of a quantity under a model; nothing when it is past the range of amounts.
-fn amount(model: &PriceModel, quantity: i64, decimals: u8) -> Option<Amount> {
+pub(super) fn amount(model: &PriceModel, quantity: i64, decimals: u8) -> Option<Amount> {
     let decimals = u32::from(decimals);
     match *model {
         PriceModel::PerUnit { price, per } => {
             let price = (price.mantissa(), price.scale());
-            money::times(price, (i128::from(quantity), decimals), per)
+            money::times(price, (i128::from(quantity), decimals), per.into())
         }
         PriceModel::PerBlock { price, block } => {
             let block = i128::from(block) * 10_i128.pow(decimals);
@@ -181,9 +242,14 @@ fn amount(model: &PriceModel, quantity: i64, decimals: u8) -> Option<Amount> {
         PriceModel::PerRecord { price } => {
             money::times((price.mantissa(), price.scale()), (1, 0), 1)
         }
-        // Charged in order, by an oracle of its own.
-        PriceModel::Graduated { .. } | PriceModel::Volume { .. } | PriceModel::Package { .. } => {
-            None
+        PriceModel::Graduated { ref tiers, .. } => {
+            let units = i128::from(quantity) * 10_i128.pow(12 - decimals);
+            let parts = parts_of_tiers(tiers, 0, units)?;
+            parts
+                .iter()
+                .try_fold(0_i128, |sum, part| sum.checked_add(part.amount))
+                .map(Amount)
         }
+        PriceModel::Volume { .. } | PriceModel::Package { .. } => None,
     }
 }

@@ -1,0 +1,313 @@
+//! What the subscriptions of a balance group share: accumulators and caps, and what falls due at the
+//! ends of their cycles.
+
+use super::World;
+use super::calendar::Zone;
+use super::identity;
+use super::plans::{Cycle, Holding, Made, cycles, part_of, term};
+use super::times::{Times, joined, of, period, scale, share, whole, within};
+use millrace_operators::domain::{
+    Accumulator, Activity, ActivityKey, ActivityKind, Amount, Bucket, BucketKey, BucketKind,
+    Commitment, Edge, EdgeAction, EdgeKey, EventTime, GroupKey, Measure, Name, PlanPart, PlanRow,
+    Proration, SubscriptionKey, Term, Threshold, Volume,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One accumulator or cap of a group.
+struct Counter<'a> {
+    world: &'a World,
+    zone: Zone,
+    group: GroupKey,
+    identity: u64,
+    /// Its versions, by the time from which they hold.
+    versions: Vec<&'a PlanRow>,
+    /// The group's subscriptions, the one that is active longest first.
+    members: Vec<&'a Holding<'a>>,
+}
+
+/// Counts for every group.
+pub(super) fn count(world: &World, zone: Zone, holdings: &[Holding<'_>], made: &mut Made) {
+    let groups: BTreeSet<GroupKey> = holdings.iter().map(|held| held.group).collect();
+    for group in groups {
+        let mut members: Vec<&Holding<'_>> =
+            holdings.iter().filter(|held| held.group == group).collect();
+        members.sort_by_key(|held| {
+            let since = (held.times[0], held.subscription);
+            (since, held.list, held.account.key)
+        });
+        let had = |row: &&PlanRow| members.iter().any(|held| !held.times_of(row).is_empty());
+        let mut versions: BTreeMap<u64, Vec<&PlanRow>> = BTreeMap::new();
+        for row in world.plans.iter().filter(had) {
+            if let Some(identity) = identity::counter(&row.part) {
+                versions.entry(identity).or_default().push(row);
+            }
+        }
+        for (identity, mut versions) in versions {
+            versions.sort_by_key(|row| (row.valid.start(), row.key, row.list));
+            let counter = Counter {
+                world,
+                zone,
+                group,
+                identity,
+                versions,
+                members: members.clone(),
+            };
+            counter.count(made);
+        }
+    }
+}
+
+impl<'a> Counter<'a> {
+    fn count(&self, made: &mut Made) {
+        let counted = |held: &&&Holding<'_>| {
+            let mut rows = self.versions.iter();
+            rows.any(|row| !held.times_of(row).is_empty())
+        };
+        let Some(first) = self.members.iter().find(counted) else {
+            return;
+        };
+        let own_term = match &self.versions[0].part {
+            PlanPart::Accumulator(accumulator) => accumulator.term,
+            PlanPart::Cap(cap) => cap.term,
+            _ => return,
+        };
+        let profile = term(own_term, &first.account.profile);
+        let begin = self.versions.iter().flat_map(|row| self.times(row));
+        let Some(begin) = begin.map(|(start, _)| start).min() else {
+            return;
+        };
+        for cycle in cycles(self.world, self.zone, &profile, begin) {
+            let Some(bucket) = self.bucket(cycle) else {
+                continue;
+            };
+            if cycle.ended
+                && let PlanPart::Accumulator(counted) = &self.versions[0].part
+            {
+                match counted.measure {
+                    Measure::Money => self.true_up(counted, own_term, cycle, &bucket, made),
+                    Measure::Units => self.volumes(counted, cycle, &bucket, made),
+                }
+            }
+            made.buckets.push(bucket);
+        }
+    }
+
+    /// When any member has a row.
+    fn times(&self, row: &PlanRow) -> Times {
+        joined(self.members.iter().flat_map(|held| held.times_of(row)))
+    }
+
+    fn bucket(&self, cycle: Cycle) -> Option<Bucket> {
+        let here = |row: &PlanRow| within(&self.times(row), cycle.stretch());
+        let in_force = self.versions.iter().filter(|row| !here(row).is_empty());
+        let row = in_force.last()?;
+        let times = joined(self.versions.iter().flat_map(|row| here(row)));
+        let (resource, kind, measure, items, opening, thresholds) = match &row.part {
+            PlanPart::Accumulator(a) => {
+                let kind = BucketKind::Accumulator {
+                    numerator: a.numerator,
+                    denominator: a.denominator,
+                };
+                let level = |level: &i128| Threshold {
+                    level: *level,
+                    percent: None,
+                };
+                let levels = a.thresholds.iter().map(level).collect();
+                let opening = self.opening(a, cycle);
+                (a.resource, kind, a.measure, &a.items, opening, levels)
+            }
+            PlanPart::Cap(cap) => {
+                let kind = BucketKind::Cap { limit: cap.limit };
+                let level = |percent: &u8| Threshold {
+                    level: part_of(cap.limit.0, (u64::from(*percent), 100)),
+                    percent: Some(*percent),
+                };
+                let levels = cap.thresholds.iter().map(level).collect();
+                (cap.resource, kind, Measure::Money, &cap.items, 0, levels)
+            }
+            _ => return None,
+        };
+        Some(Bucket {
+            group: self.group,
+            key: BucketKey(identity::counted(self.identity, self.group, cycle.start)),
+            resource,
+            kind,
+            measure,
+            items: items.clone(),
+            valid: period(whole(&times)),
+            opening,
+            thresholds,
+        })
+    }
+
+    /// What subscriptions add by being there: each once, whichever of its lists has the accumulator.
+    fn opening(&self, accumulator: &Accumulator, cycle: Cycle) -> i128 {
+        let mut activated: BTreeMap<SubscriptionKey, bool> = BTreeMap::new();
+        for held in &self.members {
+            let mut rows = self.versions.iter();
+            if rows.any(|row| !within(&held.times_of(row), cycle.stretch()).is_empty()) {
+                let now = held.activation.is_some_and(|at| cycle.holds(at));
+                *activated.entry(held.subscription).or_insert(false) |= now;
+            }
+        }
+        let each = activated.values().map(|activated| match activated {
+            true => accumulator.recurring + accumulator.activation,
+            false => accumulator.recurring,
+        });
+        each.sum()
+    }
+
+    fn true_up(
+        &self,
+        counted: &Accumulator,
+        own_term: Term,
+        cycle: Cycle,
+        bucket: &Bucket,
+        made: &mut Made,
+    ) {
+        let mut named: BTreeMap<Name, Vec<(&PlanRow, &Commitment)>> = BTreeMap::new();
+        for row in &self.world.plans {
+            if let PlanPart::Commitment(commitment) = &row.part
+                && (commitment.accumulator, commitment.term) == (counted.resource, own_term)
+                && !self.times(row).is_empty()
+            {
+                let rows = named.entry(commitment.resource).or_default();
+                rows.push((row, commitment));
+            }
+        }
+        for (item, mut rows) in named {
+            rows.sort_by_key(|(row, _)| (row.valid.start(), row.key, row.list));
+            let mut total = 0;
+            let mut applied = Times::new();
+            let mut committed: Vec<&Holding<'_>> = Vec::new();
+            for (row, commitment) in &rows {
+                for held in &self.members {
+                    let here = within(&held.times_of(row), cycle.stretch());
+                    if !here.is_empty() {
+                        let worth = share(&here, cycle.stretch(), commitment.proration, self.zone);
+                        total += part_of(commitment.amount.0, worth);
+                        applied.extend(here);
+                        committed.push(held);
+                    }
+                }
+            }
+            if total == 0 {
+                continue;
+            }
+            let longest = committed
+                .into_iter()
+                .min_by_key(|held| (held.times[0], held.subscription));
+            let (row, commitment) = rows[rows.len() - 1];
+            let kind = ActivityKind::TrueUp {
+                commitment: Amount(total),
+            };
+            let key = identity::true_up(bucket.key.0, item);
+            let activity = Activity {
+                item,
+                currency: commitment.currency,
+                ..self.due(
+                    (key, kind, row),
+                    longest.expect("somebody committed"),
+                    whole(&joined(applied)),
+                    (cycle, commitment.proration),
+                )
+            };
+            made.activity.push(activity);
+            made.edges.push(Edge {
+                group: self.group,
+                key: EdgeKey(key),
+                time: EventTime(cycle.end),
+                action: EdgeAction::TrueUp {
+                    accumulator: bucket.key,
+                    commitment: Amount(total),
+                },
+            });
+        }
+    }
+
+    /// What falls due at the end of a cycle, and is decided there.
+    fn due(
+        &self,
+        (key, kind, row): (u64, ActivityKind, &PlanRow),
+        longest: &Holding<'_>,
+        applied: (i64, i64),
+        (cycle, proration): (Cycle, Proration),
+    ) -> Activity {
+        Activity {
+            key: ActivityKey(key),
+            kind,
+            group: self.group,
+            subscription: longest.subscription,
+            account: longest.account.key,
+            profile: longest.account.profile,
+            plan: row.key,
+            item: Name::default(),
+            currency: Name::default(),
+            cycle: period(cycle.stretch()),
+            applied_start: EventTime(applied.0),
+            applied_end: EventTime(applied.1),
+            scale: scale(share(&[applied], cycle.stretch(), proration, self.zone)),
+            amount: Amount(0),
+            valid: period(applied),
+        }
+    }
+
+    /// Per item, the row in force at the last instant, of the list that is tried first.
+    fn volumes(&self, counted: &Accumulator, cycle: Cycle, bucket: &Bucket, made: &mut Made) {
+        let valid = of(bucket.valid);
+        let mut best: BTreeMap<Name, (usize, &PlanRow, &Volume)> = BTreeMap::new();
+        for row in &self.world.plans {
+            let PlanPart::Volume(volume) = &row.part else {
+                continue;
+            };
+            let (start, end) = of(row.valid);
+            if volume.accumulator != counted.resource || start > valid.1 - 1 || valid.1 - 1 >= end {
+                continue;
+            }
+            if self.times(row).is_empty() {
+                continue;
+            }
+            let ranks = self
+                .members
+                .iter()
+                .filter(|held| held.list == row.list && !within(&held.times, valid).is_empty());
+            let Some(rank) = ranks.map(|held| held.rank).min() else {
+                continue;
+            };
+            let known = best.get(&volume.item);
+            if known.is_none_or(|(other, held, _)| (rank, row.key) < (*other, held.key)) {
+                best.insert(volume.item, (rank, row, volume));
+            }
+        }
+        for (item, (_, row, volume)) in best {
+            let within_bucket = |held: &Holding<'_>| within(&held.times_of(row), valid);
+            let applied = joined(self.members.iter().flat_map(|held| within_bucket(held)));
+            let members = self.members.iter().copied();
+            let longest = members
+                .filter(|held| !within_bucket(held).is_empty())
+                .min_by_key(|held| (held.times[0], held.subscription));
+            let Some(longest) = longest else { continue };
+            let key = identity::volume(bucket.key.0, item);
+            let due = (cycle, Proration::FullCharge);
+            made.activity.push(Activity {
+                item,
+                currency: volume.currency,
+                ..self.due(
+                    (key, ActivityKind::Volume, row),
+                    longest,
+                    whole(&applied),
+                    due,
+                )
+            });
+            made.edges.push(Edge {
+                group: self.group,
+                key: EdgeKey(key),
+                time: EventTime(cycle.end),
+                action: EdgeAction::Volume {
+                    accumulator: bucket.key,
+                    tiers: volume.tiers.clone(),
+                },
+            });
+        }
+    }
+}
