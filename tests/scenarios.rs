@@ -8,7 +8,7 @@ mod scenario;
 use millrace_tests::engine::{accumulate, run};
 use millrace_tests::oracle::{Bill, World};
 use scenario::language::parse;
-use scenario::report::report;
+use scenario::report::{State, report};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,7 @@ fn check(file: &Path) {
     let three = run(&scenario.rules, &scenario.script, 3, 7);
     let mut world = World::default();
     let (mut bill, mut again) = (Bill::default(), Bill::default());
-    let mut states = vec![bill.clone()];
+    let mut states = vec![State::default()];
     for (epoch, changes) in (0..).zip(&scenario.script) {
         world.apply(epoch, changes);
         for (bill, run) in [(&mut bill, &one), (&mut again, &three)] {
@@ -61,7 +61,22 @@ fn check(file: &Path) {
             "{name}.txt, epoch {epoch}"
         );
         assert_eq!(bill, again, "{name}.txt, epoch {epoch}, three workers");
-        states.push(bill.clone());
+        states.push(State {
+            bill: bill.clone(),
+            buckets: world.buckets(&scenario.rules),
+        });
+    }
+    let left = &states[states.len() - 1].buckets;
+    let mut left: Vec<_> = left.iter().map(|(b, value)| (b.key, *value)).collect();
+    left.sort_unstable();
+    for run in [&one, &three] {
+        let balances = run.charged.iter().flat_map(|groups| &groups.balances);
+        let in_the_end = balances.filter(|(_, at, _)| at.is_none());
+        let mut held: Vec<_> = in_the_end
+            .flat_map(|(_, _, values)| values.clone())
+            .collect();
+        held.sort_unstable();
+        assert_eq!(held, left, "{name}.txt, balances in the end");
     }
 
     insta::with_settings!({

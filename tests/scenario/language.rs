@@ -5,10 +5,20 @@
 //! lines by attribute:model price          what separates billing lines
 //! decimals energy_kwh 3                   decimals that records give of an item
 //! account acme currency USD billing month [every 2] from 2026-01-15
-//! subscription s1 account acme lists gold,std [from ..] [to ..] [status inactive]
+//! subscription s1 account acme lists gold,std [group pool] [from ..] [to ..] [status inactive]
 //! service llm/a subscription s1 [from ..] [to ..]
-//! price P1 list std item tokens 0.01 [per 1000 | block 60 | per_record] [when model=x region=y]
-//!       [currency EUR] [account acme] [priority 1] [from ..] [to ..]
+//! price P1 list std item tokens 0.01 [per 1000 | block 60 [by total] | per_record]
+//!       [when model=x region=y] [currency EUR] [account acme] [priority 1] [from ..] [to ..]
+//! price P2 list std item tokens tiers 0:1,40:0.5 [by total | previous total | volume total] ...
+//! allowance free list std units 100 | money 5 [of tokens,calls] [priority 1] [once [lasts 2]]
+//!           [term day|week|month [every 2]] [prorate full|none] [rollover 2 [cap 50]] [notices 50,80]
+//!           [from ..] [to ..]
+//! accumulator total list std units | money [of ..] [share 3/4] [activation 1] [recurring 1] [term ..]
+//!             [notices 100] [from ..] [to ..]
+//! cap most list std 20 [of ..] [term ..] [notices 50,80] [from ..] [to ..]
+//! commitment least list std accumulator spent 100 [term ..] [prorate full|none] [from ..] [to ..]
+//! charge fee list std 10 activation | advance | arrears [term ..] [prorate full|none] [from ..] [to ..]
+//! clock 2026-03-01                        the present; before it, nothing begins or ends
 //! usage f1:0 id a service llm/a at 2026-01-20T10:00 model=x tokens=500
 //! ignored f1:7                            a record that mediation left out
 //! error f1:8 FIELD_UNPARSABLE             a record that could not be read
@@ -19,13 +29,15 @@
 //!
 //! In `usage`, what is a number is a quantity and anything else an attribute. Times are universal.
 
+mod plan;
+
 use jiff::civil::{Date, DateTime};
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
     Account, AccountKey, BillingProfile, Condition, Cycle, EventTime, Fate, FileId,
-    IdentityBuilder, Item, Name, Period, Price, PriceKey, PriceModel, PriceRow, Reason, RecordId,
-    ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus, Usage, UsageClass,
-    parse_decimal,
+    IdentityBuilder, Item, Name, Period, PlanRow, Price, PriceKey, PriceModel, PriceRow, Reason,
+    RecordId, ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus, Usage,
+    UsageClass, parse_decimal,
 };
 use millrace_operators::epoch::Diff;
 use millrace_tests::oracle::calendar::Zone;
@@ -87,6 +99,8 @@ struct Stated {
     usage: BTreeMap<String, BTreeSet<Usage>>,
     fates: BTreeMap<String, BTreeSet<(RecordId, Fate)>>,
     prices: BTreeMap<String, BTreeSet<PriceRow>>,
+    plans: BTreeMap<String, BTreeSet<PlanRow>>,
+    clock: BTreeMap<String, BTreeSet<EventTime>>,
     accounts: BTreeMap<String, BTreeSet<Account>>,
     subscriptions: BTreeMap<String, BTreeSet<Subscription>>,
     services: BTreeMap<String, BTreeSet<ServiceUse>>,
@@ -267,6 +281,8 @@ impl Reader {
             "subscription" => self.subscription(words),
             "service" => self.service(words),
             "price" => self.price(words),
+            "clock" => self.clock(words),
+            part if plan::KINDS.contains(&part) => self.plan(part, words),
             "usage" => self.usage(words),
             "ignored" | "error" => self.fate(kind == "error", words),
             _ => Err(format!("{kind:?} is not a statement")),
@@ -279,7 +295,13 @@ impl Reader {
             "account" => stated.accounts.remove(name).is_some(),
             "subscription" => stated.subscriptions.remove(name).is_some(),
             "service" => stated.services.remove(name).is_some(),
-            "price" => stated.prices.remove(name).is_some(),
+            "price" => {
+                let volume = stated.plans.remove(&format!("volume {name}"));
+                stated.prices.remove(name).is_some() || volume.is_some()
+            }
+            part if plan::KINDS.contains(&part) => {
+                stated.plans.remove(&format!("{part} {name}")).is_some()
+            }
             "usage" => stated.usage.remove(name).is_some(),
             "ignored" | "error" => stated.fates.remove(name).is_some(),
             _ => return Err(format!("{kind:?} cannot be retracted")),
@@ -327,6 +349,8 @@ impl Reader {
         let account = AccountKey::of(&[words.keyword("account")?]);
         let lists = words.keyword("lists")?.split(',');
         let price_lists = lists.map(|list| self.names.name(list)).collect();
+        let group = words.option("group")?.unwrap_or(name);
+        let group = self.names.name(group);
         let valid = words.period()?;
         let status = match words.option("status")? {
             None | Some("active") => SubscriptionStatus::Active,
@@ -337,7 +361,7 @@ impl Reader {
         let row = Subscription {
             key,
             account,
-            group: self.names.name(name),
+            group,
             price_lists,
             valid,
             status,
@@ -379,18 +403,9 @@ impl Reader {
         self.names.enter(key.0, name);
         let list = words.keyword("list")?;
         let item = words.keyword("item")?;
-        let price = words.next("the amount")?;
-        let price = Price::parse(price).map_err(|error| error.to_string())?;
-        let per = words.option("per")?.map(number).transpose()?;
-        let block = words.option("block")?.map(number).transpose()?;
-        let model = match (per, block, words.flag("per_record")) {
-            (_, None, false) => PriceModel::PerUnit {
-                price,
-                per: per.unwrap_or(1),
-            },
-            (None, Some(block), false) => PriceModel::PerBlock { price, block },
-            (None, None, true) => PriceModel::PerRecord { price },
-            _ => return Err("one of per, block and per_record".to_owned()),
+        let model = match words.option("tiers")? {
+            Some(tiers) => self.tiered(tiers, &mut words)?,
+            None => self.untiered(&mut words)?,
         };
         let mut conditions = Vec::new();
         if words.flag("when") {
@@ -419,12 +434,40 @@ impl Reader {
             model,
             currency: self.names.name(currency),
         };
+        if let Some(volume) = plan::volume(&row) {
+            self.names.enter(volume.key.0, name);
+            let rows = self.stated.plans.entry(format!("volume {name}"));
+            rows.or_default().insert(volume);
+        }
         self.stated
             .prices
             .entry(name.to_owned())
             .or_default()
             .insert(row);
         words.end()
+    }
+
+    /// `0.01`, and what it buys.
+    fn untiered(&mut self, words: &mut Words<'_>) -> Parsed<PriceModel> {
+        let price = words.next("the amount")?;
+        let price = Price::parse(price).map_err(|error| error.to_string())?;
+        let per = words.option("per")?.map(number).transpose()?;
+        let block = words.option("block")?.map(number).transpose()?;
+        let by = words.option("by")?.map(|by| self.names.name(by));
+        match (per, block, words.flag("per_record"), by) {
+            (_, None, false, None) => Ok(PriceModel::PerUnit {
+                price,
+                per: per.unwrap_or(1),
+            }),
+            (None, Some(block), false, None) => Ok(PriceModel::PerBlock { price, block }),
+            (None, Some(block), false, Some(accumulator)) => Ok(PriceModel::Package {
+                price,
+                block,
+                accumulator,
+            }),
+            (None, None, true, None) => Ok(PriceModel::PerRecord { price }),
+            _ => Err("one of per, block and per_record".to_owned()),
+        }
     }
 
     fn position(&mut self, text: &str) -> Parsed<RecordId> {
@@ -529,6 +572,8 @@ impl Reader {
                 .map(|((record, fate), diff)| (record.file(), fate, diff))
                 .collect(),
             prices: difference(&old.prices, &new.prices),
+            plans: difference(&old.plans, &new.plans),
+            clock: difference(&old.clock, &new.clock),
             accounts: difference(&old.accounts, &new.accounts),
             subscriptions: difference(&old.subscriptions, &new.subscriptions),
             services: difference(&old.services, &new.services),
@@ -541,6 +586,8 @@ impl Reader {
         changes.usage.is_empty()
             && changes.fates.is_empty()
             && changes.prices.is_empty()
+            && changes.plans.is_empty()
+            && changes.clock.is_empty()
             && changes.accounts.is_empty()
             && changes.subscriptions.is_empty()
             && changes.services.is_empty()

@@ -1,24 +1,37 @@
 //! The report: what each epoch changed, and the bill that it left.
 
+mod plan;
+
 use super::language::{Names, Scenario};
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
-    Amount, Charge, EventTime, Fate, FileId, LineKey, LineSum, Quantity, Suspense,
+    Amount, Bucket, Charge, EventTime, Fate, FileId, LineKey, LineSum, Quantity, Suspense,
 };
 use millrace_tests::oracle::Bill;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The report of a scenario whose bill went through `states`, the first being empty.
-pub(crate) fn report(scenario: &Scenario, states: &[Bill]) -> String {
+/// A bill, and the buckets that it left.
+#[derive(Clone, Default)]
+pub(crate) struct State {
+    pub(crate) bill: Bill,
+    pub(crate) buckets: Vec<(Bucket, i128)>,
+}
+
+/// The report of a scenario that went through `states`, the first being empty.
+pub(crate) fn report(scenario: &Scenario, states: &[State]) -> String {
     let mut text = String::new();
     for (epoch, (title, states)) in scenario.titles.iter().zip(states.windows(2)).enumerate() {
-        let [before, after] = states else { continue };
+        let [was, is] = states else { continue };
+        let (before, after) = (&was.bill, &is.bill);
         let heading = format!("epoch {epoch}: {title}");
         let heading = heading.trim_end_matches([':', ' ']);
         let lines = [
             charges(scenario, before, after),
+            plan::impacts(&scenario.names, was, is),
             suspense(&scenario.names, before, after),
+            plan::activity(&scenario.names, before, after),
+            plan::notices(&scenario.names, before, after),
         ];
         let changes = lines.concat();
         let changes = if changes.is_empty() {
@@ -28,7 +41,8 @@ pub(crate) fn report(scenario: &Scenario, states: &[Bill]) -> String {
         };
         let bill = bill(scenario, after);
         let files = files(&scenario.names, after);
-        writeln!(text, "{heading}\n{changes}{bill}{files}").expect("strings take all");
+        let buckets = plan::buckets(&scenario.names, &is.buckets);
+        writeln!(text, "{heading}\n{changes}{bill}{buckets}{files}").expect("strings take all");
     }
     text
 }
