@@ -15,6 +15,8 @@ from pathlib import Path
 
 import duckdb
 
+import plans
+
 # Price columns hold this many decimals; a price with more would be rounded by the cast, silently.
 PRICE_DECIMALS = 18
 
@@ -162,14 +164,18 @@ BILLS = {
         c, e, DOUBLE, "SELECT * FROM usage", "'agents'"
     ),
     "llm-volume": volume,
+    "subscriptions": lambda _, e: plans.lines(e),
 }
+
+# What subscriptions are charged without usage has lines, and no monetised records.
+WITHOUT_USAGE = "('seat', 'commitment', 'minimum')"
 
 
 def by_key(rows):
     """Lines by what they are for; two lines for the same are a difference too."""
     lines = {}
     for account, unit, model, context, item, charges, quantity, amount in rows:
-        key = (account, unit, model, context or "", item)
+        key = (account, unit, model or "", context or "", item)
         if key in lines:
             sys.exit(f"two lines for {key}")
         lines[key] = (charges, text_of(quantity), text_of(amount))
@@ -180,7 +186,10 @@ def job_lines(connection, out):
     """The lines of the job, after looking whether its charges add up to them."""
     for name in ("aggregated", "monetised"):
         path = str(out / name / "snapshot" / "*.parquet").replace("'", "''")
-        connection.execute(f"CREATE VIEW {name} AS FROM read_parquet('{path}')")
+        connection.execute(f"CREATE VIEW all_{name} AS FROM read_parquet('{path}')")
+        connection.execute(
+            f"CREATE VIEW {name} AS FROM all_{name} WHERE item NOT IN {WITHOUT_USAGE}"
+        )
     apart = connection.execute(
         """
         WITH charged AS (
@@ -207,7 +216,7 @@ def job_lines(connection, out):
     context = "context" if "context" in names else "''"
     return connection.execute(
         f"SELECT account, (bill_unit_start AT TIME ZONE 'UTC')::VARCHAR, model, {context}, item, "
-        "charges, quantity::VARCHAR, amount::VARCHAR FROM aggregated"
+        "charges, quantity::VARCHAR, amount::VARCHAR FROM all_aggregated"
     ).fetchall()
 
 

@@ -1,7 +1,8 @@
 //! The bills of the examples, computed a second time.
 //!
 //! `bill.py` reads the usage and the price list as they are published, writes the rules again in SQL
-//! and lets DuckDB add up in decimals; it shares nothing with the engine. Every line of a job's
+//! and lets DuckDB add up in decimals; what depends on order is a loop in `plans.py`. Neither shares
+//! anything with the engine. Every line of a job's
 //! aggregated usage must have the same quantity and amount, to the last decimal, and the monetised
 //! records must add up to their lines. Python and network access are only needed here: DuckDB is
 //! installed once, into a virtual environment inside the cargo target folder.
@@ -183,6 +184,22 @@ fn versions_agreements_and_lists_are_billed_to_the_last_decimal() {
             ("input_tokens", "34.69060455"),
             ("output_tokens", "13.57186359"),
             ("requests", "3.4674"),
+        ],
+    );
+}
+
+#[test]
+fn plans_are_billed_to_the_last_decimal() {
+    check(
+        "subscriptions",
+        "subscriptions/job.yaml",
+        "103.16814985285714285695",
+        &[
+            ("input_tokens", "12.09272480285714285695"),
+            ("output_tokens", "7.56277445"),
+            ("seat", "81"),
+            ("commitment", "2.4"),
+            ("minimum", "0.1126506"),
         ],
     );
 }
