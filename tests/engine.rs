@@ -37,8 +37,11 @@ pub struct OpenGroups {
     /// Thresholds crossed.
     pub notices: Vec<Notice>,
     /// The value of each bucket of a group just before each of [`INSTANTS`], and in the end.
-    pub balances: Vec<(GroupKey, Option<EventTime>, Vec<(BucketKey, i128)>)>,
+    pub balances: Vec<GroupBalances>,
 }
+
+/// The value of each bucket of a group, just before an instant or in the end.
+pub type GroupBalances = (GroupKey, Option<EventTime>, Vec<(BucketKey, i128)>);
 
 /// Instants whose balances are read: midnights and noons of the days of histories.
 pub const INSTANTS: [EventTime; 4] = [

@@ -177,6 +177,9 @@ impl World {
     }
 
     /// The bill for all of it, and the course of each balance group.
+    ///
+    /// # Panics
+    /// When the world contradicts itself.
     #[must_use]
     pub fn bill_and_balances(&self, rules: &BillRules) -> (Bill, BTreeMap<GroupKey, Course>) {
         let mut bill = Bill {

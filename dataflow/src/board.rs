@@ -67,6 +67,9 @@ impl Board {
     ///
     /// # Errors
     /// When a file's records do not tie out.
+    ///
+    /// # Panics
+    /// When what subscriptions are charged leaves ±170 trillion, where billing lines stop the job too.
     pub fn apply(&mut self, changes: &EpochChanges) -> Result<Movement, ConservationError> {
         let mut movement = Movement::default();
         let before = self.totals.clone();
@@ -264,6 +267,9 @@ impl Board {
 
     /// The totals per currency, as what usage and what subscriptions alone are charged. Empty where
     /// nothing is charged without usage.
+    ///
+    /// # Panics
+    /// When a total leaves the range of amounts, which the lines behind it have not.
     #[must_use]
     pub fn origins(&self) -> Vec<Origin> {
         let charged = self.subscribed.iter();

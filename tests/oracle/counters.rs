@@ -99,8 +99,8 @@ impl<'a> Counter<'a> {
 
     fn bucket(&self, cycle: Cycle) -> Option<Bucket> {
         let here = |row: &PlanRow| within(&self.times(row), cycle.stretch());
-        let in_force = self.versions.iter().filter(|row| !here(row).is_empty());
-        let row = in_force.last()?;
+        let mut in_force = self.versions.iter().filter(|row| !here(row).is_empty());
+        let row = in_force.next_back()?;
         let times = joined(self.versions.iter().flat_map(|row| here(row)));
         let (resource, kind, measure, items, opening, thresholds) = match &row.part {
             PlanPart::Accumulator(a) => {
@@ -261,7 +261,7 @@ impl<'a> Counter<'a> {
                 continue;
             };
             let (start, end) = of(row.valid);
-            if volume.accumulator != counted.resource || start > valid.1 - 1 || valid.1 - 1 >= end {
+            if volume.accumulator != counted.resource || start >= valid.1 || valid.1 > end {
                 continue;
             }
             if self.times(row).is_empty() {
@@ -305,7 +305,7 @@ impl<'a> Counter<'a> {
                 time: EventTime(cycle.end),
                 action: EdgeAction::Volume {
                     accumulator: bucket.key,
-                    tiers: volume.tiers.clone(),
+                    tiers: std::sync::Arc::clone(&volume.tiers),
                 },
             });
         }

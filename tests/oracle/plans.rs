@@ -46,8 +46,11 @@ impl Holding<'_> {
     }
 }
 
+/// Subscription, list, pool, account, the list's rank, and the stretch of days.
+type HeldRow<'a> = (SubscriptionKey, Name, Name, &'a Account, usize, (i64, i64));
+
 /// Every subscription row that is active and has a first day, for each of its lists.
-fn rows(world: &World) -> Vec<(SubscriptionKey, Name, Name, &Account, usize, (i64, i64))> {
+fn rows(world: &World) -> Vec<HeldRow<'_>> {
     let mut rows = Vec::new();
     for row in &world.subscriptions {
         if row.status != SubscriptionStatus::Active || row.valid.start() == EventTime::MIN {

@@ -39,7 +39,7 @@ pub(super) fn volume(row: &PriceRow) -> Option<PlanRow> {
         part: PlanPart::Volume(Volume {
             item: row.item,
             accumulator: *accumulator,
-            tiers: tiers.clone(),
+            tiers: std::sync::Arc::clone(tiers),
             currency: row.currency,
         }),
     })
