@@ -159,7 +159,7 @@ fn subscription_activity_has_its_cycle_its_scale_and_its_line() {
 #[test]
 fn impacts_tell_every_step_and_add_up_to_balances() {
     let desk = desk();
-    let _ = desk.run();
+    assert_eq!(desk.run().exit, Exit::Ok);
     let impacts = desk.snapshot("impacts");
     let march = impacts.iter().filter(|row| row["row"] == 4);
     let march: Vec<Value> = march.cloned().collect();
@@ -217,7 +217,7 @@ fn impacts_tell_every_step_and_add_up_to_balances() {
 #[test]
 fn balances_tell_what_each_bucket_opened_with_and_where_it_is() {
     let desk = desk();
-    let _ = desk.run();
+    assert_eq!(desk.run().exit, Exit::Ok);
     let balances = desk.snapshot("balances");
     let minutes: Vec<Value> = balances
         .iter()
@@ -332,7 +332,7 @@ fn notices_name_the_bucket_the_percent_and_who_crossed_it() {
 #[test]
 fn changes_come_to_the_snapshot() {
     let desk = desk();
-    let _ = desk.run();
+    assert_eq!(desk.run().exit, Exit::Ok);
     for output in ["impacts", "activity", "notices", "monetised", "aggregated"] {
         let changes = rows(&desk.at(&format!("out/{output}/changes")));
         let taken_back = changes.iter().filter(|row| row["diff"] == -1).count();
