@@ -41,7 +41,7 @@ sources:
 catalog: [catalog.yaml]
 accounts: [accounts.yaml]
 billing: { aggregate_by: [model] }
-epoch: { rows: 262144 }
+epoch: { rows: 524288 }
 outputs:
   monetised: { changes: false }
   suspense: { changes: false }
