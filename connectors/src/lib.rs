@@ -5,7 +5,7 @@
 //! to columns of raw records), [`expression`] (SQL over columns, fenced for money), [`lookup`] (tables
 //! that it looks into), [`mediate`] (raw records of a [`stream`] to usage), [`raw`] (the records as
 //! they stood), [`reference`] (catalog and accounts), [`names`] (the text behind the keys),
-//! [`output`] (domain values to files).
+//! [`output`] (domain values to files), [`kafka`] (messages in, rows out in transactions).
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod container;
 pub mod decode;
 pub mod diagnostic;
 pub mod expression;
+pub mod kafka;
 pub mod ledger;
 pub mod lookup;
 pub mod mediate;

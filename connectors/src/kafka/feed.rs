@@ -1,0 +1,326 @@
+//! The latest document of each key of compacted topics: reference data that somebody else keeps.
+//!
+//! - **Latest** is by offset; with a version field, a document with a lower version than one seen
+//!   before is late and changes nothing. A tombstone removes the document but not the memory of its
+//!   version, so a late repeat does not bring it back.
+//! - **Repeats** change nothing.
+//! - A document that is not JSON, or lacks its version, is a fault; what its key had stays in force.
+//! - Compaction keeps what was written last: a producer that writes versions out of order to a
+//!   compacted topic loses the newest one at the broker, where no reader can help.
+
+use super::error::KafkaError;
+use super::message::Message;
+use super::settings::KafkaSettings;
+use super::{Consumer, Start, TopicPartition};
+use crate::decode::scalar;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const POLL_MESSAGES: usize = 10_000;
+/// Decimals of a version that is a number.
+const VERSION_SCALE: u8 = 9;
+
+/// What a key has now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedChange {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The JSON document; nothing when it was removed.
+    pub document: Option<Vec<u8>>,
+}
+
+/// A message that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedFault {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The offset there.
+    pub offset: i64,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// Follows compacted topics.
+#[derive(Debug)]
+pub struct UpsertFeed {
+    consumer: Consumer,
+    latest: Latest,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    version_field: Option<String>,
+    keys: BTreeMap<(Arc<str>, Vec<u8>), Kept>,
+    changed: BTreeSet<(Arc<str>, Vec<u8>)>,
+    faults: Vec<FeedFault>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    version: Option<i128>,
+    document: Option<Vec<u8>>,
+    /// What the caller was told: the document's digest.
+    told: Option<blake3::Hash>,
+}
+
+impl UpsertFeed {
+    /// Follows `topics` from their first message; `version_field` is a dotted path to a number or a
+    /// time in each document.
+    ///
+    /// # Errors
+    /// As [`Consumer::open`].
+    pub fn open(
+        settings: &KafkaSettings,
+        topics: &[String],
+        version_field: Option<&str>,
+    ) -> Result<Self, KafkaError> {
+        let mut consumer = Consumer::open(settings, topics)?;
+        let starts: Vec<_> = consumer
+            .partitions()
+            .iter()
+            .map(|partition| (partition.clone(), Start::Earliest))
+            .collect();
+        consumer.assign(&starts)?;
+        let latest = Latest {
+            version_field: version_field.map(str::to_owned),
+            ..Latest::default()
+        };
+        Ok(Self { consumer, latest })
+    }
+
+    /// Reads everything that is in the topics now.
+    ///
+    /// # Errors
+    /// When it takes longer than `timeout`, or reading fails.
+    pub fn read_to_end(&mut self, timeout: Duration) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + timeout;
+        let marks = self.consumer.watermarks()?;
+        let ends: Vec<_> = marks
+            .into_iter()
+            .map(|(partition, marks)| (partition, marks.high))
+            .collect();
+        while !self.consumer.reached(&ends)? {
+            if Instant::now() >= deadline {
+                let detail = self.consumer.complaint();
+                return Err(KafkaError::other(
+                    "read the reference data from Kafka to its end",
+                    detail.unwrap_or_else(|| format!("it takes longer than {timeout:?}")),
+                ));
+            }
+            self.poll(Duration::from_millis(100))?;
+        }
+        Ok(())
+    }
+
+    /// Reads what came since, waiting up to `timeout` for the first message; gives how many
+    /// messages there were. Partitions that were added are found once in a while by
+    /// [`Self::refresh`].
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn poll(&mut self, timeout: Duration) -> Result<usize, KafkaError> {
+        let latest = &mut self.latest;
+        self.consumer
+            .poll(POLL_MESSAGES, timeout, &mut |message| latest.take(&message))
+    }
+
+    /// Follows partitions that were added.
+    ///
+    /// # Errors
+    /// As [`Consumer::refresh`].
+    pub fn refresh(&mut self) -> Result<(), KafkaError> {
+        let new = self.consumer.refresh()?;
+        if new.is_empty() {
+            return Ok(());
+        }
+        let position = self.consumer.position()?.into_iter();
+        let followed = position.map(|(partition, next)| (partition, Start::At(next)));
+        let new = new
+            .into_iter()
+            .map(|partition| (partition, Start::Earliest));
+        self.consumer
+            .assign(&followed.chain(new).collect::<Vec<_>>())
+    }
+
+    /// What changed since the last call, by topic and key.
+    pub fn take_changes(&mut self) -> Vec<FeedChange> {
+        self.latest.take_changes()
+    }
+
+    /// The messages that could not be used since the last call.
+    pub fn take_faults(&mut self) -> Vec<FeedFault> {
+        std::mem::take(&mut self.latest.faults)
+    }
+
+    /// What the client complained about last, though it goes on by itself.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        self.consumer.complaint()
+    }
+}
+
+impl Latest {
+    fn take(&mut self, message: &Message<'_>) {
+        if let Err(detail) = self.upsert(message) {
+            self.faults.push(FeedFault {
+                partition: message.partition.clone(),
+                offset: message.offset,
+                detail,
+            });
+        }
+    }
+
+    fn upsert(&mut self, message: &Message<'_>) -> Result<(), String> {
+        let key = message.key().ok_or("it has no key")?.to_vec();
+        let version = match message.payload() {
+            Some(document) => self.version(document)?,
+            None => None,
+        };
+        let place = (Arc::clone(&message.partition.topic), key);
+        let kept = self.keys.entry(place.clone()).or_default();
+        let is_late = version.is_some_and(|version| match kept.version {
+            Some(seen) if kept.document.is_some() => version < seen,
+            Some(seen) => version <= seen,
+            None => false,
+        });
+        if is_late {
+            return Ok(());
+        }
+        kept.version = version.or(kept.version);
+        kept.document = message.payload().map(<[u8]>::to_vec);
+        self.changed.insert(place);
+        Ok(())
+    }
+
+    /// The version of a document, which is JSON.
+    fn version(&self, document: &[u8]) -> Result<Option<i128>, String> {
+        let value: Value =
+            serde_json::from_slice(document).map_err(|error| format!("it is not JSON: {error}"))?;
+        if !value.is_object() {
+            return Err("it is JSON, but not an object".to_owned());
+        }
+        let Some(field) = &self.version_field else {
+            return Ok(None);
+        };
+        let found = field
+            .split('.')
+            .try_fold(&value, |value, name| value.get(name));
+        let version = match found {
+            Some(Value::Number(number)) => scalar::decimal(&number.to_string(), 38, VERSION_SCALE),
+            Some(Value::String(text)) => scalar::decimal(text, 38, VERSION_SCALE)
+                .or_else(|| scalar::timestamp(text).map(i128::from)),
+            _ => None,
+        };
+        version
+            .map(Some)
+            .ok_or_else(|| format!("its version {field:?} is neither a number nor a time"))
+    }
+
+    fn take_changes(&mut self) -> Vec<FeedChange> {
+        let mut changes = Vec::new();
+        for place in std::mem::take(&mut self.changed) {
+            let Some(kept) = self.keys.get_mut(&place) else {
+                continue;
+            };
+            let digest = kept.document.as_deref().map(blake3::hash);
+            if digest != kept.told {
+                kept.told = digest;
+                let (topic, key) = place;
+                changes.push(FeedChange {
+                    topic,
+                    key,
+                    document: kept.document.clone(),
+                });
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::KeptMessage;
+
+    fn latest(version_field: Option<&str>) -> Latest {
+        Latest {
+            version_field: version_field.map(str::to_owned),
+            ..Latest::default()
+        }
+    }
+
+    fn put(
+        latest: &mut Latest,
+        key: &str,
+        document: Option<&str>,
+    ) -> Vec<(String, Option<String>)> {
+        let message = KeptMessage {
+            key: Some(key.as_bytes().to_vec()),
+            payload: document.map(|document| document.as_bytes().to_vec()),
+            ..KeptMessage::default()
+        };
+        let partition = TopicPartition::new("accounts", 0);
+        latest.take(&Message::of_kept(&partition, 7, &message));
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let changes = latest.take_changes().into_iter();
+        changes
+            .map(|change| (text(change.key), change.document.map(text)))
+            .collect()
+    }
+
+    fn is(key: &str, document: Option<&str>) -> Vec<(String, Option<String>)> {
+        vec![(key.to_owned(), document.map(str::to_owned))]
+    }
+
+    #[test]
+    fn repeats_change_nothing_and_tombstones_remove() {
+        let mut latest = latest(None);
+        assert_eq!(put(&mut latest, "a", Some("{}")), is("a", Some("{}")));
+        assert_eq!(put(&mut latest, "a", Some("{}")), []);
+        assert_eq!(put(&mut latest, "b", None), []);
+        assert_eq!(put(&mut latest, "a", None), is("a", None));
+        assert_eq!(put(&mut latest, "a", Some("{}")), is("a", Some("{}")));
+    }
+
+    #[test]
+    fn a_lower_version_is_late() {
+        let mut latest = latest(Some("meta.v"));
+        let (one, two) = (Some(r#"{"meta":{"v":9}}"#), Some(r#"{"meta":{"v":"10"}}"#));
+        assert_eq!(put(&mut latest, "a", two), is("a", two));
+        assert_eq!(put(&mut latest, "a", one), []);
+        assert_eq!(put(&mut latest, "a", None), is("a", None));
+        assert_eq!(
+            put(&mut latest, "a", two),
+            [],
+            "a repeat does not bring it back"
+        );
+        let three = Some(r#"{"meta":{"v":10.5}}"#);
+        assert_eq!(put(&mut latest, "a", three), is("a", three));
+        let (old, new) = (
+            Some(r#"{"meta":{"v":"2026-01-01T00:00:00Z"}}"#),
+            Some(r#"{"meta":{"v":"2026-01-01T00:00:01Z"}}"#),
+        );
+        assert_eq!(put(&mut latest, "b", new), is("b", new));
+        assert_eq!(put(&mut latest, "b", old), []);
+    }
+
+    #[test]
+    fn a_bad_document_leaves_the_good_one_in_force() {
+        let mut latest = latest(Some("v"));
+        let good = Some(r#"{"v":1}"#);
+        assert_eq!(put(&mut latest, "a", good), is("a", good));
+        for (bad, why) in [
+            ("{", "not JSON"),
+            ("[]", "not an object"),
+            ("{}", "neither a number nor a time"),
+        ] {
+            assert_eq!(put(&mut latest, "a", Some(bad)), []);
+            let fault = latest.faults.pop().unwrap();
+            assert!(fault.detail.contains(why) && fault.offset == 7, "{fault:?}");
+        }
+    }
+}
