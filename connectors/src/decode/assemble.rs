@@ -172,6 +172,12 @@ impl Assembler {
         self.end_row();
     }
 
+    /// A record that is no row for another reason than being unreadable.
+    pub(crate) fn set_aside(&mut self, reason: Reason, field: &str, detail: String) {
+        self.fault(0, reason, field.to_owned(), detail);
+        self.end_row();
+    }
+
     /// The end of the file is not its true end.
     pub(crate) fn file_fault(&mut self, line: u64, detail: String) {
         self.fault(line, Reason::FileUnreadable, String::new(), detail);

@@ -76,6 +76,25 @@ pub enum DecodeError {
         /// The delimiter asked for.
         delimiter: char,
     },
+    /// The schema registry gave no usable answer.
+    #[error("cannot ask the schema registry {url}: {detail}")]
+    Registry {
+        /// Its URL, without a password.
+        url: String,
+        /// What happened, and what to do.
+        detail: String,
+    },
+    /// A message too far behind the beginning of its partition.
+    #[error(
+        "cannot number the message at offset {offset} of {partition}: offsets reach from 0 to \
+         2^40; move the topic's messages to a new one"
+    )]
+    Offset {
+        /// The partition.
+        partition: String,
+        /// The offset.
+        offset: i64,
+    },
     /// Parquet from a stream.
     #[error("{file:?} is a stream, and Parquet is read from its end; save it as a file first")]
     NotAStream {

@@ -176,6 +176,23 @@ impl FieldPaths {
         }
     }
 
+    /// The wanted fields of the object that `text` spells, in the order of the names.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub(crate) fn find<'j>(&self, text: &'j str) -> Result<Vec<Option<&'j RawValue>>, String> {
+        let mut found: Vec<Option<&RawValue>> = vec![None; self.count];
+        let mut json = serde_json::Deserializer::from_str(text);
+        Fields {
+            node: &self.root,
+            found: &mut found,
+        }
+        .deserialize(&mut json)
+        .and_then(|()| json.end())
+        .map_err(|error| format!("{} in {}", error, quoted(text.trim())))?;
+        Ok(found)
+    }
+
     /// Puts the record that `bytes` spell into the assembler, as a row or as a fault.
     pub(crate) fn record(
         &self,
@@ -184,39 +201,47 @@ impl FieldPaths {
         key: Option<(usize, &str)>,
         assembler: &mut Assembler,
     ) {
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            let detail = format!(
-                "{} is not UTF-8 text",
-                quoted(&String::from_utf8_lossy(bytes))
-            );
-            return assembler.reject(line, detail);
+        let found = match utf8(bytes).and_then(|text| self.find(text)) {
+            Ok(found) => found,
+            Err(detail) => return assembler.reject(line, detail),
         };
-        let mut found: Vec<Option<&RawValue>> = vec![None; self.count];
-        let mut json = serde_json::Deserializer::from_str(text);
-        let read = Fields {
-            node: &self.root,
-            found: &mut found,
-        }
-        .deserialize(&mut json)
-        .and_then(|()| json.end());
-        if let Err(error) = read {
-            return assembler.reject(line, format!("{} in {}", error, quoted(text.trim())));
-        }
         assembler.begin_row(line);
         for (column, value) in found.into_iter().enumerate() {
-            match (value.map(value_text), key) {
+            match (value, key) {
                 (None, Some((key_column, name))) if key_column == column => {
                     assembler.value(column, Some(name));
                 }
-                (None, _) => assembler.value(column, None),
-                (Some(Ok(text)), _) => assembler.value(column, text.as_deref()),
-                (Some(Err(error)), _) => {
-                    assembler.unreadable_value(column, format!("not a JSON text: {error}"));
-                }
+                (value, _) => assembler.json_value(column, value),
             }
         }
         assembler.end_row();
     }
+}
+
+impl Assembler {
+    /// The JSON value of column `column` in the current row.
+    pub(crate) fn json_value(&mut self, column: usize, value: Option<&RawValue>) {
+        match value.map(value_text) {
+            None => self.value(column, None),
+            Some(Ok(text)) => self.value(column, text.as_deref()),
+            Some(Err(error)) => {
+                self.unreadable_value(column, format!("not a JSON text: {error}"));
+            }
+        }
+    }
+}
+
+/// The text that `bytes` spell.
+///
+/// # Errors
+/// That they are none.
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|_| {
+        format!(
+            "{} is not UTF-8 text",
+            quoted(&String::from_utf8_lossy(bytes))
+        )
+    })
 }
 
 /// A JSON value as the text of a column: strings without quotes, numbers digit by digit as they

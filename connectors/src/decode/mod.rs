@@ -15,9 +15,11 @@
 
 mod assemble;
 mod columns;
+mod convert;
 mod csv;
 mod error;
 mod json;
+mod messages;
 mod parquet;
 pub(crate) mod scalar;
 mod split;
@@ -25,6 +27,7 @@ mod window;
 
 pub use columns::ColumnType;
 pub use error::DecodeError;
+pub use messages::{MessageDecoder, MessageFormat, Registry, RegistryUrl};
 pub use parquet::{RowGroup, row_groups};
 pub use window::RECORD_BYTES_MAX;
 

@@ -3,14 +3,13 @@
 //! A declared type applies where it loses nothing: text is parsed like the fields of text formats,
 //! whole numbers and decimals widen. Everything else is refused when the file is opened.
 
-use super::assemble::quoted;
-use super::columns::{ColumnBuilder, ColumnType};
+use super::convert::Conversion;
 use super::error::DecodeError;
 use super::{ColumnRequest, DecodeOptions, RawChunk, Source};
 use crate::store::{FileMeta, RandomAccess, Store};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -139,69 +138,6 @@ pub(super) fn open(
     ))
 }
 
-/// How a column of the file becomes the column asked for.
-enum Conversion {
-    Keep,
-    Cast(DataType),
-    Parse(ColumnType),
-}
-
-impl Conversion {
-    /// `None` when the conversion could lose something.
-    fn plan(found: &DataType, declared: Option<ColumnType>) -> Option<Self> {
-        use DataType::{
-            Decimal128, Dictionary, Int8, Int16, Int32, Int64, LargeUtf8, Timestamp, UInt8, UInt16,
-            UInt32, UInt64, Utf8, Utf8View,
-        };
-        let is_text = |kind: &DataType| matches!(kind, Utf8 | LargeUtf8 | Utf8View);
-        let text = match found {
-            Dictionary(_, value) => is_text(value),
-            found => is_text(found),
-        };
-        match declared {
-            None | Some(ColumnType::Text) if *found == Utf8 => Some(Self::Keep),
-            None | Some(ColumnType::Text) if text => Some(Self::Cast(Utf8)),
-            None => Some(Self::Keep),
-            Some(kind) if text => Some(Self::Parse(kind)),
-            Some(kind) => {
-                let target = kind.data_type();
-                if *found == target {
-                    return Some(Self::Keep);
-                }
-                let whole_digits = |found: &DataType| match found {
-                    Int8 | UInt8 => Some(3),
-                    Int16 | UInt16 => Some(5),
-                    Int32 | UInt32 => Some(10),
-                    Int64 => Some(19),
-                    UInt64 => Some(20),
-                    _ => None,
-                };
-                let exact = match (found, &target) {
-                    (Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32, Int64) => true,
-                    (Decimal128(p1, s1), Decimal128(p2, s2)) => {
-                        s1 <= s2
-                            && i16::from(*p1) - i16::from(*s1) <= i16::from(*p2) - i16::from(*s2)
-                    }
-                    (Timestamp(_, _), Timestamp(_, _)) => true,
-                    (found, Decimal128(p, s)) => whole_digits(found)
-                        .is_some_and(|digits: i16| digits <= i16::from(*p) - i16::from(*s)),
-                    (_, Utf8) => whole_digits(found).is_some(),
-                    _ => false,
-                };
-                exact.then_some(Self::Cast(target))
-            }
-        }
-    }
-
-    fn data_type(&self, found: &DataType) -> DataType {
-        match self {
-            Self::Keep => found.clone(),
-            Self::Cast(target) => target.clone(),
-            Self::Parse(kind) => kind.data_type(),
-        }
-    }
-}
-
 struct Shape {
     schema: SchemaRef,
     conversions: Vec<Conversion>,
@@ -250,39 +186,21 @@ impl ParquetSource {
                 .get(index)
                 .map(|place| read.column(*place));
             let column = column.expect("every requested column has its place in the file");
-            columns.push(match conversion {
-                Conversion::Keep => Arc::clone(column),
-                Conversion::Cast(target) => {
-                    let exact = CastOptions {
-                        safe: false,
-                        ..CastOptions::default()
-                    };
-                    cast_with_options(column, target, &exact)?
+            columns.push(conversion.apply(column, |row, detail| {
+                let Some(good) = good.get_mut(row) else {
+                    return;
+                };
+                if std::mem::replace(good, false) {
+                    let number = first_row + u64::try_from(row).unwrap_or(0);
+                    faults.push(Fault {
+                        record: RecordId::new(self.id, number),
+                        line: 0,
+                        reason: Reason::FieldUnparsable,
+                        field: self.shape.schema.field(index).name().clone(),
+                        detail,
+                    });
                 }
-                Conversion::Parse(kind) => {
-                    let text = arrow::compute::cast(column, &DataType::Utf8)?;
-                    let text = text.as_string::<i32>();
-                    let mut builder = ColumnBuilder::new(*kind);
-                    for ((row, good), text) in good.iter_mut().enumerate().zip(text) {
-                        let Some(text) = text.filter(|text| !text.is_empty()) else {
-                            builder.append_null();
-                            continue;
-                        };
-                        if !builder.append(text) && *good {
-                            *good = false;
-                            let number = first_row + u64::try_from(row).unwrap_or(0);
-                            faults.push(Fault {
-                                record: RecordId::new(self.id, number),
-                                line: 0,
-                                reason: Reason::FieldUnparsable,
-                                field: self.shape.schema.field(index).name().clone(),
-                                detail: format!("{} is not of type {kind}", quoted(text)),
-                            });
-                        }
-                    }
-                    builder.finish()
-                }
-            });
+            })?);
         }
         let count = RecordBatchOptions::new().with_row_count(Some(read.num_rows()));
         let mut batch =

@@ -87,36 +87,36 @@ impl<'m> Message<'m> {
         }
     }
 
-    /// Hands each header to `each`, in their order.
-    pub fn headers(&self, mut each: impl FnMut(&str, Option<&[u8]>)) {
-        match self.content {
-            Content::Read(message) => {
-                for header in message
-                    .headers()
-                    .into_iter()
-                    .flat_map(|headers| headers.iter())
-                {
-                    each(header.key, header.value);
-                }
-            }
-            Content::Kept(kept) => {
-                for (name, value) in &kept.headers {
-                    each(name, value.as_deref());
-                }
-            }
-        }
+    /// The headers in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'m str, Option<&'m [u8]>)> + use<'m> {
+        let (read, kept) = match self.content {
+            Content::Read(message) => (message.headers(), None),
+            Content::Kept(kept) => (None, Some(&kept.headers)),
+        };
+        let read = read.into_iter().flat_map(|headers| headers.iter());
+        let kept = kept.into_iter().flatten();
+        read.map(|header| (header.key, header.value))
+            .chain(kept.map(|(name, value)| (name.as_str(), value.as_deref())))
+    }
+
+    /// The value of a header, the last of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'m [u8]> {
+        let named = self.headers().filter(|(known, _)| *known == name);
+        named.last().and_then(|(_, value)| value)
     }
 
     /// A copy that outlives the client's buffers.
     #[must_use]
     pub fn keep(&self) -> KeptMessage {
-        let mut headers = Vec::new();
-        self.headers(|name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+        let headers = self
+            .headers()
+            .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)));
         KeptMessage {
             key: self.key().map(<[u8]>::to_vec),
             payload: self.payload().map(<[u8]>::to_vec),
             timestamp: self.timestamp(),
-            headers,
+            headers: headers.collect(),
         }
     }
 }

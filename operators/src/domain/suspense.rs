@@ -101,6 +101,9 @@ reasons! {
     FieldUnparsable = "FIELD_UNPARSABLE", Parse, Error,
         "A field is not of its declared type.",
         "correct the field at the source, or the column's type in the mediation rule";
+    Tombstone = "TOMBSTONE", Parse, Info,
+        "The message has a key but no content.",
+        "nothing, if it was sent by mistake; usage is taken back by an adjustment, not by a tombstone";
     RuleFailed = "RULE_FAILED", Mediation, Error,
         "A mediation expression failed on this record.",
         "correct the expression in the mediation rule; the record is mediated again by itself";
