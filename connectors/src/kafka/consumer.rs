@@ -4,6 +4,9 @@
 //!   broker. An offset that the broker no longer has is an error.
 //! - **Only committed messages.** What a transaction aborted is never seen. Markers of transactions
 //!   take offsets, so offsets do not count messages.
+//! - **A client is assigned partitions once.** librdkafka 2.12 aborts the process when an assignment
+//!   is replaced and the new one removed before the old has stopped (librdkafka issue 5573), so
+//!   another assignment is another client.
 //! - **A queue per partition.** Messages come partition by partition, in order inside each; every
 //!   poll begins with another partition, so that none starves.
 
@@ -12,7 +15,7 @@ use super::error::KafkaError;
 use super::message::Message;
 use super::settings::KafkaSettings;
 use super::{OPEN_TIMEOUT, TopicPartition};
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
@@ -67,7 +70,9 @@ pub struct Watermarks {
 
 /// Reads partitions of topics.
 pub struct Consumer {
+    config: ClientConfig,
     client: Arc<BaseConsumer<Heard>>,
+    is_assigned: bool,
     heard: Heard,
     brokers: String,
     topics: Vec<String>,
@@ -95,12 +100,13 @@ impl Consumer {
     pub fn open(settings: &KafkaSettings, topics: &[String]) -> Result<Self, KafkaError> {
         let config = settings.config(DEFAULTS, DECIDED)?;
         let heard = Heard::default();
-        let client = BaseConsumer::from_config_and_context(&config, heard.clone())
-            .map_err(|error| not_created(&error))?;
+        let client = new_client(&config, &heard)?;
         // One wake-up is enough, however many queues got messages.
         let (waker, wake) = sync_channel(1);
         let mut consumer = Self {
-            client: Arc::new(client),
+            config,
+            client,
+            is_assigned: false,
             heard,
             brokers: settings.brokers.clone(),
             topics: topics.to_vec(),
@@ -201,6 +207,9 @@ impl Consumer {
         let deadline = Instant::now() + OPEN_TIMEOUT;
         self.lanes.clear();
         self.first_lane = 0;
+        if std::mem::replace(&mut self.is_assigned, false) {
+            self.client = new_client(&self.config, &self.heard)?;
+        }
         let mut assignment = TopicPartitionList::with_capacity(starts.len());
         for (partition, start) in starts {
             if !self.partitions.contains(partition) {
@@ -228,6 +237,7 @@ impl Consumer {
                 next,
             });
         }
+        self.is_assigned = true;
         self.client.assign(&assignment).map_err(failed)
     }
 
@@ -389,6 +399,15 @@ impl Consumer {
     pub fn complaint(&self) -> Option<String> {
         self.heard.complaint()
     }
+}
+
+fn new_client(
+    config: &ClientConfig,
+    heard: &Heard,
+) -> Result<Arc<BaseConsumer<Heard>>, KafkaError> {
+    BaseConsumer::from_config_and_context(config, heard.clone())
+        .map(Arc::new)
+        .map_err(|error| not_created(&error))
 }
 
 fn first_offset(
