@@ -2,8 +2,9 @@
 //! changes through the graph on any number of workers.
 //!
 //! Reading order: [`oracle`] (what must come out), [`engine`] (what does), [`jobs`] (whole jobs, from
-//! their files to their outputs).
+//! their files to their outputs), [`broker`] (a real Kafka).
 
+pub mod broker;
 pub mod engine;
 pub mod jobs;
 pub mod oracle;
