@@ -323,7 +323,7 @@ impl Outputs {
 pub(crate) fn buckets_of(open: &Open, group: GroupKey) -> BTreeMap<BucketKey, Bucket> {
     let buckets = open.charges.with_group(group, |group| {
         let buckets = group.buckets();
-        buckets.map(|bucket| (bucket.key, bucket.clone())).collect()
+        buckets.map(|bucket| (bucket.key, bucket)).collect()
     });
     buckets.unwrap_or_default()
 }

@@ -2,18 +2,28 @@
 //! edges.
 
 use crate::domain::{BucketKey, Edge, EdgeAction, EdgeKey, EventTime, Terms, TermsKey};
+use smallvec::{Array, SmallVec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// See the module.
+/// Terms, and how many records are under them.
+type Counted = Option<(Arc<Terms>, usize)>;
+
+/// See the module. The terms of a group that has one lie in the group itself, and edges, which many
+/// groups do not have and no append looks at, lie apart.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    terms: Vec<Option<(Arc<Terms>, usize)>>,
+    terms: SmallVec<[Counted; 1]>,
     /// Sorted; a map of few would cost more than all else here.
-    by_key: Vec<(TermsKey, usize)>,
+    by_key: SmallVec<[(TermsKey, usize); 1]>,
     /// The terms of the last record: the next has mostly the same.
     last: usize,
-    edges: Vec<Option<Edge>>,
+    edges: Option<Box<Edges>>,
+}
+
+#[derive(Debug, Default)]
+struct Edges {
+    held: SmallVec<[Option<Edge>; 1]>,
     by_time: BTreeMap<(EventTime, EdgeKey), usize>,
 }
 
@@ -28,7 +38,7 @@ fn tag(at: usize) -> i64 {
 }
 
 /// A free place of a list, made if there is none.
-fn vacant<T>(list: &mut Vec<Option<T>>, value: T) -> usize {
+fn vacant<T, A: Array<Item = Option<T>>>(list: &mut SmallVec<A>, value: T) -> usize {
     match list.iter().position(Option::is_none) {
         Some(at) => {
             list[at] = Some(value);
@@ -45,15 +55,15 @@ impl Book {
     /// The tag of terms, counted once more.
     pub(super) fn enter(&mut self, terms: &Arc<Terms>) -> i64 {
         if let Some(Some((held, count))) = self.terms.get_mut(self.last)
-            && held.key == terms.key
+            && (Arc::ptr_eq(held, terms) || held.key == terms.key)
         {
             *count = count.saturating_add(1);
             return tag(self.last);
         }
-        let at = match self
+        let place = self
             .by_key
-            .binary_search_by_key(&terms.key, |(key, _)| *key)
-        {
+            .binary_search_by_key(&terms.key, |(key, _)| *key);
+        let at = match place {
             Ok(place) => self.by_key[place].1,
             Err(place) => {
                 let at = vacant(&mut self.terms, (Arc::clone(terms), 0));
@@ -85,39 +95,42 @@ impl Book {
 
     /// The tag of a new edge.
     pub(super) fn enter_edge(&mut self, edge: Edge) -> i64 {
+        let edges = self.edges.get_or_insert_default();
         let key = (edge.time, edge.key);
-        let at = vacant(&mut self.edges, edge);
-        self.by_time.insert(key, at);
+        let at = vacant(&mut edges.held, edge);
+        edges.by_time.insert(key, at);
         tag(at).saturating_neg().saturating_sub(1)
     }
 
     /// The place of an edge, for [`Self::leave_edge`].
     pub(super) fn edge_place(&self, edge: &Edge) -> Option<usize> {
-        self.by_time.get(&(edge.time, edge.key)).copied()
+        let edges = self.edges.as_ref()?;
+        edges.by_time.get(&(edge.time, edge.key)).copied()
     }
 
     /// Forgets an edge.
     pub(super) fn leave_edge(&mut self, at: usize) {
-        if let Some(edge) = self.edges[at].take() {
+        let Some(edges) = &mut self.edges else {
+            return;
+        };
+        if let Some(edge) = edges.held[at].take() {
             let key = (edge.time, edge.key);
             // One that took its place at the same instant stays known.
-            if self.by_time.get(&key) == Some(&at) {
-                self.by_time.remove(&key);
+            if edges.by_time.get(&key) == Some(&at) {
+                edges.by_time.remove(&key);
             }
         }
     }
 
     /// The edges that name a bucket.
     pub(super) fn edges_of(&self, bucket: BucketKey) -> impl Iterator<Item = &Edge> {
-        self.edges
-            .iter()
-            .flatten()
-            .filter(move |edge| match edge.action {
-                EdgeAction::Rollover { from, to, .. } => from == bucket || to == bucket,
-                EdgeAction::TrueUp { accumulator, .. } | EdgeAction::Volume { accumulator, .. } => {
-                    accumulator == bucket
-                }
-            })
+        let edges = self.edges.iter().flat_map(|edges| &edges.held).flatten();
+        edges.filter(move |edge| match edge.action {
+            EdgeAction::Rollover { from, to, .. } => from == bucket || to == bucket,
+            EdgeAction::TrueUp { accumulator, .. } | EdgeAction::Volume { accumulator, .. } => {
+                accumulator == bucket
+            }
+        })
     }
 
     /// What a row refers to.
@@ -130,42 +143,43 @@ impl Book {
             }
             None => {
                 let at = usize::try_from(tag.saturating_add(1).saturating_neg());
-                let held = at.ok().and_then(|at| self.edges.get(at)?.as_ref());
+                let edges = self.edges.as_ref();
+                let held = edges.and_then(|edges| edges.held.get(at.ok()?)?.as_ref());
                 Entry::Edge(held.expect("a row's edge is held"))
             }
         }
     }
 
-    /// Reads a little of the last terms, for [`Group::touch`](super::Group).
-    pub(super) fn touch(&self) -> i128 {
-        let last = self.terms.get(self.last).and_then(Option::as_ref);
-        last.map_or(0, |(terms, _)| i128::from(terms.service.0))
+    /// Reads a little of what an append needs.
+    pub(super) fn touch(&self) -> i64 {
+        let last = self.terms.get(self.last);
+        i64::from(last.is_some_and(Option::is_some))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_key.is_empty() && self.by_time.is_empty()
+        let edges = self.edges.as_ref();
+        self.by_key.is_empty() && edges.is_none_or(|edges| edges.by_time.is_empty())
     }
 
     /// Bytes outside of the value itself; terms themselves are shared with the price book.
     pub(super) fn bytes(&self) -> usize {
-        let terms = self
-            .terms
-            .capacity()
-            .saturating_mul(size_of::<Option<(Arc<Terms>, usize)>>());
-        let keys = self
-            .by_key
-            .capacity()
-            .saturating_mul(size_of::<(TermsKey, usize)>());
-        let edges = self
-            .edges
-            .capacity()
-            .saturating_mul(size_of::<Option<Edge>>());
-        let times = self
-            .by_time
-            .len()
-            .saturating_mul(size_of::<(EventTime, EdgeKey, usize)>());
-        [terms, keys, edges, times]
-            .into_iter()
-            .fold(0, usize::saturating_add)
+        let edges = self.edges.as_ref().map_or(0, |edges| {
+            let times = edges
+                .by_time
+                .len()
+                .saturating_mul(size_of::<(EventTime, EdgeKey, usize)>());
+            size_of::<Edges>()
+                .saturating_add(spilled(&edges.held))
+                .saturating_add(times)
+        });
+        spilled(&self.terms)
+            .saturating_add(spilled(&self.by_key))
+            .saturating_add(edges)
     }
+}
+
+/// Bytes of a list outside of the list itself.
+fn spilled<A: Array>(list: &SmallVec<A>) -> usize {
+    let capacity = if list.spilled() { list.capacity() } else { 0 };
+    capacity.saturating_mul(size_of::<A::Item>())
 }

@@ -27,9 +27,39 @@ pub(super) struct Guarded {
     spans: SmallVec<[Span; 3]>,
 }
 
+/// The value of each bucket of a group, by slot. Beside the group itself where they are few.
+pub(super) type State = SmallVec<[i128; 3]>;
+
 /// The place of a slot in a state.
 pub(super) fn index(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+impl Span {
+    /// See [`Guarded::then`].
+    fn then(&mut self, low: i128, high: i128, delta: i128) {
+        if self.delta == 0 {
+            (self.low, self.high, self.delta) = (self.low.max(low), self.high.min(high), delta);
+            return;
+        }
+        self.low = self.low.max(low.saturating_sub(self.delta));
+        self.high = self.high.min(high.saturating_sub(self.delta));
+        // A shift that saturates means that all, or no, values are on the right side of the bound.
+        let beyond = |bound: i128, by: i128| bound.checked_sub(by).is_none();
+        let none_is = if self.delta < 0 {
+            beyond(low, self.delta)
+        } else {
+            beyond(high, self.delta)
+        };
+        match self.delta.checked_add(delta) {
+            Some(sum) if !none_is => self.delta = sum,
+            // Too far for one number: a guard that admits nothing is always right.
+            sum => {
+                self.delta = sum.unwrap_or(self.delta);
+                (self.low, self.high) = (i128::MAX, i128::MIN);
+            }
+        }
+    }
 }
 
 impl Guarded {
@@ -59,9 +89,12 @@ impl Guarded {
     }
 
     fn span(&mut self, slot: u32) -> &mut Span {
-        let at = match self.spans.binary_search_by_key(&slot, |span| span.slot) {
-            Ok(at) => at,
-            Err(at) => {
+        // Few: a search by halves is slower.
+        let after = self.spans.iter().position(|span| span.slot >= slot);
+        let at = after.unwrap_or(self.spans.len());
+        match self.spans.get(at) {
+            Some(span) if span.slot == slot => {}
+            _ => {
                 let (low, high) = (i128::MIN, i128::MAX);
                 let delta = 0;
                 self.spans.insert(
@@ -73,37 +106,38 @@ impl Guarded {
                         delta,
                     },
                 );
-                at
             }
-        };
+        }
         &mut self.spans[at]
     }
 
     /// Does one thing more: adds `delta` to a resource, which holds while its value, as it stands
     /// after all before, lies in `low..=high`.
     pub(super) fn then(&mut self, slot: u32, low: i128, high: i128, delta: i128) {
-        let span = self.span(slot);
-        span.low = span.low.max(low.saturating_sub(span.delta));
-        span.high = span.high.min(high.saturating_sub(span.delta));
-        // A shift that saturates means that all, or no, values are on the right side of the bound.
-        let beyond = |bound: i128, by: i128| bound.checked_sub(by).is_none();
-        if (beyond(low, span.delta) && span.delta < 0)
-            || (beyond(high, span.delta) && span.delta > 0)
-        {
-            (span.low, span.high) = (i128::MAX, i128::MIN);
-        }
-        match span.delta.checked_add(delta) {
-            Some(sum) => span.delta = sum,
-            // Too far for one number: a guard that admits nothing is always right.
-            None => (span.low, span.high) = (i128::MAX, i128::MIN),
-        }
+        self.span(slot).then(low, high, delta);
     }
 
     /// This, and then another.
     pub(super) fn compose(&mut self, second: &Self) {
+        let same_slots = || {
+            let mut pairs = self.spans.iter().zip(&second.spans);
+            pairs.all(|(span, second)| span.slot == second.slot)
+        };
+        // Neighbours mostly touch the same buckets, and need no search.
+        if self.spans.len() == second.spans.len() && same_slots() {
+            for (span, second) in self.spans.iter_mut().zip(&second.spans) {
+                span.then(second.low, second.high, second.delta);
+            }
+            return;
+        }
         for span in &second.spans {
             self.then(span.slot, span.low, span.high, span.delta);
         }
+    }
+
+    /// Reads a little of each span.
+    pub(super) fn touch(&self) -> i64 {
+        self.spans.iter().map(|span| i64::from(span.slot)).sum()
     }
 
     /// Whether it holds for a state.

@@ -91,6 +91,19 @@ impl Leaf {
         self.rows.len().checked_div(self.width).unwrap_or(0)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len() >= self.width.saturating_mul(LEAF_ROWS)
+    }
+
+    /// Gives back what is held for more rows.
+    pub(super) fn trim(&mut self) {
+        self.rows.shrink_to_fit();
+    }
+
     /// Bytes outside of the value itself.
     pub(super) fn bytes(&self) -> usize {
         self.rows.capacity().saturating_mul(size_of::<i64>())

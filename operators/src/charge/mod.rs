@@ -11,7 +11,8 @@
 //! - **Cost per change:** O(log records) and the records whose charge really changes; a changed
 //!   bucket rule costs the records of its window. An append costs its own charge
 //! - **State:** records in a tree per group, 32 bytes for a record of one item and about 20 for nodes;
-//!   buckets, edges and terms. A group without any is forgotten
+//!   buckets, edges and terms. Groups whose buckets are alike share their rules. A group without any
+//!   is forgotten
 //! - **Invariants:** each record yields one charge per item, or one suspense record, never both; the
 //!   output is what charging every group from its first record to its last would give, whatever the
 //!   order of arrival. Running totals are never sent: one late record would change them all
@@ -20,20 +21,24 @@
 //!   charge(state, record) -> (impacts, delta, guard)       step.rs, kernels/
 //!   guards and deltas compose                              guarded.rs
 //!   a tree of them per group                               leaf.rs, tree.rs, read.rs
-//!   one walk with the old state and the new                sweep.rs
+//!   one walk with the old state and the new                sweep.rs, rewrite.rs
 //!   a group: buckets, terms, edges, the tree               plan.rs, book.rs, group.rs
+//!   what an epoch changes, thresholds crossed              changes.rs, notices.rs
 //! ```
 //!
 //! Reading order: [`step`] (how to write a pricing model), `kernels/`, [`guarded`], then upwards.
 
 mod book;
+mod changes;
 mod group;
 mod guarded;
 mod kernels;
 mod leaf;
+mod notices;
 mod operator;
 mod plan;
 mod read;
+mod rewrite;
 mod step;
 mod sweep;
 mod tree;

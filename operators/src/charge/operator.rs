@@ -51,10 +51,51 @@ struct Groups {
     buckets: usize,
     bytes: usize,
     scratch: Scratch,
+    /// Room for the [`Placed`] of an epoch.
+    order: Vec<Placed>,
 }
 
-/// Groups whose memory is asked for together.
+/// Where the group of a record lies, and where the record stands in its epoch.
+type Placed = (u64, usize);
+
+/// Records whose memory is asked for together.
 const TOUCHED: usize = 16;
+
+/// Cuts an epoch into batches that leave no group to two of them.
+fn batches(order: &[Placed]) -> impl Iterator<Item = &[Placed]> {
+    let mut rest = order;
+    std::iter::from_fn(move || {
+        let last = rest.len().min(TOUCHED).checked_sub(1)?;
+        let place = rest[last].0;
+        let more = rest[last..].iter().take_while(|(other, _)| *other == place);
+        let (batch, after) = rest.split_at(last.saturating_add(more.count()));
+        rest = after;
+        Some(batch)
+    })
+}
+
+/// Reads a little of all that a batch is about to need. Each record by itself would wait for memory
+/// time and again; what many ask for one after the other arrives together.
+fn touch(
+    groups: &KeyMap<GroupKey, Group>,
+    usage: &[Option<(PricedUsage, Diff)>],
+    batch: &[Placed],
+) {
+    let mut sum = 0_i64;
+    for (_, at) in batch {
+        if let Some((usage, _)) = &usage[*at] {
+            sum = sum.wrapping_add(usage.terms.touch());
+        }
+    }
+    for (_, at) in batch {
+        if let Some((usage, _)) = &usage[*at]
+            && let Some(group) = groups.get(usage.terms.group)
+        {
+            sum = sum.wrapping_add(group.touch());
+        }
+    }
+    std::hint::black_box(sum);
+}
 
 /// Reads the groups of one worker, as of the last complete epoch.
 #[derive(Clone)]
@@ -116,34 +157,33 @@ impl Groups {
             changes.edges.push((edge, diff));
         }
         // Group by group, in the order in which they lie in memory: what a group needs is then
-        // fetched once per epoch. One place is one key.
-        let mut order: Vec<(u64, GroupKey, usize)> = usage
-            .iter()
-            .enumerate()
-            .map(|(at, (usage, _))| {
-                let key = usage.terms.group;
-                (self.groups.place(key), key, at)
-            })
-            .collect();
+        // fetched once per epoch.
+        let mut order = std::mem::take(&mut self.order);
+        order.extend(usage.iter().zip(0..).map(|((usage, _), at)| {
+            let group = usage.terms.group;
+            (self.groups.place(group), at)
+        }));
         order.sort_unstable();
         let mut usage: Vec<_> = usage.into_iter().map(Some).collect();
-        let groups: Vec<_> = order
-            .chunk_by(|left, right| left.1 == right.1)
-            .filter_map(|run| Some((run.first()?.1, run)))
-            .collect();
         let mut changes = GroupChanges::default();
-        for batch in groups.chunks(TOUCHED) {
-            let held = batch.iter().filter_map(|(key, _)| self.groups.get(*key));
-            std::hint::black_box(held.fold(0, |sum, group| group.touch().wrapping_add(sum)));
-            for (key, run) in batch {
-                if let Some(others) = others.remove(key) {
-                    changes = others;
-                }
-                let of_group = run.iter().filter_map(|(.., at)| usage[*at].take());
+        for batch in batches(&order) {
+            touch(&self.groups, &usage, batch);
+            for run in batch.chunk_by(|left, right| left.0 == right.0) {
+                let of_group = run.iter().filter_map(|(_, at)| usage[*at].take());
                 changes.usage.extend(of_group);
-                self.apply_to(*key, &mut changes, &mut work, sink);
+                let Some((first, _)) = changes.usage.first() else {
+                    continue;
+                };
+                let key = first.terms.group;
+                if let Some(others) = others.remove(&key) {
+                    changes.buckets = others.buckets;
+                    changes.edges = others.edges;
+                }
+                self.apply_to(key, &mut changes, &mut work, sink);
             }
         }
+        order.clear();
+        self.order = order;
         for (key, mut changes) in others {
             self.apply_to(key, &mut changes, &mut work, sink);
         }
@@ -306,7 +346,9 @@ pub fn charge(inputs: ChargeInputs<'_>, stats: Arc<NodeStats>) -> Charged<'_> {
                 let work = state.apply(usage, buckets.take(epoch), edges.take(epoch), &mut sink);
                 stats.count(received, sink.charged, sink.suspended);
                 stats.count_rerated(work.replayed.saturating_sub(received));
-                let bytes = state.bytes.saturating_add(state.groups.bytes());
+                let bytes = [state.groups.bytes(), state.scratch.rules.bytes()]
+                    .into_iter()
+                    .fold(state.bytes, usize::saturating_add);
                 stats.set_state(state.records, bytes);
                 stats.set_groups(state.groups.len(), state.buckets);
             }

@@ -2,164 +2,271 @@
 //! may touch.
 //!
 //! Slots are dense and used again when free. The starts and ends of windows cut event time into
-//! stretches; each stretch lists its live buckets in the order in which a record meets them.
+//! stretches; each stretch lists its live buckets in the order in which a record meets them. All of
+//! that is mostly the same for many groups, so those that are alike [share](SharedRules) it: memory
+//! that every append reads is then read from the cache. A group's own are the keys of its buckets
+//! and what they open with.
 
-use crate::domain::{Bucket, BucketKey, BucketKind, EventTime, Name, Period};
+use super::guarded::{State, index};
+use crate::domain::{
+    Bucket, BucketKey, BucketKind, EventTime, GroupKey, Measure, Name, Period, Threshold,
+};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// A bucket in its slot.
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
-    pub(super) bucket: Bucket,
+/// What a bucket is, whoever has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rule {
+    pub(super) resource: Name,
+    pub(super) kind: BucketKind,
+    pub(super) measure: Measure,
+    pub(super) items: SmallVec<[Name; 2]>,
+    pub(super) valid: Period,
+    pub(super) thresholds: SmallVec<[Threshold; 3]>,
     /// The bucket of the same resource that ends where this one starts or, if none does, last before.
     pub(super) previous: Option<u32>,
+}
+
+/// A bucket in its slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held<'a> {
+    pub(super) key: BucketKey,
+    pub(super) rule: &'a Rule,
+}
+
+/// The part of a plan that says nothing of its group.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Rules {
+    slots: Vec<Option<Rule>>,
+    starts: Vec<EventTime>,
+    stretches: Vec<SmallVec<[u32; 4]>>,
 }
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
-    slots: Vec<Option<Slot>>,
-    /// Sorted; a map of few would cost more than all else here.
-    by_key: Vec<(BucketKey, u32)>,
-    starts: Vec<EventTime>,
-    stretches: Vec<SmallVec<[u32; 4]>>,
+    rules: Arc<Rules>,
+    /// By slot; those of free slots mean nothing.
+    keys: SmallVec<[BucketKey; 3]>,
+    openings: Vec<i128>,
+}
+
+/// The rules of all groups of a worker, each held once.
+#[derive(Debug, Default)]
+pub(super) struct SharedRules {
+    held: BTreeSet<Arc<Rules>>,
+    /// How many there may be before those of no group are looked for.
+    limit: usize,
+    bytes: usize,
 }
 
 /// The order in which a record meets buckets: allowances, caps, accumulators; allowances by priority;
 /// then earliest end, earliest start, key.
 type Order = (u8, i32, EventTime, EventTime, BucketKey);
 
-fn order(bucket: &Bucket) -> Order {
-    let (kind, priority) = match bucket.kind {
+fn order(held: Held<'_>) -> Order {
+    let (kind, priority) = match held.rule.kind {
         BucketKind::Allowance { priority } => (0, priority),
         BucketKind::Cap { .. } => (1, 0),
         BucketKind::Accumulator { .. } => (2, 0),
     };
-    let valid = bucket.valid;
-    (kind, priority, valid.end(), valid.start(), bucket.key)
+    let valid = held.rule.valid;
+    (kind, priority, valid.end(), valid.start(), held.key)
+}
+
+impl Rules {
+    fn bytes(&self) -> usize {
+        let slots = self
+            .slots
+            .capacity()
+            .saturating_mul(size_of::<Option<Rule>>());
+        let each = size_of::<EventTime>().saturating_add(size_of::<SmallVec<[u32; 4]>>());
+        let stretches = self.stretches.capacity().saturating_mul(each);
+        let spilled = self.stretches.iter().filter(|list| list.spilled());
+        let lists: usize = spilled.map(|list| list.capacity().saturating_mul(4)).sum();
+        [slots, stretches, lists]
+            .into_iter()
+            .fold(size_of::<Self>(), usize::saturating_add)
+    }
+}
+
+impl SharedRules {
+    /// Lets the plan share its rules with those of groups that have the same.
+    pub(super) fn share(&mut self, plan: &mut Plan) {
+        if let Some(held) = self.held.get(&plan.rules) {
+            plan.rules = Arc::clone(held);
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(plan.rules.bytes());
+        self.held.insert(Arc::clone(&plan.rules));
+        if self.held.len() > self.limit {
+            self.held.retain(|rules| Arc::strong_count(rules) > 1);
+            self.limit = self.held.len().saturating_mul(2);
+            self.bytes = self.held.iter().map(|rules| rules.bytes()).sum();
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Plan {
     /// Slots, free ones included.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.rules.slots.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.rules.slots.is_empty()
     }
 
     /// Buckets held.
     pub(super) fn bucket_count(&self) -> usize {
-        self.by_key.len()
+        self.rules.slots.iter().flatten().count()
     }
 
-    /// Bytes outside of the value itself.
+    /// Reads a little of what an append needs.
+    pub(super) fn touch(&self) -> i64 {
+        self.keys.first().map_or(0, |key| key.0.cast_signed())
+    }
+
+    /// Bytes outside of the value itself, without rules: those are [shared](SharedRules).
     pub(super) fn bytes(&self) -> usize {
-        let slots = self
-            .slots
-            .capacity()
-            .saturating_mul(size_of::<Option<Slot>>());
-        let keys = self
-            .by_key
-            .capacity()
-            .saturating_mul(size_of::<(BucketKey, u32)>());
-        let each = size_of::<EventTime>().saturating_add(size_of::<SmallVec<[u32; 4]>>());
-        let stretches = self.stretches.capacity().saturating_mul(each);
-        let spilled = self.stretches.iter().filter(|list| list.spilled());
-        let lists: usize = spilled.map(|list| list.capacity().saturating_mul(4)).sum();
-        [slots, keys, stretches, lists]
-            .into_iter()
-            .fold(0, usize::saturating_add)
+        let spilled = self.keys.spilled().then(|| self.keys.capacity());
+        let keys = spilled.unwrap_or(0).saturating_mul(size_of::<BucketKey>());
+        let openings = self.openings.capacity().saturating_mul(size_of::<i128>());
+        keys.saturating_add(openings)
     }
 
-    pub(super) fn get(&self, slot: u32) -> Option<&Slot> {
-        self.slots.get(super::guarded::index(slot))?.as_ref()
+    pub(super) fn get(&self, slot: u32) -> Option<Held<'_>> {
+        let at = index(slot);
+        let rule = self.rules.slots.get(at)?.as_ref()?;
+        let key = *self.keys.get(at)?;
+        Some(Held { key, rule })
     }
 
+    /// The slot of a bucket. Groups have few: a map would cost more than it saves.
     pub(super) fn slot(&self, key: BucketKey) -> Option<u32> {
-        let at = self.by_key.binary_search_by_key(&key, |(key, _)| *key);
-        at.ok().map(|at| self.by_key[at].1)
+        let mut slots = (0_u32..).zip(self.keys.iter().zip(&self.rules.slots));
+        let found = slots.find(|(_, (held, rule))| **held == key && rule.is_some());
+        found.map(|(slot, _)| slot)
     }
 
     /// All buckets with their slots, by key.
-    pub(super) fn buckets(&self) -> impl Iterator<Item = (u32, &Bucket)> {
-        self.by_key
-            .iter()
-            .filter_map(|(_, slot)| Some((*slot, &self.get(*slot)?.bucket)))
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (u32, Held<'_>)> {
+        let slots = (0_u32..).zip(&self.rules.slots);
+        let mut all: Vec<_> = slots
+            .filter_map(|(slot, _)| Some((slot, self.get(slot)?)))
+            .collect();
+        all.sort_unstable_by_key(|(_, held)| held.key);
+        all.into_iter()
+    }
+
+    /// A bucket as it was put.
+    pub(super) fn bucket(&self, group: GroupKey, slot: u32) -> Option<Bucket> {
+        let Held { key, rule } = self.get(slot)?;
+        Some(Bucket {
+            group,
+            key,
+            resource: rule.resource,
+            kind: rule.kind,
+            measure: rule.measure,
+            items: rule.items.clone(),
+            valid: rule.valid,
+            opening: *self.openings.get(index(slot))?,
+            thresholds: rule.thresholds.clone(),
+        })
+    }
+
+    /// The state before all rows.
+    pub(super) fn opening(&self) -> State {
+        let slots = self.rules.slots.iter().zip(&self.openings);
+        slots
+            .map(|(rule, opening)| rule.as_ref().map_or(0, |_| *opening))
+            .collect()
     }
 
     /// The buckets that hold `time`, in the order in which a record meets them. `hint` remembers the
     /// stretch, for records that follow each other.
     pub(super) fn at(&self, time: EventTime, hint: &mut usize) -> &[u32] {
+        let Rules {
+            starts, stretches, ..
+        } = &*self.rules;
         let holds = |at: usize| {
-            self.starts.get(at).is_some_and(|start| *start <= time)
-                && self
-                    .starts
-                    .get(at.saturating_add(1))
-                    .is_none_or(|next| time < *next)
+            let next = starts.get(at.saturating_add(1));
+            starts.get(at).is_some_and(|start| *start <= time)
+                && next.is_none_or(|next| time < *next)
         };
         if !holds(*hint) {
-            let after = self.starts.partition_point(|start| *start <= time);
+            let after = starts.partition_point(|start| *start <= time);
             if after == 0 {
                 return &[];
             }
             *hint = after.saturating_sub(1);
         }
-        &self.stretches[*hint]
+        &stretches[*hint]
     }
 
-    /// Puts a bucket into its slot, replacing one of the same key; returns the slot. [`Self::arrange`]
-    /// must follow.
-    pub(super) fn put(&mut self, bucket: Bucket) -> u32 {
-        let key = bucket.key;
-        let slot = Some(Slot {
-            bucket,
+    /// Puts a bucket into its slot, replacing one of the same key. [`Self::arrange`] must follow.
+    pub(super) fn put(&mut self, bucket: Bucket) {
+        let rule = Some(Rule {
+            resource: bucket.resource,
+            kind: bucket.kind,
+            measure: bucket.measure,
+            items: bucket.items,
+            valid: bucket.valid,
+            thresholds: bucket.thresholds,
             previous: None,
         });
-        if let Some(at) = self.slot(key) {
-            self.slots[super::guarded::index(at)] = slot;
-            return at;
+        let held = self.slot(bucket.key).map(index);
+        let slots = &mut own(&mut self.rules).slots;
+        let free = || slots.iter().position(Option::is_none);
+        match held.or_else(free) {
+            Some(at) => {
+                slots[at] = rule;
+                self.keys[at] = bucket.key;
+                self.openings[at] = bucket.opening;
+            }
+            None => {
+                slots.push(rule);
+                self.keys.push(bucket.key);
+                self.openings.push(bucket.opening);
+            }
         }
-        let free = self.slots.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.slots.len());
-        if at == self.slots.len() {
-            self.slots.push(slot);
-        } else {
-            self.slots[at] = slot;
-        }
-        let at = u32::try_from(at).expect("a group has less than 4 billion buckets");
-        let place = self.by_key.partition_point(|(held, _)| *held < key);
-        self.by_key.insert(place, (key, at));
-        at
     }
 
     /// Takes a bucket out of its slot. [`Self::arrange`] must follow.
-    pub(super) fn take(&mut self, key: BucketKey) -> Option<Bucket> {
-        let at = self.by_key.binary_search_by_key(&key, |(key, _)| *key);
-        let (_, slot) = self.by_key.remove(at.ok()?);
-        let held = self.slots[super::guarded::index(slot)].take();
-        while self.slots.last().is_some_and(Option::is_none) {
-            self.slots.pop();
+    pub(super) fn take(&mut self, key: BucketKey) {
+        let Some(slot) = self.slot(key) else {
+            return;
+        };
+        let slots = &mut own(&mut self.rules).slots;
+        slots[index(slot)] = None;
+        while slots.last().is_some_and(Option::is_none) {
+            slots.pop();
         }
-        held.map(|slot| slot.bucket)
+        self.keys.truncate(slots.len());
+        self.openings.truncate(slots.len());
     }
 
     /// Orders the buckets in time.
     pub(super) fn arrange(&mut self) {
         let mut changes: BTreeMap<EventTime, Vec<(Order, u32, bool)>> = BTreeMap::new();
-        for (slot, bucket) in self.buckets() {
-            let (order, valid) = (order(bucket), bucket.valid);
+        for (slot, held) in self.buckets() {
+            let (order, valid) = (order(held), held.rule.valid);
             let mut change = |at, begins| {
                 changes.entry(at).or_default().push((order, slot, begins));
             };
             change(valid.start(), true);
             change(valid.end(), false);
         }
+        let previous = self.previous();
         let mut live = BTreeSet::new();
-        self.starts = Vec::with_capacity(changes.len());
-        self.stretches = Vec::with_capacity(changes.len());
+        let rules = own(&mut self.rules);
+        rules.starts = Vec::with_capacity(changes.len());
+        rules.stretches = Vec::with_capacity(changes.len());
         for (start, changes) in changes {
             for (order, slot, begins) in changes {
                 if begins {
@@ -168,40 +275,47 @@ impl Plan {
                     live.remove(&(order, slot));
                 }
             }
-            self.starts.push(start);
-            self.stretches
-                .push(live.iter().map(|(_, slot)| *slot).collect());
+            rules.starts.push(start);
+            let live = live.iter().map(|(_, slot)| *slot);
+            rules.stretches.push(live.collect());
         }
-        self.slots.shrink_to_fit();
-        self.by_key.shrink_to_fit();
-        self.find_previous();
+        for (slot, previous) in previous {
+            if let Some(rule) = &mut rules.slots[index(slot)] {
+                rule.previous = previous;
+            }
+        }
+        rules.slots.shrink_to_fit();
+        self.openings.shrink_to_fit();
     }
 
-    /// Reads a little of each part, for [`Group::touch`](super::Group).
-    pub(super) fn touch(&self) -> i128 {
-        let slots = self.slots.iter().flatten();
-        let sum = slots.fold(0_i128, |sum, held| sum.wrapping_add(held.bucket.opening));
-        let start = self.starts.first().map_or(0, |start| start.0);
-        let live = self.stretches.first().and_then(|live| live.first());
-        sum.wrapping_add(i128::from(start))
-            .wrapping_add(i128::from(live.copied().unwrap_or(0)))
-    }
-
-    fn find_previous(&mut self) {
+    /// For each bucket, that of its resource before it.
+    fn previous(&self) -> Vec<(u32, Option<u32>)> {
         let mut ends: BTreeMap<Name, Vec<(EventTime, EventTime, BucketKey, u32)>> = BTreeMap::new();
-        for (slot, bucket) in self.buckets() {
-            let valid = bucket.valid;
-            let end = (valid.end(), valid.start(), bucket.key, slot);
-            ends.entry(bucket.resource).or_default().push(end);
+        for (slot, Held { key, rule }) in self.buckets() {
+            let end = (rule.valid.end(), rule.valid.start(), key, slot);
+            ends.entry(rule.resource).or_default().push(end);
         }
         ends.values_mut().for_each(|ends| ends.sort_unstable());
-        for held in self.slots.iter_mut().flatten() {
-            let ends = &ends[&held.bucket.resource];
-            let start = held.bucket.valid.start();
+        let previous = |(slot, held): (u32, Held<'_>)| {
+            let ends = &ends[&held.rule.resource];
+            let start = held.rule.valid.start();
             let before = ends.partition_point(|(end, ..)| *end <= start);
-            held.previous = before.checked_sub(1).map(|last| ends[last].3);
-        }
+            (slot, before.checked_sub(1).map(|last| ends[last].3))
+        };
+        self.buckets().map(previous).collect()
     }
+}
+
+/// Rules that no other group sees, copied if one does.
+fn own(rules: &mut Arc<Rules>) -> &mut Rules {
+    if Arc::get_mut(rules).is_none() {
+        *rules = Arc::new(Rules {
+            slots: rules.slots.clone(),
+            starts: Vec::new(),
+            stretches: Vec::new(),
+        });
+    }
+    Arc::get_mut(rules).expect("a new value is nobody else's")
 }
 
 /// Whether two buckets touch the same usage in the same way, whatever they hold.
@@ -219,6 +333,6 @@ pub(super) fn windows_touched(plan: &Plan, bucket: &Bucket, into: &mut Vec<Perio
     let accumulates = matches!(bucket.kind, BucketKind::Accumulator { .. });
     let same = plan
         .buckets()
-        .filter(|(_, other)| accumulates && other.resource == bucket.resource);
-    into.extend(same.map(|(_, other)| other.valid));
+        .filter(|(_, other)| accumulates && other.rule.resource == bucket.resource);
+    into.extend(same.map(|(_, other)| other.rule.valid));
 }

@@ -2,7 +2,7 @@
 
 use super::guarded::index;
 use super::leaf::{Leaf, Position, Row};
-use super::tree::{Child, Node};
+use super::tree::{Child, Node, Tree};
 
 /// A level whose first crossing is looked for.
 #[derive(Clone, Debug)]
@@ -32,19 +32,44 @@ impl Watch {
 
 /// Charges a row and moves the state on.
 pub(super) trait Charger {
-    fn state(&mut self) -> &mut Vec<i128>;
+    fn state(&mut self) -> &mut [i128];
     fn charge(&mut self, row: &Row<'_>);
 }
 
-/// Moves the charger's state to just before `limit`, going past whole subtrees; returns the row at
-/// `limit`, if there is one, to `found` before it is charged.
-pub(super) fn move_before(node: &Node, limit: Position, charger: &mut dyn Charger) {
-    match node {
-        Node::Leaf(leaf) => {
-            for row in leaf.iter().take_while(|row| row.position() < limit) {
-                charger.charge(&row);
-            }
+impl Tree {
+    /// Moves the charger's state to just before `limit`, going past whole subtrees.
+    pub(super) fn move_before(&self, limit: Position, charger: &mut dyn Charger) {
+        move_before(&self.root, limit, charger);
+        charge_before(&self.tail, limit, charger);
+    }
+
+    /// The leaf that holds a position, or would.
+    pub(super) fn leaf_at(&self, position: Position) -> &Leaf {
+        match self.tail.first() {
+            Some(first) if first <= position => &self.tail,
+            _ => leaf_at(&self.root, position),
         }
+    }
+
+    /// Visits every row in order.
+    pub(super) fn visit(&self, visit_row: &mut dyn FnMut(&Row<'_>)) {
+        visit(&self.root, visit_row);
+        self.tail.iter().for_each(|row| visit_row(&row));
+    }
+
+    /// Finds the first crossing of each watch that has none. A subtree is gone past where values move
+    /// in one direction only and no watch is crossed between its ends.
+    pub(super) fn find_crossings(&self, watches: &mut [Watch], charger: &mut dyn Charger) {
+        find_crossings(&self.root, watches, charger);
+        if watches.iter().any(|watch| watch.crossed_at.is_none()) {
+            find_crossings_in(&self.tail, watches, charger);
+        }
+    }
+}
+
+fn move_before(node: &Node, limit: Position, charger: &mut dyn Charger) {
+    match node {
+        Node::Leaf(leaf) => charge_before(leaf, limit, charger),
         Node::Inner(children) => {
             for (at, child) in children.iter().enumerate() {
                 if child.first >= limit {
@@ -62,8 +87,13 @@ pub(super) fn move_before(node: &Node, limit: Position, charger: &mut dyn Charge
     }
 }
 
-/// The leaf that holds a position, or would.
-pub(super) fn leaf_at(node: &Node, position: Position) -> &Leaf {
+fn charge_before(leaf: &Leaf, limit: Position, charger: &mut dyn Charger) {
+    for row in leaf.iter().take_while(|row| row.position() < limit) {
+        charger.charge(&row);
+    }
+}
+
+fn leaf_at(node: &Node, position: Position) -> &Leaf {
     match node {
         Node::Leaf(leaf) => leaf,
         Node::Inner(children) => {
@@ -73,8 +103,7 @@ pub(super) fn leaf_at(node: &Node, position: Position) -> &Leaf {
     }
 }
 
-/// Visits every row in order.
-pub(super) fn visit(node: &Node, visit_row: &mut dyn FnMut(&Row<'_>)) {
+fn visit(node: &Node, visit_row: &mut dyn FnMut(&Row<'_>)) {
     match node {
         Node::Leaf(leaf) => leaf.iter().for_each(|row| visit_row(&row)),
         Node::Inner(children) => {
@@ -85,35 +114,33 @@ pub(super) fn visit(node: &Node, visit_row: &mut dyn FnMut(&Row<'_>)) {
     }
 }
 
-/// Finds the first crossing of each watch that has none. A subtree is gone past where values move in
-/// one direction only and no watch is crossed between its ends.
-pub(super) fn find_crossings(node: &Node, watches: &mut [Watch], charger: &mut dyn Charger) {
+fn find_crossings(node: &Node, watches: &mut [Watch], charger: &mut dyn Charger) {
     match node {
-        Node::Leaf(leaf) => {
-            for row in leaf.iter() {
-                let before: Vec<i128> = {
-                    let state = charger.state();
-                    watches
-                        .iter()
-                        .map(|watch| state[index(watch.slot)])
-                        .collect()
-                };
-                charger.charge(&row);
-                let state = charger.state();
-                for (watch, before) in watches.iter_mut().zip(before) {
-                    let after = state[index(watch.slot)];
-                    if watch.crossed_at.is_none() && watch.crosses(before, after) {
-                        watch.crossed_at = Some(row.position());
-                    }
-                }
-            }
-        }
+        Node::Leaf(leaf) => find_crossings_in(leaf, watches, charger),
         Node::Inner(children) => {
             for child in children {
                 if watches.iter().all(|watch| watch.crossed_at.is_some()) {
                     return;
                 }
                 find_below(child, watches, charger);
+            }
+        }
+    }
+}
+
+fn find_crossings_in(leaf: &Leaf, watches: &mut [Watch], charger: &mut dyn Charger) {
+    for row in leaf.iter() {
+        let state = charger.state();
+        let before: Vec<i128> = watches
+            .iter()
+            .map(|watch| state[index(watch.slot)])
+            .collect();
+        charger.charge(&row);
+        let state = charger.state();
+        for (watch, before) in watches.iter_mut().zip(before) {
+            let after = state[index(watch.slot)];
+            if watch.crossed_at.is_none() && watch.crosses(before, after) {
+                watch.crossed_at = Some(row.position());
             }
         }
     }

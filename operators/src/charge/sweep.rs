@@ -4,7 +4,7 @@
 //! once; subtrees whose guard does are not looked at.
 
 use super::book::{Book, Entry};
-use super::guarded::Guarded;
+use super::guarded::{Guarded, State};
 use super::kernels::{charge_edge, charge_usage};
 use super::leaf::{Position, Row};
 use super::plan::Plan;
@@ -50,13 +50,13 @@ pub struct Work {
 /// Charges rows against one state.
 pub(super) struct Side<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) state: Vec<i128>,
+    pub(super) state: State,
     pub(super) outcome: Outcome,
     hint: usize,
 }
 
 impl<'a> Side<'a> {
-    pub(super) fn new(plan: &'a Plan, state: Vec<i128>) -> Self {
+    pub(super) fn new(plan: &'a Plan, state: State) -> Self {
         Self {
             plan,
             state,
@@ -68,13 +68,24 @@ impl<'a> Side<'a> {
     /// Charges a row; the state moves on.
     pub(super) fn charge(&mut self, book: &Book, row: &Row<'_>) {
         let (state, outcome) = (&mut self.state[..], &mut self.outcome);
-        match book.entry(row.tag) {
-            Entry::Usage(terms) => {
-                let live = self.plan.at(row.time, &mut self.hint);
-                charge_usage(self.plan, live, (terms, row.quantities), state, outcome);
-            }
-            Entry::Edge(edge) => charge_edge(self.plan, edge, state, outcome),
+        charge_row((self.plan, book), row, state, outcome, &mut self.hint);
+    }
+}
+
+/// Charges a row; the state moves on. `hint` is as for [`Plan::at`].
+pub(super) fn charge_row(
+    (plan, book): (&Plan, &Book),
+    row: &Row<'_>,
+    state: &mut [i128],
+    outcome: &mut Outcome,
+    hint: &mut usize,
+) {
+    match book.entry(row.tag) {
+        Entry::Usage(terms) => {
+            let live = plan.at(row.time, hint);
+            charge_usage(plan, live, (terms, row.quantities), state, outcome);
         }
+        Entry::Edge(edge) => charge_edge(plan, edge, state, outcome),
     }
 }
 

@@ -5,18 +5,20 @@
 //!   ┌────────┘                           └──────┐
 //!   ┌ first │ what all below do ┐ …             …
 //!   └─ [time id tag q…][time id tag q…] …              a leaf: 16 rows
+//!                                        [time id …    the tail: rows after all others
 //! ```
 //!
-//! A group of one leaf has no nodes and no summaries. An append only marks the summaries on its way
-//! as unknown, except that of its leaf; they are made again when a sweep needs them.
+//! A group of one leaf has no nodes and no summaries. An append adds to the tail, which lies beside
+//! the tree so that no node is on the way; full, it becomes a leaf, and the summaries above it are
+//! unknown until a sweep needs them. A sweep begins by making it a leaf too.
 
 use super::guarded::Guarded;
 use super::leaf::{LEAF_ROWS, Leaf, Position, Row};
-use super::sweep::{RowChange, Summary, Sweep};
+use super::sweep::Summary;
 use crate::domain::Quantities;
 
 /// Children of a full node; few in tests.
-const FAN_OUT: usize = if cfg!(test) { 4 } else { 16 };
+pub(super) const FAN_OUT: usize = if cfg!(test) { 4 } else { 16 };
 
 /// A subtree, as its parent knows it.
 #[derive(Debug)]
@@ -38,13 +40,17 @@ pub(super) enum Node {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) root: Node,
-    last: Option<Position>,
-    rows: usize,
-    bytes: usize,
+    pub(super) tail: Leaf,
+    /// What the rows of the tail do; nothing is known of it before the root has rows.
+    tail_summary: Summary,
+    pub(super) last: Option<Position>,
+    pub(super) rows: usize,
+    /// Bytes of the root's children, and all below.
+    pub(super) bytes: usize,
 }
 
 impl Child {
-    fn of(children: Vec<Self>) -> Self {
+    pub(super) fn of(children: Vec<Self>) -> Self {
         Self {
             first: children[0].first,
             summary: summary_of(&children),
@@ -53,7 +59,7 @@ impl Child {
     }
 
     /// Bytes that it adds to its parent, without those of its own children.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         let summary = self
             .summary
             .as_ref()
@@ -68,11 +74,41 @@ impl Child {
     }
 
     /// How full it is, in its own measure, and what is full.
-    fn fill(&self) -> (usize, usize) {
+    pub(super) fn fill(&self) -> (usize, usize) {
         match &self.node {
             Node::Leaf(leaf) => (leaf.len(), LEAF_ROWS),
             Node::Inner(children) => (children.len(), FAN_OUT),
         }
+    }
+
+    pub(super) fn leaf(first: Position, summary: Option<Summary>, leaf: Leaf) -> Self {
+        let node = Node::Leaf(leaf);
+        Self {
+            first,
+            summary,
+            node,
+        }
+    }
+
+    fn has_room_for(&self, next: &Self) -> bool {
+        let (fill, full) = self.fill();
+        fill.saturating_add(next.fill().0) <= full
+    }
+
+    /// Takes in its right neighbour.
+    pub(super) fn merge(&mut self, next: Self) {
+        match (&mut self.node, next.node) {
+            (Node::Leaf(left), Node::Leaf(right)) => *left = Leaf::merged(left, &right),
+            (Node::Inner(left), Node::Inner(right)) => left.extend(right),
+            _ => unreachable!("all leaves are at one depth"),
+        }
+        self.summary = match (self.summary.take(), next.summary) {
+            (Some(mut left), Some(right)) => {
+                left.compose(&right.effect, right.turned);
+                Some(left)
+            }
+            _ => None,
+        };
     }
 }
 
@@ -89,6 +125,8 @@ impl Default for Tree {
     fn default() -> Self {
         Self {
             root: Node::Leaf(Leaf::new(1, 0)),
+            tail: Leaf::new(1, 0),
+            tail_summary: Summary::default(),
             last: None,
             rows: 0,
             bytes: 0,
@@ -108,136 +146,91 @@ impl Tree {
 
     /// Bytes outside of the value itself.
     pub(super) fn bytes(&self) -> usize {
-        match &self.root {
+        let root = match &self.root {
             Node::Leaf(leaf) => leaf.bytes(),
             Node::Inner(_) => self.bytes,
-        }
+        };
+        let tail = self.tail_summary.effect.heap_bytes();
+        root.saturating_add(self.tail.bytes()).saturating_add(tail)
+    }
+
+    /// Reads a little of what an append needs.
+    pub(super) fn touch(&self) -> i64 {
+        let last = self.tail.last().map_or(0, |last| last.time.0);
+        last.wrapping_add(self.tail_summary.effect.touch())
+            .wrapping_add(i64::from(self.last.is_some()))
+            .wrapping_add(i64::from(self.rows == 0))
+    }
+
+    fn root_is_empty(&self) -> bool {
+        matches!(&self.root, Node::Leaf(leaf) if leaf.is_empty())
     }
 
     /// Adds a row after all others, which does `effect`.
     pub(super) fn append(&mut self, row: &Row<'_>, effect: &Guarded, turned: bool) {
+        if self.tail.is_full() {
+            self.settle();
+        }
+        if !self.root_is_empty() {
+            if self.tail.is_empty() {
+                // Many more will come: it need not grow step by step.
+                self.tail = Leaf::new(self.tail.quantities(), LEAF_ROWS);
+            }
+            self.tail_summary.compose(effect, turned);
+        }
+        self.tail.push(row);
         self.rows = self.rows.saturating_add(1);
         self.last = Some(row.position());
-        let bytes = &mut self.bytes;
-        let beside = match &mut self.root {
-            Node::Leaf(leaf) if leaf.len() < LEAF_ROWS => return leaf.push(row),
-            Node::Leaf(leaf) => {
-                let first = leaf.first().unwrap_or_else(|| row.position());
-                let full = std::mem::replace(leaf, Leaf::new(0, 0));
-                let full = Child {
-                    first,
-                    summary: None,
-                    node: Node::Leaf(full),
-                };
-                *bytes = full.bytes();
-                self.root = Node::Inner(vec![full]);
-                None
-            }
-            Node::Inner(children) => append(children, row, (effect, turned), bytes),
-        };
-        let Node::Inner(children) = &mut self.root else {
+    }
+
+    /// Makes the tail a leaf of the tree.
+    pub(super) fn settle(&mut self) {
+        let Some(first) = self.tail.first() else {
             return;
         };
-        if let Some(beside) = beside {
-            let left = Child::of(std::mem::take(children));
-            *bytes = [left.bytes(), beside.bytes()]
-                .into_iter()
-                .fold(*bytes, usize::saturating_add);
-            *children = vec![left, beside];
-        } else if children.len() == 1 {
-            let beside = append(children, row, (effect, turned), bytes);
-            debug_assert!(beside.is_none(), "a root of one child has room for another");
-        }
-    }
-
-    /// Walks the tree with the changes of an epoch.
-    pub(super) fn sweep(&mut self, sweep: &mut Sweep<'_>, changes: &[RowChange]) {
-        for change in changes {
-            self.rows = self.rows.saturating_add_signed(change.diff);
-        }
-        let mut children = match &mut self.root {
+        let empty = Leaf::new(self.tail.quantities(), 0);
+        let mut tail = std::mem::replace(&mut self.tail, empty);
+        tail.trim();
+        let summary = std::mem::take(&mut self.tail_summary);
+        match &mut self.root {
+            Node::Leaf(leaf) if leaf.is_empty() => self.root = Node::Leaf(tail),
+            Node::Leaf(leaf) if leaf.len().saturating_add(tail.len()) <= LEAF_ROWS => {
+                *leaf = Leaf::merged(leaf, &tail);
+            }
             Node::Leaf(leaf) => {
-                let mut pieces = sweep_leaf(leaf, None, sweep, false);
-                if let [piece] = &mut pieces[..]
-                    && let Node::Leaf(leaf) = &mut piece.node
-                {
-                    self.last = leaf.last();
-                    self.root = Node::Leaf(std::mem::replace(leaf, Leaf::new(0, 0)));
-                    return;
-                }
-                self.bytes = pieces
-                    .iter()
-                    .fold(0, |sum, piece| usize::saturating_add(sum, piece.bytes()));
-                pieces
+                let root = std::mem::replace(leaf, Leaf::new(0, 0));
+                let left = Child::leaf(root.first().unwrap_or(first), None, root);
+                let right = Child::leaf(first, Some(summary), tail);
+                self.bytes = left.bytes().saturating_add(right.bytes());
+                self.root = Node::Inner(vec![left, right]);
             }
             Node::Inner(children) => {
-                sweep_inner(children, None, sweep, &mut self.bytes);
-                std::mem::take(children)
+                let tail = Child::leaf(first, Some(summary), tail);
+                if let Some(right) = push_leaf(children, tail, &mut self.bytes) {
+                    let left = Child::of(std::mem::take(children));
+                    self.bytes = [left.bytes(), right.bytes()]
+                        .into_iter()
+                        .fold(self.bytes, usize::saturating_add);
+                    *children = vec![left, right];
+                }
             }
-        };
-        while children.len() > FAN_OUT {
-            children = cut(children);
-            for child in &children {
-                self.bytes = self.bytes.saturating_add(child.bytes());
-            }
-        }
-        self.root = Node::Inner(children);
-        self.collapse();
-        self.last = last_of(&self.root);
-    }
-
-    /// A root of one child gives way to it; one of none is an empty leaf.
-    fn collapse(&mut self) {
-        while let Node::Inner(children) = &mut self.root
-            && children.len() <= 1
-        {
-            let only = children.pop();
-            let gone = only.as_ref().map_or(0, Child::bytes);
-            self.bytes = self.bytes.saturating_sub(gone);
-            self.root = only.map_or_else(|| Node::Leaf(Leaf::new(1, 0)), |only| only.node);
         }
     }
 }
 
-fn last_of(node: &Node) -> Option<Position> {
-    match node {
-        Node::Leaf(leaf) => leaf.last(),
-        Node::Inner(children) => last_of(&children.last()?.node),
-    }
-}
-
-/// Appends below the last child; returns a new neighbour if the node is full.
-fn append(
-    children: &mut Vec<Child>,
-    row: &Row<'_>,
-    (effect, turned): (&Guarded, bool),
-    bytes: &mut usize,
-) -> Option<Child> {
+/// Puts a leaf after all others; returns a new neighbour if the node is full. The neighbour's own
+/// bytes are counted by whoever takes it in.
+fn push_leaf(children: &mut Vec<Child>, leaf: Child, bytes: &mut usize) -> Option<Child> {
     let last = children.last_mut()?;
     *bytes = bytes.saturating_sub(last.bytes());
-    let beside = match &mut last.node {
-        Node::Leaf(leaf) if leaf.len() < LEAF_ROWS => {
-            leaf.push(row);
-            if let Some(summary) = &mut last.summary {
-                summary.compose(effect, turned);
-            }
-            None
-        }
-        Node::Leaf(leaf) => {
-            let mut next = Leaf::new(leaf.quantities(), 0);
-            next.push(row);
-            let mut summary = Summary::default();
-            summary.compose(effect, turned);
-            Some(Child {
-                first: row.position(),
-                summary: Some(summary),
-                node: Node::Leaf(next),
-            })
-        }
-        Node::Inner(below) => {
-            last.summary = None;
-            append(below, row, (effect, turned), bytes)
-        }
+    let beside = if let Node::Inner(below) = &mut last.node {
+        last.summary = None;
+        push_leaf(below, leaf, bytes)
+    } else if last.has_room_for(&leaf) {
+        last.merge(leaf);
+        None
+    } else {
+        Some(leaf)
     };
     *bytes = bytes.saturating_add(last.bytes());
     let beside = beside?;
@@ -246,244 +239,8 @@ fn append(
         children.push(beside);
         return None;
     }
-    // The full node stays full: groups in order waste nothing. The new neighbour's own bytes are
-    // counted by whoever takes it in.
+    // The full node stays full: groups in order waste nothing.
     Some(Child::of(vec![beside]))
-}
-
-/// Cuts children into as few equal nodes as hold them.
-fn cut(children: Vec<Child>) -> Vec<Child> {
-    let nodes = children.len().div_ceil(FAN_OUT).max(1);
-    let each = children.len().div_ceil(nodes).max(1);
-    let mut children = children.into_iter().peekable();
-    let mut cut = Vec::with_capacity(nodes);
-    while children.peek().is_some() {
-        cut.push(Child::of(children.by_ref().take(each).collect()));
-    }
-    cut
-}
-
-/// Sweeps the children of a node that ends before `upper`.
-fn sweep_inner(
-    children: &mut Vec<Child>,
-    upper: Option<Position>,
-    sweep: &mut Sweep<'_>,
-    bytes: &mut usize,
-) {
-    let mut shape_changed = false;
-    let mut at = 0_usize;
-    while at < children.len() {
-        let next = at.saturating_add(1);
-        let upper = children.get(next).map(|next| next.first).or(upper);
-        let child = &mut children[at];
-        if sweep.finished(child.first) {
-            break;
-        }
-        if sweep.skip(child.first, upper, child.summary.as_ref()) {
-            at = next;
-            continue;
-        }
-        *bytes = bytes.saturating_sub(child.bytes());
-        let (fill, _) = child.fill();
-        let pieces = match &mut child.node {
-            Node::Leaf(leaf) => sweep_leaf(leaf, upper, sweep, true),
-            Node::Inner(below) => {
-                sweep_inner(below, upper, sweep, bytes);
-                let below = std::mem::take(below);
-                if below.is_empty() {
-                    Vec::new()
-                } else if below.len() <= FAN_OUT {
-                    vec![Child::of(below)]
-                } else {
-                    cut(below)
-                }
-            }
-        };
-        for piece in &pieces {
-            *bytes = bytes.saturating_add(piece.bytes());
-        }
-        shape_changed |= pieces.len() != 1 || pieces[0].fill().0 != fill;
-        at = at.saturating_add(pieces.len());
-        let from = at.saturating_sub(pieces.len());
-        drop(children.splice(from..next, pieces));
-    }
-    if shape_changed {
-        merge(children, bytes);
-    }
-}
-
-/// Merges neighbours that together fill less than three quarters of one.
-fn merge(children: &mut Vec<Child>, bytes: &mut usize) {
-    let mut at = 0_usize;
-    while let Some(next) = children.get(at.saturating_add(1)) {
-        let (left, full) = children[at].fill();
-        let (right, _) = next.fill();
-        let enough = full.saturating_sub(full.checked_div(4).unwrap_or(0));
-        if left.saturating_add(right) > enough {
-            at = at.saturating_add(1);
-            continue;
-        }
-        let next = children.remove(at.saturating_add(1));
-        let child = &mut children[at];
-        *bytes = bytes.saturating_sub(next.bytes().saturating_add(child.bytes()));
-        match (&mut child.node, next.node) {
-            (Node::Leaf(left), Node::Leaf(right)) => *left = Leaf::merged(left, &right),
-            (Node::Inner(left), Node::Inner(right)) => left.extend(right),
-            _ => unreachable!("all leaves are at one depth"),
-        }
-        child.summary = match (child.summary.take(), next.summary) {
-            (Some(mut left), Some(right)) => {
-                left.compose(&right.effect, right.turned);
-                Some(left)
-            }
-            _ => None,
-        };
-        *bytes = bytes.saturating_add(child.bytes());
-    }
-}
-
-/// The pieces that a leaf is cut into as its rows are written again.
-struct Pieces {
-    done: Vec<Child>,
-    leaf: Leaf,
-    summary: Summary,
-    /// Rows of a piece.
-    each: usize,
-    width: usize,
-    summarise: bool,
-}
-
-impl Pieces {
-    fn push(&mut self, row: &Row<'_>) {
-        if self.leaf.len() >= self.each {
-            self.close();
-        }
-        self.leaf.push(row);
-    }
-
-    fn close(&mut self) {
-        let next = Leaf::new(self.width, self.each);
-        let leaf = std::mem::replace(&mut self.leaf, next);
-        let summary = std::mem::take(&mut self.summary);
-        if let Some(first) = leaf.first() {
-            self.done.push(Child {
-                first,
-                summary: self.summarise.then_some(summary),
-                node: Node::Leaf(leaf),
-            });
-        }
-    }
-}
-
-/// Sweeps a leaf that ends before `upper`; returns what takes its place.
-fn sweep_leaf(
-    leaf: &mut Leaf,
-    upper: Option<Position>,
-    sweep: &mut Sweep<'_>,
-    below_node: bool,
-) -> Vec<Child> {
-    let changes = sweep.take_changes(upper);
-    if changes.iter().all(|change| change.diff == 0) {
-        let leaf = std::mem::replace(leaf, Leaf::new(0, 0));
-        return visit_leaf(leaf, changes, sweep, below_node);
-    }
-    let rows = changes.iter().fold(leaf.len(), |rows, change| {
-        rows.saturating_add_signed(change.diff)
-    });
-    let count = rows.div_ceil(LEAF_ROWS).max(1);
-    // The last leaf of a tree is filled from the left: what comes next mostly comes after it.
-    let each = if upper.is_none() {
-        LEAF_ROWS
-    } else {
-        rows.div_ceil(count).max(1)
-    };
-    let widest = changes.iter().map(|change| change.quantities.len()).max();
-    let width = widest.unwrap_or(0).max(leaf.quantities());
-    let mut pieces = Pieces {
-        done: Vec::with_capacity(count),
-        leaf: Leaf::new(width, each.min(rows)),
-        summary: Summary::default(),
-        each,
-        width,
-        summarise: below_node || count > 1,
-    };
-    let mut held = leaf.iter().peekable();
-    let mut changes = changes.iter().peekable();
-    loop {
-        let at = match (held.peek().map(Row::position), changes.peek()) {
-            (Some(row), Some(change)) => row.min(change.position),
-            (Some(row), None) => row,
-            (None, Some(change)) => change.position,
-            (None, None) => break,
-        };
-        let old = held.next_if(|row| row.position() == at);
-        let (mut removed, mut inserted, mut touched) = (false, None, false);
-        while let Some(change) = changes.next_if(|change| change.position == at) {
-            touched = true;
-            match change.diff {
-                0 => {}
-                1.. => inserted = Some(change),
-                _ => removed = true,
-            }
-        }
-        assert!(
-            (!removed || old.is_some()) && (inserted.is_none() || removed || old.is_none()),
-            "a row comes once and goes once: {at:?}"
-        );
-        let inserted = inserted.map(|change| Row {
-            time: at.time,
-            id: at.id,
-            tag: change.tag,
-            quantities: &change.quantities,
-        });
-        let new = inserted.or(old.filter(|_| !removed));
-        if let Some(row) = &new {
-            pieces.push(row);
-        }
-        let outcome = sweep.row(old.as_ref(), new.as_ref(), touched);
-        if pieces.summarise && new.is_some() {
-            pieces.summary.compose(&outcome.effect, outcome.turned);
-        }
-    }
-    sweep.compare();
-    pieces.close();
-    if pieces.done.is_empty() && !below_node {
-        // The empty root.
-        pieces.done.push(Child {
-            first: Position::before(crate::domain::EventTime::MIN),
-            summary: None,
-            node: Node::Leaf(Leaf::new(width, 0)),
-        });
-    }
-    pieces.done
-}
-
-/// Sweeps a leaf whose rows stay.
-fn visit_leaf(
-    leaf: Leaf,
-    touched: &[RowChange],
-    sweep: &mut Sweep<'_>,
-    summarise: bool,
-) -> Vec<Child> {
-    let mut summary = Summary::default();
-    let mut touched = touched.iter().peekable();
-    for row in leaf.iter() {
-        let at = row.position();
-        let is_touched = touched.next_if(|change| change.position == at).is_some();
-        while touched.next_if(|change| change.position == at).is_some() {}
-        let outcome = sweep.row(Some(&row), Some(&row), is_touched);
-        if summarise {
-            summary.compose(&outcome.effect, outcome.turned);
-        }
-    }
-    sweep.compare();
-    vec![Child {
-        first: leaf
-            .first()
-            .unwrap_or(Position::before(crate::domain::EventTime::MIN)),
-        summary: summarise.then_some(summary),
-        node: Node::Leaf(leaf),
-    }]
 }
 
 /// The row of a change.

@@ -43,10 +43,10 @@ impl Amount {
     pub fn from_ratio(mantissa: i128, scale: u32, divisor: i128) -> Option<Self> {
         let target = u32::from(Self::SCALE);
         if scale <= target {
-            let scaled = mantissa.checked_mul(10_i128.checked_pow(target.checked_sub(scale)?)?)?;
+            let scaled = mantissa.checked_mul(power_of_ten(target.checked_sub(scale)?)?)?;
             divide_half_even(scaled, divisor).map(Self)
         } else {
-            let shrink = 10_i128.checked_pow(scale.checked_sub(target)?)?;
+            let shrink = power_of_ten(scale.checked_sub(target)?)?;
             divide_half_even(mantissa, divisor.checked_mul(shrink)?).map(Self)
         }
     }
@@ -61,7 +61,7 @@ impl Amount {
             let up = u32::from(Self::SCALE).saturating_sub(scale);
             let down = scale.saturating_sub(u32::from(Self::SCALE));
             let factor = 10_u128.checked_pow(up)?;
-            let divisor = divisor.checked_mul(10_i128.checked_pow(down)?)?;
+            let divisor = divisor.checked_mul(power_of_ten(down)?)?;
             multiply_divide(left, right, factor, divisor).map(Self)
         })
     }
@@ -104,7 +104,7 @@ impl Quantity {
     pub fn new(mantissa: i64, scale: u8) -> Option<Self> {
         let shift = Self::SCALE.checked_sub(scale)?;
         i128::from(mantissa)
-            .checked_mul(10_i128.checked_pow(u32::from(shift))?)
+            .checked_mul(power_of_ten(u32::from(shift))?)
             .map(Self)
     }
 }
@@ -228,7 +228,25 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, ExactError> {
     Decimal::try_from_i128_with_scale(mantissa, scale).map_err(|_| too_long())
 }
 
+/// 10 to a power, as far as 127 bits hold it: looked up, because every amount needs one.
+fn power_of_ten(exponent: u32) -> Option<i128> {
+    const POWERS: [i128; 39] = {
+        let mut powers = [1; 39];
+        let mut at = 1;
+        while at < powers.len() {
+            powers[at] = powers[at - 1] * 10;
+            at += 1;
+        }
+        powers
+    };
+    POWERS.get(usize::try_from(exponent).ok()?).copied()
+}
+
 fn divide_half_even(numerator: i128, divisor: i128) -> Option<i128> {
+    // Nearly every price is for one unit, and a division of 128 bits is slow.
+    if divisor == 1 {
+        return Some(numerator);
+    }
     let quotient = numerator.checked_div(divisor)?;
     let remainder = numerator.checked_rem(divisor)?.checked_abs()?;
     let rest = divisor.checked_abs()?.checked_sub(remainder)?;

@@ -186,6 +186,21 @@ pub struct TermsItem {
     pub model: PriceModel,
 }
 
+impl Terms {
+    /// Reads a little of each part that charging needs, so that it is at hand.
+    pub(crate) fn touch(&self) -> i64 {
+        let item = self.items.first().map_or(0, |item| {
+            let tiers = match &item.model {
+                PriceModel::Graduated { tiers, .. } => &tiers[..],
+                _ => &[],
+            };
+            let tiers = tiers.iter().fold(0, |sum, tier| sum ^ tier.per);
+            item.name.0 ^ item.price.0 ^ tiers
+        });
+        (self.service.0 ^ self.currency.0 ^ item).cast_signed()
+    }
+}
+
 impl PartialEq for Terms {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key

@@ -2,18 +2,19 @@
 //! that it covers, at the price of the tier that it covers; never more than is left of it.
 
 use crate::charge::step::{Kernel, Part, Step};
-use crate::domain::{Amount, Bucket, BucketKey, ImpactKind, Measure, Reason};
+use crate::domain::{Amount, BucketKey, ImpactKind, Measure, Reason};
 
-pub(super) struct Allowance<'a> {
+pub(super) struct Allowance {
     pub(super) slot: u32,
-    pub(super) bucket: &'a Bucket,
+    pub(super) key: BucketKey,
+    pub(super) measure: Measure,
     /// The part of a tier, as it was priced.
     pub(super) part: Part,
     /// What earlier buckets left of it.
     pub(super) left: Part,
 }
 
-impl Kernel for Allowance<'_> {
+impl Kernel for Allowance {
     /// What is left of the part.
     type Rest = Part;
 
@@ -24,7 +25,7 @@ impl Kernel for Allowance<'_> {
             mut left,
             ..
         } = *self;
-        let (drawn, offset) = match self.bucket.measure {
+        let (drawn, offset) = match self.measure {
             Measure::Units => {
                 let drawn = step.draw(slot, left.units);
                 left.units = left.units.saturating_sub(drawn);
@@ -52,19 +53,13 @@ impl Kernel for Allowance<'_> {
             .amount
             .checked_sub(offset)
             .ok_or(Reason::AmountOutOfRange)?;
-        if self.bucket.measure == Measure::Money && left.amount == Amount::ZERO {
+        if self.measure == Measure::Money && left.amount == Amount::ZERO {
             left.units = 0;
         }
         let tier = part.tier;
-        moved(
-            step,
-            self.bucket.key,
-            self.bucket.measure,
-            tier,
-            drawn.saturating_neg(),
-        );
+        moved(step, self.key, self.measure, tier, drawn.saturating_neg());
         let back = Amount(offset.0.saturating_neg());
-        step.impact(ImpactKind::Offset, tier, Some(self.bucket.key), 0, back);
+        step.impact(ImpactKind::Offset, tier, Some(self.key), 0, back);
         Ok(left)
     }
 }

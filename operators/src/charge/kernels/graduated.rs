@@ -28,16 +28,21 @@ pub(super) struct ByPreviousPeriod<'a> {
     pub(super) slot: Option<u32>,
 }
 
-fn collect(parts: impl Iterator<Item = TierPart>) -> Result<Parts, Reason> {
-    let part = |part: TierPart| {
-        Some(Part {
-            tier: part.tier,
-            units: part.units,
-            amount: part.amount?,
-        })
-    };
-    let parts: Option<Parts> = parts.map(part).collect();
-    parts.ok_or(Reason::AmountOutOfRange)
+fn collect(tiers: impl Iterator<Item = TierPart>) -> Result<Parts, Reason> {
+    let mut parts = Parts::new();
+    for TierPart {
+        tier,
+        units,
+        amount,
+    } in tiers
+    {
+        parts.push(Part {
+            tier,
+            units,
+            amount: amount.ok_or(Reason::AmountOutOfRange)?,
+        });
+    }
+    Ok(parts)
 }
 
 fn whole(tiers: &[Tier], tier: usize, units: i128) -> Result<Parts, Reason> {

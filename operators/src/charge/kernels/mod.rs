@@ -12,7 +12,7 @@ mod rollover;
 mod true_up;
 mod volume;
 
-use super::plan::{Plan, Slot};
+use super::plan::{Held, Plan};
 use super::step::{Kernel, Outcome, Part, Parts, Step};
 use crate::domain::{
     Amount, BucketKey, BucketKind, Edge, EdgeAction, ImpactKind, Name, PriceModel, Quantity,
@@ -85,7 +85,7 @@ fn edge_parts(
     let slot = |key| plan.slot(key).ok_or(Reason::BucketMissing);
     match &edge.action {
         EdgeAction::Rollover { from, to, cap } => {
-            let measure = plan.get(slot(*from)?).map(|held| held.bucket.measure);
+            let measure = plan.get(slot(*from)?).map(|held| held.rule.measure);
             let rollover = Rollover {
                 from: (slot(*from)?, *from),
                 to: (slot(*to)?, *to),
@@ -125,23 +125,23 @@ struct ItemUsage<'a> {
 
 impl<'a> ItemUsage<'a> {
     /// The buckets that are for the item, in the order in which it meets them.
-    fn eligible(&self) -> impl Iterator<Item = (u32, &'a Slot)> {
+    fn eligible(&self) -> impl Iterator<Item = (u32, Held<'a>)> {
         let (plan, name) = (self.plan, self.item.name);
         self.live.iter().filter_map(move |slot| {
             let held = plan.get(*slot)?;
-            let items = &held.bucket.items;
+            let items = &held.rule.items;
             (items.is_empty() || items.contains(&name)).then_some((*slot, held))
         })
     }
 
     /// The bucket of an accumulator that holds the record's time, whatever items it counts.
-    fn reference(&self, resource: Name) -> Result<(u32, &'a Slot), Reason> {
+    fn reference(&self, resource: Name) -> Result<(u32, Held<'a>), Reason> {
         let held = self
             .live
             .iter()
             .filter_map(|slot| Some((*slot, self.plan.get(*slot)?)));
-        held.filter(|(_, held)| held.bucket.resource == resource)
-            .find(|(_, held)| matches!(held.bucket.kind, BucketKind::Accumulator { .. }))
+        held.filter(|(_, held)| held.rule.resource == resource)
+            .find(|(_, held)| matches!(held.rule.kind, BucketKind::Accumulator { .. }))
             .ok_or(Reason::TierReferenceMissing)
     }
 
@@ -158,11 +158,12 @@ impl<'a> ItemUsage<'a> {
             step.impact(ImpactKind::Price, part.tier, None, part.units, part.amount);
             let mut left = part;
             for (slot, held) in self.eligible().filter(|_| drawable) {
-                if matches!(held.bucket.kind, BucketKind::Allowance { .. }) {
-                    let bucket = &held.bucket;
+                if matches!(held.rule.kind, BucketKind::Allowance { .. }) {
+                    let (key, measure) = (held.key, held.rule.measure);
                     left = Allowance {
                         slot,
-                        bucket,
+                        key,
+                        measure,
                         part,
                         left,
                     }
@@ -174,8 +175,8 @@ impl<'a> ItemUsage<'a> {
                 .ok_or(Reason::AmountOutOfRange)?;
         }
         for (slot, held) in self.eligible() {
-            let key = held.bucket.key;
-            match held.bucket.kind {
+            let key = held.key;
+            match held.rule.kind {
                 BucketKind::Allowance { .. } => {}
                 BucketKind::Cap { limit } => {
                     net = Cap {
@@ -191,7 +192,7 @@ impl<'a> ItemUsage<'a> {
                     denominator,
                 } => {
                     let share = (numerator, denominator);
-                    let measure = held.bucket.measure;
+                    let measure = held.rule.measure;
                     let whole = (units.0, gross);
                     Accumulator {
                         slot,
@@ -227,7 +228,7 @@ impl<'a> ItemUsage<'a> {
                 TierReference::Record => ByRecord { tiers, units }.charge(step),
                 TierReference::Accumulator(name) => {
                     let (slot, held) = self.reference(*name)?;
-                    let measure = held.bucket.measure;
+                    let measure = held.rule.measure;
                     ByAccumulator {
                         tiers,
                         units,
@@ -237,7 +238,7 @@ impl<'a> ItemUsage<'a> {
                     .charge(step)
                 }
                 TierReference::PreviousPeriod(name) => {
-                    let slot = self.reference(*name)?.1.previous;
+                    let slot = self.reference(*name)?.1.rule.previous;
                     ByPreviousPeriod { tiers, units, slot }.charge(step)
                 }
             },
