@@ -55,18 +55,23 @@ impl Offer {
         }
     }
 
-    fn terms(&self, group: u64) -> Arc<Terms> {
+    /// The tiers, which all terms share, as those of one price row do.
+    fn price(&self) -> Arc<[Tier]> {
         let tier = |(from, mills): &(u64, u64)| Tier {
             from: units(*from),
             price: Price::parse(&format!("{mills}e-3")).expect("digits are a price"),
             per: 1,
         };
+        self.tiers.iter().map(tier).collect()
+    }
+
+    fn terms(tiers: &Arc<[Tier]>, group: u64) -> Arc<Terms> {
         let item = TermsItem {
             name: Name::new("call"),
             scale: 0,
             price: PriceKey(1),
             model: PriceModel::Graduated {
-                tiers: self.tiers.iter().map(tier).collect(),
+                tiers: Arc::clone(tiers),
                 by: TierReference::Accumulator(Name::new("used")),
             },
         };
@@ -211,7 +216,7 @@ fn bytes_per_record(group: &Group, empty: usize, records: u64) -> f64 {
 
 /// Bytes of a record of one item in a group of three resources.
 pub(crate) fn memory(records: u64, out: &mut Figure) {
-    let terms = Offer::of(records).terms(1);
+    let terms = Offer::terms(&Offer::of(records).price(), 1);
     let (group, empty) = history(records, &terms);
     let bytes = bytes_per_record(&group, empty, records);
     out.plain(
@@ -238,7 +243,7 @@ pub(crate) fn late(records: u64, out: &mut Figure) -> Result<(), Box<dyn std::er
 }
 
 fn late_at(records: u64, out: &mut Figure) {
-    let terms = Offer::of(records).terms(1);
+    let terms = Offer::terms(&Offer::of(records).price(), 1);
     let (mut group, empty) = history(records, &terms);
     let held = bytes_per_record(&group, empty, records);
     let (mut told, mut work) = (Count::default(), Work::default());
@@ -354,7 +359,7 @@ fn late_in_order(worker: &mut Worker, records: u64, told: &Told) -> Vec<Duration
     let buckets = offer.buckets(1);
     buckets.into_iter().for_each(|row| buckets_in.insert(row));
     drop(buckets_in);
-    let terms = offer.terms(1);
+    let terms = Offer::terms(&offer.price(), 1);
     let usage_in = RefCell::new(&mut usage_in);
     timed_inserts(
         worker,
@@ -397,37 +402,49 @@ fn late_in_reduce(worker: &mut Worker, records: u64, told: &Told) -> Vec<Duratio
 
 /// Records in order, evenly over 100,000 groups.
 pub(crate) fn append(records: u64, workers: usize, out: &mut Figure) {
-    let rate = in_order(records, workers, APPEND_EPOCH, false);
+    let rates = in_order(records, workers, APPEND_EPOCH, false);
     let figure = format!("records/s per worker, {GROUPS} groups");
-    out.plain("append", &figure, rate, "records/s");
+    out.plain("append", &figure, rates.records, "records/s");
+    let figure = "groups created/s per worker, before the first record";
+    out.plain("append", figure, rates.groups, "groups/s");
 }
 
 /// Half of the records in 10 of the groups, beside all of them evenly, in epochs of 1,000.
 pub(crate) fn hot(records: u64, workers: usize, out: &mut Figure) {
-    let even = in_order(records, workers, HOT_EPOCH, false);
-    let hot = in_order(records, workers, HOT_EPOCH, true);
+    let even = in_order(records, workers, HOT_EPOCH, false).records;
+    let hot = in_order(records, workers, HOT_EPOCH, true).records;
     let figure = format!("records/s per worker, epochs of {HOT_EPOCH}");
     out.plain("hot", &format!("even {figure}"), even, "records/s");
     out.plain("hot", &format!("hot {figure}"), hot, "records/s");
     out.plain("hot", "hot of even", hot / even, "ratio");
 }
 
-/// Records per second of the operator's activations, in the mean of the workers.
-fn in_order(records: u64, workers: usize, epoch_records: u64, hot: bool) -> f64 {
+/// What the operator's activations come to per second, on one worker or in the mean of all.
+#[derive(Clone, Copy, Default)]
+struct Rates {
+    /// Groups with their buckets, before any record.
+    groups: f64,
+    records: f64,
+}
+
+fn in_order(records: u64, workers: usize, epoch_records: u64, hot: bool) -> Rates {
     let config = timely::Config::process(workers);
     let guards = timely::execute(config, move |worker| {
         appended(worker, records, epoch_records, hot)
     })
     .expect("timely starts in one process");
-    let rates: Vec<f64> = guards
-        .join()
-        .into_iter()
-        .map(|result| result.expect("workers end well"))
-        .collect();
-    rates.iter().sum::<f64>() / to_f64(u64::try_from(workers).unwrap_or(1))
+    let share = 1.0 / to_f64(u64::try_from(workers).unwrap_or(1));
+    let rates = guards.join().into_iter();
+    rates.fold(Rates::default(), |mean, rates| {
+        let rates = rates.expect("workers end well");
+        Rates {
+            groups: mean.groups + rates.groups * share,
+            records: mean.records + rates.records * share,
+        }
+    })
 }
 
-fn appended(worker: &mut Worker, records: u64, epoch_records: u64, hot: bool) -> f64 {
+fn appended(worker: &mut Worker, records: u64, epoch_records: u64, hot: bool) -> Rates {
     let busy = busy_time(worker, "charge");
     let probe = ProbeHandle::new();
     let stats = Arc::new(NodeStats::default());
@@ -448,8 +465,12 @@ fn appended(worker: &mut Worker, records: u64, epoch_records: u64, hot: bool) ->
     let offer = Offer::of((records / GROUPS).max(1));
     let (index, peers) = (worker.index(), worker.peers());
     let own = |group: u64| usize::try_from(shard(group)).is_ok_and(|at| at % peers == index);
-    let terms: Vec<Arc<Terms>> = (0..GROUPS).map(|n| offer.terms(mix(n))).collect();
+    let tiers = offer.price();
+    let terms = (0..GROUPS).map(|n| Offer::terms(&tiers, mix(n)));
+    let terms: Vec<Arc<Terms>> = terms.collect();
+    let mut created = 0_u64;
     for terms in terms.iter().filter(|terms| own(terms.group.0)) {
+        created += 1;
         let buckets = offer.buckets(terms.group.0);
         buckets.into_iter().for_each(|row| buckets_in.insert(row));
     }
@@ -490,7 +511,10 @@ fn appended(worker: &mut Worker, records: u64, epoch_records: u64, hot: bool) ->
         }
     }
     let busy = read(worker).saturating_sub(started);
-    to_f64(sent) / busy.as_secs_f64()
+    Rates {
+        groups: to_f64(created) / started.as_secs_f64(),
+        records: to_f64(sent) / busy.as_secs_f64(),
+    }
 }
 
 /// The time that the operator of a name has run on this worker, from now on.

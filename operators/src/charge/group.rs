@@ -175,12 +175,17 @@ impl Group {
         work
     }
 
-    /// Reads a little of each part that an append needs, wherever it lies.
+    /// Reads a little of each part of the group itself that an append needs.
     pub(super) fn touch(&self) -> i64 {
         let value = i64::from(self.closing.first() == Some(&0) && self.watches.is_empty());
         [self.plan.touch(), self.book.touch(), self.tree.touch()]
             .into_iter()
             .fold(value, i64::wrapping_add)
+    }
+
+    /// Reads the last row, beside which the next will lie.
+    pub(super) fn touch_rows(&self) -> i64 {
+        self.tree.tail.last().map_or(0, |last| last.time.0)
     }
 
     /// Whether all of it comes after every row, each record once; it is then in order.

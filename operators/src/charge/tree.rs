@@ -156,10 +156,8 @@ impl Tree {
 
     /// Reads a little of what an append needs.
     pub(super) fn touch(&self) -> i64 {
-        let last = self.tail.last().map_or(0, |last| last.time.0);
-        last.wrapping_add(self.tail_summary.effect.touch())
-            .wrapping_add(i64::from(self.last.is_some()))
-            .wrapping_add(i64::from(self.rows == 0))
+        let known = i64::from(self.last.is_some() && self.tail.is_empty());
+        known.wrapping_add(self.tail_summary.effect.touch())
     }
 
     fn root_is_empty(&self) -> bool {

@@ -187,16 +187,11 @@ pub struct TermsItem {
 }
 
 impl Terms {
-    /// Reads a little of each part that charging needs, so that it is at hand.
+    /// Reads a little of each part that charging needs, so that it is at hand. Tiers are shared with
+    /// the price book, and so with others.
     pub(crate) fn touch(&self) -> i64 {
-        let item = self.items.first().map_or(0, |item| {
-            let tiers = match &item.model {
-                PriceModel::Graduated { tiers, .. } => &tiers[..],
-                _ => &[],
-            };
-            let tiers = tiers.iter().fold(0, |sum, tier| sum ^ tier.per);
-            item.name.0 ^ item.price.0 ^ tiers
-        });
+        let item = self.items.first();
+        let item = item.map_or(0, |item| item.name.0 ^ item.price.0);
         (self.service.0 ^ self.currency.0 ^ item).cast_signed()
     }
 }
