@@ -17,6 +17,8 @@ use std::fmt;
 pub enum FileState {
     /// Being read.
     Reading,
+    /// A partition: read as far as there is something, for ever.
+    Followed,
     /// Read to its end.
     Loaded,
     /// Read up to where it breaks off; the records before count.
@@ -33,6 +35,7 @@ impl FileState {
     pub fn name(self) -> &'static str {
         match self {
             Self::Reading => "reading",
+            Self::Followed => "followed",
             Self::Loaded => "loaded",
             Self::Incomplete => "incomplete",
             Self::Refused => "refused",

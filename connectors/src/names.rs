@@ -8,8 +8,9 @@ use millrace_operators::domain::{
     AccountKey, ClassKey, GroupKey, Name, PlanKey, PriceKey, ServiceKey, SubscriptionKey,
     UsageClass,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 const SHARDS: usize = 64;
 
@@ -30,7 +31,8 @@ impl Texts {
         &self.0[usize::try_from(key >> 58).unwrap_or(0) % SHARDS]
     }
 
-    fn enter(&self, key: u64, text: &str) {
+    /// Enters a text; says whether it is new.
+    fn enter(&self, key: u64, text: &str) -> bool {
         let shard = self.shard(key);
         let known = |held: &Arc<str>| {
             assert!(
@@ -43,10 +45,16 @@ impl Texts {
             .expect("the name book is not poisoned")
             .get(&key)
         {
-            return known(held);
+            known(held);
+            return false;
         }
         let mut shard = shard.write().expect("the name book is not poisoned");
-        known(shard.entry(key).or_insert_with(|| Arc::from(text)));
+        let mut new = false;
+        known(shard.entry(key).or_insert_with(|| {
+            new = true;
+            Arc::from(text)
+        }));
+        new
     }
 
     fn text(&self, key: u64) -> Option<Arc<str>> {
@@ -56,6 +64,25 @@ impl Texts {
             .get(&key)
             .map(Arc::clone)
     }
+}
+
+/// A text as it was entered, so that it can be entered again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entered {
+    /// A name.
+    Name(String),
+    /// A service: its type and id.
+    Service(String, String),
+    /// An account.
+    Account(String),
+    /// A subscription.
+    Subscription(String),
+    /// A price row.
+    Price(String),
+    /// A plan row.
+    Plan(String),
+    /// A balance group: its pool and currency.
+    Group(String, String),
 }
 
 /// The texts behind the keys, and the classes behind theirs.
@@ -69,17 +96,21 @@ pub struct Names {
     plans: Texts,
     groups: Texts,
     classes: RwLock<HashMap<ClassKey, Arc<UsageClass>>>,
+    /// What was entered since it was last asked for, where somebody asks.
+    log: Option<Mutex<Vec<Entered>>>,
 }
 
 macro_rules! book {
-    ($enter:ident, $text:ident, $field:ident, $key:ty, $what:literal) => {
+    ($enter:ident, $text:ident, $field:ident, $key:ty, $entered:ident, $what:literal) => {
         #[doc = concat!("Enters ", $what, " and returns its key.")]
         ///
         /// # Panics
         /// When another text already has the same key.
         pub fn $enter(&self, text: &str) -> $key {
             let key = <$key>::of(&[text]);
-            self.$field.enter(key.0, text);
+            if self.$field.enter(key.0, text) {
+                self.note(|| Entered::$entered(text.to_owned()));
+            }
             key
         }
 
@@ -94,17 +125,69 @@ macro_rules! book {
 }
 
 impl Names {
-    book!(enter, text, names, Name, "a name");
-    book!(enter_account, account, accounts, AccountKey, "an account");
+    book!(enter, text, names, Name, Name, "a name");
+    book!(
+        enter_account,
+        account,
+        accounts,
+        AccountKey,
+        Account,
+        "an account"
+    );
     book!(
         enter_subscription,
         subscription,
         subscriptions,
         SubscriptionKey,
+        Subscription,
         "a subscription"
     );
-    book!(enter_price, price, prices, PriceKey, "a price row");
-    book!(enter_plan, plan, plans, PlanKey, "a plan row");
+    book!(enter_price, price, prices, PriceKey, Price, "a price row");
+    book!(enter_plan, plan, plans, PlanKey, Plan, "a plan row");
+
+    /// A book that notes what is entered, for [`Self::entered`].
+    #[must_use]
+    pub fn noting() -> Self {
+        Self {
+            log: Some(Mutex::default()),
+            ..Self::default()
+        }
+    }
+
+    fn note(&self, entered: impl FnOnce() -> Entered) {
+        if let Some(log) = &self.log {
+            let mut log = log.lock().expect("the name book is not poisoned");
+            log.push(entered());
+        }
+    }
+
+    /// What was entered since the last call, by a book that notes it.
+    ///
+    /// # Panics
+    /// After a panic while the book was written to, which ends the process anyway.
+    #[must_use]
+    pub fn entered(&self) -> Vec<Entered> {
+        let log = self.log.as_ref();
+        log.map_or_else(Vec::new, |log| {
+            std::mem::take(&mut *log.lock().expect("the name book is not poisoned"))
+        })
+    }
+
+    /// Enters what was entered before, and returns its key.
+    ///
+    /// # Panics
+    /// When another text already has the same key.
+    pub fn enter_again(&self, entered: &Entered) -> u64 {
+        match entered {
+            Entered::Name(text) => self.enter(text).0,
+            Entered::Service(service_type, id) => self.enter_service(service_type, id).0,
+            Entered::Account(text) => self.enter_account(text).0,
+            Entered::Subscription(text) => self.enter_subscription(text).0,
+            Entered::Price(text) => self.enter_price(text).0,
+            Entered::Plan(text) => self.enter_plan(text).0,
+            Entered::Group(pool, currency) => self.enter_group(pool, currency).0,
+        }
+    }
 
     /// Enters a service and returns its key.
     ///
@@ -119,6 +202,7 @@ impl Names {
         {
             self.services
                 .enter(key.0, &format!("{service_type}\u{1f}{id}"));
+            self.note(|| Entered::Service(service_type.to_owned(), id.to_owned()));
         }
         key
     }
@@ -139,7 +223,9 @@ impl Names {
     /// When another group already has the same key.
     pub fn enter_group(&self, pool: &str, currency: &str) -> GroupKey {
         let key = GroupKey::of_pool(self.enter(pool), self.enter(currency));
-        self.groups.enter(key.0, &format!("{pool}\u{1f}{currency}"));
+        if self.groups.enter(key.0, &format!("{pool}\u{1f}{currency}")) {
+            self.note(|| Entered::Group(pool.to_owned(), currency.to_owned()));
+        }
         key
     }
 

@@ -64,6 +64,15 @@ impl Mediated {
         self.classes.clear();
         self.received = 0;
     }
+
+    /// Forgets the records before row `row`, which were taken in before; `received` records are left.
+    pub fn skip_to(&mut self, row: u64, received: u64) {
+        self.usage.retain(|usage| usage.record.row() >= row);
+        self.faults.retain(|fault| fault.record.row() >= row);
+        self.ignored.retain(|record| record.row() >= row);
+        self.file_fault = self.file_fault.take().filter(|_| received > 0);
+        self.received = received;
+    }
 }
 
 /// The planned expressions of a rule, in the order of evaluation.

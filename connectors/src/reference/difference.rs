@@ -10,6 +10,7 @@ use crate::names::Names;
 use millrace_operators::domain::{
     Account, PlanKey, PlanRow, PriceKey, PriceModel, PriceRow, ServiceUse, Subscription, Tier,
 };
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +19,7 @@ use std::fmt;
 pub type Change<T> = (T, isize);
 
 /// The rows that two states of the reference data do not share.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReferenceChanges {
     /// Price rows.
     pub prices: Vec<Change<PriceRow>>,
@@ -43,6 +44,15 @@ impl ReferenceChanges {
             subscriptions: rows_between(&old.subscriptions, &new.subscriptions),
             services: rows_between(&old.services, &new.services),
         }
+    }
+
+    /// Adds changes that come after these.
+    pub fn append(&mut self, mut later: Self) {
+        self.prices.append(&mut later.prices);
+        self.plans.append(&mut later.plans);
+        self.accounts.append(&mut later.accounts);
+        self.subscriptions.append(&mut later.subscriptions);
+        self.services.append(&mut later.services);
     }
 
     /// Rows added and taken away.

@@ -12,12 +12,14 @@
 
 mod error;
 mod local;
+mod object;
 #[cfg(feature = "s3")]
 mod remote;
 
 mod write;
 
 pub use error::StoreError;
+pub use object::Put;
 pub use write::NewFile;
 
 use bytes::Bytes;

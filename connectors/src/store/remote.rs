@@ -4,12 +4,12 @@
 //! fetched in blocks and a few blocks are kept, because a Parquet reader asks for page after page of
 //! several columns in turn.
 
-use super::{FileMeta, StoreError, is_input, stream_error};
+use super::{FileMeta, Put, StoreError, is_input, stream_error};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, WriteMultipart};
 use std::future::Future;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -196,6 +196,65 @@ impl Bucket {
             .map_err(|error| StoreError::io("clear", &location, error))?
             .map_err(|error| StoreError::remote("clear", &location, error))?;
         Ok(())
+    }
+}
+
+impl Bucket {
+    fn at(&self, name: &str) -> (Path, String) {
+        let path = Path::from(format!("{}/{name}", self.prefix));
+        let location = format!("{}{path}", self.root);
+        (path, location)
+    }
+
+    /// Writes an object at once.
+    pub(super) fn put(&self, name: &str, bytes: &[u8], replace: bool) -> Result<Put, StoreError> {
+        let (path, location) = self.at(name);
+        let mode = if replace {
+            PutMode::Overwrite
+        } else {
+            PutMode::Create
+        };
+        let payload = PutPayload::from(bytes.to_vec());
+        let put = wait(self.objects.put_opts(&path, payload, mode.into()))
+            .map_err(|error| StoreError::io("write", &location, error))?;
+        match put {
+            Ok(_) => Ok(Put::Created),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Exists),
+            Err(error) => Err(StoreError::remote("write", &location, error)),
+        }
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {
+        let (path, location) = self.at(name);
+        let removed = wait(self.objects.delete(&path))
+            .map_err(|error| StoreError::io("remove", &location, error))?;
+        match removed {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(StoreError::remote("remove", &location, error)),
+        }
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<bool, StoreError> {
+        let ((from, location), (to, _)) = (self.at(from), self.at(to));
+        let moved = wait(self.objects.rename(&from, &to))
+            .map_err(|error| StoreError::io("move", &location, error))?;
+        match moved {
+            Ok(()) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(StoreError::remote("move", &location, error)),
+        }
+    }
+
+    pub(super) fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let (below, location) = self.at(folder);
+        let listed = wait(self.objects.list_with_delimiter(Some(&below)))
+            .map_err(|error| StoreError::io("list", &location, error))?
+            .map_err(|error| StoreError::remote("list", &location, error))?;
+        let name = |object: object_store::ObjectMeta| {
+            let name = object.location.filename()?;
+            Some(name.to_owned())
+        };
+        Ok(listed.objects.into_iter().filter_map(name).collect())
     }
 }
 

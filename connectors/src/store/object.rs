@@ -1,0 +1,221 @@
+//! Whole objects by name: what durable state is made of.
+//!
+//! An object is there whole or not at all. [`Store::put_new`] is the one step that decides between two
+//! writers: exactly one of them creates the object, the other is told that it is there. Local objects
+//! are on the disk, not only in the system's memory, before a call returns.
+
+use super::{Backend, Store, StoreError};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Whether a create-only write created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The object is ours.
+    Created,
+    /// The name was taken.
+    Exists,
+}
+
+impl Store {
+    /// Writes an object, in the place of one of this name.
+    ///
+    /// # Errors
+    /// When it cannot be written, or it is not known whether it was.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Local(root) => {
+                let place = root.join(name);
+                let failed = |error| StoreError::io("write", &place.display().to_string(), error);
+                let beside = write_beside(&place, bytes).map_err(failed)?;
+                std::fs::rename(&beside, &place).map_err(failed)?;
+                keep_name(&place).map_err(failed)
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.put(name, bytes, true).map(|_| ()),
+        }
+    }
+
+    /// Writes an object unless there is one of this name.
+    ///
+    /// # Errors
+    /// When it cannot be written, or it is not known whether it was: read it back, then decide.
+    pub fn put_new(&self, name: &str, bytes: &[u8]) -> Result<Put, StoreError> {
+        match &self.backend {
+            Backend::Local(root) => {
+                let place = root.join(name);
+                let failed = |error| StoreError::io("write", &place.display().to_string(), error);
+                let beside = write_beside(&place, bytes).map_err(failed)?;
+                let linked = std::fs::hard_link(&beside, &place);
+                std::fs::remove_file(&beside).map_err(failed)?;
+                match linked {
+                    Ok(()) => keep_name(&place).map_err(failed).map(|()| Put::Created),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Put::Exists),
+                    Err(error) => Err(failed(error)),
+                }
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.put(name, bytes, false),
+        }
+    }
+
+    /// Reads an object; nothing if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.find(name).and_then(|meta| {
+            let mut bytes = Vec::with_capacity(usize::try_from(meta.size).unwrap_or(0));
+            let failed = |error| StoreError::io("read", &meta.location, error);
+            self.read(&meta)?.read_to_end(&mut bytes).map_err(failed)?;
+            Ok(bytes)
+        });
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names of the objects directly below a folder, sorted; none if there is no folder.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let mut names = match &self.backend {
+            Backend::Local(root) => names_below(&root.join(folder))?,
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.names(folder)?,
+        };
+        names.retain(|name| !name.ends_with(".tmp"));
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Takes an object away, if there is one.
+    ///
+    /// # Errors
+    /// When it is there and stays.
+    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Local(root) => {
+                let place = root.join(name);
+                match std::fs::remove_file(&place) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(
+                        "remove",
+                        &place.display().to_string(),
+                        error,
+                    )),
+                    _ => Ok(()),
+                }
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.remove(name),
+        }
+    }
+
+    /// Gives an object another name, in the place of one that has it. Says whether there was one to
+    /// rename.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn rename(&self, from: &str, to: &str) -> Result<bool, StoreError> {
+        match &self.backend {
+            Backend::Local(root) => {
+                let (from, to) = (root.join(from), root.join(to));
+                let failed = |error| StoreError::io("move", &from.display().to_string(), error);
+                if let Some(folder) = to.parent() {
+                    std::fs::create_dir_all(folder).map_err(failed)?;
+                }
+                match std::fs::rename(&from, &to) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                    moved => moved
+                        .and_then(|()| keep_name(&to))
+                        .map(|()| true)
+                        .map_err(failed),
+                }
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.rename(from, to),
+        }
+    }
+}
+
+/// Writes the bytes to a file of its own beside `place`, down to the disk; returns where.
+fn write_beside(place: &Path, bytes: &[u8]) -> io::Result<std::path::PathBuf> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    if let Some(folder) = place.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let own = format!("{}-{next}.tmp", std::process::id());
+    let beside = place.with_added_extension(own);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(beside)
+}
+
+/// Makes the name of a file as durable as its content.
+fn keep_name(place: &Path) -> io::Result<()> {
+    place
+        .parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn names_below(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let failed = |error| StoreError::io("list", &folder.display().to_string(), error);
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let name = |entry: io::Result<std::fs::DirEntry>| {
+        let entry = entry.map_err(failed)?;
+        let is_file = entry.file_type().map_err(failed)?.is_file();
+        Ok(is_file.then(|| entry.file_name().to_string_lossy().into_owned()))
+    };
+    entries
+        .filter_map(|entry| name(entry).transpose())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(folder: &tempfile::TempDir) -> Store {
+        Store::open("state", folder.path()).unwrap()
+    }
+
+    #[test]
+    fn one_of_two_creates() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        assert_eq!(store.put_new("manifest/1", b"mine").unwrap(), Put::Created);
+        assert_eq!(store.put_new("manifest/1", b"yours").unwrap(), Put::Exists);
+        assert_eq!(store.get("manifest/1").unwrap().unwrap(), b"mine");
+        store.put("manifest/1", b"anew").unwrap();
+        assert_eq!(store.get("manifest/1").unwrap().unwrap(), b"anew");
+        assert_eq!(store.names("manifest").unwrap(), ["1"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        assert_eq!(store.get("none").unwrap(), None);
+        assert!(store.names("none").unwrap().is_empty());
+        store.remove("none").unwrap();
+        assert!(!store.rename("none", "some").unwrap());
+        store.put("a/b", b"x").unwrap();
+        assert!(store.rename("a/b", "c/d").unwrap());
+        assert_eq!(store.get("c/d").unwrap().unwrap(), b"x");
+        assert_eq!(store.get("a/b").unwrap(), None);
+    }
+}
