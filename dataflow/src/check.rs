@@ -37,7 +37,9 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
             !missing && !told.contains(&(f.file.clone(), f.line, f.column))
         }));
         for (source, plan) in job.sources.iter().zip(&rules.plans) {
-            if let Some(plan) = plan {
+            if let Some(plan) = plan
+                && source.kafka.is_none()
+            {
                 findings.extend(first_file(&job, source, plan));
             }
         }

@@ -14,6 +14,7 @@ mod args;
 mod balance;
 mod explain;
 mod quote;
+mod status;
 
 pub use args::{Cli, Command};
 
@@ -121,6 +122,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Co
         Command::Quote(args) => quote::quote_usage(&args, console),
         Command::Explain(args) => explain::explain_record(&args, console),
         Command::Balance(args) => balance::show_balance(&args, console),
+        Command::Status(args) => status::show_status(&args, console),
         Command::Check(args) => check_job(&args, console),
         Command::Graph(args) => graph(&args, console),
         Command::Query(args) => query(&args, console),

@@ -113,12 +113,13 @@ pub struct Graph {
     pub open: Open,
 }
 
-/// Builds the graph.
+/// Builds the graph. Epochs before `live` bring what an earlier run took in.
 pub fn build(
     scope: Scope<'_, Epoch>,
     finder: LineFinder,
     stats: &GraphStats,
     outbox: &Outbox,
+    live: Epoch,
 ) -> Graph {
     let (usage_input, usage) = scope.new_collection();
     let (class_input, classes) = scope.new_collection();
@@ -131,7 +132,7 @@ pub fn build(
     let (service_input, services) = scope.new_collection();
     let (clock_input, clock) = scope.new_collection();
 
-    let unique = dedup(usage, Arc::clone(&stats.dedup));
+    let unique = dedup(usage, live, Arc::clone(&stats.dedup));
     let timelines = guide(
         services,
         subscriptions.clone(),

@@ -20,29 +20,33 @@
 mod again;
 mod bundle;
 mod files;
+mod messages;
 mod record;
 
-pub use bundle::{Bundle, Channel, Feed, channels};
+pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
 pub use record::{Fields, Mediation, RawRecord, find_record};
 
+use crate::durable::{DurableError, Facts, Journal, Known, Point, Restored};
 use crate::job::{Job, RuleSource};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use again::differences;
 use files::{Files, Opened};
+use messages::{Desk, Messages};
 use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::kafka::KafkaError;
 use millrace_connectors::mediate::{Mediated, MediationPlan};
 use millrace_connectors::names::Names;
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::reference::{Reference, ReferenceChanges, ReferenceFiles};
-use millrace_connectors::store::Store;
+use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::domain::{EventTime, Fate, FileId};
 use millrace_operators::epoch::Epoch;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -79,6 +83,27 @@ pub struct Setting {
     pub bound: Arc<AtomicU64>,
     /// Whether an output wants each ignored record.
     pub wants_ignored: bool,
+    /// What an earlier run took in.
+    pub restored: Option<Restored>,
+    /// What is done once that is loaded, before anything is written.
+    pub loaded: Box<dyn Fn() -> Result<(), StoreError> + Send>,
+    /// Where epochs are made durable.
+    pub keeping: Option<Keeping>,
+    /// Whether the sources are read, or only what an earlier run took in.
+    pub reads: bool,
+}
+
+/// The last epochs of commits that have begun, until their outputs are staged.
+pub type Points = Arc<Mutex<VecDeque<Epoch>>>;
+
+/// How epochs are made durable.
+pub struct Keeping {
+    /// Where commits begin.
+    pub points: SyncSender<Point>,
+    /// For the publisher: after which epochs to stage its outputs.
+    pub begun: Points,
+    /// How often.
+    pub interval: Duration,
 }
 
 /// See the module.
@@ -94,10 +119,50 @@ pub struct Intake {
     clock: Option<EventTime>,
     /// The job was told to end while a change was being gathered.
     ending: bool,
+    /// What was bound since the last commit began, where epochs are made durable.
+    journal: Journal,
+    /// When the last commit began.
+    kept: Instant,
+    /// How far partitions were read when the last epoch was bound.
+    positions: BTreeMap<FileId, u64>,
 }
 
-/// The workers are gone: the run has failed elsewhere.
-struct Gone;
+/// How long an epoch gathers messages that come one by one.
+const EPOCH: Duration = Duration::from_millis(100);
+
+/// Why the intake ends early.
+#[derive(Debug)]
+enum Halt {
+    /// The workers are gone: the run has failed elsewhere.
+    Gone,
+    /// What an earlier run took in cannot be loaded.
+    Durable(DurableError),
+    /// A source cannot be read, in words.
+    Source(String),
+}
+
+impl From<KafkaError> for Halt {
+    fn from(error: KafkaError) -> Self {
+        Self::Source(error.to_string())
+    }
+}
+
+/// Why the intake could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// What an earlier run took in cannot be loaded.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// A source cannot be read.
+    #[error("{0}")]
+    Source(String),
+}
+
+impl From<DurableError> for Halt {
+    fn from(error: DurableError) -> Self {
+        Self::Durable(error)
+    }
+}
 
 impl Intake {
     /// An intake that feeds these workers.
@@ -114,34 +179,191 @@ impl Intake {
             mediated: Mediated::default(),
             clock: None,
             ending: false,
+            journal: Journal::default(),
+            kept: Instant::now(),
+            positions: BTreeMap::new(),
         }
     }
 
-    /// Reads everything there is, and what is saved later while the job watches. Returns the ledger
-    /// of files, and the reference data in force at the end.
-    #[must_use]
-    pub fn run(mut self) -> (Vec<LedgerRow>, Reference) {
-        // Workers that are gone have reported why.
-        self.all().unwrap_or(());
-        (self.files.ledger_rows(), self.setting.reference)
+    /// Loads what an earlier run took in, reads everything there is, and what is saved later while the
+    /// job watches. Returns the ledger of files, and the reference data in force at the end.
+    ///
+    /// # Errors
+    /// When what an earlier run took in cannot be loaded, or a topic cannot be read.
+    pub fn run(mut self) -> Result<(Vec<LedgerRow>, Reference), IntakeError> {
+        let error = match self.all() {
+            // Workers that are gone have reported why.
+            Ok(()) | Err(Halt::Gone) => {
+                return Ok((self.files.ledger_rows(), self.setting.reference));
+            }
+            Err(Halt::Durable(error)) => error.into(),
+            Err(Halt::Source(message)) => IntakeError::Source(message),
+        };
+        self.setting.failed.store(true, Ordering::Relaxed);
+        Err(error)
     }
 
-    fn all(&mut self) -> Result<(), Gone> {
-        let empty = Reference::default();
-        self.bundle.reference = ReferenceChanges::between(&empty, &self.setting.reference);
+    fn all(&mut self) -> Result<(), Halt> {
+        let known = self.load()?;
+        if !self.setting.reads {
+            self.setting.reference = known;
+            return Ok(());
+        }
+        // Everything that could keep the job from reading is known before it writes.
+        let mut topics = self.open_topics()?;
+        self.bundle.reference = ReferenceChanges::between(&known, &self.setting.reference);
         self.tell_time();
         self.bind()?;
         self.setting.metrics.reference_loaded();
         self.discover();
         self.read_all()?;
+        if !topics.is_empty() {
+            return self.follow(&mut topics);
+        }
+        self.keep_all()?;
         while let Some(saved) = self.wait() {
             self.tell_time();
             if !saved.is_empty() {
                 self.changed(&saved, Instant::now())?;
             }
             self.read_all()?;
+            self.keep_all()?;
         }
         Ok(())
+    }
+
+    /// Feeds what an earlier run took in; returns the reference rows that the graph holds then.
+    fn load(&mut self) -> Result<Reference, Halt> {
+        let Some(restored) = self.setting.restored.take() else {
+            return Ok(Reference::default());
+        };
+        let channels = &self.channels;
+        let feed = |parts: Vec<Bundle>| -> Result<(), Halt> {
+            for (part, channel) in parts.into_iter().zip(channels) {
+                channel.send(part).map_err(|_| Halt::Gone)?;
+            }
+            Ok(())
+        };
+        let known = restored.load(&self.setting.names, channels.len(), feed)?;
+        let Known {
+            reference,
+            clock,
+            files,
+            positions,
+        } = known;
+        // Everything that was entered again is durable already.
+        drop(self.setting.names.entered());
+        self.clock = clock;
+        self.epoch = restored.live();
+        let Setting { job, .. } = &self.setting;
+        self.files
+            .restore(files, positions, &job.sources, &job.folder)
+            .map_err(DurableError::Store)?;
+        self.name_files();
+        (self.setting.loaded)().map_err(DurableError::Store)?;
+        Ok(reference)
+    }
+
+    fn open_topics(&mut self) -> Result<Vec<Messages>, Halt> {
+        let mut topics = Vec::new();
+        for (index, source) in self.setting.job.sources.iter().enumerate() {
+            if let Some(plan) = &source.kafka {
+                let rule = &self.setting.rules[index];
+                topics.push(Messages::open(
+                    (index, source, plan),
+                    rule,
+                    &mut self.files,
+                )?);
+            }
+        }
+        self.name_files();
+        Ok(topics)
+    }
+
+    /// Reads topics, and beside them files that arrive and what is saved; to where the topics ended when
+    /// the run began, or for ever while the job watches.
+    fn follow(&mut self, topics: &mut [Messages]) -> Result<(), Halt> {
+        const WAIT: Duration = Duration::from_millis(20);
+        const LOOK: Duration = Duration::from_secs(5);
+        let watches = self.setting.saved.is_some();
+        let (mut looked, mut begun) = (Instant::now(), Instant::now());
+        while !self.setting.failed.load(Ordering::Relaxed) {
+            let mut count = 0;
+            for messages in &mut *topics {
+                if self.bundle.is_empty() {
+                    begun = Instant::now();
+                }
+                let most = self.setting.job.epoch_rows.saturating_sub(self.bundle.rows);
+                let mut desk = Desk {
+                    bundle: &mut self.bundle,
+                    mediated: &mut self.mediated,
+                    listener: &self.setting.listener,
+                    failed: &self.setting.failed,
+                    wants_ignored: self.setting.wants_ignored,
+                };
+                count += messages.read(most.max(1), WAIT, &mut desk)?;
+            }
+            let full = self.bundle.rows >= self.setting.job.epoch_rows;
+            if full || (!self.bundle.is_empty() && begun.elapsed() >= EPOCH) {
+                self.positions = topics.iter().flat_map(Messages::positions).collect();
+                self.bind()?;
+            } else if self.is_due() && self.bundle.is_empty() {
+                self.keep_all()?;
+            }
+            if count > 0 && looked.elapsed() < LOOK {
+                continue;
+            }
+            if watches {
+                if self.ends() {
+                    break;
+                }
+            } else if self.all_read(topics)? {
+                break;
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.tell_time();
+                self.discover();
+                for messages in &mut *topics {
+                    let source = &self.setting.job.sources[messages.source];
+                    let rule = &self.setting.rules[messages.source];
+                    messages.refresh(source, rule, &mut self.files)?;
+                }
+                self.name_files();
+                self.read_all()?;
+            }
+        }
+        if !self.bundle.is_empty() {
+            self.positions = topics.iter().flat_map(Messages::positions).collect();
+            self.bind()?;
+        }
+        self.keep_all()
+    }
+
+    fn all_read(&self, topics: &[Messages]) -> Result<bool, Halt> {
+        for messages in topics {
+            if !messages.ended()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies what was saved meanwhile; says whether the job was told to end.
+    fn ends(&mut self) -> bool {
+        let mut saved = Saved::new();
+        while let Some(receiver) = &self.setting.saved {
+            match receiver.try_recv() {
+                Ok(more) if more.is_empty() => return true,
+                Ok(more) => saved.extend(more),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return true,
+            }
+        }
+        if !saved.is_empty() && self.changed(&saved, Instant::now()).is_err() {
+            return true;
+        }
+        false
     }
 
     /// Moves the graph's clock. Cycles begin and end at midnights of the tenant, so the clock moves
@@ -198,22 +420,23 @@ impl Intake {
 
     /// Enters new files of all sources.
     fn discover(&mut self) {
-        for (index, source) in self.setting.job.sources.iter().enumerate() {
+        let sources = self.setting.job.sources.iter().enumerate();
+        for (index, source) in sources.filter(|(_, source)| source.kafka.is_none()) {
             let found = self.files.discover(index, source, &self.setting.job.folder);
             for message in found {
                 self.setting.listener.message(&message);
             }
         }
-        let names = self.files.names();
-        *self
-            .setting
-            .file_names
-            .write()
-            .expect("the list of files is not poisoned") = names;
+        self.name_files();
+    }
+
+    fn name_files(&self) {
+        let mut names = self.setting.file_names.write();
+        **names.as_mut().expect("the list of files is not poisoned") = self.files.names();
     }
 
     /// Reads the files that wait, epoch by epoch.
-    fn read_all(&mut self) -> Result<(), Gone> {
+    fn read_all(&mut self) -> Result<(), Halt> {
         loop {
             if self.reading.is_none() {
                 let Some(opened) = self.open_next() else {
@@ -252,7 +475,7 @@ impl Intake {
         None
     }
 
-    fn read_chunk(&mut self) -> Result<(), Gone> {
+    fn read_chunk(&mut self) -> Result<(), Halt> {
         let Some(opened) = &mut self.reading else {
             return Ok(());
         };
@@ -265,10 +488,14 @@ impl Intake {
             return Ok(());
         };
         self.mediated.clear();
+        let before = opened.received;
+        opened.received += chunk.received;
+        if opened.received < opened.skip && opened.archive.is_none() {
+            return Ok(());
+        }
         opened
             .mediator
             .mediate(&chunk, opened.id, &mut self.mediated);
-        opened.received += chunk.received;
         if let Some(archive) = &mut opened.archive
             && let Err(error) = archive.write(&chunk, &self.mediated.usage)
         {
@@ -276,6 +503,10 @@ impl Intake {
                 .listener
                 .message(&format!("raw records are not kept: {error}"));
             opened.archive = None;
+        }
+        if before < opened.skip {
+            let left = opened.received.saturating_sub(opened.skip);
+            self.mediated.skip_to(opened.skip, left);
         }
         let id = opened.id;
         if let Some(fault) = &self.mediated.file_fault {
@@ -287,22 +518,76 @@ impl Intake {
     }
 
     /// Sends the bundle as the next epoch, split over the workers.
-    fn bind(&mut self) -> Result<(), Gone> {
+    fn bind(&mut self) -> Result<(), Halt> {
+        self.bind_and(self.is_due())
+    }
+
+    fn is_due(&self) -> bool {
+        let keeping = self.setting.keeping.as_ref();
+        keeping.is_some_and(|keeping| self.kept.elapsed() >= keeping.interval)
+    }
+
+    /// Begins a commit of everything that is bound and not durable yet.
+    fn keep_all(&mut self) -> Result<(), Halt> {
+        if self.setting.keeping.is_some() && !self.journal.is_empty() {
+            self.bind_and(true)?;
+        }
+        Ok(())
+    }
+
+    fn bind_and(&mut self, keep: bool) -> Result<(), Halt> {
         let bundle = std::mem::take(&mut self.bundle);
         self.setting.metrics.epoch_bound(self.epoch);
+        if let Some(keeping) = &self.setting.keeping {
+            self.journal.enter(self.epoch, &bundle);
+            if keep {
+                // Before any worker can complete the epoch.
+                let mut begun = keeping.begun.lock();
+                let begun = begun.as_mut().expect("points are not poisoned");
+                begun.push_back(self.epoch);
+            }
+        }
         for (part, channel) in bundle
             .split(self.epoch, self.channels.len())
             .zip(&self.channels)
         {
-            channel.send(part).map_err(|_| Gone)?;
+            channel.send(part).map_err(|_| Halt::Gone)?;
         }
         self.epoch += 1;
         self.setting.bound.store(self.epoch, Ordering::Relaxed);
-        Ok(())
+        if keep { self.keep() } else { Ok(()) }
+    }
+
+    /// Hands what was bound since the last commit to the committer; waits while others wait.
+    fn keep(&mut self) -> Result<(), Halt> {
+        let Some(keeping) = &self.setting.keeping else {
+            return Ok(());
+        };
+        // What waits to be read on stays where it was.
+        let mut positions = self.files.positions().clone();
+        positions.extend(&self.positions);
+        let reading = self.reading.as_ref();
+        positions.extend(reading.map(|opened| (opened.id, opened.position())));
+        let point = Point {
+            epoch: self.epoch - 1,
+            journal: std::mem::take(&mut self.journal),
+            facts: Facts {
+                names: self.setting.names.entered(),
+                files: self.files.changed(&self.setting.job.sources),
+                positions: positions
+                    .into_iter()
+                    .map(|(id, next)| {
+                        (id, self.files.position(id, next, &self.setting.job.sources))
+                    })
+                    .collect(),
+            },
+        };
+        self.kept = Instant::now();
+        keeping.points.send(point).map_err(|_| Halt::Gone)
     }
 
     /// Applies what saved files change, as one epoch.
-    fn changed(&mut self, saved: &Saved, noticed: Instant) -> Result<(), Gone> {
+    fn changed(&mut self, saved: &Saved, noticed: Instant) -> Result<(), Halt> {
         let mut report = ChangeReport::default();
         if saved
             .iter()

@@ -7,12 +7,17 @@ pub mod file;
 pub mod mediation;
 mod rules;
 
+pub use file::MessageTopics;
 pub use rules::Rules;
 
-use file::{JobFile, LookupEntry, OutputForms, SourceEntry};
+use file::{
+    DurabilityEntry, JobFile, KafkaOutputEntry, KafkaSourceEntry, LookupEntry, OutputForms,
+    SourceEntry,
+};
 use mediation::MediationEntry;
-use millrace_connectors::decode::Format;
+use millrace_connectors::decode::{Format, MessageFormat};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
+use millrace_connectors::kafka::KafkaSettings;
 use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::ReferenceFiles;
@@ -25,13 +30,22 @@ use millrace_operators::domain::EventTime;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Rows read for one epoch, unless the job says otherwise.
 const EPOCH_ROWS_DEFAULT: usize = 16_384;
 /// More would only cost memory: an epoch is held at once.
 const EPOCH_ROWS_MAX: usize = 1 << 20;
+
+/// How often durable state is committed, unless the job says otherwise.
+const COMMIT_DEFAULT: Duration = Duration::from_secs(1);
+const COMMITS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+
+/// The topic of progress, unless the job says otherwise.
+const PROGRESS: &str = "millrace-progress";
 
 /// A job that can be run as far as its own file tells.
 #[derive(Clone, Debug)]
@@ -64,6 +78,17 @@ pub struct Job {
     pub metrics: Option<SocketAddr>,
     /// Rows read for one epoch, about.
     pub epoch_rows: usize,
+    /// Durable state, if it is kept.
+    pub durability: Option<DurabilityPlan>,
+}
+
+/// Durable state.
+#[derive(Clone, Debug)]
+pub struct DurabilityPlan {
+    /// Where: a path or a URL, relative to the job's folder.
+    pub folder: String,
+    /// How often it is committed.
+    pub interval: Duration,
 }
 
 /// A source of usage.
@@ -73,6 +98,8 @@ pub struct SourcePlan {
     pub name: String,
     /// The stream that its records are of.
     pub stream: StreamId,
+    /// Topics, where it is no file.
+    pub kafka: Option<MessageSource>,
     /// A file, a folder or a URL, relative to the job's folder.
     pub path: String,
     /// Where `path` stands in the job file.
@@ -91,6 +118,19 @@ impl SourcePlan {
     pub fn format_of(&self, file: &str) -> Option<Format> {
         format_of(file, self.format, &self.csv)
     }
+}
+
+/// Topics to read.
+#[derive(Clone, Debug)]
+pub struct MessageSource {
+    /// How to reach Kafka.
+    pub settings: KafkaSettings,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// How messages are laid out.
+    pub format: MessageFormat,
+    /// Whether a job that has committed nothing begins behind the last message.
+    pub from_latest: bool,
 }
 
 /// Where a mediation rule is.
@@ -140,6 +180,19 @@ pub struct OutputPlan {
     pub raw_status: OutputForms,
     /// The files read.
     pub ledger: OutputForms,
+    /// Messages.
+    pub messages: Option<MessagePlan>,
+}
+
+/// Where messages are published.
+#[derive(Clone, Debug)]
+pub struct MessagePlan {
+    /// How to reach Kafka.
+    pub settings: KafkaSettings,
+    /// The topics of outputs.
+    pub topics: MessageTopics,
+    /// The topic of progress.
+    pub progress: String,
 }
 
 impl Job {
@@ -258,6 +311,8 @@ impl Judge {
             .as_ref()
             .and_then(|metrics| self.address(&metrics.listen));
         let epoch_rows = self.epoch_rows(written.epoch.rows.as_ref());
+        let durability = written.durability.as_ref();
+        let durability = durability.map(|durability| self.durability(durability));
         Job {
             path: path.to_owned(),
             folder: self.folder.clone(),
@@ -273,6 +328,7 @@ impl Judge {
             outputs,
             metrics,
             epoch_rows,
+            durability,
         }
     }
 
@@ -329,9 +385,22 @@ impl Judge {
     }
 
     fn source(&mut self, written: &SourceEntry) -> SourcePlan {
-        let path = &written.path.value;
-        let place = place_of(&written.path);
-        if let Some(local) = self.existing(path, place)
+        let kafka = written.kafka.as_ref().map(|kafka| self.topics(kafka));
+        if written.path.is_some() == kafka.is_some() {
+            let message = format!(
+                "the source \"{}\" reads from no one place",
+                written.name.value
+            );
+            let hint = "give it either `path` or `kafka`";
+            self.error(place_of(&written.name), message, hint);
+        }
+        let (path, place) = match &written.path {
+            Some(path) => (path.value.clone(), place_of(path)),
+            None => (String::new(), place_of(&written.name)),
+        };
+        let path = &path;
+        if written.path.is_some()
+            && let Some(local) = self.existing(path, place)
             && local.is_file()
             && format_of(path, written.format, &written.csv).is_none()
         {
@@ -354,6 +423,7 @@ impl Judge {
         SourcePlan {
             name: written.name.value.clone(),
             stream,
+            kafka,
             path: path.clone(),
             place,
             format: written.format,
@@ -362,9 +432,28 @@ impl Judge {
         }
     }
 
+    fn topics(&mut self, written: &KafkaSourceEntry) -> MessageSource {
+        if written.topics.is_empty() {
+            let place = place_of(&written.brokers);
+            self.error(place, "no topic is named", "write `topics: [usage]`");
+        }
+        MessageSource {
+            settings: KafkaSettings {
+                brokers: written.brokers.value.clone(),
+                settings: written.settings.clone(),
+            },
+            topics: written.topics.clone(),
+            format: written.format.clone(),
+            from_latest: written.from == file::From::Latest,
+        }
+    }
+
     /// The stream that is written out, or that the folder's name says.
     fn stream(&mut self, written: &SourceEntry) -> StreamId {
-        let folder = StreamId::of_folder(&written.path.value);
+        let folder = written
+            .path
+            .as_ref()
+            .and_then(|path| StreamId::of_folder(&path.value));
         let mut part = |given: &Option<String>, key: &str, found: Option<&String>| {
             let part = given
                 .as_ref()
@@ -507,7 +596,22 @@ impl Judge {
             }
             None => "out".to_owned(),
         };
+        let messages = outputs.kafka.as_ref().map(|kafka| {
+            self.messages(kafka, written.durability.is_some());
+            MessagePlan {
+                settings: KafkaSettings {
+                    brokers: kafka.brokers.value.clone(),
+                    settings: kafka.settings.clone(),
+                },
+                topics: kafka.topics.clone(),
+                progress: kafka
+                    .progress
+                    .clone()
+                    .unwrap_or_else(|| PROGRESS.to_owned()),
+            }
+        });
         OutputPlan {
+            messages,
             folder,
             monetised: outputs.monetised,
             impacts: outputs.impacts,
@@ -537,6 +641,51 @@ impl Judge {
             );
         }
         address.ok()
+    }
+
+    fn messages(&mut self, written: &KafkaOutputEntry, durable: bool) {
+        let place = place_of(&written.brokers);
+        if !durable {
+            let hint = "add `durability: { folder: state }`";
+            self.error(
+                place,
+                "messages are published exactly once, which needs durable state",
+                hint,
+            );
+        }
+        if written.topics.all().next().is_none() {
+            let hint = "name one, like `topics: { aggregated: billing.lines }`";
+            self.error(place, "no output has a topic", hint);
+        }
+    }
+
+    fn durability(&mut self, written: &DurabilityEntry) -> DurabilityPlan {
+        let folder = &written.folder;
+        if let Err(error) = Store::open(&folder.value, &self.folder) {
+            self.error(place_of(folder), error.to_string(), "");
+        }
+        DurabilityPlan {
+            folder: folder.value.clone(),
+            interval: written
+                .interval
+                .as_ref()
+                .map_or(COMMIT_DEFAULT, |interval| self.interval(interval)),
+        }
+    }
+
+    fn interval(&mut self, written: &Spanned<String>) -> Duration {
+        let told = written.value.parse::<jiff::SignedDuration>().ok();
+        let told = told.and_then(|told| Duration::try_from(told).ok());
+        told.filter(|told| COMMITS.contains(told))
+            .unwrap_or_else(|| {
+                let message = format!("\"{}\" is no interval between commits", written.value);
+                self.error(
+                    place_of(written),
+                    message,
+                    "write 10ms to 1h, like 500ms or 1s",
+                );
+                COMMIT_DEFAULT
+            })
     }
 
     fn epoch_rows(&mut self, written: Option<&Spanned<usize>>) -> usize {

@@ -14,6 +14,7 @@
 mod exposition;
 
 use crate::board::{ReasonCount, RecordCounts};
+use crate::durable::Manifest;
 use crate::graph::GraphStats;
 use exposition::Exposition;
 use millrace_operators::epoch::Epoch;
@@ -48,6 +49,18 @@ struct Progress {
     /// When each epoch in flight was bound.
     in_flight: VecDeque<(Epoch, Instant)>,
     reference_changes: u64,
+    commit: Commit,
+}
+
+/// How far the job is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// The number of the newest commit; 0 where nothing is committed.
+    pub number: u64,
+    /// The run that committed.
+    pub generation: u64,
+    /// The first epoch that is not committed.
+    pub live: Epoch,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -69,6 +82,8 @@ pub struct Reading {
     pub lag: Duration,
     /// Times that reference data was changed while the job ran.
     pub reference_changes: u64,
+    /// The newest commit.
+    pub commit: Commit,
     /// What became of the records so far.
     pub counts: RecordCounts,
     /// Since the job began.
@@ -183,6 +198,15 @@ impl Metrics {
         }
     }
 
+    /// A commit is published.
+    pub fn committed(&self, manifest: &Manifest) {
+        self.progress().commit = Commit {
+            number: manifest.commit,
+            generation: manifest.generation,
+            live: manifest.live,
+        };
+    }
+
     /// What became of all records received, after the last complete epoch.
     pub fn set_records(&self, counts: RecordCounts, reasons: Vec<ReasonCount>) {
         *self.fates() = Fates { counts, reasons };
@@ -200,6 +224,7 @@ impl Metrics {
             epochs_complete: progress.complete,
             lag: oldest.map_or(Duration::ZERO, |(_, bound)| bound.elapsed()),
             reference_changes: progress.reference_changes,
+            commit: progress.commit,
             counts,
             elapsed: self.started.elapsed(),
         }

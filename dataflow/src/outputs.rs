@@ -13,9 +13,11 @@
 //! run in the same folder are taken away first, so that a reader never adds two runs up.
 
 mod changes;
+mod messages;
 mod parts;
 
 pub use changes::ChangeWriter;
+pub use messages::{MessageOutput, MessageWriter, Part};
 pub use parts::WorkerSnapshot;
 pub(crate) use parts::{buckets_of, carry};
 
@@ -28,7 +30,7 @@ use millrace_connectors::output::{
     ResourceImpact, SubscriptionActivity, SuspendedUsage, Texts, encode, schema,
 };
 use millrace_connectors::reference::Reference;
-use millrace_connectors::store::Store;
+use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
     AccountKey, Activity, Amount, Charge, EventTime, Fate, FileId, GroupKey, Period, RecordId,
@@ -56,6 +58,8 @@ pub struct Outputs {
     store: Arc<Store>,
     plan: OutputPlan,
     texts: Texts,
+    /// Where epochs are made durable: the generation of this run, in hidden names.
+    generation: Option<u64>,
 }
 
 impl Outputs {
@@ -67,19 +71,69 @@ impl Outputs {
         for name in OUTPUTS {
             store.clear(name)?;
         }
-        Ok(Self { store, plan, texts })
+        Ok(Self {
+            store,
+            plan,
+            texts,
+            generation: None,
+        })
+    }
+
+    /// Prepares the folder for a run that makes its epochs durable. Changes of an earlier run stay where
+    /// this one `resumes` it.
+    ///
+    /// # Errors
+    /// When outputs of a run that is not resumed cannot be taken away.
+    pub fn prepare_durable(
+        store: Arc<Store>,
+        plan: OutputPlan,
+        texts: Texts,
+        generation: u64,
+        resumes: bool,
+    ) -> Result<Self, OutputError> {
+        let generation = Some(generation);
+        if resumes {
+            return Ok(Self {
+                store,
+                plan,
+                texts,
+                generation,
+            });
+        }
+        let outputs = Self::prepare(store, plan, texts)?;
+        Ok(Self {
+            generation,
+            ..outputs
+        })
+    }
+
+    /// Takes away what an earlier run wrote at its end.
+    ///
+    /// # Errors
+    /// When it cannot be taken away.
+    pub fn clear_snapshots(&self) -> Result<(), StoreError> {
+        for name in OUTPUTS {
+            self.store.clear(&format!("{name}/snapshot"))?;
+        }
+        self.store.clear("ledger/changes")
     }
 
     /// Whether an output needs each change of each charge.
     #[must_use]
     pub fn wants_charges(&self) -> bool {
-        self.plan.monetised.changes || self.plan.raw_status.changes
+        let told = self.tells(MessageOutput::Monetised);
+        told || self.plan.monetised.changes || self.plan.raw_status.changes
     }
 
     /// Whether an output needs each change of each impact.
     #[must_use]
     pub fn wants_impacts(&self) -> bool {
-        self.plan.impacts.changes
+        self.plan.impacts.changes || self.tells(MessageOutput::Balances)
+    }
+
+    fn tells(&self, output: MessageOutput) -> bool {
+        let messages = self.plan.messages.as_ref();
+        messages.is_some_and(|messages| messages.topics.of(output).is_some())
     }
 
     /// Whether an output needs each ignored record.

@@ -104,7 +104,10 @@ impl Drawing {
             );
             let mut details = vec![
                 ("stream", source.stream.to_string()),
-                ("path", source.path.clone()),
+                match &source.kafka {
+                    Some(kafka) => ("topics", kafka.topics.join(", ")),
+                    None => ("path", source.path.clone()),
+                },
             ];
             details.extend(
                 source

@@ -547,7 +547,7 @@ struct Rates {
 }
 
 impl Epochs for Option<Rates> {
-    fn feed(&mut self, _: Epoch, inputs: &mut Inputs) -> Fed {
+    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed {
         let Some(rates) = self.take() else {
             return Fed::End;
         };
@@ -583,7 +583,7 @@ impl Epochs for Option<Rates> {
             .usage
             .into_iter()
             .for_each(|row| inputs.usage.insert(row));
-        Fed::Epoch
+        Fed::Epoch(epoch)
     }
 }
 
@@ -606,6 +606,7 @@ fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
             finder,
             &GraphStats::default(),
             &outbox,
+            0,
             &mut Some(rates),
         );
     });

@@ -9,8 +9,9 @@
 mod publisher;
 
 use crate::board::{Board, ConservationError};
+use crate::durable::{Committer, DurableError, Generation, Manifest, MessageSink, Plan, Restored};
 use crate::graph::{GraphStats, Open};
-use crate::intake::{Feed, FileList, Intake, Setting, channels};
+use crate::intake::{Feed, FileList, Intake, IntakeError, Keeping, Points, Setting, channels};
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
 use crate::metrics::Metrics;
@@ -28,7 +29,7 @@ use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
 use millrace_operators::domain::{BillCalendar, FileId};
 use millrace_operators::epoch::{Epoch, SHARDS};
-use publisher::Publisher;
+use publisher::{Publisher, Staging};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,12 @@ pub enum RunError {
     /// Files cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// Durable state cannot be used.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// A source cannot be read.
+    #[error("{0}")]
+    Source(String),
     /// The books do not balance.
     #[error(transparent)]
     Conservation(#[from] ConservationError),
@@ -200,6 +207,12 @@ struct Prepared {
     job: Job,
     names: Arc<Names>,
     setting: Box<dyn FnOnce(Live) -> Setting>,
+    /// The run that may commit, where epochs are made durable.
+    generation: Option<Generation>,
+    state: Option<Arc<Store>>,
+    /// What an earlier run took in.
+    restored: Option<Restored>,
+    output_store: Arc<Store>,
     watched: std::collections::BTreeSet<PathBuf>,
     outputs: Option<Outputs>,
     facts: Facts,
@@ -213,6 +226,8 @@ struct Live {
     saved: Option<std::sync::mpsc::Receiver<crate::intake::Saved>>,
     failed: Arc<AtomicBool>,
     bound: Arc<AtomicU64>,
+    restored: Option<Restored>,
+    keeping: Option<Keeping>,
 }
 
 type Pending = Arc<Mutex<BTreeMap<Epoch, PendingChange>>>;
@@ -229,7 +244,10 @@ impl Prepared {
             // Everything else that is wrong is worth knowing at once.
             Err(_) => return Err(RunError::Configuration(crate::check::check(path))),
         };
-        let names = Arc::new(Names::default());
+        let names = Arc::new(match (&job.durability, mode) {
+            (Some(_), Mode::Write) => Names::noting(),
+            _ => Names::default(),
+        });
         let mut reference_files = job.reference_files(Arc::clone(&names));
         let (rules, loaded) = match (job.rules(&names), reference_files.load()) {
             (Ok(rules), Ok(loaded)) => (rules, loaded),
@@ -244,13 +262,30 @@ impl Prepared {
             None => (job.outputs.folder.clone(), job.folder.as_path()),
         };
         // A bucket that cannot be listed is known before anything is written or read.
-        for source in &job.sources {
+        for source in job.sources.iter().filter(|s| s.kafka.is_none()) {
             Store::open(&source.path, &job.folder)?.list()?;
         }
         let store = Arc::new(Store::open(&folder, base)?);
-        match mode {
-            Mode::Write => store.clear("raw")?,
-            Mode::Read => job.keep_raw = false,
+        let state = match &job.durability {
+            Some(plan) => Some(Arc::new(Store::open(&plan.folder, &job.folder)?)),
+            None => None,
+        };
+        let (mut generation, mut restored, mut resumes) = (None, None, false);
+        match (mode, &state) {
+            (Mode::Write, Some(state)) => {
+                let (ours, resumed) = Generation::begin(state, &Plan::of(&job))?;
+                (generation, resumes) = (Some(ours), resumed);
+            }
+            (Mode::Read, Some(state)) => {
+                job.keep_raw = false;
+                let (manifest, store) = (Manifest::newest(state)?, Arc::clone(state));
+                restored = manifest.map(|manifest| Restored { store, manifest });
+            }
+            (Mode::Write, None) => {}
+            (Mode::Read, None) => job.keep_raw = false,
+        }
+        if mode == Mode::Write && !resumes {
+            store.clear("raw")?;
         }
         let dimensions = job
             .aggregate_by
@@ -266,8 +301,13 @@ impl Prepared {
         };
         let outputs = match mode {
             Mode::Write => {
-                let plan = job.outputs.clone();
-                Some(Outputs::prepare(Arc::clone(&store), plan, texts.clone())?)
+                let (plan, store, texts) = (job.outputs.clone(), Arc::clone(&store), texts.clone());
+                Some(match &generation {
+                    None => Outputs::prepare(store, plan, texts)?,
+                    Some(ours) => {
+                        Outputs::prepare_durable(store, plan, texts, ours.number, resumes)?
+                    }
+                })
             }
             Mode::Read => None,
         };
@@ -281,8 +321,13 @@ impl Prepared {
         };
         let mut watched = reference_files.files().clone();
         watched.extend(job.rule_files());
+        let written = outputs.clone();
+        let clears = Box::new(move || written.as_ref().map_or(Ok(()), Outputs::clear_snapshots));
         let wants_ignored = outputs.as_ref().is_some_and(Outputs::wants_ignored);
         let (names_in, job_in) = (Arc::clone(&names), job.clone());
+        let output_store = Arc::clone(&store);
+        // What is committed is what is asked for; the sources belong to the run that reads them.
+        let reads = restored.is_none();
         let setting = Box::new(move |live: Live| Setting {
             job: job_in,
             names: names_in,
@@ -298,11 +343,19 @@ impl Prepared {
             failed: live.failed,
             bound: live.bound,
             wants_ignored,
+            restored: live.restored,
+            loaded: clears,
+            keeping: live.keeping,
+            reads,
         });
         Ok(Self {
             job,
             names,
             setting,
+            generation,
+            state,
+            restored,
+            output_store,
             watched,
             outputs,
             facts: Facts { texts, run },
@@ -326,7 +379,7 @@ impl Prepared {
     }
 
     fn execute<T: Send + 'static>(
-        self,
+        mut self,
         options: &RunOptions,
         metrics: &Arc<Metrics>,
         listener: &Arc<dyn Listener>,
@@ -354,7 +407,47 @@ impl Prepared {
         } else {
             (None, None)
         };
+        let begun = Points::default();
+        let mut keeping = None;
+        let mut committer = None;
+        let mut restored = self.restored.take();
+        if let (Some(generation), Some(state), Some(plan)) =
+            (self.generation.take(), &self.state, &self.job.durability)
+        {
+            let told = Arc::clone(metrics);
+            let messages = self.job.outputs.messages.clone();
+            let sink = messages.map(|plan| {
+                let listener = Arc::clone(listener);
+                MessageSink::open(plan, &self.job.name, generation.number, listener)
+            });
+            let (mut commits, ends) = Committer::new(
+                Arc::clone(state),
+                Arc::clone(&self.output_store),
+                generation,
+                sink.transpose()?,
+                Box::new(move |manifest| told.committed(manifest)),
+            );
+            commits.recover()?;
+            restored = Some(commits.restored());
+            if commits.makes_again() {
+                let mut begun = begun.lock().expect("points are not poisoned");
+                begun.extend(restored.as_ref().map(|restored| restored.live() - 1));
+            }
+            keeping = Some(Keeping {
+                points: ends.points,
+                begun: Points::clone(&begun),
+                interval: plan.interval,
+            });
+            committer = Some((commits, ends.flushed));
+        }
+        let live_from = restored.as_ref().map_or(0, Restored::live);
+        let unpublished = restored
+            .as_ref()
+            .map_or(0, |restored| restored.manifest.from);
+        let (committer, flushed) = committer.unzip();
         let live = Live {
+            restored,
+            keeping,
             listener: Arc::clone(listener),
             metrics: Arc::clone(metrics),
             pending: Arc::clone(&pending),
@@ -384,7 +477,27 @@ impl Prepared {
             bound,
             rerated: 0,
             watch: options.watch,
+            live: live_from,
+            unpublished,
+            messages: self
+                .outputs
+                .as_ref()
+                .and_then(|outputs| outputs.messages(finder())),
+            keeping: flushed.map(|flushed| Staging { begun, flushed }),
         };
+        let committer = committer
+            .map(|committer| {
+                let failed = Arc::clone(&failed);
+                let commit = move || {
+                    let ended = committer.run();
+                    failed.fetch_or(ended.is_err(), Ordering::Relaxed);
+                    ended
+                };
+                let thread = std::thread::Builder::new().name("committer".to_owned());
+                thread.spawn(commit)
+            })
+            .transpose()
+            .map_err(|error| failed_to_start(&error))?;
         let collector = Collector::new(workers, receiver);
         let publisher = std::thread::Builder::new()
             .name("publisher".to_owned())
@@ -411,6 +524,7 @@ impl Prepared {
             stats,
             records: AtomicUsize::new(0),
             met: Barrier::new(workers),
+            live: live_from,
         };
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let (open, seat) = team.work(worker, &*finder);
@@ -419,8 +533,16 @@ impl Prepared {
         .map_err(|error| failed_to_start(&error))?;
         let results = guards.join();
         drop(watch);
-        let (ledger, reference) = intake.join().expect("the intake does not panic");
-        let board = publisher.join().expect("the publisher does not panic")?;
+        let intake = intake.join().expect("the intake does not panic");
+        let board = publisher.join().expect("the publisher does not panic");
+        let committer =
+            committer.map(|thread| thread.join().expect("the committer does not panic"));
+        let (ledger, reference) = intake.map_err(|error| match error {
+            IntakeError::Durable(error) => RunError::Durable(error),
+            IntakeError::Source(message) => RunError::Source(message),
+        })?;
+        committer.transpose()?;
+        let board = board?;
         let parts = results.into_iter();
         let parts = parts.map(|part| part.expect("a worker that panics ends the process"));
         Ok(Ended {
@@ -455,6 +577,7 @@ struct Team {
     stats: Vec<GraphStats>,
     records: AtomicUsize,
     met: Barrier,
+    live: Epoch,
 }
 
 impl Team {
@@ -477,7 +600,14 @@ impl Team {
             .take()
             .expect("each worker takes its own feed");
         let outbox = self.outbox();
-        let open = worker::run(worker, finder(), &self.stats[index], &outbox, &mut feed);
+        let open = worker::run(
+            worker,
+            finder(),
+            &self.stats[index],
+            &outbox,
+            self.live,
+            &mut feed,
+        );
         drop((outbox, feed));
         // The form of the snapshot depends on all workers' records.
         let stats = &self.stats[index];

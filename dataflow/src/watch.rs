@@ -36,6 +36,7 @@ impl FileWatch {
         let sources: Vec<PathBuf> = job
             .sources
             .iter()
+            .filter(|source| source.kafka.is_none())
             .filter_map(|source| Store::open(&source.path, &job.folder).ok())
             .filter_map(|store| store.local_path().map(Path::to_owned))
             .collect();

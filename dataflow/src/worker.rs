@@ -13,35 +13,37 @@ const EPOCHS_IN_FLIGHT: u64 = 3;
 
 /// Where a worker's epochs come from.
 pub trait Epochs {
-    /// Feeds the changes of `epoch` into the graph; false when there will be no more epochs. May
-    /// wait a little for work, and then answers [`Fed::Idle`].
+    /// Feeds the changes of `epoch`, or of a later one, into the graph. May wait a little for work, and
+    /// then answers [`Fed::Idle`].
     fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed;
 }
 
 /// What an intake did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fed {
-    /// The epoch is complete.
-    Epoch,
+    /// This epoch is complete; those before it that were not fed are empty.
+    Epoch(Epoch),
     /// There is nothing to do now.
     Idle,
     /// There will never be anything more.
     End,
 }
 
-/// Runs one worker to the end of its epochs and returns what it holds open.
+/// Runs one worker to the end of its epochs and returns what it holds open. Epochs before `live` are
+/// loaded, not lived: see [`build`].
 pub fn run(
     worker: &mut Worker,
     finder: LineFinder,
     stats: &GraphStats,
     outbox: &Outbox,
+    live: Epoch,
     epochs: &mut dyn Epochs,
 ) -> Open {
     let Graph {
         mut inputs,
         probe,
         open,
-    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, stats, outbox));
+    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, stats, outbox, live));
     let index = worker.index();
     let mut sealed: Epoch = 0;
     let mut epoch: Epoch = 0;
@@ -62,8 +64,8 @@ pub fn run(
     };
     loop {
         match epochs.feed(epoch, &mut inputs) {
-            Fed::Epoch => {
-                epoch += 1;
+            Fed::Epoch(fed) => {
+                epoch = fed + 1;
                 inputs.advance_to(epoch);
                 // One turn at least, so that epochs move while the next is read.
                 worker.step();

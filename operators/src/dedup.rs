@@ -5,7 +5,8 @@
 //! - **Key:** `Identity`, exchanged; 128 bits, so a chance collision is not a concern at any volume
 //! - **Time:** first means smallest (arrival epoch, source position); records arrive in the order of
 //!   their positions, so the choice does not depend on how the input is cut into epochs. Event time
-//!   plays no part: a changed timestamp does not hide a duplicate
+//!   plays no part: a changed timestamp does not hide a duplicate. Epochs before `live` hold what an
+//!   earlier run took in, of many epochs, in the order of arrival
 //! - **Cost per change:** O(1); a retraction of a kept record O(log of its duplicates)
 //! - **State:** identity and position of each kept record (24 bytes), and duplicates whole, so that
 //!   the next can step forward when the kept one is retracted; freed by retraction
@@ -35,6 +36,7 @@ pub struct Deduplicated<'scope> {
 /// Keeps the first record of each identity; see the module.
 pub fn dedup<'scope>(
     usage: Collection<'scope, Usage>,
+    live: Epoch,
     stats: Arc<NodeStats>,
 ) -> Deduplicated<'scope> {
     let mut builder = OperatorBuilder::new("dedup".to_owned(), usage.scope());
@@ -48,7 +50,7 @@ pub fn dedup<'scope>(
     builder.build(move |_| {
         let mut rights = Rights::default();
         let mut pending = Pending::default();
-        let mut seen = Seen::default();
+        let mut seen = Seen::new(live);
         move |frontiers| {
             input.for_each(|capability, updates| {
                 rights.keep(&capability, 2);
@@ -93,12 +95,25 @@ enum Outcome {
 /// The kernel: which record each identity keeps.
 #[derive(Default)]
 struct Seen {
+    live: Epoch,
     kept: KeyMap<Identity, RecordId>,
     /// Duplicates in order of arrival; identities without duplicates have no entry.
-    waiting: BTreeMap<Identity, BTreeMap<(Epoch, RecordId), Usage>>,
+    waiting: BTreeMap<Identity, BTreeMap<Arrival, Usage>>,
+    /// Duplicates met before `live`.
+    loaded: u64,
 }
 
+/// When a record arrived: its epoch, and its place in it.
+type Arrival = (Epoch, u64);
+
 impl Seen {
+    fn new(live: Epoch) -> Self {
+        Self {
+            live,
+            ..Self::default()
+        }
+    }
+
     /// Applies the changes of one epoch.
     fn apply(
         &mut self,
@@ -108,7 +123,7 @@ impl Seen {
     ) {
         if changes.iter().all(|(_, diff)| *diff > 0) {
             // Arrival order is position order, so this is usually sorted already.
-            if !changes.is_sorted_by_key(|(usage, _)| usage.record) {
+            if epoch >= self.live && !changes.is_sorted_by_key(|(usage, _)| usage.record) {
                 changes.sort_by_cached_key(|(usage, _)| usage.record);
             }
             for (usage, _) in changes {
@@ -141,8 +156,14 @@ impl Seen {
             Some(&first) => {
                 assert_ne!(first, usage.record, "a record was inserted twice");
                 emit(Outcome::Duplicate(duplicate(&usage, first)), 1);
+                let place = if epoch < self.live {
+                    self.loaded = self.loaded.saturating_add(1);
+                    self.loaded
+                } else {
+                    usage.record.0
+                };
                 let waiting = self.waiting.entry(usage.identity).or_default();
-                waiting.insert((epoch, usage.record), usage);
+                waiting.insert((epoch, place), usage);
             }
         }
     }
@@ -167,8 +188,11 @@ impl Seen {
             let again = again.map(|at| added.remove(at));
             if first != usage.record {
                 let waiting = self.waiting.get_mut(&identity).expect("it was a duplicate");
-                let place = waiting.keys().find(|(_, record)| *record == usage.record);
-                let place = *place.expect("a retracted duplicate was inserted before");
+                let mut places = waiting.iter();
+                let place = places.find(|(_, held)| held.record == usage.record);
+                let place = *place
+                    .map(|(place, _)| place)
+                    .expect("a retracted duplicate was inserted before");
                 waiting.remove(&place);
                 emit(Outcome::Duplicate(duplicate(&usage, first)), -1);
                 if let Some(usage) = again {
@@ -218,7 +242,7 @@ impl Seen {
     }
 
     fn bytes(&self) -> usize {
-        let duplicate = size_of::<((Epoch, RecordId), Usage)>();
+        let duplicate = size_of::<(Arrival, Usage)>();
         self.kept
             .bytes()
             .saturating_add(self.waiting.len().saturating_mul(duplicate))

@@ -38,6 +38,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Tell where the balances of a job's accounts stand, now or at an instant.
     Balance(BalanceArgs),
+    /// Tell what a job with durable state has committed, and how far it has read its sources.
+    Status(StatusArgs),
     /// Judge a job file and every file that it names, without running it.
     Check(CheckArgs),
     /// Print the dataflow of a job, without running it.
@@ -97,6 +99,16 @@ pub struct BalanceArgs {
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
     /// Form of the balances.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: SummaryFormat,
+}
+
+/// Of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The job file.
+    pub job: PathBuf,
+    /// Form of the status.
     #[arg(long, value_enum, default_value_t)]
     pub output: SummaryFormat,
 }

@@ -8,6 +8,7 @@ use millrace_connectors::mediate::Mediated;
 use millrace_connectors::reference::ReferenceChanges;
 use millrace_operators::domain::{EventTime, Fate, Fault, FileId, RecordId, Usage, UsageClass};
 use millrace_operators::epoch::{Diff, Epoch};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::Duration;
@@ -35,7 +36,80 @@ pub struct Bundle {
     pub(super) clock: Vec<(EventTime, Diff)>,
 }
 
+/// What an epoch brings besides usage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochHead {
+    /// Classes of usage.
+    pub classes: Vec<UsageClass>,
+    /// Records that decoding or mediation stopped.
+    pub faults: Vec<(Fault, Diff)>,
+    /// What became of records before dedup.
+    pub fates: Vec<((FileId, Fate), Diff)>,
+    /// Records that a rule excludes, where an output wants each.
+    pub ignored: Vec<(RecordId, Diff)>,
+    /// Records read.
+    pub received: Vec<(FileId, u64)>,
+    /// Reference rows.
+    pub reference: ReferenceChanges,
+    /// The present.
+    pub clock: Vec<(EventTime, Diff)>,
+}
+
+impl EpochHead {
+    /// Whether it only adds records.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let adds = |diff: &Diff| *diff > 0;
+        self.reference.is_empty()
+            && self.clock.is_empty()
+            && self.faults.iter().all(|(_, diff)| adds(diff))
+            && self.fates.iter().all(|(_, diff)| adds(diff))
+            && self.ignored.iter().all(|(_, diff)| adds(diff))
+    }
+}
+
 impl Bundle {
+    /// What the bundle brings besides usage.
+    #[must_use]
+    pub fn head(&self) -> EpochHead {
+        EpochHead {
+            classes: self.classes.clone(),
+            faults: self.faults.clone(),
+            fates: self.fates.iter().map(|(fate, n)| (*fate, *n)).collect(),
+            ignored: self.ignored.clone(),
+            received: self.received.iter().map(|(file, n)| (*file, *n)).collect(),
+            reference: self.reference.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// The usage that the bundle brings.
+    #[must_use]
+    pub fn usage(&self) -> &[(Usage, Diff)] {
+        &self.usage
+    }
+
+    /// Adds usage of an epoch that was journaled.
+    pub fn take_usage(&mut self, mut usage: Vec<(Usage, Diff)>) {
+        self.rows += usage.len();
+        self.usage.append(&mut usage);
+    }
+
+    /// Adds the rest of an epoch that was journaled.
+    pub fn take_head(&mut self, mut head: EpochHead) {
+        self.classes.append(&mut head.classes);
+        self.faults.append(&mut head.faults);
+        self.ignored.append(&mut head.ignored);
+        self.clock.append(&mut head.clock);
+        for ((file, fate), diff) in head.fates {
+            count(&mut self.fates, file, fate, diff);
+        }
+        for (file, rows) in head.received {
+            *self.received.entry(file).or_default() += rows;
+        }
+        self.reference.append(head.reference);
+    }
+
     /// Whether there is nothing to tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -121,10 +195,9 @@ impl Epochs for Feed {
             Err(RecvTimeoutError::Timeout) => return Fed::Idle,
             Err(RecvTimeoutError::Disconnected) => return Fed::End,
         };
-        assert_eq!(
-            bundle.epoch, epoch,
-            "every worker passes through every epoch"
-        );
+        assert!(bundle.epoch >= epoch, "epochs come in order");
+        let epoch = bundle.epoch;
+        inputs.advance_to(epoch);
         for (usage, diff) in bundle.usage {
             inputs.usage.update(usage, diff);
         }
@@ -172,6 +245,6 @@ impl Epochs for Feed {
                 .send(Dispatch::Changes(epoch, published))
                 .ok();
         }
-        Fed::Epoch
+        Fed::Epoch(epoch)
     }
 }

@@ -1,14 +1,17 @@
 //! The files of the sources: found, entered in the ledger, opened, settled.
 
+use super::Halt;
+use crate::durable::{FileRecord, Position};
 use crate::job::SourcePlan;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
+use millrace_connectors::kafka::TopicPartition;
 use millrace_connectors::ledger::{Admission, Arrival, FileState, Ledger, LedgerEntry};
 use millrace_connectors::mediate::{MediationPlan, Mediator};
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::raw::{RawSource, RawWriter, open_archive};
-use millrace_connectors::store::{FileMeta, NewFile, Store};
+use millrace_connectors::store::{FileMeta, NewFile, Store, StoreError};
 use millrace_operators::domain::FileId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
@@ -34,8 +37,17 @@ pub(super) struct Opened {
     pub(super) mediator: Mediator,
     pub(super) archive: Option<RawWriter<NewFile>>,
     pub(super) received: u64,
+    /// Rows that an earlier run took in: read, and not fed again.
+    pub(super) skip: u64,
     /// What broke the file, if anything did.
     pub(super) broken: Option<String>,
+}
+
+impl Opened {
+    /// How far the file is read; what breaks a file counts like a row.
+    pub(super) fn position(&self) -> u64 {
+        self.received + u64::from(self.broken.is_some())
+    }
 }
 
 /// See the module.
@@ -43,19 +55,149 @@ pub(super) struct Files {
     ledger: Ledger,
     known: BTreeMap<FileId, SourceFile>,
     waiting: VecDeque<FileId>,
+    /// Partitions, which are files that never end.
+    partitions: BTreeMap<FileId, (usize, FileMeta)>,
+    /// Files whose entries are new or changed since somebody asked.
+    changed: BTreeSet<FileId>,
+    /// How far files were read by an earlier run.
+    positions: BTreeMap<FileId, u64>,
     keep_raw: bool,
     archive: Arc<Store>,
 }
 
 impl Files {
     pub(super) fn new(keep_raw: bool, archive: Arc<Store>) -> Self {
-        let (ledger, known, waiting) = Default::default();
         Self {
-            ledger,
-            known,
-            waiting,
+            ledger: Ledger::default(),
+            known: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            partitions: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            positions: BTreeMap::new(),
             keep_raw,
             archive,
+        }
+    }
+
+    /// Takes in the files that an earlier run met; those that it was reading are read on.
+    pub(super) fn restore(
+        &mut self,
+        records: Vec<FileRecord>,
+        positions: BTreeMap<FileId, u64>,
+        sources: &[SourcePlan],
+        folder: &Path,
+    ) -> Result<(), StoreError> {
+        let mut stores: BTreeMap<usize, Arc<Store>> = BTreeMap::new();
+        let mut entries = Vec::with_capacity(records.len());
+        for FileRecord {
+            entry,
+            source,
+            meta,
+        } in records
+        {
+            let source = sources.iter().position(|plan| plan.name == source);
+            let of_topic = source.filter(|source| sources[*source].kafka.is_some());
+            if let Some(source) = of_topic {
+                self.partitions.insert(entry.file, (source, meta));
+            } else if let Some(source) = source {
+                let store = match stores.get(&source) {
+                    Some(store) => Arc::clone(store),
+                    None => {
+                        let store = Arc::new(Store::open(&sources[source].path, folder)?);
+                        stores.insert(source, Arc::clone(&store));
+                        store
+                    }
+                };
+                if entry.state == FileState::Reading {
+                    self.waiting.push_back(entry.file);
+                }
+                let id = entry.file;
+                let file = SourceFile {
+                    id,
+                    source,
+                    store,
+                    meta,
+                };
+                self.known.insert(id, file);
+            }
+            entries.push(entry);
+        }
+        self.ledger = Ledger::restore(entries);
+        self.positions = positions;
+        Ok(())
+    }
+
+    /// How far an earlier run read the files that are still to be read, and partitions.
+    pub(super) fn positions(&self) -> &BTreeMap<FileId, u64> {
+        &self.positions
+    }
+
+    /// A file or partition by the names that people know, and how far it is read.
+    pub(super) fn position(&self, id: FileId, next: u64, sources: &[SourcePlan]) -> Position {
+        let source = match self.known.get(&id) {
+            Some(file) => Some(file.source),
+            None => self.partitions.get(&id).map(|(source, _)| *source),
+        };
+        let source = source.and_then(|source| sources.get(source));
+        let entry = self.ledger.entry(id);
+        Position {
+            source: source.map_or_else(String::new, |source| source.name.clone()),
+            name: entry.map_or_else(String::new, |entry| entry.name.clone()),
+            next,
+        }
+    }
+
+    /// The files whose entries are new or changed since the last call.
+    pub(super) fn changed(&mut self, sources: &[SourcePlan]) -> Vec<FileRecord> {
+        let changed = std::mem::take(&mut self.changed);
+        let record = |id: FileId| {
+            let (source, meta) = match self.known.get(&id) {
+                Some(file) => (file.source, &file.meta),
+                None => self
+                    .partitions
+                    .get(&id)
+                    .map(|(source, meta)| (*source, meta))?,
+            };
+            Some(FileRecord {
+                entry: self.ledger.entry(id)?.clone(),
+                source: sources.get(source)?.name.clone(),
+                meta: meta.clone(),
+            })
+        };
+        changed.into_iter().filter_map(record).collect()
+    }
+
+    /// The number of a partition, which is entered when it is met for the first time, and the next
+    /// offset where an earlier run read it.
+    pub(super) fn partition(
+        &mut self,
+        index: usize,
+        source: &SourcePlan,
+        brokers: &str,
+        partition: &TopicPartition,
+    ) -> Result<(FileId, Option<u64>), Halt> {
+        let meta = FileMeta {
+            name: partition.to_string(),
+            location: format!("kafka://{brokers}/{partition}"),
+            size: 0,
+            etag: None,
+        };
+        let arrival = Arrival {
+            name: meta.name.clone(),
+            stream: source.stream.clone(),
+            size: 0,
+            checksum: format!("kafka:{}/{partition}", source.name),
+        };
+        let admitted = self.ledger.admit(arrival);
+        match admitted.map_err(|error| Halt::Source(error.to_string()))? {
+            Admission::Known(id) => Ok((id, self.positions.get(&id).copied())),
+            Admission::Admitted(id) => {
+                self.ledger.settle(id, FileState::Followed, 0, "");
+                self.changed.insert(id);
+                self.partitions.insert(id, (index, meta));
+                Ok((id, None))
+            }
+            Admission::Refused(refusal) => Err(Halt::Source(refusal.message)),
         }
     }
 
@@ -111,6 +253,7 @@ impl Files {
                     meta,
                 };
                 self.known.insert(refusal.file, file);
+                self.changed.insert(refusal.file);
             }
             Admission::Admitted(id) => {
                 let file = SourceFile {
@@ -120,6 +263,7 @@ impl Files {
                     meta,
                 };
                 self.known.insert(id, file);
+                self.changed.insert(id);
                 self.waiting.push_back(id);
             }
         }
@@ -215,6 +359,7 @@ impl Files {
         };
         Ok(Opened {
             archive,
+            skip: self.positions.get(&file.id).copied().unwrap_or(0),
             ..opened(file, decoder, rule)?
         })
     }
@@ -268,6 +413,8 @@ impl Files {
 
     /// A file that could not be opened.
     pub(super) fn failed(&mut self, id: FileId, message: String) {
+        self.changed.insert(id);
+        self.positions.remove(&id);
         self.ledger.settle(id, FileState::Failed, 0, message);
     }
 
@@ -290,6 +437,8 @@ impl Files {
             ),
             (None, Ok(())) => (FileState::Loaded, String::new()),
         };
+        self.changed.insert(opened.id);
+        self.positions.remove(&opened.id);
         self.ledger
             .settle(opened.id, state, opened.received, message.clone());
         (!message.is_empty()).then(|| format!("{name:?} is {}: {message}", state.name()))
@@ -298,11 +447,13 @@ impl Files {
     /// The ledger for output; counts are added by those who know them.
     pub(super) fn ledger_rows(&self) -> Vec<LedgerRow> {
         let row = |entry: &millrace_connectors::ledger::LedgerEntry| {
-            let file = self.known.get(&entry.file);
+            let file = self.known.get(&entry.file).map(|file| &file.meta);
+            let partition = self.partitions.get(&entry.file).map(|(_, meta)| meta);
             LedgerRow {
                 file: entry.name.clone(),
                 location: file
-                    .map(|file| file.meta.location.clone())
+                    .or(partition)
+                    .map(|meta| meta.location.clone())
                     .unwrap_or_default(),
                 platform: entry.stream.platform.clone(),
                 service_type: entry.stream.service_type.clone(),
@@ -333,6 +484,7 @@ fn opened(file: &SourceFile, decoder: Decoder, rule: &MediationPlan) -> Result<O
         mediator,
         archive: None,
         received: 0,
+        skip: 0,
         broken: None,
     })
 }

@@ -90,7 +90,8 @@ pub fn find_record(job: &Job, rules: &[Arc<MediationPlan>], id: &str) -> Result<
     let store = Store::open(&job.outputs.folder, &job.folder).map_err(|error| error.to_string())?;
     let mut files = Files::new(false, Arc::new(store));
     let mut messages = Vec::new();
-    for (index, source) in job.sources.iter().enumerate() {
+    let sources = job.sources.iter().enumerate();
+    for (index, source) in sources.filter(|(_, source)| source.kafka.is_none()) {
         messages.extend(files.discover(index, source, &job.folder));
     }
     let file = named(&files, name).map_err(|message| {

@@ -1,6 +1,7 @@
 //! The job file as it is written.
 
 use super::mediation::MediationEntry;
+use millrace_connectors::decode::MessageFormat;
 use millrace_connectors::reference::layout::{CsvLayout, FormatName};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -50,6 +51,21 @@ pub struct JobFile {
     /// Steps of progress.
     #[serde(default)]
     pub epoch: EpochEntry,
+    /// Durable state; without it a run begins with its inputs.
+    pub durability: Option<DurabilityEntry>,
+}
+
+/// Durable state: a run that ends at any moment is continued by the next.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DurabilityEntry {
+    /// Where it is kept: a folder or `s3://bucket/prefix`, of this job alone.
+    #[schemars(with = "String")]
+    pub folder: Spanned<String>,
+    /// How often what was taken in is committed, and outputs published, while there is something new:
+    /// `500ms`, `1s`; one second unless given.
+    #[schemars(with = "Option<String>")]
+    pub interval: Option<Spanned<String>>,
 }
 
 /// A source of usage.
@@ -66,9 +82,11 @@ pub struct SourceEntry {
     /// The kind of record; `postpaid` unless given.
     pub record_type: Option<String>,
     /// A file, a folder, or `s3://bucket/prefix`. A folder by the convention is
-    /// `<platform>/<service type>/<record type>/input`.
-    #[schemars(with = "String")]
-    pub path: Spanned<String>,
+    /// `<platform>/<service type>/<record type>/input`. Either this or `kafka`.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Spanned<String>>,
+    /// Topics. Either this or `path`.
+    pub kafka: Option<KafkaSourceEntry>,
     /// The format; as each file's name suggests unless given.
     pub format: Option<FormatName>,
     /// What varies between CSV files.
@@ -77,6 +95,41 @@ pub struct SourceEntry {
     /// The mediation rule: a file of its own, or written here.
     #[schemars(with = "MediationEntry")]
     pub mediation: Spanned<MediationEntry>,
+}
+
+/// Topics to read.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSourceEntry {
+    /// `host:port` of one or more brokers, separated by commas.
+    #[schemars(with = "String")]
+    pub brokers: Spanned<String>,
+    /// Settings of librdkafka; a value `${NAME}` is taken from the environment.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// How messages are laid out; `{ type: json }` unless given.
+    #[serde(default = "json")]
+    pub format: MessageFormat,
+    /// Where a job begins that has committed nothing yet.
+    #[serde(default)]
+    pub from: From,
+}
+
+fn json() -> MessageFormat {
+    MessageFormat::Json
+}
+
+/// Where to begin with a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// At its first message.
+    #[default]
+    Earliest,
+    /// Behind its last message.
+    Latest,
 }
 
 /// A reference table.
@@ -147,6 +200,59 @@ pub struct OutputsEntry {
     pub raw_status: OutputForms,
     /// The files read, with their counts.
     pub ledger: OutputForms,
+    /// Messages: every change as it is committed, exactly once; needs `durability`.
+    pub kafka: Option<KafkaOutputEntry>,
+}
+
+/// Topics to publish to.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaOutputEntry {
+    /// `host:port` of one or more brokers, separated by commas.
+    #[schemars(with = "String")]
+    pub brokers: Spanned<String>,
+    /// Settings of librdkafka; a value `${NAME}` is taken from the environment.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// The topic of each output; outputs without a topic are not published.
+    pub topics: MessageTopics,
+    /// The compacted topic that keeps how far each job has published; `millrace-progress` unless given,
+    /// created where it is missing.
+    pub progress: Option<String>,
+}
+
+/// The topics of outputs. Each is an upsert changelog: the newest message of a key is its row, a
+/// message without content takes it back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MessageTopics {
+    /// Charges, by record and item.
+    pub monetised: Option<String>,
+    /// Billing lines, by their identifier.
+    pub aggregated: Option<String>,
+    /// Records that wait or were refused, by record.
+    pub suspense: Option<String>,
+    /// Charges of subscriptions without usage, by their identifier.
+    pub activity: Option<String>,
+    /// Where each bucket stands, by bucket.
+    pub balances: Option<String>,
+    /// Thresholds crossed, by bucket and level.
+    pub notices: Option<String>,
+}
+
+impl MessageTopics {
+    /// All topics.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let topics = [
+            &self.monetised,
+            &self.aggregated,
+            &self.suspense,
+            &self.activity,
+            &self.balances,
+            &self.notices,
+        ];
+        topics.into_iter().filter_map(|topic| topic.as_deref())
+    }
 }
 
 impl Default for OutputsEntry {
@@ -163,6 +269,7 @@ impl Default for OutputsEntry {
             aggregated: forms,
             raw_status: forms,
             ledger: forms,
+            kafka: None,
         }
     }
 }
@@ -208,7 +315,7 @@ impl Default for SnapshotForms {
     }
 }
 
-impl From<SnapshotForms> for OutputForms {
+impl std::convert::From<SnapshotForms> for OutputForms {
     fn from(forms: SnapshotForms) -> Self {
         Self {
             changes: false,

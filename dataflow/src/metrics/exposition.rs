@@ -165,6 +165,21 @@ impl Exposition {
             "Times that catalog, accounts, tables or rules were changed while the job ran",
             single(reading.reference_changes),
         )?;
+        families.counters(
+            "commits",
+            "The newest commit of durable state, over all runs of the job",
+            single(reading.commit.number),
+        )?;
+        families.gauges(
+            "generation",
+            "The run that commits; 0 without durable state",
+            single(signed(reading.commit.generation)),
+        )?;
+        families.counters(
+            "epochs_committed",
+            "Epochs whose input and outputs are durable",
+            single(reading.commit.live),
+        )?;
         families.gauges(
             "uptime_seconds",
             "Time since the job began",

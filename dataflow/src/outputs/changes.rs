@@ -1,6 +1,7 @@
 //! Changes of complete epochs on their way to files.
 
 use super::{Outputs, monetise, place};
+use crate::durable::{STAGE, Staged};
 use crate::job::OutputPlan;
 use crate::publish::EpochChanges;
 use millrace_connectors::output::{
@@ -8,7 +9,7 @@ use millrace_connectors::output::{
     ResourceImpact, SuspendedUsage, change_schema, encode_changes,
 };
 use millrace_operators::aggregate::LineFinder;
-use millrace_operators::domain::{BucketKey, Fate, Name, RecordId};
+use millrace_operators::domain::{Bucket, BucketKey, Fate, Name, RecordId};
 use millrace_operators::epoch::{Diff, Epoch};
 use std::collections::BTreeMap;
 
@@ -37,13 +38,22 @@ impl Outputs {
 /// A file is entered in the ledger once, when it is settled: its only change is its entry.
 pub(super) fn write_ledger(outputs: &Outputs, ledger: &[LedgerRow]) -> Result<(), OutputError> {
     let mut changes = ChangeFile::default();
+    // Told once, at the end, in its place.
+    let outputs = &Outputs {
+        generation: None,
+        ..outputs.clone()
+    };
     changes.write(outputs, "ledger", 0, ledger, vec![1; ledger.len()])?;
     changes.finish()
 }
 
 /// A file of changes, begun with its first row.
 #[derive(Default)]
-struct ChangeFile(Option<ParquetFile>);
+struct ChangeFile {
+    file: Option<ParquetFile>,
+    /// Files begun under hidden names, and the places that they will take.
+    staged: Vec<Staged>,
+}
 
 impl ChangeFile {
     fn write<T: OutputRow>(
@@ -57,12 +67,23 @@ impl ChangeFile {
         if rows.is_empty() {
             return Ok(());
         }
-        let file = match &mut self.0 {
+        let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let name = format!("{output}/changes/{epoch:020}.parquet");
+                let place = format!("{output}/changes/{epoch:020}.parquet");
+                let name = match outputs.generation {
+                    Some(generation) => {
+                        let staged = format!("{STAGE}/{generation}-{output}-{epoch:020}.parquet");
+                        self.staged.push(Staged {
+                            staged: staged.clone(),
+                            place,
+                        });
+                        staged
+                    }
+                    None => place,
+                };
                 let schema = change_schema::<T>(&outputs.texts);
-                self.0
+                self.file
                     .insert(ParquetFile::create(&outputs.store, &name, &schema)?)
             }
         };
@@ -74,7 +95,7 @@ impl ChangeFile {
     }
 
     fn finish(&mut self) -> Result<(), OutputError> {
-        self.0.take().map_or(Ok(()), ParquetFile::finish)
+        self.file.take().map_or(Ok(()), ParquetFile::finish)
     }
 }
 
@@ -180,6 +201,17 @@ impl ChangeWriter {
     /// # Errors
     /// When a file cannot be written.
     pub fn settle(&mut self) -> Result<(), OutputError> {
+        let mut files = self.files();
+        files.try_for_each(ChangeFile::finish)
+    }
+
+    /// The files written under hidden names since the last call.
+    pub fn staged(&mut self) -> Vec<Staged> {
+        let staged = |file: &mut ChangeFile| std::mem::take(&mut file.staged);
+        self.files().flat_map(staged).collect()
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut ChangeFile> {
         let files = [
             &mut self.monetised,
             &mut self.impacts,
@@ -189,7 +221,16 @@ impl ChangeWriter {
             &mut self.aggregated,
             &mut self.raw_status,
         ];
-        files.into_iter().flatten().try_for_each(ChangeFile::finish)
+        files.into_iter().flatten()
+    }
+
+    /// Learns the buckets that an earlier run told of.
+    pub fn learn(&mut self, buckets: &[(Bucket, Diff)]) {
+        for (bucket, diff) in buckets {
+            if *diff > 0 {
+                self.resources.insert(bucket.key, bucket.resource);
+            }
+        }
     }
 }
 

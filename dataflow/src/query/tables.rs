@@ -115,7 +115,7 @@ fn referenced(
 ) -> Result<Vec<Store>, QueryError> {
     let copied: BTreeSet<String> = tables.keys().cloned().collect();
     let mut stores = Vec::new();
-    for source in &job.sources {
+    for source in job.sources.iter().filter(|source| source.kafka.is_none()) {
         let stream = &source.stream;
         let name = raw_name(&[&stream.platform, &stream.service_type, &stream.record_type]);
         if copied.contains(&name) {

@@ -190,7 +190,7 @@ fn files(summary: &Summary, style: Style) -> Table {
         let odd = summary
             .files
             .iter()
-            .filter(|file| file.state != "loaded")
+            .filter(|file| !["loaded", "followed"].contains(&file.state.as_str()))
             .count();
         let state = match odd {
             0 => "all loaded".to_owned(),

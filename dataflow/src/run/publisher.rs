@@ -3,19 +3,23 @@
 
 use super::{Pending, RunError};
 use crate::board::{Board, Movement};
+use crate::durable::Flushed;
+use crate::intake::Points;
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
-use crate::outputs::ChangeWriter;
+use crate::outputs::{ChangeWriter, MessageWriter};
 use crate::publish::EpochChanges;
 use millrace_operators::epoch::Epoch;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 
 /// See the module.
 pub(super) struct Publisher {
     pub(super) board: Board,
     pub(super) changes: Option<ChangeWriter>,
+    pub(super) messages: Option<MessageWriter>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) listener: Arc<dyn Listener>,
     pub(super) pending: Pending,
@@ -23,6 +27,18 @@ pub(super) struct Publisher {
     /// Records re-rated up to the last complete epoch.
     pub(super) rerated: u64,
     pub(super) watch: bool,
+    /// Epochs before this one are loaded: they stand on the board, and were published before.
+    pub(super) live: Epoch,
+    /// Epochs from this one on may not have been published as messages.
+    pub(super) unpublished: Epoch,
+    /// Where epochs are made durable.
+    pub(super) keeping: Option<Staging>,
+}
+
+/// After which epochs outputs are staged, and who is told.
+pub(super) struct Staging {
+    pub(super) begun: Points,
+    pub(super) flushed: Sender<Flushed>,
 }
 
 impl Publisher {
@@ -32,18 +48,37 @@ impl Publisher {
         changes: Option<EpochChanges>,
         before: Epoch,
     ) -> Result<(), RunError> {
+        self.stage(changes.as_ref().map_or(before, |changes| changes.epoch))?;
         if let Some(changes) = changes {
+            if changes.epoch < self.live {
+                let changes = changes.settled();
+                self.board.apply(&changes)?;
+                if let Some(writer) = &mut self.changes {
+                    writer.learn(&changes.buckets);
+                }
+                if let Some(messages) = &mut self.messages {
+                    if changes.epoch < self.unpublished {
+                        messages.learn(&changes);
+                    } else {
+                        messages.write(&changes)?;
+                    }
+                }
+                return Ok(());
+            }
             let mut writer = self
                 .changes
                 .as_mut()
                 .filter(|writer| writer.wants(&changes));
-            let changes = match &writer {
-                Some(_) => changes.settled(),
-                None => changes,
+            let changes = match (&writer, &self.messages) {
+                (None, None) => changes,
+                _ => changes.settled(),
             };
             let movement = self.board.apply(&changes)?;
             if let Some(writer) = &mut writer {
                 writer.write(&changes)?;
+            }
+            if let Some(messages) = &mut self.messages {
+                messages.write(&changes)?;
             }
             self.report(&changes, &movement);
             return Ok(());
@@ -69,11 +104,43 @@ impl Publisher {
             };
             self.report(&nothing, &Movement::default());
         }
-        if self.watch && before >= self.bound.load(Ordering::Relaxed) {
+        if self.watch && self.keeping.is_none() && before >= self.bound.load(Ordering::Relaxed) {
             self.settle()?;
             self.listener.settled();
         }
         Ok(())
+    }
+
+    /// Stages the outputs of commits whose epochs all lie before `epoch`.
+    fn stage(&mut self, epoch: Epoch) -> Result<(), RunError> {
+        let Some(keeping) = &self.keeping else {
+            return Ok(());
+        };
+        let (begun, told) = (Points::clone(&keeping.begun), keeping.flushed.clone());
+        loop {
+            let mut begun = begun.lock().expect("points are not poisoned");
+            let Some(point) = begun.pop_front_if(|point| *point < epoch) else {
+                return Ok(());
+            };
+            drop(begun);
+            self.settle()?;
+            let staged = self.changes.as_mut().map(ChangeWriter::staged);
+            let flushed = Flushed {
+                epoch: point,
+                outputs: staged.unwrap_or_default(),
+                messages: self
+                    .messages
+                    .as_mut()
+                    .map(MessageWriter::take)
+                    .unwrap_or_default(),
+                received: self.board.counts().received,
+            };
+            // A committer that is gone has said why.
+            told.send(flushed).ok();
+            if self.watch {
+                self.listener.settled();
+            }
+        }
     }
 
     /// Finishes the files begun.

@@ -1,0 +1,93 @@
+//! Durable state: what a job has taken in, kept so that a run that ends at any moment, however, is
+//! continued by the next with nothing lost and nothing doubled.
+//!
+//! ```text
+//!  intake ── journal of what each epoch brings ──► committer ──► journal/…  (flush)
+//!                                                   ▲   │
+//!  publisher ── staged outputs of those epochs ─────┘   ├─────► manifest/N (commit: create-only)
+//!                                                       └─────► outputs    (publish), then collect
+//! ```
+//!
+//! - **What is kept** is what entered the graph: usage, faults, reference rows, the clock, the names
+//!   behind keys, the file ledger, positions in the sources. The graph is a pure function of it, so the
+//!   state of the operators is made again from it at a restart, without reading a source or mediating
+//!   a record.
+//! - **The commit** is the creation of one object, `manifest/N`. It names the position in every
+//!   source, every journal object with its digest, and the outputs of the epochs since manifest N-1.
+//!   What no manifest names never happened.
+//! - **Outputs** are staged under hidden names before the commit and take their places after it; a run
+//!   that ends in between is completed by the next. Messages are not even staged: they are a function
+//!   of the journal, and are made again where they were not published.
+//! - **Generations.** A run begins by creating the next manifest under its own generation. An older
+//!   run of the job that still lives finds its number taken at its next commit, and ends. No lease, no
+//!   clock.
+//! - **Failure:** a damaged or missing object stops the start with its name. An unknown outcome of the
+//!   commit is read back: ours, or not ours.
+//! - **Bounded:** at most two commits wait for the committer; the intake waits with them.
+
+mod committer;
+mod journal;
+mod manifest;
+mod messages;
+mod restore;
+
+pub use committer::{Committer, Ends, Flushed, Point, STAGE};
+pub use journal::{Facts, FileRecord, Journal, Position};
+pub use manifest::{Generation, Manifest, Object, Plan, Staged};
+pub use messages::MessageSink;
+pub use restore::{Known, Restored};
+
+use millrace_connectors::kafka::{KafkaError, PublishError};
+use millrace_connectors::store::StoreError;
+
+/// Why durable state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DurableError {
+    /// The store failed.
+    #[error("durable state: {0}")]
+    Store(#[from] StoreError),
+    /// An object is not as the manifest says.
+    #[error(
+        "durable state: {object} in {folder} {problem}; nothing was started. Put the object back from \
+         a copy, or give `durability.folder` an empty folder to read all sources from their beginning"
+    )]
+    Damaged {
+        /// Where the state is.
+        folder: String,
+        /// The object.
+        object: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The state was made by another job.
+    #[error(
+        "durable state: {folder} belongs to another plan: {difference}. Nothing was started; give \
+         this job a `durability.folder` of its own"
+    )]
+    OtherPlan {
+        /// Where the state is.
+        folder: String,
+        /// What differs, in words.
+        difference: String,
+    },
+    /// Another run of the job has begun.
+    #[error(
+        "another run of this job has taken over (generation {theirs}, this is {ours}); this run ends, \
+         what it had not committed is read again by the other"
+    )]
+    Superseded {
+        /// Our generation.
+        ours: u64,
+        /// The generation that holds the next manifest.
+        theirs: u64,
+    },
+    /// Kafka cannot be published to.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// A transaction failed.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The run ended elsewhere before the commit.
+    #[error("durable state: the run ended before its last commit")]
+    Ended,
+}

@@ -1,0 +1,257 @@
+//! The journal: what each epoch brought to the graph, as bytes.
+//!
+//! ```text
+//!  object = facts, then for each epoch: head, usage of lane 0, of lane 1, …
+//!  block  = kind, lane, epoch, rows, length; then the content, compressed
+//! ```
+//!
+//! Usage is cut into lanes by the shard of its identity, so that several readers can each take their
+//! lanes, and all records of one identity stay in their order. A journal object is a list of blocks:
+//! several objects one after the other are one object, which is how old ones are merged.
+
+use crate::intake::{Bundle, EpochHead};
+use millrace_connectors::ledger::LedgerEntry;
+use millrace_connectors::names::Entered;
+use millrace_connectors::store::FileMeta;
+use millrace_operators::domain::{FileId, Usage};
+use millrace_operators::epoch::{Diff, Epoch, shard};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Lanes that usage is cut into.
+const LANES: u64 = 16;
+/// Fast, and still a third of the bytes.
+const LEVEL: i32 = -1;
+
+const FACTS: u8 = 1;
+const HEAD: u8 = 2;
+const USAGE: u8 = 3;
+
+/// A file or partition that the job has met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Its entry in the ledger.
+    pub entry: LedgerEntry,
+    /// The name of its source.
+    pub source: String,
+    /// Where it is.
+    pub meta: FileMeta,
+}
+
+/// What is new since the commit before, besides what entered the graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Texts behind keys.
+    pub names: Vec<Entered>,
+    /// Files and partitions whose entries are new or changed.
+    pub files: Vec<FileRecord>,
+    /// How far each file or partition that is being read is read; all of them.
+    pub positions: BTreeMap<FileId, Position>,
+}
+
+/// How far a file or partition is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Its source.
+    pub source: String,
+    /// Its name.
+    pub name: String,
+    /// The next row or offset.
+    pub next: u64,
+}
+
+/// The journal of the epochs since the last commit.
+#[derive(Default)]
+pub struct Journal {
+    blocks: Vec<u8>,
+    rows: u64,
+}
+
+impl Journal {
+    /// Whether nothing was entered since the last commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Usage rows entered since the last commit.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Enters what an epoch brings.
+    pub fn enter(&mut self, epoch: Epoch, bundle: &Bundle) {
+        let head = encode(&bundle.head());
+        self.block(HEAD, 0, epoch, 0, &head);
+        let mut lanes: Vec<(Vec<u8>, u32)> = Vec::new();
+        lanes.resize_with(usize::try_from(LANES).unwrap_or(1), Default::default);
+        for row in bundle.usage() {
+            let lane = usize::try_from(lane_of(&row.0)).unwrap_or(0);
+            let (bytes, rows) = &mut lanes[lane];
+            bincode::serialize_into(&mut *bytes, row).expect("memory takes all bytes");
+            *rows += 1;
+        }
+        for (lane, (bytes, rows)) in (0_u8..).zip(&lanes) {
+            if *rows > 0 {
+                self.block(USAGE, lane, epoch, *rows, bytes);
+                self.rows += u64::from(*rows);
+            }
+        }
+    }
+
+    fn block(&mut self, kind: u8, lane: u8, epoch: Epoch, rows: u32, content: &[u8]) {
+        let packed = pack(content);
+        let length = u32::try_from(packed.len()).expect("an epoch is far below 4 GiB");
+        self.blocks.push(kind);
+        self.blocks.push(lane);
+        self.blocks.extend_from_slice(&epoch.to_le_bytes());
+        self.blocks.extend_from_slice(&rows.to_le_bytes());
+        self.blocks.extend_from_slice(&length.to_le_bytes());
+        self.blocks.extend_from_slice(&packed);
+    }
+
+    /// The object of everything entered, with the facts in front; the journal is empty then.
+    #[must_use]
+    pub fn take(&mut self, facts: &Facts) -> (Vec<u8>, u64) {
+        let mut whole = Self::default();
+        whole.block(FACTS, 0, 0, 0, &encode(facts));
+        whole.blocks.append(&mut self.blocks);
+        (whole.blocks, std::mem::take(&mut self.rows))
+    }
+}
+
+fn lane_of(usage: &Usage) -> u64 {
+    shard(usage.identity.0[0]) % LANES
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    bincode::serialize(value).expect("memory takes all bytes")
+}
+
+fn pack(content: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(content, LEVEL).expect("memory takes all bytes")
+}
+
+/// A block as it lies in an object.
+struct Block<'a> {
+    kind: u8,
+    lane: u8,
+    epoch: Epoch,
+    rows: u32,
+    packed: &'a [u8],
+}
+
+struct Blocks<'a>(&'a [u8]);
+
+impl<'a> Blocks<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    fn next(&mut self) -> Option<Block<'a>> {
+        let [kind, lane] = self.take()?;
+        let epoch = Epoch::from_le_bytes(self.take()?);
+        let rows = u32::from_le_bytes(self.take()?);
+        let length = usize::try_from(u32::from_le_bytes(self.take()?)).ok()?;
+        let (packed, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(Block {
+            kind,
+            lane,
+            epoch,
+            rows,
+            packed,
+        })
+    }
+}
+
+/// The epochs of a journal object, in order.
+pub(super) struct Epochs<'a> {
+    blocks: Blocks<'a>,
+    next: Option<Block<'a>>,
+}
+
+/// What an epoch brought.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// Which.
+    pub epoch: Epoch,
+    /// Everything but usage.
+    pub head: EpochHead,
+    /// Usage, per lane.
+    pub lanes: Vec<(u8, Vec<(Usage, Diff)>)>,
+}
+
+/// Something in a journal object.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// Facts of a commit, before its epochs.
+    Facts(Facts),
+    /// An epoch.
+    Epoch(Entry),
+}
+
+impl<'a> Epochs<'a> {
+    /// Reads an object.
+    #[must_use]
+    pub(super) fn of(object: &'a [u8]) -> Self {
+        let mut blocks = Blocks(object);
+        let next = blocks.next();
+        Self { blocks, next }
+    }
+
+    fn advance(&mut self) -> Option<Block<'a>> {
+        let next = self.blocks.next();
+        std::mem::replace(&mut self.next, next)
+    }
+
+    fn entry(&mut self, head: &Block<'a>) -> Result<Entry, String> {
+        let mut entry = Entry {
+            epoch: head.epoch,
+            head: decode(head.packed)?,
+            lanes: Vec::new(),
+        };
+        while let Some(block) = &self.next
+            && block.kind == USAGE
+        {
+            let content = unpack(block.packed)?;
+            let mut content = content.as_slice();
+            let mut rows = Vec::with_capacity(usize::try_from(block.rows).unwrap_or(0));
+            for _ in 0..block.rows {
+                let row = bincode::deserialize_from(&mut content);
+                rows.push(row.map_err(|error| error.to_string())?);
+            }
+            entry.lanes.push((block.lane, rows));
+            self.advance();
+        }
+        Ok(entry)
+    }
+}
+
+impl Iterator for Epochs<'_> {
+    type Item = Result<Item, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some(block) = self.advance() else {
+            let rest = self.blocks.0.len();
+            self.blocks.0 = &[];
+            return (rest > 0).then(|| Err(format!("ends with {rest} bytes of no block")));
+        };
+        Some(match block.kind {
+            FACTS => decode(block.packed).map(Item::Facts),
+            HEAD => self.entry(&block).map(Item::Epoch),
+            kind => Err(format!("holds a block of unknown kind {kind}")),
+        })
+    }
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
+    zstd::stream::decode_all(packed).map_err(|error| error.to_string())
+}
+
+fn decode<T: for<'d> Deserialize<'d>>(packed: &[u8]) -> Result<T, String> {
+    bincode::deserialize(&unpack(packed)?).map_err(|error| error.to_string())
+}

@@ -1,0 +1,393 @@
+//! Manifests: what is committed, one create-only object per commit.
+//!
+//! A manifest is one line of JSON and, in a second line, the digest of the first. Its number is in its
+//! name; whoever creates it has committed.
+
+use super::DurableError;
+use super::journal::Position;
+use crate::job::Job;
+use millrace_connectors::store::{Put, Store, StoreError};
+use millrace_operators::domain::FileId;
+use millrace_operators::epoch::Epoch;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const FOLDER: &str = "manifest";
+/// Manifests kept for whoever wants to look back.
+const KEPT: u64 = 16;
+/// Attempts to learn the outcome of a commit.
+const ATTEMPTS: u32 = 8;
+
+/// What must be equal for state to be of use: what identities, keys and lines are made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The job's name.
+    pub job: String,
+    /// The tenant's time zone.
+    pub time_zone: String,
+    /// What separates billing lines.
+    pub aggregate_by: Vec<String>,
+    /// The sources, with the streams that their records are of.
+    pub sources: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// The plan of a job.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        let source = |s: &crate::job::SourcePlan| (s.name.clone(), s.stream.to_string());
+        Self {
+            job: job.name.clone(),
+            time_zone: job.zone.iana_name().unwrap_or("UTC").to_owned(),
+            aggregate_by: job.aggregate_by.clone(),
+            sources: job.sources.iter().map(source).collect(),
+        }
+    }
+
+    /// What keeps state of `self` from being used for `job`, in words. A source may be added.
+    fn differs_from(&self, job: &Self) -> Option<String> {
+        if self.job != job.job {
+            return Some(format!("it is of job {:?}, not {:?}", self.job, job.job));
+        }
+        if self.time_zone != job.time_zone {
+            let (old, new) = (&self.time_zone, &job.time_zone);
+            return Some(format!("its time zone is {old}, not {new}"));
+        }
+        if self.aggregate_by != job.aggregate_by {
+            let (old, new) = (&self.aggregate_by, &job.aggregate_by);
+            return Some(format!("its lines are separated by {old:?}, not {new:?}"));
+        }
+        let mut sources = self.sources.iter();
+        sources.find_map(|(name, stream)| match job.sources.get(name) {
+            None => Some(format!(
+                "it has read a source {name:?}, which the job has not"
+            )),
+            Some(new) if new != stream => {
+                Some(format!("its source {name:?} is of {stream}, not {new}"))
+            }
+            Some(_) => None,
+        })
+    }
+}
+
+/// An object that a manifest names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Its name below the state folder.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Usage rows in it.
+    pub rows: u64,
+    /// The digest of its content.
+    pub digest: String,
+}
+
+impl Object {
+    /// Describes content.
+    #[must_use]
+    pub fn of(name: String, content: &[u8], rows: u64) -> Self {
+        Self {
+            name,
+            bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
+            rows,
+            digest: blake3::hash(content).to_hex().to_string(),
+        }
+    }
+
+    /// Reads the object, and makes sure that it is the one that was written.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, or cannot be read.
+    pub fn read(&self, store: &Store) -> Result<Vec<u8>, DurableError> {
+        let damaged = |problem: String| DurableError::Damaged {
+            folder: store.location().to_owned(),
+            object: self.name.clone(),
+            problem,
+        };
+        let content = store.get(&self.name)?;
+        let content = content.ok_or_else(|| damaged("is missing".to_owned()))?;
+        if blake3::hash(&content).to_hex().as_str() != self.digest {
+            let (length, told) = (content.len(), self.bytes);
+            return Err(damaged(format!(
+                "is damaged: its {length} bytes do not have the digest that was written with {told} bytes"
+            )));
+        }
+        Ok(content)
+    }
+}
+
+/// An output written under a hidden name, and the place that it takes when it is committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// The hidden name, below the output folder.
+    pub staged: String,
+    /// Its place.
+    pub place: String,
+}
+
+/// A commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Which commit, from 1.
+    pub commit: u64,
+    /// Who committed.
+    pub generation: u64,
+    /// The first epoch of the newest commit that brought any.
+    pub from: Epoch,
+    /// The first epoch that is not committed.
+    pub live: Epoch,
+    /// The digest of the manifest before.
+    pub previous: String,
+    /// When, for people.
+    pub written: String,
+    /// What the state is of.
+    pub plan: Plan,
+    /// How far each file or partition that is being read is read.
+    pub positions: BTreeMap<FileId, Position>,
+    /// Files and partitions met so far.
+    pub files: u64,
+    /// Records received so far.
+    pub received: u64,
+    /// Everything taken in, in order.
+    pub journal: Vec<Object>,
+    /// Outputs of this commit: they take their places after it.
+    pub outputs: Vec<Staged>,
+}
+
+fn name(commit: u64) -> String {
+    format!("{FOLDER}/{commit:020}.json")
+}
+
+impl Manifest {
+    fn encode(&self) -> Result<Vec<u8>, DurableError> {
+        let line = serde_json::to_string(self).map_err(|error| DurableError::Damaged {
+            folder: String::new(),
+            object: name(self.commit),
+            problem: format!("cannot be written: {error}"),
+        })?;
+        let digest = blake3::hash(line.as_bytes()).to_hex();
+        Ok(format!("{line}\n{digest}\n").into_bytes())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "is damaged: not text".to_owned())?;
+        let mut lines = text.lines();
+        let (line, digest) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
+        if blake3::hash(line.as_bytes()).to_hex().as_str() != digest || lines.next().is_some() {
+            return Err("is damaged: its digest does not match".to_owned());
+        }
+        serde_json::from_str(line).map_err(|error| format!("is of another version: {error}"))
+    }
+
+    /// The newest manifest, if there is one.
+    ///
+    /// # Errors
+    /// When it is damaged or cannot be read.
+    pub fn newest(store: &Store) -> Result<Option<Self>, DurableError> {
+        let names = store.names(FOLDER)?;
+        let Some(newest) = names.iter().rfind(|name| name.ends_with(".json")) else {
+            return Ok(None);
+        };
+        let object = format!("{FOLDER}/{newest}");
+        let damaged = |problem: String| DurableError::Damaged {
+            folder: store.location().to_owned(),
+            object: object.clone(),
+            problem,
+        };
+        let bytes = store.get(&object)?;
+        let bytes = bytes.ok_or_else(|| damaged("is gone".to_owned()))?;
+        let manifest = Self::decode(&bytes).map_err(damaged)?;
+        if name(manifest.commit) != object {
+            return Err(damaged(
+                "holds another commit than its name says".to_owned(),
+            ));
+        }
+        Ok(Some(manifest))
+    }
+}
+
+/// The right of one run to commit.
+#[derive(Debug)]
+pub struct Generation {
+    /// Which run this is, from 1.
+    pub number: u64,
+    /// The newest commit.
+    pub manifest: Manifest,
+    digest: String,
+}
+
+impl Generation {
+    /// Takes the job over: the next manifest is ours. Returns what was committed before, if anything.
+    ///
+    /// # Errors
+    /// When the state is of another plan, damaged, or cannot be written.
+    pub fn begin(store: &Store, plan: &Plan) -> Result<(Self, bool), DurableError> {
+        loop {
+            let before = Manifest::newest(store)?;
+            let difference = before.as_ref().and_then(|m| m.plan.differs_from(plan));
+            if let Some(difference) = difference {
+                let folder = store.location().to_owned();
+                return Err(DurableError::OtherPlan { folder, difference });
+            }
+            let resumes = before.is_some();
+            let before = before.unwrap_or_default();
+            let digest = blake3::hash(&before.encode()?).to_hex().to_string();
+            let mut ours = Self {
+                number: before.generation + 1,
+                manifest: before.clone(),
+                digest,
+            };
+            // Nothing is new but the generation; outputs that the last run did not publish still wait.
+            let next = Manifest {
+                plan: plan.clone(),
+                ..before
+            };
+            match ours.commit(store, next) {
+                Ok(()) => return Ok((ours, resumes)),
+                // Somebody committed in between: look again.
+                Err(DurableError::Superseded { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Commits `next`, whose number, generation and ancestor are filled in here.
+    ///
+    /// # Errors
+    /// When another run holds the number, or the store does not say.
+    pub fn commit(&mut self, store: &Store, next: Manifest) -> Result<(), DurableError> {
+        let next = Manifest {
+            commit: self.manifest.commit + 1,
+            generation: self.number,
+            previous: self.digest.clone(),
+            written: jiff::Timestamp::now().to_string(),
+            ..next
+        };
+        let bytes = next.encode()?;
+        let place = name(next.commit);
+        let mut attempt = 0;
+        loop {
+            let put = store.put_new(&place, &bytes);
+            // A refused or unknown write may still be ours: a lost answer is sent again below us.
+            let held = match (&put, attempt) {
+                (Ok(Put::Created), _) => break,
+                (Ok(Put::Exists), _) => store.get(&place),
+                (Err(_), ATTEMPTS..) => {
+                    return Err(put.err().map_or(DurableError::Ended, Into::into));
+                }
+                (Err(_), _) => store.get(&place).or(Ok::<_, StoreError>(None)),
+            }?;
+            match held {
+                Some(held) if held == bytes => break,
+                Some(held) => {
+                    let theirs = Self::holder(&held);
+                    let ours = self.number;
+                    return Err(DurableError::Superseded { ours, theirs });
+                }
+                None => {
+                    attempt += 1;
+                    std::thread::sleep(Duration::from_millis(50 << attempt.min(6)));
+                }
+            }
+        }
+        self.digest = blake3::hash(&bytes).to_hex().to_string();
+        self.manifest = next;
+        if let Some(old) = self.manifest.commit.checked_sub(KEPT) {
+            store.remove(&name(old))?;
+        }
+        Ok(())
+    }
+
+    fn holder(bytes: &[u8]) -> u64 {
+        Manifest::decode(bytes).map_or(0, |manifest| manifest.generation)
+    }
+
+    /// Whether no other run has taken over.
+    ///
+    /// # Errors
+    /// When one has, or the store does not say.
+    pub fn check(&self, store: &Store) -> Result<(), DurableError> {
+        match store.get(&name(self.manifest.commit + 1))? {
+            None => Ok(()),
+            Some(held) => Err(DurableError::Superseded {
+                ours: self.number,
+                theirs: Self::holder(&held),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan {
+            job: "calls".to_owned(),
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn the_younger_of_two_runs_commits() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        let (mut old, resumed) = Generation::begin(&store, &plan()).unwrap();
+        assert!(!resumed);
+        let next = Manifest {
+            live: 7,
+            ..old.manifest.clone()
+        };
+        old.commit(&store, next).unwrap();
+        let (mut young, resumed) = Generation::begin(&store, &plan()).unwrap();
+        assert!(resumed);
+        assert_eq!((young.number, young.manifest.live), (2, 7));
+        assert!(matches!(
+            old.check(&store),
+            Err(DurableError::Superseded { ours: 1, theirs: 2 })
+        ));
+        let lost = old.commit(&store, old.manifest.clone());
+        assert!(matches!(lost, Err(DurableError::Superseded { .. })));
+        young.commit(&store, young.manifest.clone()).unwrap();
+        assert_eq!(Manifest::newest(&store).unwrap().unwrap().commit, 4);
+    }
+
+    #[test]
+    fn no_byte_of_a_manifest_may_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        Generation::begin(&store, &plan()).unwrap();
+        let place = name(1);
+        let whole = store.get(&place).unwrap().unwrap();
+        for at in 0..whole.len() {
+            let mut torn = whole.clone();
+            torn[at] ^= 1;
+            store.put(&place, &torn).unwrap();
+            let read = Manifest::newest(&store);
+            assert!(
+                matches!(read, Err(DurableError::Damaged { .. })),
+                "byte {at}"
+            );
+        }
+        store.put(&place, &whole[..whole.len() / 2]).unwrap();
+        assert!(Manifest::newest(&store).is_err());
+    }
+
+    #[test]
+    fn state_of_another_job_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        Generation::begin(&store, &plan()).unwrap();
+        let other = Plan {
+            job: "energy".to_owned(),
+            ..plan()
+        };
+        let refused = Generation::begin(&store, &other).unwrap_err().to_string();
+        assert!(
+            refused.contains("it is of job \"calls\", not \"energy\""),
+            "{refused}"
+        );
+    }
+}

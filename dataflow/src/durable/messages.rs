@@ -1,0 +1,139 @@
+//! Publishes the messages of committed epochs, each part in one transaction with the progress that it
+//! makes.
+//!
+//! An outcome that is not known is never guessed: the publisher is dropped, opened again, which ends
+//! whatever was under way, and asked what was published.
+
+use super::DurableError;
+use crate::job::MessagePlan;
+use crate::listener::Listener;
+use crate::outputs::Part;
+use millrace_connectors::kafka::{
+    KafkaError, Progress, PublishError, Publisher, PublisherSlot, Row,
+};
+use millrace_operators::epoch::Epoch;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Before the publisher is opened again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub struct MessageSink {
+    plan: MessagePlan,
+    slot: PublisherSlot,
+    generation: u64,
+    publisher: Option<Publisher>,
+    progress: Option<Progress>,
+    listener: Arc<dyn Listener>,
+}
+
+impl MessageSink {
+    /// Opens the publisher of a job; older ones cannot publish any more.
+    ///
+    /// # Errors
+    /// When no broker answers, or a topic is missing: nothing is started then.
+    pub fn open(
+        plan: MessagePlan,
+        job: &str,
+        generation: u64,
+        listener: Arc<dyn Listener>,
+    ) -> Result<Self, DurableError> {
+        let slot = PublisherSlot {
+            transactional_id: format!("millrace-{job}"),
+            progress_topic: plan.progress.clone(),
+            number: 0,
+            of: 1,
+        };
+        let mut sink = Self {
+            plan,
+            slot,
+            generation,
+            publisher: None,
+            progress: None,
+            listener,
+        };
+        sink.reopen()?;
+        if let Some(publisher) = &sink.publisher {
+            publisher.check_topics(sink.plan.topics.all())?;
+        }
+        Ok(sink)
+    }
+
+    fn reopen(&mut self) -> Result<(), KafkaError> {
+        // What may still be under way ends before anybody asks for progress.
+        self.publisher = None;
+        let (publisher, progress) = Publisher::open(&self.plan.settings, self.slot.clone())?;
+        (self.publisher, self.progress) = (Some(publisher), progress);
+        Ok(())
+    }
+
+    /// Publishes the parts of a commit whose last epoch is `epoch`, as far as they are not published.
+    /// Waits while no broker answers.
+    ///
+    /// # Errors
+    /// When another run has taken over, or trying again would not help.
+    pub fn publish(&mut self, epoch: Epoch, parts: &[Part]) -> Result<(), DurableError> {
+        for (number, part) in (0_u64..).zip(parts) {
+            loop {
+                let done = self
+                    .progress
+                    .is_some_and(|done| (done.epoch, done.part) >= (epoch, number));
+                if done {
+                    break;
+                }
+                match self.transact(epoch, number, part) {
+                    Ok(()) => break,
+                    Err(error) => self.recover(error)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn transact(&mut self, epoch: Epoch, number: u64, part: &Part) -> Result<(), PublishError> {
+        let Some(publisher) = &mut self.publisher else {
+            let detail = "no broker answers".to_owned();
+            return Err(PublishError::Unknown { detail });
+        };
+        let progress = Progress {
+            epoch,
+            generation: self.generation,
+            part: number,
+        };
+        let topics = &self.plan.topics;
+        let rows = part.rows().filter_map(|(output, key, value)| {
+            let topic = topics.of(output)?;
+            let headers = &[];
+            Some(Row {
+                topic,
+                key,
+                value,
+                headers,
+            })
+        });
+        publisher.publish(&progress, rows)?;
+        self.progress = Some(progress);
+        Ok(())
+    }
+
+    fn recover(&mut self, error: PublishError) -> Result<(), DurableError> {
+        match error {
+            PublishError::Unknown { .. } => {
+                self.listener.message(&error.to_string());
+                let opened = self.reopen();
+                match opened {
+                    Ok(()) => Ok(()),
+                    Err(error) if error.is_temporary() => {
+                        std::thread::sleep(PAUSE);
+                        Ok(())
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+            PublishError::Fenced { .. }
+            | PublishError::Refused { .. }
+            | PublishError::Stuck { .. } => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Restart: the journal of the newest manifest, fed to the graph again.
+//!
+//! Epochs in which nothing was taken back are fed together, some hundred thousand rows at a time; the
+//! others each by themselves, because an input is net per epoch. Each lane of usage goes to one worker,
+//! so records of one identity arrive in the order in which they did.
+
+use super::DurableError;
+use super::journal::{Entry, Epochs, FileRecord, Item};
+use super::manifest::Manifest;
+use crate::intake::Bundle;
+use millrace_connectors::names::Names;
+use millrace_connectors::reference::{Reference, ReferenceChanges};
+use millrace_connectors::store::Store;
+use millrace_operators::domain::{EventTime, FileId};
+use millrace_operators::epoch::{Diff, Epoch};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Rows fed together.
+const ROWS: usize = 1 << 18;
+
+/// Committed state, about to be loaded.
+pub struct Restored {
+    /// Where it is.
+    pub store: Arc<Store>,
+    /// What is committed.
+    pub manifest: Manifest,
+}
+
+/// What the intake knows once state is loaded.
+#[derive(Default)]
+pub struct Known {
+    /// The reference rows that the graph holds.
+    pub reference: Reference,
+    /// The instant that the graph takes for the present.
+    pub clock: Option<EventTime>,
+    /// Files and partitions, in the order of their numbers.
+    pub files: Vec<FileRecord>,
+    /// The next row or offset of those that are being read.
+    pub positions: BTreeMap<FileId, u64>,
+}
+
+impl Restored {
+    /// The first epoch that is not committed.
+    #[must_use]
+    pub fn live(&self) -> Epoch {
+        self.manifest.live
+    }
+
+    /// Feeds everything committed to `workers` workers, part by part.
+    ///
+    /// # Errors
+    /// When an object is missing or damaged, or cannot be read. `feed` ends the load by an error of its
+    /// own.
+    pub fn load<E: From<DurableError>>(
+        &self,
+        names: &Names,
+        workers: usize,
+        mut feed: impl FnMut(Vec<Bundle>) -> Result<(), E>,
+    ) -> Result<Known, E> {
+        let mut loading = Loading::new(workers);
+        for object in &self.manifest.journal {
+            let content = object.read(&self.store)?;
+            for item in Epochs::of(&content) {
+                let item = item.map_err(|problem| DurableError::Damaged {
+                    folder: self.store.location().to_owned(),
+                    object: object.name.clone(),
+                    problem,
+                })?;
+                match item {
+                    Item::Facts(facts) => {
+                        for entered in &facts.names {
+                            names.enter_again(entered);
+                        }
+                        for file in facts.files {
+                            loading.files.insert(file.entry.file, file);
+                        }
+                        let next =
+                            |(file, position): (FileId, super::Position)| (file, position.next);
+                        loading.positions = facts.positions.into_iter().map(next).collect();
+                    }
+                    Item::Epoch(entry) => {
+                        for class in &entry.head.classes {
+                            names.enter_class(class);
+                        }
+                        // Epochs whose messages are made again are fed as they were.
+                        let alone = !entry.is_plain() || entry.epoch >= self.manifest.from;
+                        if alone || !loading.plain || loading.rows >= ROWS {
+                            feed_parts(&mut loading, &mut feed)?;
+                        }
+                        loading.add(entry);
+                    }
+                }
+            }
+        }
+        feed_parts(&mut loading, &mut feed)?;
+        Ok(Known {
+            reference: loading.reference.rows(),
+            clock: loading.clock,
+            files: loading.files.into_values().collect(),
+            positions: loading.positions,
+        })
+    }
+}
+
+fn feed_parts<E>(
+    loading: &mut Loading,
+    feed: &mut impl FnMut(Vec<Bundle>) -> Result<(), E>,
+) -> Result<(), E> {
+    if loading.empty {
+        return Ok(());
+    }
+    let fresh = Loading::parts(loading.parts.len());
+    (loading.empty, loading.plain, loading.rows) = (true, true, 0);
+    feed(std::mem::replace(&mut loading.parts, fresh))
+}
+
+struct Loading {
+    parts: Vec<Bundle>,
+    empty: bool,
+    plain: bool,
+    rows: usize,
+    reference: Accumulated,
+    clock: Option<EventTime>,
+    files: BTreeMap<FileId, FileRecord>,
+    positions: BTreeMap<FileId, u64>,
+}
+
+impl Loading {
+    fn new(workers: usize) -> Self {
+        Self {
+            parts: Self::parts(workers),
+            empty: true,
+            plain: true,
+            rows: 0,
+            reference: Accumulated::default(),
+            clock: None,
+            files: BTreeMap::new(),
+            positions: BTreeMap::new(),
+        }
+    }
+
+    fn parts(workers: usize) -> Vec<Bundle> {
+        (0..workers.max(1)).map(|_| Bundle::default()).collect()
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.plain &= entry.is_plain();
+        self.empty = false;
+        self.reference.apply(&entry.head.reference);
+        for (instant, diff) in &entry.head.clock {
+            if *diff > 0 {
+                self.clock = Some(*instant);
+            }
+        }
+        let workers = self.parts.len();
+        for part in &mut self.parts {
+            part.epoch = entry.epoch;
+        }
+        for (lane, mut rows) in entry.lanes {
+            self.rows += rows.len();
+            // The order of arrival in an epoch is that of positions.
+            rows.sort_by_key(|(usage, _)| usage.record);
+            self.parts[usize::from(lane) % workers].take_usage(rows);
+        }
+        self.parts[0].take_head(entry.head);
+    }
+}
+
+impl Entry {
+    /// Whether it only adds records.
+    fn is_plain(&self) -> bool {
+        let adds = |diff: &Diff| *diff > 0;
+        let mut usage = self.lanes.iter().flat_map(|(_, rows)| rows);
+        self.head.is_plain() && usage.all(|(_, diff)| adds(diff))
+    }
+}
+
+/// Reference rows, as changes add them up.
+#[derive(Default)]
+struct Accumulated {
+    prices: BTreeSet<millrace_operators::domain::PriceRow>,
+    plans: BTreeSet<millrace_operators::domain::PlanRow>,
+    accounts: BTreeSet<millrace_operators::domain::Account>,
+    subscriptions: BTreeSet<millrace_operators::domain::Subscription>,
+    services: BTreeSet<millrace_operators::domain::ServiceUse>,
+}
+
+impl Accumulated {
+    fn apply(&mut self, changes: &ReferenceChanges) {
+        fn each<T: Ord + Clone>(rows: &mut BTreeSet<T>, changes: &[(T, isize)]) {
+            for (row, diff) in changes {
+                if *diff > 0 {
+                    rows.insert(row.clone());
+                } else {
+                    rows.remove(row);
+                }
+            }
+        }
+        each(&mut self.prices, &changes.prices);
+        each(&mut self.plans, &changes.plans);
+        each(&mut self.accounts, &changes.accounts);
+        each(&mut self.subscriptions, &changes.subscriptions);
+        each(&mut self.services, &changes.services);
+    }
+
+    fn rows(self) -> Reference {
+        Reference {
+            prices: self.prices.into_iter().collect(),
+            plans: self.plans.into_iter().collect(),
+            accounts: self.accounts.into_iter().collect(),
+            subscriptions: self.subscriptions.into_iter().collect(),
+            services: self.services.into_iter().collect(),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Partitions of topics, read side by side with files.
+//!
+//! A partition is a file of the ledger that never ends: it has a number, its offsets are the rows, and
+//! how far it is read is part of every commit. Offsets are never kept by the broker: a run begins where
+//! the newest commit says, or where the job says when there is none.
+
+use super::Halt;
+use super::bundle::Bundle;
+use super::files::Files;
+use crate::job::{MessageSource, SourcePlan};
+use crate::listener::Listener;
+use millrace_connectors::decode::{DecodeError, MessageDecoder, Registry};
+use millrace_connectors::kafka::{
+    Consumer, KafkaError, KeptMessage, Message, Start, TopicPartition,
+};
+use millrace_connectors::mediate::{Mediated, MediationPlan, Mediator};
+use millrace_operators::domain::FileId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often new partitions are looked for.
+const REFRESH: Duration = Duration::from_secs(10);
+/// Before the registry is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The partitions of one source.
+pub(super) struct Messages {
+    /// Which source of the job.
+    pub(super) source: usize,
+    plan: MessageSource,
+    consumer: Consumer,
+    registry: Option<Arc<Registry>>,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    /// Where a run that does not watch ends.
+    ends: Vec<(TopicPartition, i64)>,
+    refreshed: Instant,
+    complaint: Option<String>,
+}
+
+struct Partition {
+    id: FileId,
+    decoder: MessageDecoder,
+    mediator: Mediator,
+    /// The next offset.
+    next: i64,
+    /// Messages since the last chunk.
+    pending: bool,
+}
+
+/// What the partitions share with the rest of the intake.
+pub(super) struct Desk<'a> {
+    pub(super) bundle: &'a mut Bundle,
+    pub(super) mediated: &'a mut Mediated,
+    pub(super) listener: &'a Arc<dyn Listener>,
+    pub(super) failed: &'a AtomicBool,
+    pub(super) wants_ignored: bool,
+}
+
+impl Messages {
+    /// Connects, and goes on where an earlier run committed.
+    pub(super) fn open(
+        (index, source, plan): (usize, &SourcePlan, &MessageSource),
+        rule: &MediationPlan,
+        files: &mut Files,
+    ) -> Result<Self, Halt> {
+        let mut consumer = Consumer::open(&plan.settings, &plan.topics)?;
+        let registry = plan
+            .format
+            .registry()
+            .map_err(|error| failed(source, &error))?;
+        let mut messages = Self {
+            source: index,
+            plan: plan.clone(),
+            registry,
+            partitions: BTreeMap::new(),
+            ends: consumer
+                .watermarks()?
+                .into_iter()
+                .map(|(partition, marks)| (partition, marks.high))
+                .collect(),
+            refreshed: Instant::now(),
+            complaint: None,
+            consumer: {
+                consumer.refresh()?;
+                consumer
+            },
+        };
+        let begin = match plan.from_latest {
+            true => Start::Latest,
+            false => Start::Earliest,
+        };
+        messages.take_in(source, rule, files, begin)?;
+        Ok(messages)
+    }
+
+    /// Enters partitions that are not known yet, and reads all of them from where they are.
+    fn take_in(
+        &mut self,
+        source: &SourcePlan,
+        rule: &MediationPlan,
+        files: &mut Files,
+        begin: Start,
+    ) -> Result<(), Halt> {
+        let found = self.consumer.partitions().to_vec();
+        for partition in found {
+            if self.partitions.contains_key(&partition) {
+                continue;
+            }
+            let brokers = &self.plan.settings.brokers;
+            let (id, position) = files.partition(self.source, source, brokers, &partition)?;
+            let (format, columns) = (&self.plan.format, rule.columns());
+            let registry = self.registry.as_ref();
+            let decoder = MessageDecoder::open(id, &partition, format, registry, columns)
+                .map_err(|error| failed(source, &error))?;
+            let mediator = rule.mediator(decoder.schema()).map_err(|findings| {
+                let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                Halt::Source(format!("source {:?}: {}", source.name, told.join("; ")))
+            })?;
+            let next = position.and_then(|next| i64::try_from(next).ok());
+            let entered = Partition {
+                id,
+                decoder,
+                mediator,
+                next: next.unwrap_or(-1),
+                pending: false,
+            };
+            self.partitions.insert(partition, entered);
+        }
+        let start = |(partition, entered): (&TopicPartition, &Partition)| {
+            let start = match entered.next {
+                ..0 => begin,
+                next => Start::At(next),
+            };
+            (partition.clone(), start)
+        };
+        let starts: Vec<_> = self.partitions.iter().map(start).collect();
+        self.consumer.assign(&starts)?;
+        for (partition, next) in self.consumer.position()? {
+            if let Some(entered) = self.partitions.get_mut(&partition) {
+                entered.next = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for new partitions now and then.
+    pub(super) fn refresh(
+        &mut self,
+        source: &SourcePlan,
+        rule: &MediationPlan,
+        files: &mut Files,
+    ) -> Result<(), Halt> {
+        if self.refreshed.elapsed() < REFRESH {
+            return Ok(());
+        }
+        self.refreshed = Instant::now();
+        match self.consumer.refresh() {
+            Ok(new) if new.is_empty() => Ok(()),
+            // What appears while the job runs is read from its beginning.
+            Ok(_) => self.take_in(source, rule, files, Start::Earliest),
+            Err(error) if error.is_temporary() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads up to `most` messages into the bundle; waits a little for the first. Says how many.
+    pub(super) fn read(
+        &mut self,
+        most: usize,
+        wait: Duration,
+        desk: &mut Desk<'_>,
+    ) -> Result<usize, Halt> {
+        let partitions = &mut self.partitions;
+        let mut stopped: Option<(TopicPartition, i64, KeptMessage, DecodeError)> = None;
+        let (listener, halted) = (desk.listener, desk.failed);
+        let mut each = |message: Message<'_>| {
+            let Some(entered) = partitions.get_mut(message.partition) else {
+                return;
+            };
+            // A registry that does not answer holds everything up: no message may be passed over.
+            while let Err(error) = entered.decoder.push(&message) {
+                listener.message(&error.to_string());
+                if halted.load(Ordering::Relaxed) || !matches!(error, DecodeError::Registry { .. })
+                {
+                    let (partition, offset) = (message.partition.clone(), message.offset);
+                    stopped.get_or_insert((partition, offset, message.keep(), error));
+                    return;
+                }
+                std::thread::sleep(PAUSE);
+            }
+            entered.next = message.offset + 1;
+            entered.pending = true;
+        };
+        let count = self.consumer.poll(most, wait, &mut each)?;
+        if let Some((partition, offset, _, error)) = stopped {
+            return Err(Halt::Source(format!(
+                "{partition} offset {offset}: {error}"
+            )));
+        }
+        for entered in self
+            .partitions
+            .values_mut()
+            .filter(|entered| entered.pending)
+        {
+            entered.pending = false;
+            let Some(chunk) = entered.decoder.finish() else {
+                continue;
+            };
+            desk.mediated.clear();
+            entered.mediator.mediate(&chunk, entered.id, desk.mediated);
+            desk.bundle
+                .add(desk.mediated, entered.id, desk.wants_ignored);
+        }
+        let complaint = self.consumer.complaint();
+        if complaint != self.complaint {
+            if let Some(complaint) = &complaint {
+                desk.listener.message(complaint);
+            }
+            self.complaint = complaint;
+        }
+        Ok(count)
+    }
+
+    /// Whether everything is read that was there when the run began.
+    pub(super) fn ended(&self) -> Result<bool, KafkaError> {
+        self.consumer.reached(&self.ends)
+    }
+
+    /// The next offset of each partition.
+    pub(super) fn positions(&self) -> impl Iterator<Item = (FileId, u64)> {
+        let partitions = self.partitions.values();
+        partitions.filter_map(|entered| Some((entered.id, u64::try_from(entered.next).ok()?)))
+    }
+}
+
+fn failed(source: &SourcePlan, error: &DecodeError) -> Halt {
+    Halt::Source(format!("source {:?}: {error}", source.name))
+}
