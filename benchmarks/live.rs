@@ -181,7 +181,7 @@ fn measure(
         mut inputs,
         probe,
         open,
-    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, outbox));
+    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, outbox, 0));
     let mut epoch: Epoch = 0;
     if index == 0 {
         world

@@ -3,6 +3,7 @@
 //! `cargo run --profile dist -p millrace-benchmarks -- <scenario> [--records N] [--workers N] [--json]`
 
 mod charging;
+mod durability;
 mod figure;
 mod live;
 mod replay;
@@ -48,6 +49,10 @@ enum Scenario {
     Append,
     /// Half of the records in 10 balance groups, in small epochs.
     Hot,
+    /// What commits cost a replay, and how long a restart takes, as the state grows.
+    Recovery,
+    /// The replay with one worker and with two.
+    Scale,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -60,6 +65,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sizes = [records / 10, records];
     let (name, change, sizes) = match arguments.scenario {
         Scenario::Replay => return replay::replay(records, workers, &mut out),
+        Scenario::Recovery => return durability::recovery(records, workers, &mut out),
+        Scenario::Scale => return durability::scale(records, &mut out),
         Scenario::PriceChange => ("price-change", Change::Price, &sizes[..]),
         Scenario::AccountChange => ("account-change", Change::Account, &sizes[..]),
         Scenario::Memory => {

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 const PEER: &str = include_str!("replay.py");
 
-const JOB: &str = "\
+pub(crate) const JOB: &str = "\
 name: replay
 time_zone: UTC
 sources:
@@ -176,7 +176,10 @@ fn python() -> Result<PathBuf, Box<dyn Error>> {
     Ok(python)
 }
 
-fn replayed(folder: &Path, workers: usize) -> Result<(Summary, Duration, u64), Box<dyn Error>> {
+pub(crate) fn replayed(
+    folder: &Path,
+    workers: usize,
+) -> Result<(Summary, Duration, u64), Box<dyn Error>> {
     let options = RunOptions {
         workers: Some(workers),
         ..RunOptions::default()
@@ -213,7 +216,7 @@ fn replayed(folder: &Path, workers: usize) -> Result<(Summary, Duration, u64), B
     ))
 }
 
-struct Silent;
+pub(crate) struct Silent;
 
 impl Listener for Silent {
     fn message(&self, _: &str) {}
@@ -224,7 +227,7 @@ impl Listener for Silent {
 }
 
 /// Writes the job and its data; returns the records in the archive, copies included.
-fn write_world(folder: &Path, records: u64) -> Result<u64, Box<dyn Error>> {
+pub(crate) fn write_world(folder: &Path, records: u64) -> Result<u64, Box<dyn Error>> {
     let files = [
         ("job.yaml", JOB),
         ("mediation.yaml", MEDIATION),
@@ -260,7 +263,7 @@ fn write_world(folder: &Path, records: u64) -> Result<u64, Box<dyn Error>> {
     write_usage(&folder.join("usage.parquet"), &world)
 }
 
-fn write_usage(path: &Path, world: &World) -> Result<u64, Box<dyn Error>> {
+pub(crate) fn write_usage(path: &Path, world: &World) -> Result<u64, Box<dyn Error>> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .build();

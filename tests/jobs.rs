@@ -55,6 +55,18 @@ pub fn totals(summary: &Value) -> Vec<String> {
         .collect()
 }
 
+/// An instant in seconds since 1970, as text.
+///
+/// # Panics
+/// Behind the year 9999.
+#[must_use]
+pub fn instant(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).expect("an instant");
+    jiff::Timestamp::from_second(seconds)
+        .expect("an instant")
+        .to_string()
+}
+
 /// A text of an object; empty where it has none.
 #[must_use]
 pub fn text<'v>(object: &'v Value, key: &str) -> &'v str {

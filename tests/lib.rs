@@ -7,4 +7,5 @@
 pub mod broker;
 pub mod engine;
 pub mod jobs;
+pub mod kills;
 pub mod oracle;
