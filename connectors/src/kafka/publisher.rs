@@ -33,12 +33,14 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("batch.size", "1000000"),
     // How long the broker keeps a transaction open whose publisher is gone; until then readers of
     // committed messages wait.
-    ("transaction.timeout.ms", "30000"),
+    ("transaction.timeout.ms", "60000"),
     ("reconnect.backoff.max.ms", "1000"),
     // Rows to a topic that is gone fail after this time; by default after the transaction's own.
     ("topic.metadata.propagation.max.ms", "5000"),
 ];
 
+/// How long handing the rows of a transaction over may take, while the client is full.
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a transaction may take to end.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How much longer we wait for the client to keep its own time.
@@ -222,7 +224,7 @@ impl Publisher {
         progress: &Progress,
         rows: impl IntoIterator<Item = Row<'r>>,
     ) -> Result<(), PublishError> {
-        let deadline = Instant::now() + COMMIT_TIMEOUT;
+        let deadline = Instant::now() + SEND_TIMEOUT;
         self.client
             .begin_transaction()
             .map_err(|error| self.failed(&error))?;
@@ -242,7 +244,7 @@ impl Publisher {
             .key(self.slot.transactional_id.as_bytes())
             .payload(&content);
         self.send(record, deadline)?;
-        self.commit(deadline)
+        self.commit()
     }
 
     /// Hands a record to the client; waits while the client is full.
@@ -262,32 +264,25 @@ impl Publisher {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err((error, back)) => {
-                    return Err(self.refused(back.topic, &error));
+                    return Err(match error.rdkafka_error_code() {
+                        Some(code) if is_refusal(code) => PublishError::Refused {
+                            topic: back.topic.to_owned(),
+                            detail: code.to_string(),
+                        },
+                        // The transaction failed before, at a record that was sent.
+                        _ => self.failed(&error),
+                    });
                 }
             }
         }
     }
 
-    /// The outcome of a transaction of which a record was never accepted: nothing of it is seen,
-    /// because nobody committed it.
-    fn refused(&self, topic: &str, error: &ClientError) -> PublishError {
-        match error.rdkafka_error_code() {
-            Some(code) if is_fenced(code) => self.fenced(),
-            _ => PublishError::Refused {
-                topic: topic.to_owned(),
-                detail: error.to_string(),
-            },
-        }
-    }
-
     /// Commits with a deadline of our own: librdkafka can retry past its own.
-    fn commit(&self, deadline: Instant) -> Result<(), PublishError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = left.max(Duration::from_secs(1));
+    fn commit(&self) -> Result<(), PublishError> {
         let (told, outcome) = mpsc::channel();
         let client = self.client.clone();
         let commit = move || {
-            let outcome = client.commit_transaction(timeout);
+            let outcome = client.commit_transaction(COMMIT_TIMEOUT);
             drop(client);
             match told.send(outcome) {
                 // Nobody waits any more once the deadline has passed.
@@ -300,7 +295,7 @@ impl Publisher {
         spawned.map_err(|error| PublishError::Unknown {
             detail: error.to_string(),
         })?;
-        let wait = timeout + COMMIT_GRACE;
+        let wait = COMMIT_TIMEOUT + COMMIT_GRACE;
         match outcome.recv_timeout(wait) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.failed(&error)),
