@@ -183,7 +183,6 @@ impl Broker {
     ///
     /// # Panics
     /// When a setting is wrong.
-    #[must_use]
     pub fn producer(&self, settings: &[(&str, &str)]) -> ThreadedProducer<DefaultProducerContext> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.address());

@@ -327,9 +327,8 @@ impl Consumer {
         } else {
             (self.first_lane + 1) % lanes
         };
-        match failed {
-            Some((partition, next, error)) => self.read_failed(&partition, next, &error)?,
-            None => {}
+        if let Some((partition, next, error)) = failed {
+            self.read_failed(&partition, next, &error)?;
         }
         Ok(count)
     }

@@ -75,7 +75,7 @@ pub struct MessageDecoder {
 }
 
 enum Layout {
-    Text(TextMessages),
+    Text(Box<TextMessages>),
     Avro(Box<AvroMessages>),
 }
 
@@ -107,8 +107,10 @@ impl MessageDecoder {
                     detail: "the decoder was given no client for it".to_owned(),
                 });
             }
-            (MessageFormat::CloudEvents, _) => Layout::Text(TextMessages::events(id, columns)),
-            (MessageFormat::Json, _) => Layout::Text(TextMessages::json(id, columns)),
+            (MessageFormat::CloudEvents, _) => {
+                Layout::Text(Box::new(TextMessages::events(id, columns)))
+            }
+            (MessageFormat::Json, _) => Layout::Text(Box::new(TextMessages::json(id, columns))),
         };
         let schema = match &layout {
             Layout::Text(_) => super::text_schema(columns),
