@@ -5,6 +5,7 @@
 mod charging;
 mod durability;
 mod figure;
+mod kafka;
 mod live;
 mod replay;
 mod world;
@@ -53,6 +54,8 @@ enum Scenario {
     Recovery,
     /// The replay with one worker and with two.
     Scale,
+    /// Messages of 1 KB published to a Kafka broker on this machine, read, and decoded.
+    KafkaClient,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -78,6 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             charging::append(records, workers, &mut out);
             return Ok(());
         }
+        Scenario::KafkaClient => return kafka::client(records, &mut out),
         Scenario::Hot => {
             charging::hot(records / 10, workers, &mut out);
             return Ok(());
