@@ -207,7 +207,7 @@ impl World {
         for bucket in &made.buckets {
             in_order.entry(bucket.group).or_default();
         }
-        let mut edges: BTreeMap<EdgeKey, Amount> = BTreeMap::new();
+        let mut edges: BTreeMap<EdgeKey, Option<Amount>> = BTreeMap::new();
         let mut courses = BTreeMap::new();
         for (group, usage) in in_order {
             fn of<T: Clone>(all: &[T], wanted: impl Fn(&T) -> bool) -> Vec<T> {
@@ -228,10 +228,14 @@ impl World {
         for activity in made.activity {
             let decided = edges.get(&EdgeKey(activity.key.0)).copied();
             let amount = match activity.kind {
-                ActivityKind::TrueUp { .. } | ActivityKind::Volume => decided.unwrap_or_default(),
-                _ => activity.amount,
+                ActivityKind::TrueUp { .. } | ActivityKind::Volume => decided.flatten(),
+                _ => Some(activity.amount),
             };
-            let activity = Activity { amount, ..activity };
+            let activity = Activity {
+                amount: amount.unwrap_or_default(),
+                reason: amount.is_none().then_some(Reason::AmountOutOfRange),
+                ..activity
+            };
             self.enter_activity(rules, &activity, &mut bill);
             assert!(bill.activity.insert(activity), "an activity is made once");
         }

@@ -8,11 +8,14 @@ mod told;
 
 pub use told::{
     ConservationError, Money, Movement, NoticeCount, Origin, ReasonCount, RecordCounts, Share,
+    Unsettled,
 };
 
 use crate::publish::EpochChanges;
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
-use millrace_connectors::output::{AggregatedLine, SuspendedUsage, Texts, blended_rate};
+use millrace_connectors::output::{
+    AggregatedLine, SuspendedUsage, Texts, activity_kind, blended_rate,
+};
 use millrace_operators::charge::Notice;
 use millrace_operators::domain::{
     AccountKey, Activity, AggregateId, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason,
@@ -244,6 +247,26 @@ impl Board {
         let mut activity: Vec<Activity> = self.activity.keys().cloned().collect();
         activity.sort_by_key(|a| (a.account, a.subscription, a.billed_at(), a.item, a.key));
         activity
+    }
+
+    /// Charges of subscriptions whose amount cannot be computed, in the order of [`Self::activity`].
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<Unsettled> {
+        let names = &self.texts.names;
+        let unsettled = |activity: &Activity| {
+            let reason = activity.reason?;
+            Some(Unsettled {
+                item: names.text(activity.item).to_string(),
+                kind: activity_kind(&activity.kind),
+                account: names.account(activity.account).to_string(),
+                subscription: names.subscription(activity.subscription).to_string(),
+                cycle_start: activity.cycle.start().to_string(),
+                cycle_end: activity.cycle.end().to_string(),
+                reason: reason.code(),
+                hint: reason.hint(),
+            })
+        };
+        self.activity().iter().filter_map(unsettled).collect()
     }
 
     /// Thresholds crossed: by group, resource and time.

@@ -5,7 +5,9 @@
 
 mod tables;
 
-use crate::board::{Board, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share};
+use crate::board::{
+    Board, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled,
+};
 use differential_dataflow::difference::Semigroup as _;
 use millrace_connectors::output::{LedgerRow, Texts, blended_rate};
 use millrace_operators::domain::{LineSum, Name};
@@ -43,6 +45,8 @@ pub struct Summary {
     pub files: Vec<LedgerRow>,
     /// Why records are not monetised.
     pub reasons: Vec<ReasonCount>,
+    /// Charges of subscriptions whose amount cannot be computed.
+    pub unsettled: Vec<Unsettled>,
     /// Where the outputs are.
     pub outputs: Option<String>,
     /// Time taken, in milliseconds.
@@ -87,6 +91,7 @@ impl Summary {
             groups: groups(board, texts),
             files: run.files,
             reasons: board.reasons(),
+            unsettled: board.unsettled(),
             outputs: run.outputs,
             elapsed_ms: u64::try_from(run.elapsed.as_millis()).unwrap_or(u64::MAX),
             records_per_second: per_second(records.received, run.elapsed),
@@ -101,6 +106,7 @@ impl Summary {
         } = self.records;
         error > 0
             || suspended > 0
+            || !self.unsettled.is_empty()
             || !self.ties_out
             || self.files.iter().any(|f| f.state != "loaded")
     }

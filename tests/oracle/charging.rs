@@ -43,8 +43,8 @@ pub(super) struct Told {
     pub(super) impacts: Vec<ItemImpact>,
     pub(super) suspense: Vec<Suspense>,
     pub(super) notices: Vec<Notice>,
-    /// What edges charge.
-    pub(super) edges: BTreeMap<EdgeKey, Amount>,
+    /// What edges charge; nothing where that leaves the range of amounts.
+    pub(super) edges: BTreeMap<EdgeKey, Option<Amount>>,
     pub(super) course: Course,
 }
 
@@ -462,14 +462,14 @@ impl<'a> Work<'a> {
             } => {
                 if let Some(reached) = self.values.get(accumulator) {
                     let lacking = (commitment.0 - reached).max(0);
-                    self.told.edges.insert(edge.key, Amount(lacking));
+                    self.told.edges.insert(edge.key, Some(Amount(lacking)));
                 }
             }
             EdgeAction::Volume { accumulator, tiers } => {
                 if let Some(total) = self.values.get(accumulator) {
                     let part = part_at(tiers, tier_of(tiers, *total), *total);
-                    let amount = part.map_or(0, |part| part.amount);
-                    self.told.edges.insert(edge.key, Amount(amount));
+                    let amount = part.map(|part| Amount(part.amount));
+                    self.told.edges.insert(edge.key, amount);
                 }
             }
         }

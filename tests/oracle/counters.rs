@@ -177,7 +177,7 @@ impl<'a> Counter<'a> {
         }
         for (item, mut rows) in named {
             rows.sort_by_key(|(row, _)| (row.valid.start(), row.key, row.list));
-            let mut total = 0;
+            let mut total = Some(0_i128);
             let mut applied = Times::new();
             let mut committed: Vec<&Holding<'_>> = Vec::new();
             for (row, commitment) in &rows {
@@ -185,21 +185,23 @@ impl<'a> Counter<'a> {
                     let here = within(&held.times_of(row), cycle.stretch());
                     if !here.is_empty() {
                         let worth = share(&here, cycle.stretch(), commitment.proration, self.zone);
-                        total += part_of(commitment.amount.0, worth);
+                        let part = part_of(commitment.amount.0, worth);
+                        total = total.and_then(|sum| sum.checked_add(part));
                         applied.extend(here);
                         committed.push(held);
                     }
                 }
             }
-            if total == 0 {
+            if total == Some(0) {
                 continue;
             }
+            let committed_to = Amount(total.unwrap_or(i128::MAX));
             let longest = committed
                 .into_iter()
                 .min_by_key(|held| (held.times[0], held.subscription));
             let (row, commitment) = rows[rows.len() - 1];
             let kind = ActivityKind::TrueUp {
-                commitment: Amount(total),
+                commitment: committed_to,
             };
             let key = identity::true_up(bucket.key.0, item);
             let activity = Activity {
@@ -213,13 +215,16 @@ impl<'a> Counter<'a> {
                 )
             };
             made.activity.push(activity);
+            if total.is_none() {
+                continue;
+            }
             made.edges.push(Edge {
                 group: self.group,
                 key: EdgeKey(key),
                 time: EventTime(cycle.end),
                 action: EdgeAction::TrueUp {
                     accumulator: bucket.key,
-                    commitment: Amount(total),
+                    commitment: committed_to,
                 },
             });
         }
@@ -249,6 +254,7 @@ impl<'a> Counter<'a> {
             scale: scale(share(&[applied], cycle.stretch(), proration, self.zone)),
             amount: Amount(0),
             valid: period(applied),
+            reason: None,
         }
     }
 

@@ -389,6 +389,7 @@ impl Own<'_> {
                 },
                 amount: Amount(part_of(charge.amount.0, worth)),
                 valid: period(valid),
+                reason: None,
             });
         }
     }

@@ -1,4 +1,5 @@
-//! Subscription activity: one row per charge that needs no usage, with the way to its billing line.
+//! Subscription activity: one row per charge that needs no usage, with the way to its billing line, or
+//! the reason why nothing could be charged.
 
 use super::columns::{Labels, decimals, label, money, text, time, times};
 use super::{OutputRow, Texts};
@@ -63,6 +64,8 @@ impl OutputRow for SubscriptionActivity {
             time("bill_unit_start"),
             time("bill_unit_end"),
             label("aggregate_id"),
+            label("reason"),
+            label("hint"),
         ]
     }
 
@@ -72,6 +75,7 @@ impl OutputRow for SubscriptionActivity {
         let (mut kind, mut account, mut subscription) = (column(), column(), column());
         let (mut group, mut plan, mut item) = (column(), column(), column());
         let (mut currency, mut line) = (column(), column());
+        let (mut reason, mut hint) = (column(), column());
         for SubscriptionActivity {
             activity, line: id, ..
         } in rows
@@ -88,6 +92,16 @@ impl OutputRow for SubscriptionActivity {
             match id {
                 Some(id) => line.push(id.0, || Arc::from(id.to_string())),
                 None => line.push_null(),
+            }
+            match activity.reason {
+                Some(why) => {
+                    reason.push_word(why.code());
+                    hint.push_word(why.hint());
+                }
+                None => {
+                    reason.push_null();
+                    hint.push_null();
+                }
             }
         }
         let time = |get: fn(&Self) -> EventTime| times(rows.iter().map(|row| Some(get(row))));
@@ -119,6 +133,8 @@ impl OutputRow for SubscriptionActivity {
             starts(|row| row.unit),
             ends(|row| row.unit),
             line.finish(),
+            reason.finish(),
+            hint.finish(),
         ]
     }
 }

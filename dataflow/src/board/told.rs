@@ -116,6 +116,27 @@ pub struct ReasonCount {
     pub detail: Option<String>,
 }
 
+/// A charge of a subscription whose amount cannot be computed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unsettled {
+    /// What should be charged.
+    pub item: String,
+    /// Its kind, as in the output `activity`.
+    pub kind: &'static str,
+    /// The account.
+    pub account: String,
+    /// The subscription.
+    pub subscription: String,
+    /// The cycle that it is for: from here.
+    pub cycle_start: String,
+    /// To here.
+    pub cycle_end: String,
+    /// The stable code.
+    pub reason: &'static str,
+    /// What to do.
+    pub hint: &'static str,
+}
+
 /// How much money an epoch moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Movement {

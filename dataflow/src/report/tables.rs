@@ -1,7 +1,7 @@
 //! A summary as tables on a terminal.
 
 use super::Summary;
-use crate::board::{Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share};
+use crate::board::{Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 use millrace_connectors::output::LedgerRow;
@@ -65,6 +65,7 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     );
     section("Records", Some(files(summary, style)));
     section("Not monetised", reasons(&summary.reasons, style));
+    section("Not charged", unsettled(&summary.unsettled, style));
     text.push_str(&closing(summary));
     text
 }
@@ -255,6 +256,39 @@ fn reasons(reasons: &[ReasonCount], style: Style) -> Option<Table> {
             example.join("\n"),
             reason.hint.to_owned(),
         ]);
+    }
+    Some(table)
+}
+
+fn unsettled(charges: &[Unsettled], style: Style) -> Option<Table> {
+    if charges.is_empty() {
+        return None;
+    }
+    let header = [
+        "item",
+        "kind",
+        "account",
+        "from",
+        "to",
+        "reason",
+        "what to do",
+    ];
+    let mut table = style.table(&header, 0..0);
+    for charge in charges.iter().take(TOP) {
+        table.add_row([
+            charge.item.as_str(),
+            charge.kind,
+            &charge.account,
+            &charge.cycle_start,
+            &charge.cycle_end,
+            charge.reason,
+            charge.hint,
+        ]);
+    }
+    let rest = charges.len().saturating_sub(TOP);
+    if rest > 0 {
+        let rest = grouped(&rest.to_string());
+        table.add_row([format!("… and {rest} more, in the output activity")]);
     }
     Some(table)
 }

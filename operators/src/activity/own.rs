@@ -271,6 +271,7 @@ impl Own {
             scale,
             amount: Amount(scale.of(charge.amount.0)?),
             valid,
+            reason: None,
         })
     }
 }

@@ -7,7 +7,7 @@ use super::{Outcome, key};
 use crate::domain::{
     Accumulator, Activity, ActivityKey, ActivityKind, Amount, BillingProfile, Bucket, BucketKey,
     BucketKind, Commitment, Edge, EdgeAction, EdgeKey, EventTime, GroupKey, Measure, Name, Period,
-    PlanPart, PlanRow, Scale, Term, Threshold, Volume,
+    PlanPart, PlanRow, Reason, Scale, Term, Threshold, Volume,
 };
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -286,9 +286,10 @@ impl Pool {
         versions: &[(&PlanRow, &Commitment)],
         cycle: Period,
         zone: &TimeZone,
-    ) -> Option<[Outcome; 2]> {
-        let mut total = 0_i128;
-        let mut committed: Vec<&Holding> = Vec::new();
+    ) -> Option<Vec<Outcome>> {
+        // No sum, where it leaves the range of amounts.
+        let mut total = Some(0_i128);
+        let mut holders: Vec<&Holding> = Vec::new();
         let mut stretches: Vec<Period> = Vec::new();
         for (row, commitment) in versions {
             for member in self.members_of(row.list) {
@@ -297,22 +298,24 @@ impl Pool {
                     continue;
                 }
                 let scale = scale(&applied, cycle, commitment.proration, zone);
-                total = total.checked_add(scale.of(commitment.amount.0)?)?;
-                committed.push(member);
+                let added = scale.of(commitment.amount.0);
+                total = total.zip(added).and_then(|(sum, one)| sum.checked_add(one));
+                holders.push(member);
                 stretches.extend(applied);
             }
         }
         let (row, commitment) = versions.last()?;
-        let longest = longest(committed.into_iter())?;
+        let longest = longest(holders.into_iter())?;
         let applied = hull(&union(stretches))?;
-        if total == 0 {
+        if total == Some(0) {
             return None;
         }
+        let committed = Amount(total.unwrap_or(i128::MAX));
         let identifier = key(EDGE, &[bucket.key.0, item.0]);
         let activity = Activity {
             key: ActivityKey(identifier),
             kind: ActivityKind::TrueUp {
-                commitment: Amount(total),
+                commitment: committed,
             },
             group: self.group,
             subscription: longest.subscription,
@@ -327,17 +330,21 @@ impl Pool {
             scale: scale(&[applied], cycle, commitment.proration, zone),
             amount: Amount::ZERO,
             valid: applied,
+            reason: total.is_none().then_some(Reason::AmountOutOfRange),
         };
+        if activity.reason.is_some() {
+            return Some(vec![Outcome::Activity(activity)]);
+        }
         let edge = Edge {
             group: self.group,
             key: EdgeKey(identifier),
             time: cycle.end(),
             action: EdgeAction::TrueUp {
                 accumulator: bucket.key,
-                commitment: Amount(total),
+                commitment: committed,
             },
         };
-        Some([Outcome::Edge(edge), Outcome::Activity(activity)])
+        Some(vec![Outcome::Edge(edge), Outcome::Activity(activity)])
     }
 
     /// One edge per item priced: by the row in force at the last instant of the bucket, of the list
@@ -405,6 +412,7 @@ impl Pool {
             scale: Scale::ONE,
             amount: Amount::ZERO,
             valid: applied,
+            reason: None,
         };
         let edge = Edge {
             group: self.group,

@@ -1,7 +1,8 @@
-//! Gives activities that an edge decides (commitments, volume prices) the amount that it came to.
+//! Gives activities that an edge decides (commitments, volume prices) the amount that it came to, or
+//! the reason why it came to none.
 //!
 //! - **In:** `activity: Activity`, `edges: EdgeCharged`
-//! - **Out:** `settled: Activity`, each with its amount
+//! - **Out:** `settled: Activity`, each with its amount, or with the reason why it has none
 //! - **Key:** `ActivityKey`, which is the key of the edge; only activities that an edge decides are
 //!   arranged
 //! - **Cost per change:** O(activities of the edge), which is one
@@ -9,7 +10,7 @@
 //! - **Invariants:** an activity goes through once: with its own amount, or with its edge's
 
 use crate::charge::EdgeCharged;
-use crate::domain::{Activity, ActivityKey, Amount, ImpactKind};
+use crate::domain::{Activity, ActivityKey, Amount, ImpactKind, Reason};
 use crate::epoch::Collection;
 
 /// Settles activities; see the module.
@@ -19,24 +20,26 @@ pub fn settle<'scope>(
 ) -> Collection<'scope, Activity> {
     let decided = activity
         .clone()
-        .filter(|activity| activity.kind.is_decided_by_an_edge())
+        .filter(Activity::awaits_its_edge)
         .map(|activity| (activity.key, activity));
-    let amounts = edges.map(|charged| (ActivityKey(charged.edge.0), price_of(&charged)));
-    let settled = decided.join_map(amounts, |_, activity, amount| Activity {
+    let came_to = edges.map(|charged| (ActivityKey(charged.edge.0), came_to(&charged)));
+    let settled = decided.join_map(came_to, |_, activity, (amount, reason)| Activity {
         amount: *amount,
+        reason: *reason,
         ..activity.clone()
     });
     activity
-        .filter(|activity| !activity.kind.is_decided_by_an_edge())
+        .filter(|activity| !activity.awaits_its_edge())
         .concat(settled)
 }
 
-/// What an edge charges.
-fn price_of(edge: &EdgeCharged) -> Amount {
+/// What an edge charges, or why it charges nothing.
+fn came_to(edge: &EdgeCharged) -> (Amount, Option<Reason>) {
     let prices = edge.impacts.iter();
     let prices = prices.filter(|impact| impact.kind == ImpactKind::Price);
     // An edge has one price, and a sum out of range has become its reason instead.
-    prices.fold(Amount::ZERO, |sum, impact| {
+    let amount = prices.fold(Amount::ZERO, |sum, impact| {
         sum.checked_add(impact.amount).unwrap_or(sum)
-    })
+    });
+    (amount, edge.reason)
 }

@@ -4,6 +4,7 @@ use super::amount::{Amount, Quantity};
 use super::bill::BillingProfile;
 use super::key::{AccountKey, GroupKey, Name, SubscriptionKey};
 use super::plan::PlanKey;
+use super::suspense::Reason;
 use super::time::{EventTime, Period};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -32,14 +33,6 @@ pub enum ActivityKind {
     },
     /// The volume price of a cycle falls due. The edge with the same key charges the total.
     Volume,
-}
-
-impl ActivityKind {
-    /// Whether the amount is found at the [`Edge`](super::Edge) with the same key.
-    #[must_use]
-    pub fn is_decided_by_an_edge(&self) -> bool {
-        matches!(self, Self::TrueUp { .. } | Self::Volume)
-    }
 }
 
 /// Which part of a cycle is applied, as a ratio in lowest terms (ALLEGRO 1.10 "Proration").
@@ -139,9 +132,21 @@ pub struct Activity {
     pub amount: Amount,
     /// When what was bought may be used.
     pub valid: Period,
+    /// Why nothing is charged, where something should have been.
+    pub reason: Option<Reason>,
 }
 
 impl Activity {
+    /// Whether its amount is still to be found at the [`Edge`](super::Edge) with its key.
+    #[must_use]
+    pub fn awaits_its_edge(&self) -> bool {
+        let by_edge = matches!(
+            self.kind,
+            ActivityKind::TrueUp { .. } | ActivityKind::Volume
+        );
+        by_edge && self.reason.is_none()
+    }
+
     /// What it adds to the quantity of its billing line: one charge, or nothing where the records of
     /// a volume have brought the quantity already.
     #[must_use]

@@ -80,15 +80,18 @@ pub(super) fn activity(names: &Names, before: &Bill, after: &Bill) -> String {
             ActivityKind::TrueUp { commitment } => format!("true-up to {commitment} USD"),
             ActivityKind::Volume => "volume".to_owned(),
         };
+        let amount = match one.reason {
+            Some(reason) => reason.code().to_owned(),
+            None => format!("{} USD", one.amount),
+        };
         format!(
-            "  {sign} {subscription}: {item} {when}, {start} to {end}, {numerator}/{denominator} = {amount} USD\n",
+            "  {sign} {subscription}: {item} {when}, {start} to {end}, {numerator}/{denominator} = {amount}\n",
             subscription = names.text(one.subscription.0),
             item = names.text(one.item.0),
             start = minute(one.applied_start),
             end = minute(one.applied_end),
             numerator = one.scale.numerator(),
             denominator = one.scale.denominator(),
-            amount = one.amount,
         )
     };
     let mut rows = changes(&before.activity, &after.activity);
