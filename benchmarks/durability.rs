@@ -7,7 +7,7 @@
 
 use crate::figure::Figure;
 use crate::live::to_f64;
-use crate::replay::{JOB, Silent, replayed, write_usage, write_world};
+use crate::replay::{JOB, Replayed, Silent, in_folder, replayed, write_usage, write_world};
 use crate::world::World;
 use millrace::listener::Listener;
 use millrace::metrics::Metrics;
@@ -21,16 +21,6 @@ use std::time::{Duration, Instant};
 
 /// Records of the file that is read after a restart.
 const MORE: u64 = 1_000;
-
-fn in_folder<T>(
-    work: impl FnOnce(&Path) -> Result<T, Box<dyn Error>>,
-) -> Result<T, Box<dyn Error>> {
-    let folder = std::env::temp_dir().join(format!("millrace-durable-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let result = work(&folder);
-    fs::remove_dir_all(&folder)?;
-    result
-}
 
 /// Commit overhead and restart, over a tenth, three tenths and all of the records.
 pub(crate) fn recovery(
@@ -55,12 +45,16 @@ fn recovered(
     fs::rename(folder.join("usage.parquet"), folder.join("usage/a.parquet"))?;
     let plain = JOB.replace("path: usage.parquet", "path: usage");
     fs::write(folder.join("job.yaml"), &plain)?;
-    let (_, off, _) = replayed(folder, workers)?;
+    let off = replayed(folder, "job.yaml", workers)?.elapsed;
     fs::write(
         folder.join("job.yaml"),
         format!("{plain}durability: {{ folder: state }}\n"),
     )?;
-    let (summary, on, _) = replayed(folder, workers)?;
+    let Replayed {
+        summary,
+        elapsed: on,
+        ..
+    } = replayed(folder, "job.yaml", workers)?;
     if summary.records.monetised != records {
         return Err(format!("the durable replay lost records: {:?}", summary.records).into());
     }
@@ -125,7 +119,7 @@ pub(crate) fn scale(records: u64, out: &mut Figure) -> Result<(), Box<dyn Error>
         let received = write_world(folder, records)?;
         let mut rates = Vec::new();
         for workers in [1, 2] {
-            let (_, elapsed, _) = replayed(folder, workers)?;
+            let elapsed = replayed(folder, "job.yaml", workers)?.elapsed;
             let rate = to_f64(received) / elapsed.as_secs_f64();
             out.plain("scale", &format!("{workers} workers"), rate, "records/s");
             rates.push(rate);

@@ -26,6 +26,8 @@ pub(crate) enum Change {
     Account,
     /// None: what the state weighs.
     Nothing,
+    /// None, where accounts have plans.
+    NothingOfPlans,
 }
 
 struct Measured {
@@ -45,7 +47,11 @@ pub(crate) fn run(
 ) {
     let resident = resident_bytes();
     let names = Arc::new(Names::default());
-    let world = Arc::new(World::new(records, &names));
+    let world = World::new(records, &names);
+    let world = Arc::new(match change {
+        Change::NothingOfPlans => world.with_plans(),
+        _ => world,
+    });
     let (sender, receiver) = channel();
     let collector = Collector::new(workers, receiver);
     let publisher = std::thread::spawn(move || {
@@ -88,7 +94,7 @@ pub(crate) fn run(
         "records/s",
     );
     let mut stated = 0;
-    for node in ["dedup", "rate"] {
+    for node in ["dedup", "rate", "charge"] {
         let of_node = || {
             results
                 .iter()
@@ -98,10 +104,13 @@ pub(crate) fn run(
         let bytes: u64 = of_node().map(|s| s.2).sum();
         let held: u64 = of_node().map(|s| s.1).sum();
         stated += bytes;
+        if held == 0 {
+            continue;
+        }
         out.plain(
             scenario,
             &format!("{node} state at {n}"),
-            to_f64(bytes) / to_f64(held.max(1)),
+            to_f64(bytes) / to_f64(held),
             "B/record",
         );
     }
@@ -129,7 +138,7 @@ pub(crate) fn run(
             "B/record",
         );
     }
-    if change == Change::Nothing {
+    if results[0].latencies.is_empty() {
         return;
     }
     let mut latencies = results[0].latencies.clone();
@@ -192,6 +201,11 @@ fn measure(
             .prices(names)
             .into_iter()
             .for_each(|row| inputs.prices.insert(row));
+        world
+            .plan_rows(names)
+            .into_iter()
+            .for_each(|row| inputs.plans.insert(row));
+        inputs.clock.insert(world.present());
         for n in 0..world.accounts {
             inputs.accounts.insert(world.account(n, names));
             inputs
@@ -235,10 +249,9 @@ fn measure(
 
     let mut latencies = Vec::new();
     let mut rerated = Vec::new();
-    let changes = if change == Change::Nothing {
-        0
-    } else {
-        CHANGES
+    let changes = match change {
+        Change::Nothing | Change::NothingOfPlans => 0,
+        Change::Price | Change::Account => CHANGES,
     };
     for round in 0..changes {
         let before = stats.rate.read().rerated;
@@ -260,7 +273,7 @@ fn measure(
                         .subscriptions
                         .insert(world.subscription(account, "negotiated", names));
                 }
-                Change::Nothing => {}
+                Change::Nothing | Change::NothingOfPlans => {}
             }
         }
         epoch += 1;
@@ -276,6 +289,7 @@ fn measure(
     let state = vec![
         reading("dedup", &stats.dedup),
         reading("rate", &stats.rate),
+        reading("charge", &stats.charge),
         ("resident", 0, resident_bytes()),
     ];
     drop((inputs, open));

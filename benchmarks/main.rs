@@ -8,6 +8,7 @@ mod figure;
 mod kafka;
 mod live;
 mod replay;
+mod replay_plans;
 mod world;
 
 use clap::{Parser, ValueEnum};
@@ -37,12 +38,16 @@ struct Arguments {
 enum Scenario {
     /// An archive replayed, Parquet in, monetised Parquet out, beside DuckDB.
     Replay,
+    /// The same archive with allowances and tiers, beside the job without.
+    ReplayPlans,
     /// Latency of a price change that touches 0.2 % of the records, as the state grows.
     PriceChange,
     /// Latency of an account's change of plan, as the state grows.
     AccountChange,
     /// Bytes per open record.
     Memory,
+    /// Bytes per open record, where every record is charged in order.
+    MemoryPlans,
     /// Latency of a late record in a balance group charged in order, as its history grows, beside a
     /// `reduce` that charges the history again.
     Late,
@@ -68,6 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sizes = [records / 10, records];
     let (name, change, sizes) = match arguments.scenario {
         Scenario::Replay => return replay::replay(records, workers, &mut out),
+        Scenario::ReplayPlans => return replay_plans::replay_plans(records, workers, &mut out),
         Scenario::Recovery => return durability::recovery(records, workers, &mut out),
         Scenario::Scale => return durability::scale(records, &mut out),
         Scenario::PriceChange => ("price-change", Change::Price, &sizes[..]),
@@ -76,6 +82,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             charging::memory(records, &mut out);
             ("memory", Change::Nothing, &sizes[1..])
         }
+        Scenario::MemoryPlans => ("memory-plans", Change::NothingOfPlans, &sizes[1..]),
         Scenario::Late => return charging::late(records, &mut out),
         Scenario::Append => {
             charging::append(records, workers, &mut out);

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 const PEER: &str = include_str!("replay.py");
 
+/// The job file.
 pub(crate) const JOB: &str = "\
 name: replay
 time_zone: UTC
@@ -76,9 +77,16 @@ tables:
 
 /// Runs the scenario in a folder of its own below the system's temporary folder.
 pub(crate) fn replay(records: u64, workers: usize, out: &mut Figure) -> Result<(), Box<dyn Error>> {
+    in_folder(|folder| measured(folder, records, workers, out))
+}
+
+/// Gives `work` a folder that is gone afterwards.
+pub(crate) fn in_folder<T>(
+    work: impl FnOnce(&Path) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("millrace-replay-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
-    let result = measured(&folder, records, workers, out);
+    let result = work(&folder);
     fs::remove_dir_all(&folder)?;
     result
 }
@@ -90,7 +98,11 @@ fn measured(
     out: &mut Figure,
 ) -> Result<(), Box<dyn Error>> {
     let received = write_world(folder, records)?;
-    let (summary, elapsed, peak) = replayed(folder, workers)?;
+    let Replayed {
+        summary,
+        elapsed,
+        peak,
+    } = replayed(folder, "job.yaml", workers)?;
     if summary.records.monetised != records || !summary.ties_out {
         return Err(format!("the replay lost records: {:?}", summary.records).into());
     }
@@ -176,10 +188,19 @@ fn python() -> Result<PathBuf, Box<dyn Error>> {
     Ok(python)
 }
 
+/// What a job came to, how long it took, and by how many bytes it grew at its peak.
+pub(crate) struct Replayed {
+    pub(crate) summary: Summary,
+    pub(crate) elapsed: Duration,
+    pub(crate) peak: u64,
+}
+
+/// Runs a job of the folder to its end.
 pub(crate) fn replayed(
     folder: &Path,
+    job: &str,
     workers: usize,
-) -> Result<(Summary, Duration, u64), Box<dyn Error>> {
+) -> Result<Replayed, Box<dyn Error>> {
     let options = RunOptions {
         workers: Some(workers),
         ..RunOptions::default()
@@ -198,7 +219,7 @@ pub(crate) fn replayed(
         })
     };
     let started = Instant::now();
-    let job = folder.join("job.yaml");
+    let job = folder.join(job);
     let summary = run(
         &job,
         &options,
@@ -209,11 +230,11 @@ pub(crate) fn replayed(
     let elapsed = started.elapsed();
     over.store(true, Ordering::Relaxed);
     watch.join().map_err(|_| "the memory watch ends well")?;
-    Ok((
-        summary?,
+    Ok(Replayed {
+        summary: summary?,
         elapsed,
-        peak.load(Ordering::Relaxed).saturating_sub(before),
-    ))
+        peak: peak.load(Ordering::Relaxed).saturating_sub(before),
+    })
 }
 
 pub(crate) struct Silent;

@@ -4,13 +4,20 @@
 
 use millrace_connectors::names::Names;
 use millrace_operators::domain::{
-    Account, BillingProfile, ClassKey, Condition, EventTime, IdentityBuilder, Item, Period, Price,
-    PriceModel, PriceRow, RecordId, ServiceUse, Subscription, SubscriptionStatus, Usage,
-    UsageClass,
+    Account, Accumulator, Allowance, BillingProfile, ClassKey, Condition, EventTime, Grant,
+    IdentityBuilder, Item, Measure, Period, PlanKey, PlanPart, PlanRow, Price, PriceModel,
+    PriceRow, Proration, Quantity, RecordId, ServiceUse, Subscription, SubscriptionStatus, Term,
+    Tier, TierReference, Usage, UsageClass,
 };
 
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START: i64 = 1_767_225_600_000_000;
+/// Tokens that an account with a plan has free every month.
+pub(crate) const FREE_TOKENS: u64 = 1_000_000;
+/// Its tiers: from so many tokens of the month on, this percentage of the list price. An account
+/// uses 8 million tokens in the mean, and a tenth of them ten times as many as the others.
+pub(crate) const TIERS: [(u64, u64); 3] = [(0, 100), (5_000_000, 90), (25_000_000, 80)];
+
 const MODELS: u64 = 500;
 const SERVICES_PER_ACCOUNT: u64 = 10;
 const RECORDS_PER_SERVICE: u64 = 100;
@@ -21,6 +28,8 @@ pub(crate) struct World {
     pub(crate) services: u64,
     pub(crate) accounts: u64,
     pub(crate) classes: Vec<(ClassKey, UsageClass)>,
+    /// Whether the standard list has a plan.
+    planned: bool,
 }
 
 /// A fixed mixing of bits: the same world on every machine.
@@ -62,7 +71,63 @@ impl World {
             services,
             accounts: services.div_ceil(SERVICES_PER_ACCOUNT),
             classes,
+            planned: false,
         }
+    }
+
+    /// The same with an allowance and tiers on the standard list.
+    pub(crate) fn with_plans(self) -> Self {
+        Self {
+            planned: true,
+            ..self
+        }
+    }
+
+    /// Before the month is over.
+    pub(crate) fn present(&self) -> EventTime {
+        EventTime(START + 30 * 86_400_000_000)
+    }
+
+    /// What the standard list gives beside its prices.
+    pub(crate) fn plan_rows(&self, names: &Names) -> Vec<PlanRow> {
+        if !self.planned {
+            return Vec::new();
+        }
+        let items = || [names.enter("tokens")].into_iter().collect();
+        let allowance = PlanPart::Allowance(Allowance {
+            resource: names.enter("included"),
+            items: items(),
+            measure: Measure::Units,
+            size: units(FREE_TOKENS),
+            currency: None,
+            priority: 0,
+            grant: Grant::Recurring,
+            term: Term::BillUnit,
+            proration: Proration::Prorate,
+            rollover: None,
+            thresholds: [50, 80, 100].into_iter().collect(),
+        });
+        let accumulator = PlanPart::Accumulator(Accumulator {
+            resource: names.enter("total"),
+            items: items(),
+            measure: Measure::Units,
+            currency: None,
+            numerator: 1,
+            denominator: 1,
+            term: Term::BillUnit,
+            thresholds: Default::default(),
+            activation: 0,
+            recurring: 0,
+        });
+        let row = |(id, part)| PlanRow {
+            key: PlanKey::of(&[id]),
+            list: names.enter("standard"),
+            valid: Period::new(EventTime(START), EventTime::MAX).expect("time goes on"),
+            part,
+        };
+        [("included", allowance), ("total", accumulator)]
+            .map(row)
+            .into()
     }
 
     /// Record `n`, in order of time.
@@ -132,8 +197,27 @@ impl World {
     }
 
     /// The price of a model on a list, in USD per 1,000,000 tokens.
-    pub(crate) fn price(&self, list: &str, model: u64, micros: u64, names: &Names) -> PriceRow {
+    pub(crate) fn price(&self, list: &str, model: u64, cents: u64, names: &Names) -> PriceRow {
         let name = model_name(model);
+        // In the hundredth part of a cent per 1,000,000 tokens.
+        let price = |percent: u64| {
+            Price::parse(&format!("{}e-4", cents * percent)).expect("digits are a price")
+        };
+        let tiers = TIERS.iter().map(|(from, percent)| Tier {
+            from: units(*from),
+            price: price(*percent),
+            per: 1_000_000,
+        });
+        let model = match self.planned && list == "standard" {
+            true => PriceModel::Graduated {
+                tiers: tiers.collect(),
+                by: TierReference::Accumulator(names.enter("total")),
+            },
+            false => PriceModel::PerUnit {
+                price: price(100),
+                per: 1_000_000,
+            },
+        };
         PriceRow {
             key: names.enter_price(&format!("{list}/{name}")),
             list: names.enter(list),
@@ -145,10 +229,7 @@ impl World {
             }],
             priority: 0,
             valid: Period::ALWAYS,
-            model: PriceModel::PerUnit {
-                price: Price::parse(&format!("{micros}e-2")).expect("digits are a price"),
-                per: 1_000_000,
-            },
+            model,
             currency: names.enter("USD"),
         }
     }
@@ -161,6 +242,11 @@ impl World {
         rows.map(|(list, model, cents)| self.price(list, model, cents, names))
             .collect()
     }
+}
+
+fn units(whole: u64) -> i128 {
+    let whole = i64::try_from(whole).unwrap_or(i64::MAX);
+    Quantity::new(whole, 0).map_or(0, |quantity| quantity.0)
 }
 
 /// List price in cents per 1,000,000 tokens.
