@@ -25,7 +25,15 @@ pub(super) struct Changes {
 /// One service: where its usage goes, and its open usage by class.
 pub(super) struct Service {
     guide: Rc<ServiceTimeline>,
-    open: SmallVec<[(ClassKey, OpenUsage); 1]>,
+    open: SmallVec<[OpenClass; 1]>,
+}
+
+/// The open usage of a service, of one class.
+struct OpenClass {
+    class: ClassKey,
+    usage: OpenUsage,
+    /// Of the record rated last. Records of a service's classes come in turns, so each keeps its own.
+    terms: TermsMaker,
 }
 
 /// The state of one worker.
@@ -35,7 +43,6 @@ pub(super) struct RateState {
     pub(super) records: usize,
     open_bytes: usize,
     prices: PriceMatcher,
-    terms: TermsMaker,
     users: Users,
 }
 
@@ -119,19 +126,23 @@ impl RateState {
         let group = match service
             .open
             .iter()
-            .position(|(class, _)| *class == usage.class)
+            .position(|open| open.class == usage.class)
         {
             Some(group) => group,
             None => {
                 let items = usage.quantities.len();
-                service.open.push((usage.class, OpenUsage::new(items)));
+                service.open.push(OpenClass {
+                    class: usage.class,
+                    usage: OpenUsage::new(items),
+                    terms: TermsMaker::default(),
+                });
                 for owner in possible_owners(&service.guide) {
                     self.users.add(owner, usage.class, usage.service);
                 }
                 service.open.len().saturating_sub(1)
             }
         };
-        let open = &mut service.open[group].1;
+        let open = &mut service.open[group].usage;
         let before = open.bytes();
         open.insert(usage.time, usage.record, &usage.quantities);
         self.open_bytes = self
@@ -151,9 +162,9 @@ impl RateState {
         let group = service
             .open
             .iter()
-            .position(|(class, _)| *class == usage.class);
+            .position(|open| open.class == usage.class);
         let group = group.expect("retracted usage was inserted");
-        let open = &mut service.open[group].1;
+        let open = &mut service.open[group].usage;
         let before = open.bytes();
         assert!(
             open.remove(usage.time, usage.record),
@@ -180,15 +191,13 @@ impl RateState {
         emit: &mut impl FnMut(Rating, Diff),
     ) {
         let Self {
-            services,
-            prices,
-            terms,
-            ..
+            services, prices, ..
         } = self;
-        let guide = &services
-            .get(usage.service)
-            .expect("the service was entered")
-            .guide;
+        let service = services.get_mut(usage.service);
+        let Service { guide, open } = service.expect("the service was entered");
+        let mut open = open.iter_mut();
+        let open = open.find(|open| open.class == usage.class);
+        let terms = &mut open.expect("the class was entered").terms;
         let class = prices.class(usage.class);
         let segment = guide.at(usage.time);
         let timeline = segment
@@ -243,7 +252,7 @@ impl RateState {
                 .services
                 .get(*service)
                 .map(|service| service.open.as_slice());
-            let classes = open.unwrap_or_default().iter().map(|(class, _)| *class);
+            let classes = open.unwrap_or_default().iter().map(|open| open.class);
             touched.entry(*service).or_default().extend(classes);
         }
         let before: BTreeMap<ServiceKey, BTreeMap<ClassKey, Rerating>> = touched
@@ -317,8 +326,7 @@ impl RateState {
         };
         let service = self.services.entry(key, nobody);
         let old = std::mem::replace(&mut service.guide, Rc::clone(&guide));
-        let classes: SmallVec<[ClassKey; 4]> =
-            service.open.iter().map(|(class, _)| *class).collect();
+        let classes: SmallVec<[ClassKey; 4]> = service.open.iter().map(|open| open.class).collect();
         for class in classes {
             for owner in possible_owners(&old) {
                 self.users.remove(owner, class, key);
@@ -338,19 +346,17 @@ impl RateState {
         emit: &mut impl FnMut(Rating, Diff),
     ) -> usize {
         let Self {
-            services,
-            prices,
-            terms,
-            ..
+            services, prices, ..
         } = self;
         let Some(service) = services.get(key) else {
             return 0;
         };
-        let Some((_, open)) = service.open.iter().find(|(class, _)| *class == class_key) else {
+        let Some(open) = service.open.iter().find(|open| open.class == class_key) else {
             return 0;
         };
+        let open = &open.usage;
         let class = prices.class(class_key);
-        let mut old_terms = TermsMaker::default();
+        let (mut old_terms, mut new_terms) = (TermsMaker::default(), TermsMaker::default());
         // Old owners are asked as the book stood: their keys were taken before the change.
         let old_match = |guided: &Guided, found: &BTreeMap<u128, Rc<PriceTimeline>>| {
             let lists = guided.price_lists.iter().copied().map(Owner::List);
@@ -436,7 +442,7 @@ impl RateState {
                 rate_record(key, class, &record, &old, &mut old_terms, &mut |rating| {
                     before.push(rating)
                 });
-                rate_record(key, class, &record, &new, terms, &mut |rating| {
+                rate_record(key, class, &record, &new, &mut new_terms, &mut |rating| {
                     after.push(rating)
                 });
                 // Not every difference of guides and prices is one of what the record comes to.
@@ -455,19 +461,16 @@ impl RateState {
         visit: &mut impl FnMut(&Rating) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self {
-            services,
-            prices,
-            terms,
-            ..
+            services, prices, ..
         } = self;
         for key in services.sorted_keys() {
             let Some(service) = services.get(key).filter(|_| wanted(key)) else {
                 continue;
             };
-            let mut groups: Vec<&(ClassKey, OpenUsage)> = service.open.iter().collect();
-            groups.sort_by_key(|(class, _)| *class);
-            for (class_key, open) in groups {
-                visit_group(service, (key, *class_key), open, prices, terms, visit)?;
+            let mut groups: Vec<&OpenClass> = service.open.iter().collect();
+            groups.sort_by_key(|open| open.class);
+            for open in groups {
+                visit_group(service, key, open, prices, visit)?;
             }
         }
         Ok(())
@@ -484,22 +487,23 @@ impl RateState {
     }
 }
 
-pub(super) fn visit_group<E>(
+fn visit_group<E>(
     service: &Service,
-    (key, class_key): (ServiceKey, ClassKey),
-    open: &OpenUsage,
+    key: ServiceKey,
+    open: &OpenClass,
     prices: &mut PriceMatcher,
-    terms: &mut TermsMaker,
     visit: &mut impl FnMut(&Rating) -> Result<(), E>,
 ) -> Result<(), E> {
+    let class_key = open.class;
     let class = prices.class(class_key);
+    let mut terms = TermsMaker::default();
     let mut result = Ok(());
     let none = Err(RateFault {
         reason: Reason::PriceNotFound,
         item: None,
     });
     let mut last: Option<(EventTime, Option<Rc<PriceTimeline>>)> = None;
-    for record in open.iter() {
+    for record in open.usage.iter() {
         let segment = service.guide.at(record.time);
         let timeline = match &last {
             Some((start, timeline)) if *start == segment.start => timeline.clone(),
@@ -518,7 +522,7 @@ pub(super) fn visit_group<E>(
             .map_or(&none, |t| &t.at(record.time).prices);
         let resolved = resolve(&segment.guide, found);
         let class = (class_key, &*class);
-        rate_record(key, class, &record, &resolved, terms, &mut |rating| {
+        rate_record(key, class, &record, &resolved, &mut terms, &mut |rating| {
             if result.is_ok() {
                 result = visit(&rating);
             }

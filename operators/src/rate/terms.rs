@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Makes terms, and keeps those made last: the records of a service and class come one after the
-/// other.
+/// Makes terms, and keeps those made last: the next record of the service and class has the same, but
+/// where a guide or a price changes.
 #[derive(Default)]
 pub(super) struct TermsMaker {
     last: Option<Arc<Terms>>,
