@@ -22,6 +22,23 @@ const STATUSES: &[(&str, SubscriptionStatus)] = &[
     ("closed", SubscriptionStatus::Closed),
 ];
 
+/// How many units make a cycle, from `every`.
+pub(super) fn units_of<'a, F: Fn(&'static str) -> Option<&'a str>>(
+    cycle: Cycle,
+    fields: &mut Fields<'a, F>,
+) -> Option<u16> {
+    let every = fields.number("every", 1_u16)?;
+    let most = cycle.every_max();
+    if every > most {
+        let word = CYCLES.iter().find(|(_, known)| *known == cycle);
+        let word = word.map_or("", |(word, _)| word);
+        let message = format!("a cycle is too long: \"every\" is {every}, of cycle {word}");
+        let hint = format!("write at most {most}, which is a century");
+        fields.complain(Complaint::new("every", message).with_hint(hint));
+    }
+    Some(every)
+}
+
 /// An account from `id`, `currency`, `anniversary`, `every` and `cycle`.
 pub(super) fn account_row<'a>(
     text: impl Fn(&'static str) -> Option<&'a str>,
@@ -34,10 +51,10 @@ pub(super) fn account_row<'a>(
         None => fields.required("currency"),
     };
     let calendar_months = BillingProfile::default();
-    let every = fields.number("every", 1_u16).unwrap_or(1);
     let cycle = fields
         .word("cycle", CYCLES)
         .unwrap_or(calendar_months.cycle);
+    let every = units_of(cycle, &mut fields).unwrap_or(1);
     let mut profile = BillingProfile {
         every,
         cycle,
@@ -184,6 +201,33 @@ mod tests {
     }
 
     #[test]
+    fn a_cycle_longer_than_a_century_is_refused() {
+        let complaints = |fields| {
+            with(fields, |text, setting| {
+                account_row(text, setting).err().unwrap_or_default()
+            })
+        };
+        let longest = &[
+            ("id", "a"),
+            ("currency", "USD"),
+            ("cycle", "quarter"),
+            ("every", "400"),
+        ];
+        assert_eq!(complaints(longest), []);
+        let longer = &[
+            ("id", "a"),
+            ("currency", "USD"),
+            ("cycle", "quarter"),
+            ("every", "401"),
+        ];
+        let told = complaints(longer);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].field, "every");
+        assert!(told[0].message.contains("quarter"), "{}", told[0].message);
+        assert!(told[0].hint.contains("400"), "{}", told[0].hint);
+    }
+
+    #[test]
     fn all_that_is_wrong_with_an_account_is_said() {
         let fields = &[
             ("currency", "U$"),
@@ -195,7 +239,7 @@ mod tests {
             account_row(text, setting).unwrap_err()
         });
         let named: Vec<&str> = complaints.iter().map(|c| c.field).collect();
-        assert_eq!(named, ["id", "currency", "every", "cycle", "anniversary"]);
+        assert_eq!(named, ["id", "currency", "cycle", "every", "anniversary"]);
         assert_eq!(complaints[3].hint, "did you mean \"month\"?");
     }
 

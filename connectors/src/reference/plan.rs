@@ -1,6 +1,6 @@
 //! One part of a plan, from the text of its fields.
 
-use super::account::CYCLES;
+use super::account::{CYCLES, units_of};
 use super::field::{Complaint, Fields};
 use super::price::LIST_DEFAULT;
 use super::rows::Setting;
@@ -182,7 +182,10 @@ fn exact_or_zero(fields: &mut PartFields<'_>, field: &'static str, measure: Meas
 
 fn term(fields: &mut PartFields<'_>) -> Term {
     let cycle = fields.word("cycle", CYCLES);
-    let every = fields.number("every", 1_u16);
+    let every = match cycle {
+        Some(cycle) => units_of(cycle, fields),
+        None => fields.number("every", 1_u16),
+    };
     match (cycle, every) {
         (Some(cycle), every) => Term::Every {
             every: every.unwrap_or(1),

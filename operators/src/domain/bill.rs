@@ -22,6 +22,21 @@ pub enum Cycle {
     Year,
 }
 
+impl Cycle {
+    /// The most units that a cycle may have: a century, so that every event time has a cycle in the
+    /// calendar.
+    #[must_use]
+    pub fn every_max(self) -> u16 {
+        match self {
+            Self::Day => 36_525,
+            Self::Week => 5_217,
+            Self::Month => 1_200,
+            Self::Quarter => 400,
+            Self::Year => 100,
+        }
+    }
+}
+
 /// A billing cycle: every `every` units, counted from the anniversary date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BillingProfile {
@@ -31,7 +46,7 @@ pub struct BillingProfile {
     pub month: i8,
     /// Day of the anniversary date; 29 to 31 fall on the last day of short months without drifting.
     pub day: i8,
-    /// How many units make a cycle, at least 1.
+    /// How many units make a cycle, from 1 to [`Cycle::every_max`].
     pub every: u16,
     /// The unit.
     pub cycle: Cycle,
@@ -138,7 +153,8 @@ impl BillCalendar {
     /// The bill unit of `profile` that holds `time`.
     ///
     /// # Panics
-    /// For times outside [`EventTime::EARLIEST`]..[`EventTime::LATEST`], which mediation refuses.
+    /// For times outside [`EventTime::EARLIEST`]..[`EventTime::LATEST`], which mediation refuses, and
+    /// for profiles of more units than [`Cycle::every_max`], which reference data may not have.
     pub fn unit(&mut self, profile: &BillingProfile, time: EventTime) -> BillUnit {
         if let Some((last, unit)) = self.last
             && last == *profile
@@ -230,6 +246,34 @@ mod tests {
             at("2025-10-26T10:00:00Z"),
             "2025-10-25T22:00:00Z 2025-10-26T23:00:00Z"
         );
+    }
+
+    #[test]
+    fn the_longest_cycles_hold_every_event_time() {
+        let cycles = [
+            Cycle::Day,
+            Cycle::Week,
+            Cycle::Month,
+            Cycle::Quarter,
+            Cycle::Year,
+        ];
+        for zone in ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"] {
+            let zone = TimeZone::get(zone).unwrap();
+            let years = [-9999, 1970, 2026, 9999];
+            let pairs = cycles
+                .iter()
+                .flat_map(|cycle| years.map(|year| (year, *cycle)));
+            for (year, cycle) in pairs {
+                let anniversary = Date::new(year, 12, 31).unwrap();
+                let profile = BillingProfile::new(anniversary, cycle.every_max(), cycle);
+                for time in [EventTime::EARLIEST, EventTime::LATEST] {
+                    assert!(
+                        profile.cycle_at(time, &zone).is_some(),
+                        "{profile:?} {time}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
