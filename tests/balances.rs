@@ -353,7 +353,7 @@ fn a_job_without_plans_has_no_files_of_plans() {
         "currency: USD\nprices: [{ list: gold, item: calls, price: 0.10 }]\n",
     );
     assert_eq!(desk.run().totals(), ["36 USD"]);
-    for output in ["impacts", "balances", "activity", "notices"] {
+    for output in ["impacts", "buckets", "balances", "activity", "notices"] {
         assert!(!desk.at(&format!("out/{output}")).exists(), "{output}");
     }
     assert_eq!(desk.snapshot("monetised").len(), 5);

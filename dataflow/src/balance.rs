@@ -4,21 +4,26 @@
 //! bucket opened with, what was carried into it, what usage did, and its value. Beside them stands
 //! what each account is charged. As of an instant, usage before it counts, and so does what began
 //! with it: charges in advance, grants, what was carried over.
+//!
+//! As known at an epoch, nothing is run: see [`known`].
+
+mod known;
 
 use crate::graph::Open;
-use crate::job::{Job, instant};
+use crate::job::Job;
 use crate::listener::Listener;
 use crate::outputs::{buckets_of, carry};
-use crate::run::{Ended, RunError, read};
+use crate::run::{RunError, read};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{Balance, measure_name};
+use millrace_connectors::reference::{Reference, moment};
 use millrace_operators::charge::{EdgeCharged, Notice, Sink};
 use millrace_operators::domain::{
     Account, AccountKey, Amount, Bucket, BucketKey, Charge, EventTime, GroupKey, Impact, Measure,
     Quantity, Suspense,
 };
-use millrace_operators::epoch::Diff;
+use millrace_operators::epoch::{Diff, Epoch};
 use millrace_operators::rate::Rating;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +39,8 @@ pub struct BalanceRequest {
     /// The instant: a date, which is its midnight in the tenant's time zone, or RFC 3339. After
     /// everything that is known unless given.
     pub at: Option<String>,
+    /// The epoch of the job's last run, whose end is meant. What is known now unless given.
+    pub epoch: Option<Epoch>,
     /// Worker threads; as many as there are processors unless given.
     pub workers: Option<usize>,
 }
@@ -43,6 +50,8 @@ pub struct BalanceRequest {
 pub struct Balances {
     /// The instant, where one was asked for.
     pub at: Option<String>,
+    /// The epoch, where one was asked for.
+    pub epoch: Option<Epoch>,
     /// The accounts, by name.
     pub accounts: Vec<AccountBalance>,
 }
@@ -113,6 +122,9 @@ pub enum BalanceError {
     /// What is asked for does not fit the job.
     #[error("{0}")]
     Request(String),
+    /// What the last run wrote cannot be read.
+    #[error("cannot read what the last run wrote: {0}")]
+    Outputs(String),
 }
 
 impl From<Vec<Diagnostic>> for BalanceError {
@@ -133,28 +145,45 @@ pub fn balance(
     let (job, _) = Job::load(path)?;
     let at = match &request.at {
         None => None,
-        Some(text) => Some(instant(text, &job.zone).ok_or_else(|| {
+        Some(text) => Some(moment(text, &job.zone).ok_or_else(|| {
             let hint = "write a date, 2026-03-31, or an instant, 2026-03-31T12:00:00Z";
             BalanceError::Request(format!("\"{text}\" is no instant; {hint}"))
         })?),
     };
+    if let Some(epoch) = request.epoch {
+        return known::balances(&job, request.account.as_deref(), at, epoch);
+    }
     let wanted = request.account.as_deref().map(|id| AccountKey::of(&[id]));
     let ended = read(path, request.workers, listener, move |open| {
         Held::of(open, wanted, at)
     })?;
     if let Some(asked) = &request.account {
-        known(asked, &ended)?;
+        exists(asked, &ended.reference.accounts, &ended.texts.names)?;
+    }
+    let (reference, names) = (&ended.reference, &ended.texts.names);
+    let mut sums = Sums::default();
+    for part in ended.parts {
+        for (account, amount) in part.usage {
+            add(sums.usage.entry(account).or_default(), amount);
+        }
+        sums.buckets.extend(part.groups);
+    }
+    for activity in ended.board.activity() {
+        if at.is_none_or(|at| activity.billed_at() <= at) {
+            let sum = sums.subscribed.entry(activity.account).or_default();
+            add(sum, activity.amount);
+        }
     }
     Ok(Balances {
         at: at.map(|at| at.to_string()),
-        accounts: accounts(ended, wanted, at),
+        epoch: None,
+        accounts: accounts(&sums, reference, names, wanted),
     })
 }
 
 /// Whether the job has the account.
-fn known<T>(asked: &str, ended: &Ended<T>) -> Result<(), BalanceError> {
-    let names = &ended.texts.names;
-    let accounts = ended.reference.accounts.iter();
+fn exists(asked: &str, accounts: &[Account], names: &Names) -> Result<(), BalanceError> {
+    let accounts = accounts.iter();
     let accounts: Vec<Arc<str>> = accounts.map(|row| names.account(row.key)).collect();
     if accounts.iter().any(|account| **account == *asked) {
         return Ok(());
@@ -256,28 +285,24 @@ fn add(sum: &mut Amount, amount: Amount) {
         .expect("an account stays within ±170 trillion");
 }
 
+/// What accounts and balance groups come to.
+#[derive(Default)]
+struct Sums {
+    /// What accounts are charged for usage.
+    usage: BTreeMap<AccountKey, Amount>,
+    /// What they are charged without.
+    subscribed: BTreeMap<AccountKey, Amount>,
+    /// Where the buckets of groups stand.
+    buckets: BTreeMap<GroupKey, Vec<Balance>>,
+}
+
 fn accounts(
-    ended: Ended<Held>,
+    sums: &Sums,
+    reference: &Reference,
+    names: &Names,
     wanted: Option<AccountKey>,
-    at: Option<EventTime>,
 ) -> Vec<AccountBalance> {
-    let names = &ended.texts.names;
-    let mut usage: BTreeMap<AccountKey, Amount> = BTreeMap::new();
-    let mut buckets: BTreeMap<GroupKey, Vec<Balance>> = BTreeMap::new();
-    for part in ended.parts {
-        for (account, amount) in part.usage {
-            add(usage.entry(account).or_default(), amount);
-        }
-        buckets.extend(part.groups);
-    }
-    let mut subscribed: BTreeMap<AccountKey, Amount> = BTreeMap::new();
-    for activity in ended.board.activity() {
-        if at.is_none_or(|at| activity.billed_at() <= at) {
-            let sum = subscribed.entry(activity.account).or_default();
-            add(sum, activity.amount);
-        }
-    }
-    let groups = ended.reference.groups();
+    let groups = reference.groups();
     let mut owners: BTreeMap<GroupKey, BTreeSet<String>> = BTreeMap::new();
     for (account, groups) in &groups {
         for group in groups {
@@ -287,13 +312,13 @@ fn accounts(
     }
     let of_account = |row: &Account| {
         let of = |sums: &BTreeMap<AccountKey, Amount>| sums.get(&row.key).copied();
-        let (usage, subscriptions) = (of(&usage), of(&subscribed));
+        let (usage, subscriptions) = (of(&sums.usage), of(&sums.subscribed));
         let mut charged = usage.unwrap_or_default();
         add(&mut charged, subscriptions.unwrap_or_default());
         let held = groups.get(&row.key).into_iter().flatten();
         let mut held: Vec<GroupBalance> = held
             .filter_map(|group| {
-                let buckets = buckets.get(group).filter(|held| !held.is_empty())?;
+                let buckets = sums.buckets.get(group).filter(|held| !held.is_empty())?;
                 Some(group_balance(*group, buckets, owners.get(group), names))
             })
             .collect();
@@ -309,7 +334,7 @@ fn accounts(
         })
     };
     let asked = |row: &&Account| wanted.is_none_or(|wanted| wanted == row.key);
-    let rows = ended.reference.accounts.iter().filter(asked);
+    let rows = reference.accounts.iter().filter(asked);
     let mut accounts: Vec<AccountBalance> = rows.filter_map(of_account).collect();
     accounts.sort_by(|a, b| a.account.cmp(&b.account));
     accounts

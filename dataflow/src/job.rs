@@ -20,9 +20,9 @@ use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::kafka::KafkaSettings;
 use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::names::Names;
-use millrace_connectors::reference::ReferenceFiles;
 use millrace_connectors::reference::layout::{FormatName, format_of};
 use millrace_connectors::reference::yaml::{place_of, read};
+use millrace_connectors::reference::{ReferenceFiles, moment};
 use millrace_connectors::store::Store;
 use millrace_connectors::stream::StreamId;
 use millrace_operators::aggregate::Dimension;
@@ -262,16 +262,6 @@ impl Job {
     }
 }
 
-/// An instant as a person writes it: RFC 3339, or a date, which is its midnight in `zone`.
-#[must_use]
-pub fn instant(text: &str, zone: &jiff::tz::TimeZone) -> Option<EventTime> {
-    let midnight = |date: jiff::civil::Date| date.to_zoned(zone.clone()).ok();
-    let instant = text.parse::<jiff::Timestamp>().ok();
-    let date = || text.parse::<jiff::civil::Date>().ok();
-    let found = instant.or_else(|| Some(midnight(date()?)?.timestamp()))?;
-    Some(EventTime::from(found))
-}
-
 /// Turns what is written into what is meant, and notes what cannot be.
 struct Judge {
     file: String,
@@ -375,7 +365,7 @@ impl Judge {
 
     fn clock(&mut self, written: &Spanned<String>, zone: &jiff::tz::TimeZone) -> Option<EventTime> {
         let text = &written.value;
-        let found = instant(text, zone);
+        let found = moment(text, zone);
         if found.is_none() {
             let message = format!("\"{text}\" is no instant");
             let hint = "write a date, 2026-03-31, or an instant, 2026-03-31T12:00:00Z";

@@ -40,9 +40,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The folders of the outputs, in the order in which they are described to people.
-pub const OUTPUTS: [&str; 9] = [
+pub const OUTPUTS: [&str; 10] = [
     "monetised",
     "impacts",
+    "buckets",
     "balances",
     "activity",
     "notices",

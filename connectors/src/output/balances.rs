@@ -46,11 +46,17 @@ impl Balance {
     /// What kind of bucket, in one word.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self.bucket.kind {
-            BucketKind::Allowance { .. } => "allowance",
-            BucketKind::Accumulator { .. } => "accumulator",
-            BucketKind::Cap { .. } => "cap",
-        }
+        kind_name(self.bucket.kind)
+    }
+}
+
+/// What kind of bucket, in one word.
+#[must_use]
+pub fn kind_name(kind: BucketKind) -> &'static str {
+    match kind {
+        BucketKind::Allowance { .. } => "allowance",
+        BucketKind::Accumulator { .. } => "accumulator",
+        BucketKind::Cap { .. } => "cap",
     }
 }
 

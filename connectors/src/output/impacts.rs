@@ -3,8 +3,9 @@
 //! Usage that is charged in order leaves its prices, draws, offsets and counts here; the edge of a
 //! period leaves what it carries from bucket to bucket. What an edge charges is subscription activity
 //! and not repeated. So a bucket's value is its opening and its rows of kind `allowance` and
-//! `accumulator`; an offset names the allowance that it is for. When a bucket may be used is told by
-//! `balances`: it can change without any of these rows.
+//! `accumulator`; an offset names the allowance that it is for. When a bucket may be used and what it
+//! begins with can change without any of these rows: `balances` tells it as it is at the end, and the
+//! changes of `buckets` as it was at each epoch.
 
 use super::columns::{Labels, decimals, hexadecimal, label, money, number, quantity, time, times};
 use super::{OutputRow, Texts};

@@ -7,6 +7,7 @@
 mod activity;
 mod aggregated;
 mod balances;
+mod buckets;
 mod columns;
 mod file;
 mod impacts;
@@ -18,7 +19,7 @@ mod suspense;
 
 pub use activity::{SubscriptionActivity, activity_kind};
 pub use aggregated::{AggregatedLine, blended_rate};
-pub use balances::{Balance, measure_name};
+pub use balances::{Balance, kind_name, measure_name};
 pub use file::{JsonFile, OutputError, ParquetFile, decimals_as_text};
 pub use impacts::{ImpactCause, ResourceImpact, impact_kind};
 pub use ledger::LedgerRow;

@@ -164,8 +164,10 @@ pub(super) fn currency_fault(text: &str) -> Option<(String, String)> {
     })
 }
 
-/// An instant: RFC 3339, or a date or local time in the tenant's zone.
-pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<EventTime> {
+/// An instant as a person writes it: RFC 3339, or a date (its midnight) or local time in the tenant's
+/// zone.
+#[must_use]
+pub fn moment(text: &str, zone: &TimeZone) -> Option<EventTime> {
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
         return Some(EventTime::from(instant));
     }

@@ -32,6 +32,7 @@ mod told;
 pub mod yaml;
 
 pub use difference::{Change, PlanChange, PriceChange, ReferenceChanges};
+pub use field::moment;
 pub use load::{Loaded, ReferenceFiles};
 
 use crate::names::Names;

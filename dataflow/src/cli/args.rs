@@ -84,7 +84,12 @@ pub struct RunArgs {
 #[command(
     after_help = "The job's usage is read and priced as by `run`; nothing is written. As of an \
     instant, usage before it counts, and what begins with it; only the buckets of that instant are \
-    shown.\n\nExample: millrace balance examples/llm/job.yaml acme --at 2026-02-01"
+    shown.\n\nAs known at an epoch, nothing is run: what the last run wrote is added up, change by \
+    change, through that epoch. It needs the changes of the outputs `monetised`, `impacts` and \
+    `activity`, which are written unless the job says otherwise; each of their rows has its epoch. \
+    Who is in which balance group is read from the accounts as they are now.\n\nExamples:\n  \
+    millrace balance examples/subscriptions/job.yaml agency --at 2026-09-08\n  \
+    millrace balance examples/subscriptions/job.yaml agency --epoch 2"
 )]
 pub struct BalanceArgs {
     /// The job file.
@@ -95,6 +100,9 @@ pub struct BalanceArgs {
     /// 2026-01-31T10:00:00Z. After everything that is known unless given.
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
+    /// As known at the end of this epoch of the job's last run.
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u64>,
     /// Worker threads; as many as there are processors unless given.
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
@@ -258,7 +266,7 @@ pub enum GraphFormat {
 /// Of `query`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Tables: monetised, impacts, balances, activity, notices, suspense, aggregated, \
+    after_help = "Tables: monetised, impacts, buckets (changes only), balances, activity, notices, suspense, aggregated, \
     raw_status, ledger; their changes as <table>_changes; raw records as raw_<platform>_<service type>_<record type>.\n\nExample: millrace \
     query examples/llm/job.yaml \"SELECT account, sum(amount) FROM aggregated GROUP BY account\""
 )]

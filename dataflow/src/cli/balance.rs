@@ -17,7 +17,9 @@ impl From<BalanceError> for Refusal {
     fn from(error: BalanceError) -> Self {
         match error {
             BalanceError::Run(error) => error.into(),
-            BalanceError::Request(message) => Self::Message(message),
+            error @ (BalanceError::Request(_) | BalanceError::Outputs(_)) => {
+                Self::Message(error.to_string())
+            }
         }
     }
 }
@@ -26,6 +28,7 @@ pub(super) fn show_balance(args: &BalanceArgs, console: &mut Console<'_>) -> Res
     let request = BalanceRequest {
         account: args.account.clone(),
         at: args.at.clone(),
+        epoch: args.epoch,
         workers: args.workers,
     };
     let (talk, colour) = (console.talk(), console.colours_talk());
@@ -46,9 +49,12 @@ pub(super) fn show_balance(args: &BalanceArgs, console: &mut Console<'_>) -> Res
 fn tables(balances: &Balances, style: Style) -> String {
     let accounts = balances.accounts.iter().map(|account| told(account, style));
     let accounts: Vec<String> = accounts.collect();
-    let when = match &balances.at {
-        Some(at) => format!("as of {at}\n\n"),
-        None => String::new(),
+    let as_of = balances.at.as_ref().map(|at| format!("as of {at}"));
+    let known = balances.epoch.map(|n| format!("as known at epoch {n}"));
+    let when: Vec<String> = as_of.into_iter().chain(known).collect();
+    let when = match when.as_slice() {
+        [] => String::new(),
+        when => format!("{}\n\n", when.join(", ")),
     };
     match accounts.as_slice() {
         [] => format!("{when}nobody is charged, and nobody has a balance\n"),

@@ -183,7 +183,8 @@ pub struct OutputsEntry {
     pub folder: Option<Spanned<String>>,
     /// Charges, one per item of a monetised record.
     pub monetised: OutputForms,
-    /// What charges in order did to each resource: prices by tier, draws, offsets, counts.
+    /// What charges in order did to each resource: prices by tier, draws, offsets, counts. With its
+    /// changes come those of the buckets that they are of, in `buckets`.
     pub impacts: OutputForms,
     /// Where each bucket stands. Every change of one would repeat all that came after it, so there is
     /// only the state at the end; how it came about is in `impacts`.

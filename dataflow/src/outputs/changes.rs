@@ -26,6 +26,7 @@ impl Outputs {
             resources: BTreeMap::new(),
             monetised: None,
             impacts: None,
+            buckets: None,
             activity: None,
             notices: None,
             suspense: None,
@@ -107,6 +108,8 @@ pub struct ChangeWriter {
     resources: BTreeMap<BucketKey, Name>,
     monetised: Option<ChangeFile>,
     impacts: Option<ChangeFile>,
+    /// Written with impacts, which cannot be added up without what buckets begin with.
+    buckets: Option<ChangeFile>,
     activity: Option<ChangeFile>,
     notices: Option<ChangeFile>,
     suspense: Option<ChangeFile>,
@@ -156,8 +159,11 @@ impl ChangeWriter {
         }
         if plan.impacts.changes {
             let file = self.impacts.get_or_insert_default();
-            let (rows, diffs) = impacts(changes, &mut self.resources);
-            file.write(outputs, "impacts", epoch, &rows, diffs)?;
+            let (rows, signs) = impacts(changes, &mut self.resources);
+            file.write(outputs, "impacts", epoch, &rows, signs)?;
+            let file = self.buckets.get_or_insert_default();
+            let rows: Vec<Bucket> = changes.buckets.iter().map(|(b, _)| b.clone()).collect();
+            file.write(outputs, "buckets", epoch, &rows, diffs(&changes.buckets))?;
         }
         if plan.activity.changes {
             let file = self.activity.get_or_insert_default();
@@ -215,6 +221,7 @@ impl ChangeWriter {
         let files = [
             &mut self.monetised,
             &mut self.impacts,
+            &mut self.buckets,
             &mut self.activity,
             &mut self.notices,
             &mut self.suspense,
