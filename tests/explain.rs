@@ -178,7 +178,7 @@ fn losers_have_their_reasons() {
         "chosen: most conditions",
         "fewer conditions",
         "not in force at the time",
-        "zone is far",
+        "the record has zone = far",
         "list not of the subscription",
     ];
     assert_eq!(verdicts, expected);
@@ -206,7 +206,10 @@ fn a_suspended_record_says_why_and_what_to_do() {
     assert_eq!(told["status"], "pending");
     assert_eq!(told["reason"]["code"], "PRICE_NOT_FOUND");
     assert_eq!(told["reason"]["item"], "calls");
-    assert_eq!(told["prices"][0]["candidates"][0]["verdict"], "zone is far");
+    assert_eq!(
+        told["prices"][0]["candidates"][0]["verdict"],
+        "the record has zone = far"
+    );
     assert_eq!(told["charges"], Value::Array(Vec::new()));
 }
 

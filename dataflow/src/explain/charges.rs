@@ -178,8 +178,16 @@ impl<'a> Charged<'a> {
             .iter()
             .filter(|bucket| bucket.valid.contains(usage.time));
         let mut balances: Vec<BalanceTold> = held.map(balance).collect();
-        balances
-            .sort_by(|a, b| (a.kind, &a.resource, &a.valid).cmp(&(b.kind, &b.resource, &b.valid)));
+        // As a record meets them.
+        let place = |kind: &str| {
+            ["allowance", "cap", "accumulator"]
+                .iter()
+                .position(|k| *k == kind)
+        };
+        balances.sort_by(|a, b| {
+            let order = |told: &BalanceTold| (place(told.kind), told.resource.clone());
+            (order(a), &a.valid).cmp(&(order(b), &b.valid))
+        });
         Some(balances)
     }
 

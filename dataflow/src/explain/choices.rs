@@ -259,11 +259,14 @@ impl Choices<'_> {
     fn missed(&self, missed: &[Condition]) -> String {
         let has = |condition: &Condition| {
             let value = self.class.attribute(condition.attribute);
-            let value = value.map_or_else(|| "not there".to_owned(), |value| self.name(value));
-            format!("{} is {value}", self.name(condition.attribute))
+            let name = self.name(condition.attribute);
+            match value {
+                Some(value) => format!("{name} = {}", self.name(value)),
+                None => format!("no {name}"),
+            }
         };
         let has: Vec<String> = missed.iter().map(has).collect();
-        has.join(", ")
+        format!("the record has {}", has.join(", "))
     }
 }
 

@@ -211,7 +211,7 @@ impl Page {
         if balances.is_empty() {
             return self.note("no bucket holds the time of usage");
         }
-        let header = ["bucket", "kind", "holds", "measure", "before", "after"];
+        let header = ["bucket", "kind", "for usage", "measure", "before", "after"];
         let mut table = self.style.table(&header, 4..6);
         for balance in balances {
             let kind = match &balance.limit {
@@ -238,17 +238,26 @@ impl Page {
         let header = ["impact", "tier", "bucket", "units", "amount"];
         let mut table = self.style.table(&header, 3..5);
         for impact in &charge.impacts {
+            // A price may be nothing; anything else moves units or money, and says nothing by a zero.
+            let moved = |value: &str| match (impact.kind, value) {
+                ("price", value) => value.to_owned(),
+                (_, "0") => String::new(),
+                (_, value) => value.to_owned(),
+            };
             table.add_row([
                 impact.kind,
                 &impact.tier.as_ref().map(tier_text).unwrap_or_default(),
                 impact.bucket.as_deref().unwrap_or_default(),
-                &impact.units,
-                &impact.amount,
+                &moved(&impact.units),
+                &moved(&impact.amount),
             ]);
         }
         self.table(&table);
         self.pairs(&[
-            pair("exact", &format!("{} {}", charge.amount, charge.currency)),
+            pair(
+                "exact",
+                &format!("{} {}", plain(&charge.amount), charge.currency),
+            ),
             pair(
                 "displayed",
                 &format!("{} {}", charge.displayed, charge.currency),
@@ -267,6 +276,14 @@ impl Page {
 
 fn pair(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
+}
+
+/// A decimal without the zeros at its end.
+fn plain(amount: &str) -> &str {
+    match amount.contains('.') {
+        true => amount.trim_end_matches('0').trim_end_matches('.'),
+        false => amount,
+    }
 }
 
 fn cut(value: &str) -> String {
