@@ -136,7 +136,7 @@ impl Epochs for Replay {
                 clock
             );
         }
-        Fed::Epoch
+        Fed::Epoch(epoch)
     }
 }
 
@@ -172,7 +172,7 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
             seed,
         };
         let stats = GraphStats::default();
-        let open = run_worker(worker, finder, &stats, &outbox, &mut replay);
+        let open = run_worker(worker, finder, &stats, &outbox, 0, &mut replay);
         let mut ratings = Vec::new();
         let visited = open.ratings.visit(
             |_| true,
