@@ -305,6 +305,34 @@ fn the_older_of_two_runs_ends() {
 }
 
 #[test]
+fn a_paused_source_waits_until_it_is_resumed() {
+    let desk = desk();
+    desk.write("usage/a.csv", calls(0, &mut Dice(3)));
+    let job = desk.at("job.yaml").display().to_string();
+    let received = |ended: &millrace_tests::jobs::Ended| {
+        assert_eq!(ended.exit, Exit::Findings, "{}", ended.err);
+        ended.summary()["records"]["received"].as_u64().unwrap()
+    };
+    assert_eq!(received(&desk.run()), u64::from(ROWS));
+    let unknown = millrace(&["pause", &job, "swich"]);
+    assert!(
+        unknown.err.contains("did you mean \"switch\"?"),
+        "{}",
+        unknown.err
+    );
+    // Told while the job is stopped, and kept by the commits of the run that applies it.
+    assert_eq!(millrace(&["pause", &job, "switch"]).exit, Exit::Ok);
+    desk.write("usage/b.csv", calls(1, &mut Dice(4)));
+    assert_eq!(received(&desk.run()), u64::from(ROWS));
+    assert_eq!(received(&desk.run()), u64::from(ROWS));
+    let status = millrace(&["status", &job]);
+    assert!(status.out.contains("paused: switch"), "{}", status.out);
+    assert_eq!(millrace(&["resume", &job, "switch"]).exit, Exit::Ok);
+    assert_eq!(received(&desk.run()), 2 * u64::from(ROWS));
+    compare(&desk, 3);
+}
+
+#[test]
 fn status_tells_the_newest_commit() {
     let desk = desk();
     let job = desk.at("job.yaml").display().to_string();

@@ -25,12 +25,14 @@
 //!   commit is read back: ours, or not ours.
 //! - **Bounded:** at most two commits wait for the committer; the intake waits with them.
 
+mod commands;
 mod committer;
 mod journal;
 mod manifest;
 mod messages;
 mod restore;
 
+pub use commands::{OperatorCommand, tell, told};
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
 pub use journal::{Facts, FileRecord, Journal, Position};
 pub use manifest::{Generation, Manifest, Object, Plan, Staged};

@@ -27,7 +27,7 @@ pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
 pub use record::{Fields, Mediation, RawRecord, find_record};
 
-use crate::durable::{DurableError, Facts, Journal, Known, Point, Restored};
+use crate::durable::{DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told};
 use crate::job::{Job, RuleSource};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
@@ -104,6 +104,8 @@ pub struct Keeping {
     pub begun: Points,
     /// How often.
     pub interval: Duration,
+    /// Where operators tell commands.
+    pub state: Arc<Store>,
 }
 
 /// See the module.
@@ -125,6 +127,10 @@ pub struct Intake {
     kept: Instant,
     /// How far partitions were read when the last epoch was bound.
     positions: BTreeMap<FileId, u64>,
+    /// Sources that operators have paused.
+    paused: BTreeSet<String>,
+    /// The number of the last command that was applied.
+    commands: u64,
 }
 
 /// How long an epoch gathers messages that come one by one.
@@ -182,6 +188,8 @@ impl Intake {
             journal: Journal::default(),
             kept: Instant::now(),
             positions: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            commands: 0,
         }
     }
 
@@ -215,6 +223,7 @@ impl Intake {
         self.tell_time();
         self.bind()?;
         self.setting.metrics.reference_loaded();
+        self.obey()?;
         self.discover();
         self.read_all()?;
         if !topics.is_empty() {
@@ -223,6 +232,7 @@ impl Intake {
         self.keep_all()?;
         while let Some(saved) = self.wait() {
             self.tell_time();
+            self.obey()?;
             if !saved.is_empty() {
                 self.changed(&saved, Instant::now())?;
             }
@@ -250,7 +260,10 @@ impl Intake {
             clock,
             files,
             positions,
+            paused,
+            commands,
         } = known;
+        (self.paused, self.commands) = (paused, commands);
         // Everything that was entered again is durable already.
         drop(self.setting.names.entered());
         self.clock = clock;
@@ -262,6 +275,41 @@ impl Intake {
         self.name_files();
         (self.setting.loaded)().map_err(DurableError::Store)?;
         Ok(reference)
+    }
+
+    /// Applies what operators told since; the next commit keeps it.
+    fn obey(&mut self) -> Result<(), Halt> {
+        let Some(keeping) = &self.setting.keeping else {
+            return Ok(());
+        };
+        let commands = told(&keeping.state, self.commands)?;
+        if commands.is_empty() {
+            return Ok(());
+        }
+        for (number, command) in commands {
+            self.commands = number;
+            let sources = &self.setting.job.sources;
+            let known = |name: &String| sources.iter().any(|source| source.name == *name);
+            let message = match command {
+                OperatorCommand::Pause { source } if known(&source) => {
+                    self.paused.insert(source.clone());
+                    format!("source {source:?} is paused")
+                }
+                OperatorCommand::Resume { source } if known(&source) => {
+                    self.paused.remove(&source);
+                    format!("source {source:?} is read on")
+                }
+                OperatorCommand::Pause { source } | OperatorCommand::Resume { source } => {
+                    format!("command {number} names a source {source:?}, which the job has not")
+                }
+            };
+            self.setting.listener.message(&message);
+        }
+        self.bind_and(true)
+    }
+
+    fn is_paused(&self, source: usize) -> bool {
+        self.paused.contains(&self.setting.job.sources[source].name)
     }
 
     fn open_topics(&mut self) -> Result<Vec<Messages>, Halt> {
@@ -284,12 +332,15 @@ impl Intake {
     /// the run began, or for ever while the job watches.
     fn follow(&mut self, topics: &mut [Messages]) -> Result<(), Halt> {
         const WAIT: Duration = Duration::from_millis(20);
-        const LOOK: Duration = Duration::from_secs(5);
+        const LOOK: Duration = Duration::from_secs(1);
         let watches = self.setting.saved.is_some();
         let (mut looked, mut begun) = (Instant::now(), Instant::now());
         while !self.setting.failed.load(Ordering::Relaxed) {
             let mut count = 0;
             for messages in &mut *topics {
+                if self.is_paused(messages.source) {
+                    continue;
+                }
                 if self.bundle.is_empty() {
                     begun = Instant::now();
                 }
@@ -323,6 +374,7 @@ impl Intake {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.tell_time();
+                self.obey()?;
                 self.discover();
                 for messages in &mut *topics {
                     let source = &self.setting.job.sources[messages.source];
@@ -342,7 +394,7 @@ impl Intake {
 
     fn all_read(&self, topics: &[Messages]) -> Result<bool, Halt> {
         for messages in topics {
-            if !messages.ended()? {
+            if !self.is_paused(messages.source) && !messages.ended()? {
                 return Ok(false);
             }
         }
@@ -390,6 +442,9 @@ impl Intake {
         const MOMENT: Duration = Duration::from_millis(15);
         const LOOK_UP: Duration = Duration::from_millis(200);
         const WHILE: Duration = Duration::from_secs(60);
+        const COMMANDS: Duration = Duration::from_secs(1);
+        let obeys = self.setting.keeping.is_some();
+        let patience = if obeys { COMMANDS } else { WHILE };
         let begun = Instant::now();
         let receiver = self.setting.saved.as_ref().filter(|_| !self.ending)?;
         let mut saved = loop {
@@ -398,7 +453,7 @@ impl Intake {
                 Ok(saved) if saved.is_empty() => return None,
                 Ok(saved) => break saved,
                 Err(RecvTimeoutError::Timeout) if !self.setting.failed.load(Ordering::Relaxed) => {
-                    if begun.elapsed() >= WHILE {
+                    if begun.elapsed() >= patience {
                         return Some(Saved::new());
                     }
                 }
@@ -458,7 +513,9 @@ impl Intake {
 
     /// Opens the next file that can be opened.
     fn open_next(&mut self) -> Option<Opened> {
-        while let Some(file) = self.files.next() {
+        let sources = &self.setting.job.sources;
+        let paused = |source: usize| self.paused.contains(&sources[source].name);
+        while let Some(file) = self.files.next(paused) {
             let source = &self.setting.job.sources[file.source];
             let rule = &self.setting.rules[file.source];
             match self
@@ -580,6 +637,8 @@ impl Intake {
                         (id, self.files.position(id, next, &self.setting.job.sources))
                     })
                     .collect(),
+                paused: self.paused.clone(),
+                commands: self.commands,
             },
         };
         self.kept = Instant::now();

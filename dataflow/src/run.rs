@@ -437,6 +437,7 @@ impl Prepared {
                 points: ends.points,
                 begun: Points::clone(&begun),
                 interval: plan.interval,
+                state: Arc::clone(state),
             });
             committer = Some((commits, ends.flushed));
         }

@@ -3,8 +3,9 @@
 //! Nothing is run and nothing is written. How far a topic is behind is asked of its broker, where one
 //! answers.
 
-use crate::durable::{DurableError, Manifest};
+use crate::durable::{DurableError, Manifest, OperatorCommand, tell};
 use crate::job::Job;
+use millrace_connectors::diagnostic::did_you_mean;
 use millrace_connectors::kafka::{Consumer, KafkaError, TopicPartition, Watermarks};
 use millrace_connectors::store::Store;
 use serde::Serialize;
@@ -31,6 +32,8 @@ pub struct Status {
     pub files: u64,
     /// The files and partitions that are being read.
     pub positions: Vec<Reading>,
+    /// Sources that are paused.
+    pub paused: Vec<String>,
     /// What a restart reads.
     pub state: Size,
     /// Why a broker could not be asked.
@@ -118,6 +121,7 @@ pub fn status(job: &Job) -> Result<Status, StatusError> {
         received: manifest.received,
         files: manifest.files,
         positions: positions.collect(),
+        paused: manifest.paused.into_iter().collect(),
         state,
         complaints,
     })
@@ -140,4 +144,26 @@ fn ends(job: &Job) -> (BTreeMap<(String, String), u64>, Vec<String>) {
         }
     }
     (ends, complaints)
+}
+
+/// Tells the job a command; it is applied while the job runs, or when it starts.
+///
+/// # Errors
+/// When the job keeps no state, has no such source, or the store fails.
+pub fn command(job: &Job, source: &str, command: &OperatorCommand) -> Result<u64, StatusError> {
+    let plan = job.durability.as_ref().ok_or_else(|| {
+        let message = format!("job {:?} keeps no state; give it `durability`", job.name);
+        StatusError::None(message)
+    })?;
+    let names = || job.sources.iter().map(|source| source.name.as_str());
+    if !names().any(|name| name == source) {
+        let hint = match did_you_mean(source, names()) {
+            Some(name) => format!("did you mean {name:?}?"),
+            None => format!("it has {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        let message = format!("job {:?} has no source {source:?}; {hint}", job.name);
+        return Err(StatusError::None(message));
+    }
+    let store = Store::open(&plan.folder, &job.folder).map_err(DurableError::Store)?;
+    Ok(tell(&store, command)?)
 }

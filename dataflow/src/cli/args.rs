@@ -40,6 +40,10 @@ pub enum Command {
     Balance(BalanceArgs),
     /// Tell what a job with durable state has committed, and how far it has read its sources.
     Status(StatusArgs),
+    /// Let a job with durable state read nothing more of a source.
+    Pause(SourceArgs),
+    /// Let it read a paused source on from where it was.
+    Resume(SourceArgs),
     /// Judge a job file and every file that it names, without running it.
     Check(CheckArgs),
     /// Print the dataflow of a job, without running it.
@@ -119,6 +123,15 @@ pub struct StatusArgs {
     /// Form of the status.
     #[arg(long, value_enum, default_value_t)]
     pub output: SummaryFormat,
+}
+
+/// Of `pause` and `resume`.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// The job file.
+    pub job: PathBuf,
+    /// The source, as the job names it.
+    pub source: String,
 }
 
 /// Forms of a summary.

@@ -170,6 +170,7 @@ impl Committer {
         let next = Manifest {
             live: point.epoch + 1,
             positions: point.facts.positions,
+            paused: point.facts.paused,
             files: before.files.max(
                 point
                     .facts

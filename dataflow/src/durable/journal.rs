@@ -16,7 +16,7 @@ use millrace_connectors::store::FileMeta;
 use millrace_operators::domain::{FileId, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lanes that usage is cut into.
 const LANES: u64 = 16;
@@ -47,6 +47,10 @@ pub struct Facts {
     pub files: Vec<FileRecord>,
     /// How far each file or partition that is being read is read; all of them.
     pub positions: BTreeMap<FileId, Position>,
+    /// Sources that operators have paused; all of them.
+    pub paused: BTreeSet<String>,
+    /// The number of the last command that was applied.
+    pub commands: u64,
 }
 
 /// How far a file or partition is read.

@@ -10,7 +10,7 @@ use millrace_connectors::store::{Put, Store, StoreError};
 use millrace_operators::domain::FileId;
 use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const FOLDER: &str = "manifest";
@@ -146,6 +146,8 @@ pub struct Manifest {
     pub plan: Plan,
     /// How far each file or partition that is being read is read.
     pub positions: BTreeMap<FileId, Position>,
+    /// Sources that operators have paused.
+    pub paused: BTreeSet<String>,
     /// Files and partitions met so far.
     pub files: u64,
     /// Records received so far.

@@ -38,6 +38,10 @@ pub struct Known {
     pub files: Vec<FileRecord>,
     /// The next row or offset of those that are being read.
     pub positions: BTreeMap<FileId, u64>,
+    /// Sources that operators have paused.
+    pub paused: BTreeSet<String>,
+    /// The number of the last command that was applied.
+    pub commands: u64,
 }
 
 impl Restored {
@@ -77,6 +81,7 @@ impl Restored {
                         }
                         let next =
                             |(file, position): (FileId, super::Position)| (file, position.next);
+                        (loading.paused, loading.commands) = (facts.paused, facts.commands);
                         loading.positions = facts.positions.into_iter().map(next).collect();
                     }
                     Item::Epoch(entry) => {
@@ -99,6 +104,8 @@ impl Restored {
             clock: loading.clock,
             files: loading.files.into_values().collect(),
             positions: loading.positions,
+            paused: loading.paused,
+            commands: loading.commands,
         })
     }
 }
@@ -124,6 +131,8 @@ struct Loading {
     clock: Option<EventTime>,
     files: BTreeMap<FileId, FileRecord>,
     positions: BTreeMap<FileId, u64>,
+    paused: BTreeSet<String>,
+    commands: u64,
 }
 
 impl Loading {
@@ -137,6 +146,8 @@ impl Loading {
             clock: None,
             files: BTreeMap::new(),
             positions: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            commands: 0,
         }
     }
 

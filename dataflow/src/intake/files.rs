@@ -308,9 +308,12 @@ impl Files {
         opened(file, decoder, rule)
     }
 
-    /// The next file to read.
-    pub(super) fn next(&mut self) -> Option<SourceFile> {
-        let id = self.waiting.pop_front()?;
+    /// The next file to read, of a source that is not paused.
+    pub(super) fn next(&mut self, paused: impl Fn(usize) -> bool) -> Option<SourceFile> {
+        let known = &self.known;
+        let reads = |id: &FileId| known.get(id).is_some_and(|file| !paused(file.source));
+        let at = self.waiting.iter().position(reads)?;
+        let id = self.waiting.remove(at)?;
         self.known.get(&id).cloned()
     }
 
