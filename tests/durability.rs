@@ -333,6 +333,39 @@ fn a_paused_source_waits_until_it_is_resumed() {
 }
 
 #[test]
+fn files_move_when_they_are_committed() {
+    let desk = desk();
+    let moving = job("durability: { folder: state, interval: 10ms }\n")
+        .replace("path: usage", "path: in/input, after: move");
+    desk.write("job.yaml", &moving);
+    desk.write("in/input/a.csv", calls(0, &mut Dice(3)));
+    desk.write("in/input/again.csv", calls(0, &mut Dice(3)));
+    desk.write("in/input/broken.parquet", "no Parquet");
+    let first = desk.run();
+    assert_eq!(first.exit, Exit::Findings, "{}", first.err);
+    let names = |folder: &str| {
+        let mut names: Vec<String> = bytes(&desk.at(&format!("in/{folder}")))
+            .into_keys()
+            .map(|name| name.rsplit('/').next().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("input"), Vec::<String>::new());
+    assert_eq!(names("processed"), ["a.csv"]);
+    assert_eq!(names("failed"), ["again.csv", "broken.parquet"]);
+    // What was moved is known: sent once more it is not read again, and does not stay.
+    desk.write("in/input/a.csv", calls(0, &mut Dice(3)));
+    let second = desk.run();
+    assert_eq!(second.totals(), first.totals());
+    assert_eq!(names("input"), Vec::<String>::new());
+    let wrong = desk.at("job.yaml").display().to_string();
+    desk.write("job.yaml", moving.replace("after: move", "after: remove"));
+    let refused = millrace(&["check", &wrong]);
+    assert_eq!(refused.exit, Exit::Unusable);
+}
+
+#[test]
 fn status_tells_the_newest_commit() {
     let desk = desk();
     let job = desk.at("job.yaml").display().to_string();

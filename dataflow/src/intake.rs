@@ -28,7 +28,7 @@ pub use files::FileList;
 pub use record::{Fields, Mediation, RawRecord, find_record};
 
 use crate::durable::{DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told};
-use crate::job::{Job, RuleSource};
+use crate::job::{Job, RuleSource, SourcePlan};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use again::differences;
@@ -227,9 +227,11 @@ impl Intake {
         self.discover();
         self.read_all()?;
         if !topics.is_empty() {
-            return self.follow(&mut topics);
+            self.follow(&mut topics)?;
+            return self.move_read(true);
         }
         self.keep_all()?;
+        self.move_read(self.setting.saved.is_none())?;
         while let Some(saved) = self.wait() {
             self.tell_time();
             self.obey()?;
@@ -238,6 +240,30 @@ impl Intake {
             }
             self.read_all()?;
             self.keep_all()?;
+            self.move_read(false)?;
+        }
+        self.move_read(true)
+    }
+
+    /// Moves files that were read out of their input folders, once everything read so far is durable.
+    fn move_read(&mut self, waits: bool) -> Result<(), Halt> {
+        let moves = |source: &SourcePlan| source.moves_in.is_some();
+        if !self.files.to_move() || !self.setting.job.sources.iter().any(moves) {
+            return Ok(());
+        }
+        while self.setting.keeping.is_some() && self.setting.metrics.read().commit.live < self.epoch
+        {
+            if self.setting.failed.load(Ordering::Relaxed) {
+                return Err(Halt::Gone);
+            }
+            if !waits {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let Setting { job, listener, .. } = &self.setting;
+        for message in self.files.move_read(&job.sources, &job.folder) {
+            listener.message(&message);
         }
         Ok(())
     }
@@ -383,6 +409,7 @@ impl Intake {
                 }
                 self.name_files();
                 self.read_all()?;
+                self.move_read(false)?;
             }
         }
         if !self.bundle.is_empty() {

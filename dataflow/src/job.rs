@@ -104,6 +104,8 @@ pub struct SourcePlan {
     pub path: String,
     /// Where `path` stands in the job file.
     pub place: (u64, u64),
+    /// The folder that holds `input`, `processed` and `failed`, where files move between them.
+    pub moves_in: Option<String>,
     /// The format, when told.
     pub format: Option<FormatName>,
     /// What varies between CSV files.
@@ -416,10 +418,26 @@ impl Judge {
             kafka,
             path: path.clone(),
             place,
+            moves_in: self.moves_in(written, path, place),
             format: written.format,
             csv: written.csv.clone(),
             mediation,
         }
+    }
+
+    fn moves_in(&mut self, written: &SourceEntry, path: &str, place: (u64, u64)) -> Option<String> {
+        if written.after == file::After::Mark {
+            return None;
+        }
+        let folder = path.trim_end_matches('/').strip_suffix("input");
+        let folder = folder.filter(|folder| folder.is_empty() || folder.ends_with('/'));
+        let Some(folder) = folder.filter(|_| written.kafka.is_none()) else {
+            let message = format!("\"{path}\" is no folder that files can be moved out of");
+            let hint = "a folder whose files move is called `input`; or leave `after` out";
+            self.error(place, message, hint);
+            return None;
+        };
+        Some(if folder.is_empty() { "." } else { folder }.to_owned())
     }
 
     fn topics(&mut self, written: &KafkaSourceEntry) -> MessageSource {

@@ -57,6 +57,8 @@ pub(super) struct Files {
     waiting: VecDeque<FileId>,
     /// Partitions, which are files that never end.
     partitions: BTreeMap<FileId, (usize, FileMeta)>,
+    /// Files that are read, to be moved out of their input folders.
+    read: VecDeque<FileId>,
     /// Files whose entries are new or changed since somebody asked.
     changed: BTreeSet<FileId>,
     /// How far files were read by an earlier run.
@@ -72,6 +74,7 @@ impl Files {
             known: BTreeMap::new(),
             waiting: VecDeque::new(),
             partitions: BTreeMap::new(),
+            read: VecDeque::new(),
             changed: BTreeSet::new(),
             positions: BTreeMap::new(),
             keep_raw,
@@ -108,10 +111,13 @@ impl Files {
                         store
                     }
                 };
-                if entry.state == FileState::Reading {
-                    self.waiting.push_back(entry.file);
-                }
                 let id = entry.file;
+                match entry.state {
+                    FileState::Reading => self.waiting.push_back(id),
+                    // Perhaps the earlier run ended before it moved the file.
+                    _ if sources[source].moves_in.is_some() => self.read.push_back(id),
+                    _ => {}
+                }
                 let file = SourceFile {
                     id,
                     source,
@@ -165,6 +171,50 @@ impl Files {
             })
         };
         changed.into_iter().filter_map(record).collect()
+    }
+
+    /// Whether files wait to be moved.
+    pub(super) fn to_move(&self) -> bool {
+        !self.read.is_empty()
+    }
+
+    /// Moves the files that were read out of their input folders; returns what a person should hear.
+    /// A file that is gone was moved before.
+    pub(super) fn move_read(&mut self, sources: &[SourcePlan], folder: &Path) -> Vec<String> {
+        let mut messages = Vec::new();
+        for id in std::mem::take(&mut self.read) {
+            let (Some(file), Some(entry)) = (self.known.get_mut(&id), self.ledger.entry(id)) else {
+                continue;
+            };
+            let Some(root) = &sources[file.source].moves_in else {
+                continue;
+            };
+            let place = match entry.state {
+                FileState::Loaded | FileState::Incomplete => "processed",
+                FileState::Failed | FileState::Refused => "failed",
+                FileState::Reading | FileState::Followed => continue,
+            };
+            let moved = format!("{place}/{}", entry.name);
+            let store = match Store::open(root, folder) {
+                Ok(store) => Arc::new(store),
+                Err(error) => {
+                    messages.push(error.to_string());
+                    continue;
+                }
+            };
+            if let Err(error) = store.rename(&format!("input/{}", entry.name), &moved) {
+                messages.push(format!(
+                    "{:?} stays in its input folder: {error}",
+                    entry.name
+                ));
+                continue;
+            }
+            // Where it is read again, if its records are not kept raw.
+            if let Ok(meta) = store.find(&moved) {
+                (file.store, file.meta) = (store, meta);
+            }
+        }
+        messages
     }
 
     /// The number of a partition, which is entered when it is met for the first time, and the next
@@ -243,7 +293,8 @@ impl Files {
             .admit(arrival)
             .map_err(|error| error.to_string())?
         {
-            Admission::Known(_) => {}
+            // Sent once more, or not moved yet when an earlier run ended.
+            Admission::Known(id) => self.read.push_back(id),
             Admission::Refused(refusal) => {
                 messages.push(format!("refused: {}", refusal.message));
                 let file = SourceFile {
@@ -253,6 +304,7 @@ impl Files {
                     meta,
                 };
                 self.known.insert(refusal.file, file);
+                self.read.push_back(refusal.file);
                 self.changed.insert(refusal.file);
             }
             Admission::Admitted(id) => {
@@ -417,6 +469,7 @@ impl Files {
     /// A file that could not be opened.
     pub(super) fn failed(&mut self, id: FileId, message: String) {
         self.changed.insert(id);
+        self.read.push_back(id);
         self.positions.remove(&id);
         self.ledger.settle(id, FileState::Failed, 0, message);
     }
@@ -441,6 +494,7 @@ impl Files {
             (None, Ok(())) => (FileState::Loaded, String::new()),
         };
         self.changed.insert(opened.id);
+        self.read.push_back(opened.id);
         self.positions.remove(&opened.id);
         self.ledger
             .settle(opened.id, state, opened.received, message.clone());

@@ -92,9 +92,24 @@ pub struct SourceEntry {
     /// What varies between CSV files.
     #[serde(default)]
     pub csv: CsvLayout,
+    /// What becomes of a file that was read: it stays and is known (`mark`), or it moves from `input` to
+    /// `processed` or `failed` beside it (`move`).
+    #[serde(default)]
+    pub after: After,
     /// The mediation rule: a file of its own, or written here.
     #[schemars(with = "MediationEntry")]
     pub mediation: Spanned<MediationEntry>,
+}
+
+/// What becomes of a file that was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum After {
+    /// It stays where it is; the ledger knows it.
+    #[default]
+    Mark,
+    /// It moves out of the input folder.
+    Move,
 }
 
 /// Topics to read.
