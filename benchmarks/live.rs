@@ -71,6 +71,7 @@ pub(crate) fn run(
             sender,
             wants_charges: false,
             wants_impacts: false,
+            charges_from: 0,
         };
         let calendar = BillCalendar::new(jiff::tz::TimeZone::UTC);
         let dimensions = vec![Dimension::Attribute(names_in.enter("model"))];

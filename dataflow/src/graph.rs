@@ -15,6 +15,7 @@
 //! which is how a corrected rule becomes a difference of usage.
 
 use crate::publish::{Outbox, Published, publish};
+use differential_dataflow::AsCollection as _;
 use differential_dataflow::input::{Input as _, InputSession};
 use millrace_operators::activity::{ActivityInputs, activity, settle};
 use millrace_operators::aggregate::{LineFinder, aggregate};
@@ -30,6 +31,7 @@ use millrace_operators::rate::{OpenRatings, RateInputs, rate};
 use millrace_operators::stats::NodeStats;
 use millrace_operators::tally::tally;
 use std::sync::Arc;
+use timely::dataflow::operators::vec::Filter as _;
 use timely::dataflow::{ProbeHandle, Scope};
 
 /// An input of the graph.
@@ -195,7 +197,9 @@ pub fn build(
         publish(charged.edges, outbox, &probe, Published::Edges);
     }
     if outbox.wants_charges {
-        publish(charges, outbox, &probe, Published::Charges);
+        let from = outbox.charges_from;
+        let charges = charges.inner.filter(move |(_, epoch, _)| *epoch >= from);
+        publish(charges.as_collection(), outbox, &probe, Published::Charges);
     }
     let inputs = Inputs {
         usage: usage_input,

@@ -76,6 +76,8 @@ pub struct Outbox {
     pub wants_charges: bool,
     /// Whether an output wants each change of each impact.
     pub wants_impacts: bool,
+    /// Charges of epochs before this one were told by an earlier run.
+    pub charges_from: Epoch,
 }
 
 /// Sends the changes of a collection to the publisher, one message per complete epoch.

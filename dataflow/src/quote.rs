@@ -600,6 +600,7 @@ fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
             sender,
             wants_charges: true,
             wants_impacts: false,
+            charges_from: 0,
         };
         worker::run(
             worker,

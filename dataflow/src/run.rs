@@ -518,6 +518,7 @@ impl Prepared {
             sender,
             wants_charges: wants(Outputs::wants_charges),
             wants_impacts: wants(Outputs::wants_impacts),
+            charges_from: unpublished,
         };
         let team = Team {
             feeds: Mutex::new(feeds.into_iter().map(Some).collect()),
