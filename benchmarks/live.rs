@@ -3,7 +3,7 @@
 
 use crate::figure::Figure;
 use crate::world::{World, list_price};
-use millrace::graph::{Graph, GraphStats, build};
+use millrace::graph::{Graph, GraphStats, Resume, build};
 use millrace::publish::{Collector, Dispatch, Outbox};
 use millrace_connectors::names::Names;
 use millrace_operators::aggregate::{ClassLookup, Dimension, LineFinder};
@@ -71,7 +71,6 @@ pub(crate) fn run(
             sender,
             wants_charges: false,
             wants_impacts: false,
-            charges_from: 0,
         };
         let calendar = BillCalendar::new(jiff::tz::TimeZone::UTC);
         let dimensions = vec![Dimension::Attribute(names_in.enter("model"))];
@@ -191,7 +190,8 @@ fn measure(
         mut inputs,
         probe,
         open,
-    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, outbox, 0));
+    } = worker
+        .dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, outbox, Resume::default()));
     let mut epoch: Epoch = 0;
     if index == 0 {
         world

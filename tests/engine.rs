@@ -158,7 +158,6 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
         sender,
         wants_charges: true,
         wants_impacts: true,
-        charges_from: 0,
     };
     let rules = rules.clone();
     let zone = TimeZone::get(rules.zone.name()).expect("the zone database is built in");

@@ -17,7 +17,8 @@ use s3s_fs::FileSystem;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const JOB_VARIABLE: &str = "MILLRACE_TEST_JOB";
 const KEY: &str = "AKIDMILLRACE";
@@ -108,6 +109,16 @@ fn desk() -> Desk {
             &job("s3://usage/month/switch/voice/call/input", "s3://usage/out"),
         ),
         (
+            "durable.yaml",
+            &format!(
+                "{}durability: {{ folder: 's3://usage/state', interval: 50ms }}\nepoch: {{ rows: 200 }}\n",
+                job(
+                    "s3://usage/month/switch/voice/call/input",
+                    "s3://usage/durable"
+                )
+            ),
+        ),
+        (
             "nowhere.yaml",
             &job("s3://nowhere/switch/voice/call/input", "s3://usage/nothing"),
         ),
@@ -172,17 +183,23 @@ fn serve(buckets: &Path) -> SocketAddr {
     address
 }
 
-/// Runs a job of the desk in a process of its own, with this secret.
-fn run(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Ended {
-    let child = Command::new(std::env::current_exe().unwrap())
+fn process(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Command {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process
         .args(["--exact", "the_job_of_the_environment", "--nocapture"])
         .env(JOB_VARIABLE, desk.at(job))
         .env("AWS_ENDPOINT_URL", format!("http://{server}"))
         .env("AWS_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", KEY)
         .env("AWS_SECRET_ACCESS_KEY", secret)
-        .output()
-        .unwrap();
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    process
+}
+
+/// Runs a job of the desk in a process of its own, with this secret.
+fn run(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Ended {
+    let child = process(desk, job, server, secret).output().unwrap();
     let read = |suffix: &str| std::fs::read_to_string(desk.at(&format!("{job}.{suffix}")));
     let exit = match read("exit").as_deref() {
         Ok("Ok") => Exit::Ok,
@@ -255,6 +272,37 @@ fn a_job_between_buckets_comes_to_what_the_same_job_between_folders_does() {
         }
     }
     assert_eq!(remote["outputs"], "s3://usage/out");
+}
+
+#[test]
+fn a_killed_job_goes_on_from_its_bucket() {
+    let desk = desk();
+    let server = serve(&desk.at("buckets"));
+    let undisturbed = run(&desk, "remote.yaml", server, SECRET).summary();
+    let mut killed = 0;
+    for patience in (0..8).map(|n| 150 + 130 * n) {
+        let mut child = process(&desk, "durable.yaml", server, SECRET)
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(patience));
+        killed += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(killed > 0, "no run was killed");
+    let last = run(&desk, "durable.yaml", server, SECRET);
+    assert_eq!(last.exit, Exit::Findings, "{}", last.err);
+    let last = last.summary();
+    assert_eq!(totals(&last), totals(&undisturbed));
+    assert_eq!(last["records"], undisturbed["records"]);
+    for output in ["monetised", "suspense", "aggregated", "raw_status"] {
+        let there = |folder: &str| {
+            standing(rows(
+                &desk.at(&format!("buckets/usage/{folder}/{output}/changes")),
+            ))
+        };
+        assert_eq!(there("durable"), there("out"), "{output}");
+    }
 }
 
 /// A job that cannot start: it says why, prints no result, and leaves nothing behind.

@@ -34,7 +34,7 @@ mod restore;
 
 pub use commands::{OperatorCommand, tell, told};
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
-pub use journal::{Facts, FileRecord, Journal, Position};
+pub use journal::{Facts, FileRecord, Journal, LineChange, Position};
 pub use manifest::{Generation, Manifest, Object, Plan, Staged};
 pub use messages::MessageSink;
 pub use restore::{Known, Restored};

@@ -22,10 +22,10 @@ use millrace_operators::aggregate::{LineFinder, aggregate};
 use millrace_operators::charge::{ChargeInputs, OpenCharges, charge};
 use millrace_operators::dedup::dedup;
 use millrace_operators::domain::{
-    Account, EventTime, Fate, Fault, FileId, PlanRow, PriceRow, ServiceUse, Subscription, Usage,
-    UsageClass,
+    Account, EventTime, Fate, Fault, FileId, LineKey, LineSum, PlanRow, PriceRow, ServiceUse,
+    Subscription, Usage, UsageClass,
 };
-use millrace_operators::epoch::{Diff, Epoch};
+use millrace_operators::epoch::{Collection, Diff, Epoch};
 use millrace_operators::guide::guide;
 use millrace_operators::rate::{OpenRatings, RateInputs, rate};
 use millrace_operators::stats::NodeStats;
@@ -57,6 +57,8 @@ pub struct Inputs {
     pub subscriptions: Input<Subscription>,
     /// Services of subscriptions.
     pub services: Input<ServiceUse>,
+    /// Billing lines that stood when an earlier run ended.
+    pub lines: Input<(LineKey, LineSum)>,
     /// The present: one instant, moved by taking the old one away and putting the new one in.
     pub clock: Input<EventTime>,
 }
@@ -80,6 +82,7 @@ impl Inputs {
             accounts,
             subscriptions,
             services,
+            lines,
             clock
         );
     }
@@ -115,13 +118,30 @@ pub struct Graph {
     pub open: Open,
 }
 
-/// Builds the graph. Epochs before `live` bring what an earlier run took in.
+/// Where an earlier run ended; the beginning where there was none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resume {
+    /// Epochs before this one bring what it took in.
+    pub live: Epoch,
+    /// What epochs before this one charge is in the lines that stood.
+    pub told: Epoch,
+}
+
+/// The changes of epochs from `first` on.
+fn since<D: Clone + 'static>(collection: Collection<'_, D>, first: Epoch) -> Collection<'_, D> {
+    let changes = collection.inner;
+    changes
+        .filter(move |(_, epoch, _)| *epoch >= first)
+        .as_collection()
+}
+
+/// Builds the graph, to go on from where an earlier run ended.
 pub fn build(
     scope: Scope<'_, Epoch>,
     finder: LineFinder,
     stats: &GraphStats,
     outbox: &Outbox,
-    live: Epoch,
+    Resume { live, told }: Resume,
 ) -> Graph {
     let (usage_input, usage) = scope.new_collection();
     let (class_input, classes) = scope.new_collection();
@@ -132,6 +152,7 @@ pub fn build(
     let (account_input, accounts) = scope.new_collection();
     let (subscription_input, subscriptions) = scope.new_collection();
     let (service_input, services) = scope.new_collection();
+    let (line_input, stood) = scope.new_collection();
     let (clock_input, clock) = scope.new_collection();
 
     let unique = dedup(usage, live, Arc::clone(&stats.dedup));
@@ -148,6 +169,7 @@ pub fn build(
             prices,
             classes,
         },
+        told,
         Arc::clone(&stats.rate),
     );
     let activities = activity(
@@ -168,8 +190,10 @@ pub fn build(
         Arc::clone(&stats.charge),
     );
     let activity = settle(activities.activity, charged.edges.clone());
-    let charges = rated.charges.concat(charged.charges.clone());
-    let lines = aggregate(charges.clone(), activity.clone(), finder);
+    let in_order = since(charged.charges.clone(), told);
+    let charges = rated.charges.concat(in_order);
+    let billed = since(activity.clone(), told);
+    let lines = aggregate(charges.clone(), billed, stood, finder);
     let suspense = rated
         .suspense
         .concatenate([unique.duplicates, charged.suspense]);
@@ -197,9 +221,7 @@ pub fn build(
         publish(charged.edges, outbox, &probe, Published::Edges);
     }
     if outbox.wants_charges {
-        let from = outbox.charges_from;
-        let charges = charges.inner.filter(move |(_, epoch, _)| *epoch >= from);
-        publish(charges.as_collection(), outbox, &probe, Published::Charges);
+        publish(charges, outbox, &probe, Published::Charges);
     }
     let inputs = Inputs {
         usage: usage_input,
@@ -211,6 +233,7 @@ pub fn build(
         accounts: account_input,
         subscriptions: subscription_input,
         services: service_input,
+        lines: line_input,
         clock: clock_input,
     };
     Graph {

@@ -380,9 +380,10 @@ impl Intake {
                 };
                 count += messages.read(most.max(1), WAIT, &mut desk)?;
             }
+            // Whatever binds the next epoch, it has read up to here.
+            self.positions = topics.iter().flat_map(Messages::positions).collect();
             let full = self.bundle.rows >= self.setting.job.epoch_rows;
             if full || (!self.bundle.is_empty() && begun.elapsed() >= EPOCH) {
-                self.positions = topics.iter().flat_map(Messages::positions).collect();
                 self.bind()?;
             } else if self.is_due() && self.bundle.is_empty() {
                 self.keep_all()?;
@@ -413,7 +414,6 @@ impl Intake {
             }
         }
         if !self.bundle.is_empty() {
-            self.positions = topics.iter().flat_map(Messages::positions).collect();
             self.bind()?;
         }
         self.keep_all()

@@ -76,8 +76,6 @@ pub struct Outbox {
     pub wants_charges: bool,
     /// Whether an output wants each change of each impact.
     pub wants_impacts: bool,
-    /// Charges of epochs before this one were told by an earlier run.
-    pub charges_from: Epoch,
 }
 
 /// Sends the changes of a collection to the publisher, one message per complete epoch.
@@ -129,7 +127,7 @@ pub(crate) fn publish<'scope, D: Ord + Clone + 'static>(
 }
 
 /// Sorted, with one entry per thing that changed.
-fn consolidate<D: Ord>(mut changes: Vec<(D, Diff)>) -> Vec<(D, Diff)> {
+pub(crate) fn consolidate<D: Ord>(mut changes: Vec<(D, Diff)>) -> Vec<(D, Diff)> {
     changes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     let mut kept: Vec<(D, Diff)> = Vec::with_capacity(changes.len());
     for (data, diff) in changes {

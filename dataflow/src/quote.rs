@@ -4,7 +4,7 @@
 //! bill. Usage comes as containers (`item`, `quantity`, attributes), or as raw records of one of a
 //! job's sources, which its mediation rule reads first.
 
-use crate::graph::{GraphStats, Inputs};
+use crate::graph::{GraphStats, Inputs, Resume};
 use crate::job::Job;
 use crate::publish::{Collector, EpochChanges, Outbox};
 use crate::worker::{self, Epochs, Fed};
@@ -600,14 +600,13 @@ fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
             sender,
             wants_charges: true,
             wants_impacts: false,
-            charges_from: 0,
         };
         worker::run(
             worker,
             finder,
             &GraphStats::default(),
             &outbox,
-            0,
+            Resume::default(),
             &mut Some(rates),
         );
     });

@@ -10,7 +10,7 @@ mod publisher;
 
 use crate::board::{Board, ConservationError};
 use crate::durable::{Committer, DurableError, Generation, Manifest, MessageSink, Plan, Restored};
-use crate::graph::{GraphStats, Open};
+use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{Feed, FileList, Intake, IntakeError, Keeping, Points, Setting, channels};
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
@@ -480,6 +480,7 @@ impl Prepared {
             watch: options.watch,
             live: live_from,
             unpublished,
+            lines: Vec::new(),
             messages: self
                 .outputs
                 .as_ref()
@@ -518,7 +519,6 @@ impl Prepared {
             sender,
             wants_charges: wants(Outputs::wants_charges),
             wants_impacts: wants(Outputs::wants_impacts),
-            charges_from: unpublished,
         };
         let team = Team {
             feeds: Mutex::new(feeds.into_iter().map(Some).collect()),
@@ -526,7 +526,10 @@ impl Prepared {
             stats,
             records: AtomicUsize::new(0),
             met: Barrier::new(workers),
-            live: live_from,
+            resume: Resume {
+                live: live_from,
+                told: unpublished,
+            },
         };
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let (open, seat) = team.work(worker, &*finder);
@@ -579,7 +582,7 @@ struct Team {
     stats: Vec<GraphStats>,
     records: AtomicUsize,
     met: Barrier,
-    live: Epoch,
+    resume: Resume,
 }
 
 impl Team {
@@ -607,7 +610,7 @@ impl Team {
             finder(),
             &self.stats[index],
             &outbox,
-            self.live,
+            self.resume,
             &mut feed,
         );
         drop((outbox, feed));

@@ -1,7 +1,7 @@
 //! The worker loop: takes bound epochs from its intake, feeds the graph, and lets no more than a few
 //! epochs be in flight.
 
-use crate::graph::{Graph, GraphStats, Inputs, Open, build};
+use crate::graph::{Graph, GraphStats, Inputs, Open, Resume, build};
 use crate::publish::{Dispatch, Outbox};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::epoch::Epoch;
@@ -29,21 +29,21 @@ pub enum Fed {
     End,
 }
 
-/// Runs one worker to the end of its epochs and returns what it holds open. Epochs before `live` are
-/// loaded, not lived: see [`build`].
+/// Runs one worker to the end of its epochs and returns what it holds open. See
+/// [`build`] for `resume`.
 pub fn run(
     worker: &mut Worker,
     finder: LineFinder,
     stats: &GraphStats,
     outbox: &Outbox,
-    live: Epoch,
+    resume: Resume,
     epochs: &mut dyn Epochs,
 ) -> Open {
     let Graph {
         mut inputs,
         probe,
         open,
-    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, stats, outbox, live));
+    } = worker.dataflow::<Epoch, _, _>(|scope| build(scope, finder, stats, outbox, resume));
     let index = worker.index();
     let mut sealed: Epoch = 0;
     let mut epoch: Epoch = 0;

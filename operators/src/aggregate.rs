@@ -32,6 +32,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Map as _;
 
 /// What separates billing lines, besides account, bill unit, item and currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,14 +146,20 @@ impl LineFinder {
     }
 }
 
-/// Adds charges up; see the module.
+/// Adds charges up, to what `lines` say stood before; see the module.
 pub fn aggregate<'scope>(
     charges: Collection<'scope, Charge>,
     activity: Collection<'scope, Activity>,
+    lines: Collection<'scope, (LineKey, LineSum)>,
     finder: LineFinder,
 ) -> Collection<'scope, (LineKey, LineSum)> {
     let deltas =
         add_up_activity(activity.inner, finder.clone()).concat(add_up(charges.inner, finder));
+    let stood = lines.inner.map(|((key, sum), epoch, _)| {
+        let id = key.aggregate_id().0;
+        (Delta { id, key, sum }, epoch)
+    });
+    let deltas = deltas.concat(stood);
     let by_line = Exchange::new(|(line, _): &(Delta, Epoch)| shard(line.id_bits()));
     deltas
         .unary_frontier(by_line, "aggregate", |_, _| {

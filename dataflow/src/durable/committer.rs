@@ -1,10 +1,10 @@
 //! The committer: one thread that makes state durable, commits, and puts outputs in their places.
 //!
-//! For each commit, in order: write the journal object; wait until the outputs of its epochs are
-//! staged; create the manifest; publish; take away what no manifest needs. A commit begins when the one
+//! For each commit, in order: wait until the outputs of its epochs are staged; write the journal
+//! object; create the manifest; publish; take away what no manifest needs. A commit begins when the one
 //! before it is published, so only the newest manifest can have outputs that still wait.
 
-use super::journal::{Facts, Journal};
+use super::journal::{Facts, Journal, LineChange};
 use super::manifest::{Generation, Manifest, Object, Staged};
 use super::{DurableError, MessageSink, Restored};
 use crate::outputs::Part;
@@ -40,6 +40,8 @@ pub struct Flushed {
     pub outputs: Vec<Staged>,
     /// Messages.
     pub messages: Vec<Part>,
+    /// What those epochs changed in billing lines.
+    pub lines: Vec<LineChange>,
     /// Records received up to then.
     pub received: u64,
 }
@@ -154,12 +156,12 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, mut point: Point) -> Result<(), DurableError> {
+    fn commit(&mut self, point: Point) -> Result<(), DurableError> {
         let before = &self.generation.manifest;
-        let (content, rows) = point.journal.take(&point.facts);
+        let flushed = self.flushed.recv().map_err(|_| DurableError::Ended)?;
+        let (content, rows) = point.journal.object(&point.facts, &flushed.lines);
         let commit = before.commit + 1;
         let object = self.write(commit, &content, rows)?;
-        let flushed = self.flushed.recv().map_err(|_| DurableError::Ended)?;
         assert_eq!(
             flushed.epoch, point.epoch,
             "outputs are staged commit by commit"

@@ -1,7 +1,7 @@
 //! The journal: what each epoch brought to the graph, as bytes.
 //!
 //! ```text
-//!  object = facts, then for each epoch: head, usage of lane 0, of lane 1, …
+//!  object = facts; for each epoch: head, usage of lane 0, of lane 1, …; changes of billing lines
 //!  block  = kind, lane, epoch, rows, length; then the content, compressed
 //! ```
 //!
@@ -13,7 +13,7 @@ use crate::intake::{Bundle, EpochHead};
 use millrace_connectors::ledger::LedgerEntry;
 use millrace_connectors::names::Entered;
 use millrace_connectors::store::FileMeta;
-use millrace_operators::domain::{FileId, Usage};
+use millrace_operators::domain::{FileId, LineKey, LineSum, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +21,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Lanes that usage is cut into.
 const LANES: u64 = 16;
 /// Fast, and still a third of the bytes.
-const LEVEL: i32 = -1;
+const LEVEL: i32 = -4;
 
 const FACTS: u8 = 1;
 const HEAD: u8 = 2;
 const USAGE: u8 = 3;
+const LINES: u8 = 4;
+
+/// What a row takes, about.
+const ROW_BYTES: usize = 96;
 
 /// A file or partition that the job has met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,77 +68,95 @@ pub struct Position {
     pub next: u64,
 }
 
-/// The journal of the epochs since the last commit.
+/// A change of a billing line.
+pub type LineChange = ((LineKey, LineSum), Diff);
+
+/// The journal of the epochs since the last commit; packed by whoever writes it down.
 #[derive(Default)]
 pub struct Journal {
-    blocks: Vec<u8>,
+    entered: Vec<Unpacked>,
     rows: u64,
+}
+
+struct Unpacked {
+    kind: u8,
+    lane: u8,
+    epoch: Epoch,
+    rows: u32,
+    content: Vec<u8>,
+}
+
+impl Unpacked {
+    fn of<T: Serialize>(kind: u8, epoch: Epoch, value: &T) -> Self {
+        Self {
+            kind,
+            lane: 0,
+            epoch,
+            rows: 0,
+            content: bincode::serialize(value).expect("memory takes all bytes"),
+        }
+    }
+
+    fn pack(&self, object: &mut Vec<u8>) {
+        let packed = zstd::bulk::compress(&self.content, LEVEL).expect("memory takes all bytes");
+        let length = u32::try_from(packed.len()).expect("an epoch is far below 4 GiB");
+        object.extend_from_slice(&[self.kind, self.lane]);
+        object.extend_from_slice(&self.epoch.to_le_bytes());
+        object.extend_from_slice(&self.rows.to_le_bytes());
+        object.extend_from_slice(&length.to_le_bytes());
+        object.extend_from_slice(&packed);
+    }
 }
 
 impl Journal {
     /// Whether nothing was entered since the last commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
-    /// Usage rows entered since the last commit.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        self.rows
+        self.entered.is_empty()
     }
 
     /// Enters what an epoch brings.
     pub fn enter(&mut self, epoch: Epoch, bundle: &Bundle) {
-        let head = encode(&bundle.head());
-        self.block(HEAD, 0, epoch, 0, &head);
-        let mut lanes: Vec<(Vec<u8>, u32)> = Vec::new();
-        lanes.resize_with(usize::try_from(LANES).unwrap_or(1), Default::default);
-        for row in bundle.usage() {
+        self.entered.push(Unpacked::of(HEAD, epoch, &bundle.head()));
+        let usage = bundle.usage();
+        let lanes = usize::try_from(LANES).unwrap_or(1);
+        let room = usage.len().saturating_mul(ROW_BYTES) / lanes;
+        let mut cut: Vec<(Vec<u8>, u32)> = Vec::new();
+        cut.resize_with(lanes, || (Vec::with_capacity(room), 0));
+        for row in usage {
             let lane = usize::try_from(lane_of(&row.0)).unwrap_or(0);
-            let (bytes, rows) = &mut lanes[lane];
-            bincode::serialize_into(&mut *bytes, row).expect("memory takes all bytes");
+            let (content, rows) = &mut cut[lane];
+            bincode::serialize_into(&mut *content, row).expect("memory takes all bytes");
             *rows += 1;
         }
-        for (lane, (bytes, rows)) in (0_u8..).zip(&lanes) {
-            if *rows > 0 {
-                self.block(USAGE, lane, epoch, *rows, bytes);
-                self.rows += u64::from(*rows);
-            }
+        for (lane, (content, rows)) in (0_u8..).zip(cut).filter(|(_, (_, rows))| *rows > 0) {
+            self.rows += u64::from(rows);
+            self.entered.push(Unpacked {
+                kind: USAGE,
+                lane,
+                epoch,
+                rows,
+                content,
+            });
         }
     }
 
-    fn block(&mut self, kind: u8, lane: u8, epoch: Epoch, rows: u32, content: &[u8]) {
-        let packed = pack(content);
-        let length = u32::try_from(packed.len()).expect("an epoch is far below 4 GiB");
-        self.blocks.push(kind);
-        self.blocks.push(lane);
-        self.blocks.extend_from_slice(&epoch.to_le_bytes());
-        self.blocks.extend_from_slice(&rows.to_le_bytes());
-        self.blocks.extend_from_slice(&length.to_le_bytes());
-        self.blocks.extend_from_slice(&packed);
-    }
-
-    /// The object of everything entered, with the facts in front; the journal is empty then.
+    /// The object of everything entered, with the facts in front and what the epochs changed in billing
+    /// lines behind; and how many usage rows it has.
     #[must_use]
-    pub fn take(&mut self, facts: &Facts) -> (Vec<u8>, u64) {
-        let mut whole = Self::default();
-        whole.block(FACTS, 0, 0, 0, &encode(facts));
-        whole.blocks.append(&mut self.blocks);
-        (whole.blocks, std::mem::take(&mut self.rows))
+    pub fn object(&self, facts: &Facts, lines: &[LineChange]) -> (Vec<u8>, u64) {
+        let mut object = Vec::new();
+        Unpacked::of(FACTS, 0, facts).pack(&mut object);
+        self.entered
+            .iter()
+            .for_each(|block| block.pack(&mut object));
+        Unpacked::of(LINES, 0, &lines).pack(&mut object);
+        (object, self.rows)
     }
 }
 
 fn lane_of(usage: &Usage) -> u64 {
     shard(usage.identity.0[0]) % LANES
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    bincode::serialize(value).expect("memory takes all bytes")
-}
-
-fn pack(content: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(content, LEVEL).expect("memory takes all bytes")
 }
 
 /// A block as it lies in an object.
@@ -196,6 +218,8 @@ pub(super) enum Item {
     Facts(Facts),
     /// An epoch.
     Epoch(Entry),
+    /// What the epochs of a commit changed in billing lines, behind them.
+    Lines(Vec<LineChange>),
 }
 
 impl<'a> Epochs<'a> {
@@ -247,6 +271,7 @@ impl Iterator for Epochs<'_> {
         Some(match block.kind {
             FACTS => decode(block.packed).map(Item::Facts),
             HEAD => self.entry(&block).map(Item::Epoch),
+            LINES => decode(block.packed).map(Item::Lines),
             kind => Err(format!("holds a block of unknown kind {kind}")),
         })
     }

@@ -5,13 +5,13 @@
 //! so records of one identity arrive in the order in which they did.
 
 use super::DurableError;
-use super::journal::{Entry, Epochs, FileRecord, Item};
+use super::journal::{Entry, Epochs, FileRecord, Item, LineChange};
 use super::manifest::Manifest;
 use crate::intake::Bundle;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{Reference, ReferenceChanges};
 use millrace_connectors::store::Store;
-use millrace_operators::domain::{EventTime, FileId};
+use millrace_operators::domain::{EventTime, FileId, LineKey, LineSum};
 use millrace_operators::epoch::{Diff, Epoch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -88,6 +88,9 @@ impl Restored {
                         for class in &entry.head.classes {
                             names.enter_class(class);
                         }
+                        if entry.epoch >= self.manifest.from {
+                            loading.stand(self.manifest.from);
+                        }
                         // Epochs whose messages are made again are fed as they were.
                         let alone = !entry.is_plain() || entry.epoch >= self.manifest.from;
                         if alone || !loading.plain || loading.rows >= ROWS {
@@ -95,6 +98,7 @@ impl Restored {
                         }
                         loading.add(entry);
                     }
+                    Item::Lines(changes) => loading.change(changes),
                 }
             }
         }
@@ -133,6 +137,8 @@ struct Loading {
     positions: BTreeMap<FileId, u64>,
     paused: BTreeSet<String>,
     commands: u64,
+    /// Billing lines, until they are fed: before the epochs that make their changes again.
+    lines: Option<BTreeMap<LineKey, LineSum>>,
 }
 
 impl Loading {
@@ -148,11 +154,42 @@ impl Loading {
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
             commands: 0,
+            lines: Some(BTreeMap::new()),
         }
     }
 
     fn parts(workers: usize) -> Vec<Bundle> {
         (0..workers.max(1)).map(|_| Bundle::default()).collect()
+    }
+
+    /// What the epochs of a commit did to billing lines.
+    fn change(&mut self, changes: Vec<LineChange>) {
+        let Some(lines) = &mut self.lines else {
+            return;
+        };
+        // What a line was is told before what it is.
+        for ((key, sum), diff) in changes {
+            if diff > 0 {
+                lines.insert(key, sum);
+            } else if lines.get(&key) == Some(&sum) {
+                lines.remove(&key);
+            }
+        }
+    }
+
+    /// Feeds the lines that stood before epoch `from`.
+    fn stand(&mut self, from: Epoch) {
+        let lines = self.lines.take().unwrap_or_default();
+        if lines.is_empty() {
+            return;
+        }
+        if self.empty {
+            self.empty = false;
+            for part in &mut self.parts {
+                part.epoch = from.saturating_sub(1);
+            }
+        }
+        self.parts[0].take_lines(lines);
     }
 
     fn add(&mut self, entry: Entry) {

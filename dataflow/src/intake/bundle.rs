@@ -6,7 +6,9 @@ use crate::publish::{Dispatch, Published};
 use crate::worker::{Epochs, Fed};
 use millrace_connectors::mediate::Mediated;
 use millrace_connectors::reference::ReferenceChanges;
-use millrace_operators::domain::{EventTime, Fate, Fault, FileId, RecordId, Usage, UsageClass};
+use millrace_operators::domain::{
+    EventTime, Fate, Fault, FileId, LineKey, LineSum, RecordId, Usage, UsageClass,
+};
 use millrace_operators::epoch::{Diff, Epoch};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +36,7 @@ pub struct Bundle {
     pub(super) received: BTreeMap<FileId, u64>,
     pub(super) reference: ReferenceChanges,
     pub(super) clock: Vec<(EventTime, Diff)>,
+    pub(super) lines: Vec<(LineKey, LineSum)>,
 }
 
 /// What an epoch brings besides usage.
@@ -93,6 +96,11 @@ impl Bundle {
     pub fn take_usage(&mut self, mut usage: Vec<(Usage, Diff)>) {
         self.rows += usage.len();
         self.usage.append(&mut usage);
+    }
+
+    /// Adds the lines that stood when an earlier run ended.
+    pub fn take_lines(&mut self, lines: impl IntoIterator<Item = (LineKey, LineSum)>) {
+        self.lines.extend(lines);
     }
 
     /// Adds the rest of an epoch that was journaled.
@@ -231,6 +239,9 @@ impl Epochs for Feed {
             .services
             .into_iter()
             .for_each(|(row, diff)| inputs.services.update(row, diff));
+        for line in bundle.lines {
+            inputs.lines.insert(line);
+        }
         for (instant, diff) in bundle.clock {
             inputs.clock.update(instant, diff);
         }

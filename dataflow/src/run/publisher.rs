@@ -3,12 +3,12 @@
 
 use super::{Pending, RunError};
 use crate::board::{Board, Movement};
-use crate::durable::Flushed;
+use crate::durable::{Flushed, LineChange};
 use crate::intake::Points;
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use crate::outputs::{ChangeWriter, MessageWriter};
-use crate::publish::EpochChanges;
+use crate::publish::{EpochChanges, consolidate};
 use millrace_operators::epoch::Epoch;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub(super) struct Publisher {
     pub(super) live: Epoch,
     /// Epochs from this one on may not have been published as messages.
     pub(super) unpublished: Epoch,
+    /// What epochs since the last commit changed in billing lines.
+    pub(super) lines: Vec<LineChange>,
     /// Where epochs are made durable.
     pub(super) keeping: Option<Staging>,
 }
@@ -81,6 +83,9 @@ impl Publisher {
                 messages.write(&changes)?;
             }
             self.report(&changes, &movement);
+            if self.keeping.is_some() {
+                self.lines.extend(changes.lines);
+            }
             return Ok(());
         }
         self.metrics
@@ -133,6 +138,7 @@ impl Publisher {
                     .as_mut()
                     .map(MessageWriter::take)
                     .unwrap_or_default(),
+                lines: consolidate(std::mem::take(&mut self.lines)),
                 received: self.board.counts().received,
             };
             // A committer that is gone has said why.

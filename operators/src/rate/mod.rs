@@ -107,8 +107,8 @@ impl OpenRatings {
     }
 }
 
-/// Rates usage; see the module.
-pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
+/// Rates usage; see the module. Charges of epochs before `told` were told by an earlier run.
+pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated<'_> {
     let RateInputs {
         usage,
         timelines,
@@ -197,7 +197,9 @@ pub fn rate(inputs: RateInputs<'_>, stats: Arc<NodeStats>) -> Rated<'_> {
                         if charge.item == 0 {
                             files.add(charge.record.file(), diff);
                         }
-                        charges.give((charge, epoch, diff));
+                        if epoch >= told {
+                            charges.give((charge, epoch, diff));
+                        }
                     }
                     Rating::Priced(usage) => {
                         charged += 1;
