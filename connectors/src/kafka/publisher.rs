@@ -1,13 +1,15 @@
 //! Publishes rows in short transactions, each with the progress that it makes.
 //!
 //! ```text
-//!   open:     init_transactions (fences the older) ─► read own progress ─► where to go on
+//!   open:     init_transactions (fences the older) ─► mark ─► read progress up to the mark
 //!   publish:  begin ─► rows ─► progress record ─► commit
 //! ```
 //!
 //! - **The progress record is part of the transaction**, so rows and progress are seen together or
 //!   not at all. Whatever the end of a transaction looked like from here, the next publisher of the
 //!   same id reads which transactions there were.
+//! - **The mark.** Just after a broker has restarted, the end of a partition that it tells may lie before
+//!   what was committed. So whoever opens commits a mark behind everything, and reads until it is seen.
 //! - **A partition of the progress topic for each publisher.** The progress of one is then never
 //!   hidden behind the open transaction of another.
 //! - **One error and out.** After any error the publisher refuses to go on: an end that is still
@@ -24,7 +26,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use serde::{Deserialize, Serialize};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Defaults that a user's settings may replace.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -125,7 +127,8 @@ impl Publisher {
         };
         publisher.find_progress_topic(settings)?;
         publisher.fence()?;
-        let progress = read_progress(settings, &publisher.slot)?;
+        let mark = publisher.mark()?;
+        let progress = read_progress(settings, &publisher.slot, &mark)?;
         Ok((publisher, progress))
     }
 
@@ -199,6 +202,37 @@ impl Publisher {
             },
             error => error,
         })
+    }
+
+    /// Commits a mark behind whatever the progress topic holds of this publisher; returns its content,
+    /// which no other mark has.
+    fn mark(&self) -> Result<String, KafkaError> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let mark = format!("{}-{}", std::process::id(), since.map_or(0, |t| t.as_nanos()));
+        let deadline = Instant::now() + COMMIT_TIMEOUT;
+        let marked = || -> Result<(), PublishError> {
+            self.client
+                .begin_transaction()
+                .map_err(|error| self.failed(&error))?;
+            let key = mark_key(&self.slot);
+            let record = BaseRecord::<[u8], [u8]>::to(&self.slot.progress_topic)
+                .partition(self.slot.number)
+                .key(key.as_bytes())
+                .payload(mark.as_bytes());
+            self.send(record, deadline)?;
+            self.commit()
+        };
+        match marked() {
+            Ok(()) => Ok(mark),
+            Err(error @ PublishError::Unknown { .. }) => Err(KafkaError::Unreachable {
+                brokers: self.brokers.clone(),
+                detail: error.to_string(),
+            }),
+            Err(error) => {
+                let attempt = format!("open publisher {:?}", self.slot.transactional_id);
+                Err(KafkaError::other(attempt, error))
+            }
+        }
     }
 
     /// Publishes `rows` and `progress` in one transaction.
@@ -373,10 +407,16 @@ fn is_refusal(code: Code) -> bool {
         )
 }
 
-/// The last progress that a publisher of this id committed.
+/// The key of marks, beside that of progress.
+fn mark_key(slot: &PublisherSlot) -> String {
+    format!("{}/opened", slot.transactional_id)
+}
+
+/// The last progress that a publisher of this id committed before `mark`.
 fn read_progress(
     settings: &KafkaSettings,
     slot: &PublisherSlot,
+    mark: &str,
 ) -> Result<Option<Progress>, KafkaError> {
     let mut consumer = Consumer::open(settings, std::slice::from_ref(&slot.progress_topic))?;
     let partition = TopicPartition::new(&slot.progress_topic, slot.number);
@@ -394,16 +434,18 @@ fn read_progress(
     loop {
         let start = marks.low.max(marks.high.saturating_sub(tail));
         consumer.assign(&[(partition.clone(), Start::At(start))])?;
-        let end = [(partition.clone(), marks.high)];
         let deadline = Instant::now() + OPEN_TIMEOUT;
-        let mut found = None;
-        while !consumer.reached(&end)? {
+        let (mut found, mut marked) = (None, false);
+        while !marked {
             consumer.poll(usize::MAX, Duration::from_millis(100), &mut |message| {
+                if message.key() == Some(mark_key(slot).as_bytes()) {
+                    marked |= message.payload() == Some(mark.as_bytes());
+                }
                 if message.key() == Some(slot.transactional_id.as_bytes()) {
                     found = message.payload().map(serde_json::from_slice::<Progress>);
                 }
             })?;
-            if Instant::now() >= deadline {
+            if !marked && Instant::now() >= deadline {
                 let detail = consumer.complaint();
                 let detail = detail.unwrap_or_else(|| {
                     format!("a transaction before offset {} does not end", marks.high)
