@@ -108,7 +108,7 @@ impl Summary {
             || suspended > 0
             || !self.unsettled.is_empty()
             || !self.ties_out
-            || self.files.iter().any(|f| f.state != "loaded")
+            || self.files.iter().any(|f| !is_taken(&f.state))
     }
 
     /// As JSON, money as exact decimal text.
@@ -171,6 +171,11 @@ fn groups(board: &Board, texts: &Texts) -> Vec<Share> {
         money: board.money(currency, sum.amount),
     };
     groups.into_iter().map(share).collect()
+}
+
+/// Whether a file is read whole, or a partition as far as it goes.
+pub(crate) fn is_taken(state: &str) -> bool {
+    ["loaded", "followed"].contains(&state)
 }
 
 #[cfg(test)]

@@ -208,7 +208,11 @@ impl Publisher {
     /// which no other mark has.
     fn mark(&self) -> Result<String, KafkaError> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let mark = format!("{}-{}", std::process::id(), since.map_or(0, |t| t.as_nanos()));
+        let mark = format!(
+            "{}-{}",
+            std::process::id(),
+            since.map_or(0, |t| t.as_nanos())
+        );
         let deadline = Instant::now() + COMMIT_TIMEOUT;
         let marked = || -> Result<(), PublishError> {
             self.client

@@ -1,6 +1,6 @@
 //! A summary as tables on a terminal.
 
-use super::Summary;
+use super::{Summary, is_taken};
 use crate::board::{Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
@@ -191,7 +191,7 @@ fn files(summary: &Summary, style: Style) -> Table {
         let odd = summary
             .files
             .iter()
-            .filter(|file| !["loaded", "followed"].contains(&file.state.as_str()))
+            .filter(|file| !is_taken(&file.state))
             .count();
         let state = match odd {
             0 => "all loaded".to_owned(),

@@ -135,6 +135,9 @@ fn suspense_and_files_not_taken_whole_are_findings() {
     let mut summary = example();
     assert!(summary.has_findings());
     summary.records.suspended = 0;
+    summary.unsettled.clear();
+    assert!(!summary.has_findings());
+    summary.files[0].state = "followed".to_owned();
     assert!(!summary.has_findings());
     summary.files[0].state = "incomplete".to_owned();
     assert!(summary.has_findings());
