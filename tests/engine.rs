@@ -2,7 +2,7 @@
 
 use crate::oracle::{Bill, BillRules, Changes};
 use jiff::tz::TimeZone;
-use millrace::graph::{GraphStats, Inputs};
+use millrace::graph::{GraphStats, Inputs, Resume};
 use millrace::publish::{Collector, EpochChanges, Outbox};
 use millrace::worker::{Epochs, Fed, run as run_worker};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
@@ -172,7 +172,14 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
             seed,
         };
         let stats = GraphStats::default();
-        let open = run_worker(worker, finder, &stats, &outbox, 0, &mut replay);
+        let open = run_worker(
+            worker,
+            finder,
+            &stats,
+            &outbox,
+            Resume::default(),
+            &mut replay,
+        );
         let mut ratings = Vec::new();
         let visited = open.ratings.visit(
             |_| true,
