@@ -201,7 +201,8 @@ impl Consumer {
     /// Reads these partitions from now on, and no others.
     ///
     /// # Errors
-    /// When a partition does not exist, or does not have the offset asked for.
+    /// When a partition does not exist, or does not have the offset asked for; one that it does not
+    /// have yet is waited for up to [`OPEN_TIMEOUT`].
     pub fn assign(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), KafkaError> {
         let failed = |error: ClientError| KafkaError::other("assign partitions", error);
         let deadline = Instant::now() + OPEN_TIMEOUT;
@@ -215,8 +216,7 @@ impl Consumer {
             if !self.partitions.contains(partition) {
                 return Err(KafkaError::PartitionMissing(partition.clone()));
             }
-            let marks = self.watermarks_of(partition, deadline)?;
-            let next = first_offset(partition, *start, marks)?;
+            let next = self.first_offset_of(partition, *start, deadline)?;
             let (topic, number) = (&*partition.topic, partition.partition);
             // The queue is split off before anything is fetched into the common one.
             let queue = self.client.split_partition_queue(topic, number);
@@ -239,6 +239,25 @@ impl Consumer {
         }
         self.is_assigned = true;
         self.client.assign(&assignment).map_err(failed)
+    }
+
+    /// Where to begin. Just after a broker has restarted, the end that it tells of a partition may
+    /// lie before what was read of it, so a partition is short only when it stays so.
+    fn first_offset_of(
+        &self,
+        partition: &TopicPartition,
+        start: Start,
+        deadline: Instant,
+    ) -> Result<i64, KafkaError> {
+        loop {
+            let marks = self.watermarks_of(partition, deadline)?;
+            match first_offset(partition, start, marks) {
+                Err(KafkaError::Shorter { .. }) if Instant::now() + SERVE_EVERY < deadline => {
+                    std::thread::sleep(SERVE_EVERY);
+                }
+                found => return found,
+            }
+        }
     }
 
     /// Hands up to `count_max` messages to `each`, those of one partition one after another; waits
