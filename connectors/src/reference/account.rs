@@ -240,7 +240,7 @@ mod tests {
         });
         let named: Vec<&str> = complaints.iter().map(|c| c.field).collect();
         assert_eq!(named, ["id", "currency", "cycle", "every", "anniversary"]);
-        assert_eq!(complaints[3].hint, "did you mean \"month\"?");
+        assert_eq!(complaints[2].hint, "did you mean \"month\"?");
     }
 
     #[test]

@@ -116,6 +116,9 @@ impl Journal {
     }
 
     /// Enters what an epoch brings.
+    ///
+    /// # Panics
+    /// Never: memory takes all bytes.
     pub fn enter(&mut self, epoch: Epoch, bundle: &Bundle) {
         self.entered.push(Unpacked::of(HEAD, epoch, &bundle.head()));
         let usage = bundle.usage();
@@ -143,6 +146,9 @@ impl Journal {
 
     /// The object of everything entered, with the facts in front and what the epochs changed in billing
     /// lines behind; and how many usage rows it has.
+    ///
+    /// # Panics
+    /// When what an epoch brings packs into 4 GiB, far beyond the rows that an epoch may have.
     #[must_use]
     pub fn object(&self, facts: &Facts, lines: &[LineChange]) -> (Vec<u8>, u64) {
         let mut object = Vec::new();
