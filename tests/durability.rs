@@ -108,10 +108,16 @@ fn compare(desk: &Desk, seed: u64) {
         };
         let (durable, plain) = (relative("out"), relative("plain"));
         assert!(!plain.is_empty(), "{output} is written");
-        assert!(
-            durable == plain,
-            "seed {seed}: the snapshots of {output} differ"
-        );
+        if durable != plain {
+            let rows = |root: &str| standing(rows(&folder(root, "snapshot")));
+            let (ours, theirs) = (rows("out"), rows("plain"));
+            let only = |rows: &BTreeMap<String, i64>, others: &BTreeMap<String, i64>| {
+                let only = rows.keys().filter(|row| !others.contains_key(*row));
+                only.take(4).cloned().collect::<Vec<_>>().join("\n")
+            };
+            let (more, less) = (only(&ours, &theirs), only(&theirs, &ours));
+            panic!("seed {seed}: the snapshots of {output} differ; ours:\n{more}\ntheirs:\n{less}");
+        }
         if output == "balances" {
             continue;
         }

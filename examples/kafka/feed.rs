@@ -5,6 +5,8 @@
 //! cargo run --release -p millrace-examples --example feed -- 127.0.0.1:9092
 //! ```
 
+#![allow(clippy::print_stdout, reason = "a program says what it did")]
+
 use flate2::read::GzDecoder;
 use millrace_connectors::kafka::{
     KafkaSettings, NewTopic, Progress, Publisher, PublisherSlot, Row, create_missing_topics,
