@@ -135,8 +135,8 @@ fn a_record_charged_in_order_meets_its_allowance_and_tiers() {
             balances[at]["after"].clone(),
         )
     };
-    assert_eq!(moved(0), ("0".into(), "100".into()), "the accumulator");
-    assert_eq!(moved(1), ("90".into(), "0".into()), "the allowance");
+    assert_eq!(moved(0), ("90".into(), "0".into()), "the allowance");
+    assert_eq!(moved(1), ("0".into(), "100".into()), "the accumulator");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_later_record_meets_what_the_earlier_ones_left() {
         1,+1,2026-01-05T10:00:00Z,home,85\n";
     let told = json(&desk(PLAN, PLAN_ACCOUNTS, calls), "calls.csv:0");
     // 5 of 90 are left, and the record is all in the second tier.
-    assert_eq!(told["balances"][1]["before"], "5");
+    assert_eq!(told["balances"][0]["before"], "5");
     assert_eq!(told["charges"][0]["displayed"], "2.50");
     let tiers: Vec<&Value> = told["charges"][0]["impacts"]
         .as_array()

@@ -26,7 +26,7 @@ sources:
       charges: { calls: calls }
 ";
 
-/// Two members commit to 200 trillion together, and two calls cost as much: amounts end before.
+/// Three members commit to 180 trillion together, and three calls cost as much: amounts end before.
 const CATALOG: &str = "\
 currency: USD
 plans:
@@ -37,10 +37,10 @@ plans:
       - { id: total, items: [calls] }
       - { id: spent, counts: money }
     commitments:
-      - { id: least, accumulator: spent, amount: 100000000000000 }
+      - { id: least, accumulator: spent, amount: 60000000000000 }
 prices:
   - { id: call, list: gold, item: calls, model: volume, by: total,
-      tiers: [{ price: 100000000000000 }] }
+      tiers: [{ price: 60000000000000 }] }
 ";
 
 const ACCOUNTS: &str = "\
@@ -51,9 +51,11 @@ subscriptions:
       from: 2026-01-01, group: family }
   - { id: s2, account: acme, service_type: voice, price_lists: [gold], services: [n2],
       from: 2026-01-01, group: family }
+  - { id: s3, account: acme, service_type: voice, price_lists: [gold], services: [n3],
+      from: 2026-01-01, group: family }
 ";
 
-const CALLS: &str = "id,number,at,calls\n1,n1,2026-01-05T00:00:00Z,2\n";
+const CALLS: &str = "id,number,at,calls\n1,n1,2026-01-05T00:00:00Z,3\n";
 
 fn desk() -> Desk {
     Desk::new(&[
@@ -117,10 +119,10 @@ fn what_cannot_be_charged_is_told_in_summary_and_outputs() {
 #[test]
 fn what_is_corrected_is_charged() {
     let desk = desk();
-    desk.write("catalog.yaml", CATALOG.replace("100000000000000", "10"));
+    desk.write("catalog.yaml", CATALOG.replace("60000000000000", "10"));
     let ended = desk.run();
     assert_eq!(ended.exit, Exit::Ok, "{ended:?}");
-    assert_eq!(ended.totals(), ["40 USD"]);
+    assert_eq!(ended.totals(), ["60 USD"]);
     assert_eq!(ended.summary()["unsettled"], Value::Array(Vec::new()));
     assert!(
         desk.snapshot("activity")
