@@ -1,0 +1,383 @@
+//! Durable state under kills, damage, and a second run of the same job.
+//!
+//! A job is killed again and again, at any moment, and continued each time; what it has written in the
+//! end is what a run that nobody disturbed writes: snapshots to the byte, and changes that add up to
+//! them, none lost and none twice.
+//!
+//! Each run is a process of its own: this binary again, which finds in its environment what to run.
+//! `MILLRACE_KILLS` asks for more kills than the few of the short form, `MILLRACE_SEED` for another
+//! history.
+
+use millrace::cli::Exit;
+use millrace_tests::jobs::{Desk, millrace, rows, standing};
+use millrace_tests::kills::{CATALOG, Dice, MEDIATION, accounts, start, variable};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const KILLS: u32 = 20;
+const FILES: u32 = 12;
+const ROWS: u32 = 2_000;
+
+fn job(durability: &str) -> String {
+    format!(
+        "name: calls\ntime_zone: UTC\nclock: 2026-03-10\nsources:\n  - {{ name: switch, platform: switch, \
+         service_type: voice, path: usage, mediation: mediation.yaml }}\ncatalog: [catalog.yaml]\n\
+         accounts: [accounts.yaml]\nepoch: {{ rows: 300 }}\n{durability}"
+    )
+}
+
+/// A file of calls: some late, some sent again from earlier files, some not calls at all, some of
+/// numbers that nobody has.
+fn calls(file: u32, dice: &mut Dice) -> String {
+    let mut text = "id,number,at,seconds\n".to_owned();
+    for row in 0..ROWS {
+        let now = u64::from(file * ROWS + row) * 200;
+        let late = if dice.roll(10) == 0 {
+            dice.roll(400_000)
+        } else {
+            0
+        };
+        let at = 1_767_225_600 + now.saturating_sub(late);
+        let at = millrace_tests::jobs::instant(at);
+        let id = match dice.roll(20) {
+            0 => dice.roll(u64::from(file * ROWS + row + 1)),
+            _ => u64::from(file * ROWS + row),
+        };
+        let seconds = match dice.roll(200) {
+            0 => "many".to_owned(),
+            _ => dice.roll(60).to_string(),
+        };
+        writeln!(text, "c{id},+{},{at},{seconds}", dice.roll(9)).unwrap();
+    }
+    text
+}
+
+/// Bytes of every file below a folder.
+fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                let name = entry.path().display().to_string();
+                found.insert(name, std::fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+const OUTPUTS: [&str; 8] = [
+    "monetised",
+    "impacts",
+    "balances",
+    "activity",
+    "notices",
+    "suspense",
+    "aggregated",
+    "raw_status",
+];
+
+/// Compares what the durable job wrote with what an undisturbed run over the same files writes.
+fn compare(desk: &Desk, seed: u64) {
+    desk.write("plain.yaml", job("outputs: { folder: plain }\n"));
+    let plain = desk.at("plain.yaml").display().to_string();
+    let ended = millrace(&["run", &plain, "--workers", "2"]);
+    assert!(matches!(ended.exit, Exit::Findings), "{}", ended.err);
+    for output in OUTPUTS {
+        let folder = |root: &str, form: &str| desk.at(&format!("{root}/{output}/{form}"));
+        let relative = |root: &str| {
+            let files = bytes(&folder(root, "snapshot")).into_iter();
+            let start = desk.at(root).display().to_string();
+            files
+                .map(|(name, bytes)| (name.replacen(&start, "", 1), bytes))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let (durable, plain) = (relative("out"), relative("plain"));
+        assert!(!plain.is_empty(), "{output} is written");
+        if durable != plain {
+            let rows = |root: &str| standing(rows(&folder(root, "snapshot")));
+            let (ours, theirs) = (rows("out"), rows("plain"));
+            let only = |rows: &BTreeMap<String, i64>, others: &BTreeMap<String, i64>| {
+                let only = rows.keys().filter(|row| !others.contains_key(*row));
+                only.take(4).cloned().collect::<Vec<_>>().join("\n")
+            };
+            let (more, less) = (only(&ours, &theirs), only(&theirs, &ours));
+            panic!("seed {seed}: the snapshots of {output} differ; ours:\n{more}\ntheirs:\n{less}");
+        }
+        if output == "balances" {
+            continue;
+        }
+        let changes = standing(rows(&folder("out", "changes")));
+        let snapshot = standing(rows(&folder("plain", "snapshot")));
+        for (row, count) in &changes {
+            let stands = snapshot.get(row).copied().unwrap_or(0);
+            assert_eq!(*count, stands, "seed {seed}: {output}: {row}");
+        }
+        assert_eq!(changes.len(), snapshot.len(), "seed {seed}: {output}");
+    }
+}
+
+fn desk() -> Desk {
+    Desk::new(&[
+        ("mediation.yaml", MEDIATION),
+        ("catalog.yaml", CATALOG),
+        ("accounts.yaml", &accounts()),
+        (
+            "job.yaml",
+            &job("durability: { folder: state, interval: 10ms }\n"),
+        ),
+    ])
+}
+
+#[test]
+fn kills_neither_lose_nor_double() {
+    let kills = variable("MILLRACE_KILLS", KILLS);
+    let seed = u64::from(variable("MILLRACE_SEED", 1));
+    let mut dice = Dice(seed);
+    let desk = desk();
+    let (mut killed, mut ended, mut file) = (0, 0, 0);
+    let job = desk.at("job.yaml").display().to_string();
+    while file < FILES || killed < kills {
+        // More when all is read, so that there is more to be killed at; a file never changes.
+        if file < FILES || dice.roll(3) == 0 {
+            desk.write(
+                &format!("usage/calls-{file:04}.csv"),
+                calls(file, &mut dice),
+            );
+            file += 1;
+        }
+        let workers = (1 + dice.roll(3)).to_string();
+        let mut process = start(&["run", &job, "--workers", &workers]);
+        let patience = Duration::from_millis(20 + dice.roll(900));
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                break status;
+            }
+            if begun.elapsed() > patience {
+                process.kill().unwrap();
+                break process.wait().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        };
+        match status.signal() {
+            Some(_) => killed += 1,
+            None => {
+                let output = process.wait_with_output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(status.success(), "seed {seed}: {said}");
+                ended += 1;
+            }
+        }
+    }
+    let last = millrace(&["run", &job, "--workers", "2"]);
+    assert!(matches!(last.exit, Exit::Findings), "{}", last.err);
+    compare(&desk, seed);
+    println!("{killed} kills, {ended} runs to the end, {file} files, seed {seed}");
+}
+
+/// The objects that a restart reads.
+fn objects(desk: &Desk) -> Vec<String> {
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(desk.at(&format!("state/{folder}"))).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.map(|name| format!("{folder}/{name}")).collect();
+        names.sort();
+        names
+    };
+    let mut objects = names("journal");
+    objects.extend(names("manifest").pop());
+    objects
+}
+
+#[test]
+fn damaged_state_is_named_and_nothing_is_started() {
+    let desk = desk();
+    desk.write("usage/calls.csv", calls(0, &mut Dice(3)));
+    let whole = desk.run();
+    assert!(matches!(whole.exit, Exit::Findings), "{}", whole.err);
+    for object in objects(&desk) {
+        let place = desk.at(&format!("state/{object}"));
+        let bytes = std::fs::read(&place).unwrap();
+        let refused = |what: &str| {
+            let before = self::bytes(&desk.at("out"));
+            let ended = desk.run();
+            assert_eq!(ended.exit, Exit::Unusable, "{object} {what}: {}", ended.err);
+            assert!(
+                ended.err.contains(&object),
+                "{object} {what}: {}",
+                ended.err
+            );
+            assert!(ended.err.contains("nothing was started"), "{}", ended.err);
+            let changes = |files: BTreeMap<String, Vec<u8>>| {
+                let mut files = files;
+                files.retain(|name, _| name.contains("/changes/") && !name.contains("/ledger/"));
+                files
+            };
+            assert!(
+                changes(before) == changes(self::bytes(&desk.at("out"))),
+                "{object} {what}"
+            );
+            // The generation that looked has created a manifest of its own.
+            for manifest in objects(&desk).into_iter().rev().take(1) {
+                if manifest > object && manifest.starts_with("manifest/") {
+                    std::fs::remove_file(desk.at(&format!("state/{manifest}"))).unwrap();
+                }
+            }
+        };
+        for at in (0..bytes.len()).step_by(bytes.len() / 5 + 1) {
+            let mut torn = bytes.clone();
+            torn[at] ^= 0x20;
+            std::fs::write(&place, &torn).unwrap();
+            refused(&format!("changed at byte {at}"));
+        }
+        std::fs::write(&place, &bytes[..bytes.len() / 2]).unwrap();
+        refused("cut");
+        if object.starts_with("journal/") {
+            std::fs::remove_file(&place).unwrap();
+            refused("missing");
+        }
+        std::fs::write(&place, &bytes).unwrap();
+    }
+    let again = desk.run();
+    assert_eq!(again.totals(), whole.totals());
+}
+
+#[test]
+fn state_of_another_plan_is_refused() {
+    let desk = desk();
+    desk.write("usage/calls.csv", calls(0, &mut Dice(3)));
+    assert!(matches!(desk.run().exit, Exit::Findings));
+    let other = job("durability: { folder: state }\n").replace("UTC", "Europe/Prague");
+    desk.write("job.yaml", other);
+    let refused = desk.run();
+    assert_eq!(refused.exit, Exit::Unusable);
+    let says = "its time zone is UTC, not Europe/Prague";
+    assert!(refused.err.contains(says), "{}", refused.err);
+}
+
+#[test]
+fn the_older_of_two_runs_ends() {
+    let desk = desk();
+    desk.write("usage/calls.csv", calls(0, &mut Dice(3)));
+    let job = desk.at("job.yaml").display().to_string();
+    let mut older = start(&["run", &job, "--watch", "--workers", "1"]);
+    let begun = Instant::now();
+    let committed = |commits: usize| {
+        std::fs::read_dir(desk.at("state/manifest")).is_ok_and(|names| names.count() >= commits)
+    };
+    while !committed(2) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "nothing is committed"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let younger = desk.run();
+    assert!(matches!(younger.exit, Exit::Findings), "{}", younger.err);
+    let begun = Instant::now();
+    while older.try_wait().unwrap().is_none() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "the older run goes on"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = older.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success());
+    assert!(
+        said.contains("another run of this job has taken over"),
+        "{said}"
+    );
+    compare(&desk, 0);
+}
+
+#[test]
+fn a_paused_source_waits_until_it_is_resumed() {
+    let desk = desk();
+    desk.write("usage/a.csv", calls(0, &mut Dice(3)));
+    let job = desk.at("job.yaml").display().to_string();
+    let received = |ended: &millrace_tests::jobs::Ended| {
+        assert_eq!(ended.exit, Exit::Findings, "{}", ended.err);
+        ended.summary()["records"]["received"].as_u64().unwrap()
+    };
+    assert_eq!(received(&desk.run()), u64::from(ROWS));
+    let unknown = millrace(&["pause", &job, "swich"]);
+    assert!(
+        unknown.err.contains("did you mean \"switch\"?"),
+        "{}",
+        unknown.err
+    );
+    // Told while the job is stopped, and kept by the commits of the run that applies it.
+    assert_eq!(millrace(&["pause", &job, "switch"]).exit, Exit::Ok);
+    desk.write("usage/b.csv", calls(1, &mut Dice(4)));
+    assert_eq!(received(&desk.run()), u64::from(ROWS));
+    assert_eq!(received(&desk.run()), u64::from(ROWS));
+    let status = millrace(&["status", &job]);
+    assert!(status.out.contains("paused: switch"), "{}", status.out);
+    assert_eq!(millrace(&["resume", &job, "switch"]).exit, Exit::Ok);
+    assert_eq!(received(&desk.run()), 2 * u64::from(ROWS));
+    compare(&desk, 3);
+}
+
+#[test]
+fn files_move_when_they_are_committed() {
+    let desk = desk();
+    let moving = job("durability: { folder: state, interval: 10ms }\n")
+        .replace("path: usage", "path: in/input, after: move");
+    desk.write("job.yaml", &moving);
+    desk.write("in/input/a.csv", calls(0, &mut Dice(3)));
+    desk.write("in/input/again.csv", calls(0, &mut Dice(3)));
+    desk.write("in/input/broken.parquet", "no Parquet");
+    let first = desk.run();
+    assert_eq!(first.exit, Exit::Findings, "{}", first.err);
+    let names = |folder: &str| {
+        let mut names: Vec<String> = bytes(&desk.at(&format!("in/{folder}")))
+            .into_keys()
+            .map(|name| name.rsplit('/').next().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("input"), Vec::<String>::new());
+    assert_eq!(names("processed"), ["a.csv"]);
+    assert_eq!(names("failed"), ["again.csv", "broken.parquet"]);
+    // What was moved is known: sent once more it is not read again, and does not stay.
+    desk.write("in/input/a.csv", calls(0, &mut Dice(3)));
+    let second = desk.run();
+    assert_eq!(second.totals(), first.totals());
+    assert_eq!(names("input"), Vec::<String>::new());
+    let wrong = desk.at("job.yaml").display().to_string();
+    desk.write("job.yaml", moving.replace("after: move", "after: remove"));
+    let refused = millrace(&["check", &wrong]);
+    assert_eq!(refused.exit, Exit::Unusable);
+}
+
+#[test]
+fn status_tells_the_newest_commit() {
+    let desk = desk();
+    let job = desk.at("job.yaml").display().to_string();
+    desk.write("usage/calls.csv", calls(0, &mut Dice(3)));
+    let none = millrace(&["status", &job]);
+    assert_eq!(none.exit, Exit::Unusable);
+    assert!(none.err.contains("has committed nothing"), "{}", none.err);
+    let ran = desk.run();
+    let status = millrace(&["status", &job, "--output", "json"]).summary();
+    assert_eq!(status["received"], ran.summary()["records"]["received"]);
+    assert_eq!(
+        (&status["generation"], &status["files"]),
+        (&1.into(), &1.into())
+    );
+    // What is committed is what balances are told from: the sources are not read again.
+    std::fs::remove_file(desk.at("usage/calls.csv")).unwrap();
+    let balances = millrace(&["balance", &job, "a0"]);
+    assert_eq!(balances.exit, Exit::Ok, "{}", balances.err);
+    assert!(balances.out.contains("used"), "{}", balances.out);
+}

@@ -1,0 +1,15 @@
+//! Whole jobs, from their files to what they print and write.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod balances;
+mod bill;
+mod cli;
+mod explain;
+mod known;
+mod live;
+mod quiet;
+mod quote;
+mod unsettled;
+mod workers;

@@ -1,0 +1,12 @@
+//! A real Kafka: what the connector promises, and jobs between topics under kills.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod exactly_once;
+mod feeds;
+
+/// Runs the job that the environment asks for, where it asks for one.
+#[test]
+fn a_process_of_its_own() {
+    millrace_tests::kills::run_if_asked();
+}
