@@ -3,7 +3,7 @@
 //!
 //! `MILLRACE_CASES=2000 cargo test -p millrace-tests --test pricing incremental` runs longer than usual.
 
-use crate::history::{History, histories, rules};
+use crate::history::{History, histories, rules, take_back};
 use millrace::publish::EpochChanges;
 use millrace_operators::charge::ItemImpact;
 use millrace_operators::domain::{ActivityKind, ImpactKind, Reason};
@@ -213,7 +213,7 @@ proptest! {
     fn insert_then_retract_gives_nothing(history in histories(), first in 0_usize..8) {
         let rules = rules(&history);
         let mut script = history.script();
-        script.extend(history::take_back(&script, first));
+        script.extend(take_back(&script, first));
         let bill = check(&rules, &script, &run(&rules, &script, 1, 0).epochs);
         prop_assert_eq!(bill, Bill::default());
     }
