@@ -187,6 +187,7 @@ pub fn build(
             buckets: activities.buckets.clone(),
             edges: activities.edges,
         },
+        outbox.wants_impacts,
         Arc::clone(&stats.charge),
     );
     let activity = settle(activities.activity, charged.edges.clone());

@@ -15,7 +15,11 @@ use crate::domain::{
     Bucket, BucketKey, Edge, EventTime, GroupKey, PricedUsage, RecordId, Threshold,
 };
 use crate::epoch::Diff;
+use smallvec::SmallVec;
 use std::collections::BTreeSet;
+
+/// Records of a group that come after its rows, in order.
+pub(super) type Followers<'u> = SmallVec<[&'u PricedUsage; 4]>;
 
 /// The changes of one group in one epoch.
 #[derive(Clone, Debug, Default)]
@@ -117,9 +121,11 @@ impl Group {
         sink: &mut dyn Sink,
     ) -> Work {
         let usage_only = changes.buckets.is_empty() && changes.edges.is_empty();
-        if usage_only && self.is_followed_by(&mut changes.usage) {
-            return self.append_usage(&mut changes.usage, scratch, sink);
+        let usage = std::mem::take(&mut changes.usage);
+        if usage_only && let Some(next) = self.followers(&usage) {
+            return self.append_usage(&next, scratch, sink);
         }
+        changes.usage = usage;
         let mut moves = Moves {
             rows: std::mem::take(&mut scratch.rows),
             ..Moves::default()
@@ -188,31 +194,39 @@ impl Group {
         self.tree.tail.last().map_or(0, |last| last.time.0)
     }
 
-    /// Whether all of it comes after every row, each record once; it is then in order.
-    fn is_followed_by(&self, usage: &mut [(PricedUsage, Diff)]) -> bool {
-        let position = |(usage, _): &(PricedUsage, Diff)| Position::of(usage.time, usage.record);
-        if usage.len() > 1 {
-            usage.sort_by_key(position);
+    /// The records in order, if all come after every row and each once.
+    pub(super) fn followers<'u>(
+        &self,
+        usage: impl IntoIterator<Item = &'u (PricedUsage, Diff)>,
+    ) -> Option<Followers<'u>> {
+        let position = |usage: &&PricedUsage| Position::of(usage.time, usage.record);
+        let mut next = Followers::new();
+        for (usage, diff) in usage {
+            if *diff != 1 {
+                return None;
+            }
+            next.push(usage);
+        }
+        if next.len() > 1 {
+            next.sort_unstable_by_key(position);
         }
         let last = self.tree.last();
-        let after = usage
+        let after = next
             .first()
             .is_none_or(|first| last.is_none_or(|last| last < position(first)));
-        after
-            && usage.iter().all(|(_, diff)| *diff == 1)
-            && usage.is_sorted_by(|left, right| position(left) < position(right))
+        let once = next.is_sorted_by(|left, right| position(left) < position(right));
+        (after && once).then_some(next)
     }
 
     /// Charges records that come after all rows: no node is looked at.
-    fn append_usage(
+    pub(super) fn append_usage(
         &mut self,
-        usage: &mut Vec<(PricedUsage, Diff)>,
+        usage: &[&PricedUsage],
         scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) -> Work {
-        let replayed = usage.len();
         let mut crossed = BTreeSet::new();
-        for (usage, _) in usage.drain(..) {
+        for usage in usage {
             let row = Row {
                 time: usage.time,
                 id: usage.record.0,
@@ -222,7 +236,10 @@ impl Group {
             self.append(&row, scratch, &mut crossed, sink);
         }
         crossed.iter().for_each(|notice| sink.notice(notice, 1));
-        Work { replayed, nodes: 0 }
+        Work {
+            replayed: usage.len(),
+            nodes: 0,
+        }
     }
 
     /// Charges one row that comes after all others.

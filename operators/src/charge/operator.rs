@@ -32,7 +32,7 @@ pub struct ChargeInputs<'scope> {
 pub struct Charged<'scope> {
     /// One charge per item of each charged record.
     pub charges: Collection<'scope, Charge>,
-    /// What each charge did.
+    /// What each charge did, where that is wanted.
     pub impacts: Collection<'scope, ItemImpact>,
     /// What the edges of periods did.
     pub edges: Collection<'scope, EdgeCharged>,
@@ -172,22 +172,26 @@ impl Groups {
         }));
         order.sort_unstable();
         let mut usage: Vec<_> = usage.into_iter().map(Some).collect();
-        let mut changes = GroupChanges::default();
         for batch in batches(&order) {
             touch(&self.groups, &usage, batch);
             for run in batch.chunk_by(|left, right| left.0 == right.0) {
-                let of_group = run.iter().filter_map(|(_, at)| usage[*at].take());
-                changes.usage.extend(of_group);
-                let Some((first, _)) = changes.usage.first() else {
+                let held = || run.iter().filter_map(|(_, at)| usage[*at].as_ref());
+                let Some((first, _)) = held().next() else {
                     continue;
                 };
                 let key = first.terms.group;
-                if let Some(others) = others.remove(&key) {
-                    changes.buckets = others.buckets;
-                    changes.edges = others.edges;
+                let others = others.remove(&key);
+                // Where it lies: the moves of records would cost an append more than their charging.
+                if others.is_none() && self.append_to(key, held(), &mut work, sink) {
+                    continue;
                 }
+                let mut changes = others.unwrap_or_default();
+                let of_group = run.iter().filter_map(|(_, at)| usage[*at].take());
+                changes.usage.extend(of_group);
                 self.apply_to(key, &mut changes, &mut work, sink);
             }
+            // All at once: each counts its terms down, which waits for every write before it.
+            batch.iter().for_each(|(_, at)| usage[*at] = None);
         }
         order.clear();
         self.order = order;
@@ -195,6 +199,29 @@ impl Groups {
             self.apply_to(key, &mut changes, &mut work, sink);
         }
         work
+    }
+
+    /// Appends records to a group, if all of them come after what it has.
+    fn append_to<'u>(
+        &mut self,
+        key: GroupKey,
+        usage: impl Iterator<Item = &'u (PricedUsage, Diff)>,
+        work: &mut Work,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        let group = self.groups.entry(key, || Group::new(key));
+        let Some(next) = group.followers(usage) else {
+            return false;
+        };
+        let bytes = group.bytes();
+        let done = group.append_usage(&next, &mut self.scratch, sink);
+        work.add(done);
+        self.records = self.records.saturating_add(next.len());
+        self.bytes = self
+            .bytes
+            .saturating_add(group.bytes())
+            .saturating_sub(bytes);
+        true
     }
 
     /// Applies the changes of one group; they are empty afterwards.
@@ -209,8 +236,7 @@ impl Groups {
         let (records, bytes) = (group.len(), group.bytes());
         let buckets = group.bucket_count();
         let done = group.apply_with(changes, &mut self.scratch, sink);
-        work.replayed = work.replayed.saturating_add(done.replayed);
-        work.nodes = work.nodes.saturating_add(done.nodes);
+        work.add(done);
         let (records_now, mut bytes_now) = (group.len(), group.bytes());
         let buckets_now = group.bucket_count();
         let empty = size_of::<Group>();
@@ -234,6 +260,7 @@ impl Groups {
 /// Sends what is told at one epoch.
 struct Sessions<A, B, C, D, E> {
     epoch: Epoch,
+    wants_impacts: bool,
     charges: A,
     impacts: B,
     edges: C,
@@ -254,8 +281,10 @@ where
     fn item(&mut self, charge: &Charge, impacts: &[Impact], diff: Diff) {
         self.charged = self.charged.saturating_add(1);
         (self.charges)((*charge, self.epoch, diff));
-        for impact in ItemImpact::of(charge, impacts) {
-            (self.impacts)((impact, self.epoch, diff));
+        if self.wants_impacts {
+            for impact in ItemImpact::of(charge, impacts) {
+                (self.impacts)((impact, self.epoch, diff));
+            }
         }
     }
 
@@ -273,8 +302,8 @@ where
     }
 }
 
-/// Charges usage in order; see the [module](super).
-pub fn charge(inputs: ChargeInputs<'_>, stats: Arc<NodeStats>) -> Charged<'_> {
+/// Charges usage in order; see the [module](super). Nobody pays for impacts that nobody wants.
+pub fn charge(inputs: ChargeInputs<'_>, wants_impacts: bool, stats: Arc<NodeStats>) -> Charged<'_> {
     let ChargeInputs {
         usage,
         buckets,
@@ -339,6 +368,7 @@ pub fn charge(inputs: ChargeInputs<'_>, stats: Arc<NodeStats>) -> Charged<'_> {
                 let mut notices = notice_output.session(&held[4]);
                 let mut sink = Sessions {
                     epoch,
+                    wants_impacts,
                     charges: |update| charges.give(update),
                     impacts: |update| impacts.give(update),
                     edges: |update| edges_charged.give(update),

@@ -47,6 +47,13 @@ pub struct Work {
     pub nodes: usize,
 }
 
+impl Work {
+    pub(super) fn add(&mut self, more: Self) {
+        self.replayed = self.replayed.saturating_add(more.replayed);
+        self.nodes = self.nodes.saturating_add(more.nodes);
+    }
+}
+
 /// Charges rows against one state.
 pub(super) struct Side<'a> {
     pub(super) plan: &'a Plan,

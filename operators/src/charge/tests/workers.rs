@@ -93,7 +93,7 @@ fn run(workers: usize) -> (BTreeMap<Out, isize>, BTreeMap<Out, isize>) {
                 buckets,
                 edges,
             };
-            let charged = charge(inputs, Arc::new(NodeStats::default()));
+            let charged = charge(inputs, true, Arc::new(NodeStats::default()));
             let to = Arc::clone(&sent);
             charged.edges.inspect(move |(edge, _, diff)| {
                 to.lock().unwrap().0.add(Out::Edge(edge.clone()), *diff);
