@@ -238,30 +238,53 @@ impl Collector {
         mut deliver: impl FnMut(Option<EpochChanges>, Epoch) -> Result<(), E>,
     ) -> Result<(), E> {
         while let Ok(dispatch) = self.receiver.recv() {
-            match dispatch {
-                Dispatch::Changes(epoch, published) => {
-                    let fresh = || EpochChanges {
-                        epoch,
-                        ..EpochChanges::default()
-                    };
-                    self.waiting
-                        .entry(epoch)
-                        .or_insert_with(fresh)
-                        .add(published);
+            self.take(dispatch, &mut deliver)?;
+        }
+        Ok(())
+    }
+
+    /// Hands on what is complete of what the workers have dispatched up to now; see [`Self::run`].
+    ///
+    /// # Errors
+    /// The first error that `deliver` returns.
+    pub fn turn<E>(
+        &mut self,
+        mut deliver: impl FnMut(Option<EpochChanges>, Epoch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Ok(dispatch) = self.receiver.try_recv() {
+            self.take(dispatch, &mut deliver)?;
+        }
+        Ok(())
+    }
+
+    fn take<E>(
+        &mut self,
+        dispatch: Dispatch,
+        mut deliver: impl FnMut(Option<EpochChanges>, Epoch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match dispatch {
+            Dispatch::Changes(epoch, published) => {
+                let fresh = || EpochChanges {
+                    epoch,
+                    ..EpochChanges::default()
+                };
+                self.waiting
+                    .entry(epoch)
+                    .or_insert_with(fresh)
+                    .add(published);
+            }
+            Dispatch::Sealed { worker, before } => {
+                let was = self.complete();
+                self.sealed[worker] = before;
+                let now = self.complete();
+                while let Some(first) = self.waiting.first_entry()
+                    && *first.key() < now
+                {
+                    let changes = first.remove();
+                    deliver(Some(changes), now)?;
                 }
-                Dispatch::Sealed { worker, before } => {
-                    let was = self.complete();
-                    self.sealed[worker] = before;
-                    let now = self.complete();
-                    while let Some(first) = self.waiting.first_entry()
-                        && *first.key() < now
-                    {
-                        let changes = first.remove();
-                        deliver(Some(changes), now)?;
-                    }
-                    if now > was {
-                        deliver(None, now)?;
-                    }
+                if now > was {
+                    deliver(None, now)?;
                 }
             }
         }

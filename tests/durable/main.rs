@@ -4,6 +4,7 @@
 
 mod durability;
 mod object_store;
+mod store_faults;
 
 /// Runs the job that the environment asks for, where it asks for one.
 #[test]

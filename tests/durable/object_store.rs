@@ -19,8 +19,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const JOB_VARIABLE: &str = "MILLRACE_TEST_JOB";
-const KEY: &str = "AKIDMILLRACE";
-const SECRET: &str = "a secret of this test alone";
+pub(super) const KEY: &str = "AKIDMILLRACE";
+pub(super) const SECRET: &str = "a secret of this test alone";
 
 const MEDIATION: &str = "\
 columns: { seconds: bigint, at: timestamp }
@@ -93,7 +93,7 @@ fn parquet_calls(count: i64) -> Vec<u8> {
 
 /// The server's folder of buckets, and a job with its files; usage lies in a bucket and in a local
 /// folder alike.
-fn desk() -> Desk {
+pub(super) fn desk() -> Desk {
     let desk = Desk::new(&[
         ("mediation.yaml", MEDIATION),
         ("catalog.yaml", CATALOG),
@@ -150,7 +150,7 @@ fn desk() -> Desk {
 }
 
 /// Serves the desk's buckets until the test's process ends.
-fn serve(buckets: &Path) -> SocketAddr {
+pub(super) fn serve(buckets: &Path) -> SocketAddr {
     let mut service = S3ServiceBuilder::new(FileSystem::new(buckets).unwrap());
     service.set_auth(SimpleAuth::from_single(KEY, SECRET));
     let service = service.build();
@@ -181,7 +181,7 @@ fn serve(buckets: &Path) -> SocketAddr {
     address
 }
 
-fn process(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Command {
+pub(super) fn process(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Command {
     let mut process = Command::new(std::env::current_exe().unwrap());
     process
         .args([
@@ -200,7 +200,7 @@ fn process(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Command 
 }
 
 /// Runs a job of the desk in a process of its own, with this secret.
-fn run(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Ended {
+pub(super) fn run(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Ended {
     let child = process(desk, job, server, secret).output().unwrap();
     let read = |suffix: &str| std::fs::read_to_string(desk.at(&format!("{job}.{suffix}")));
     let exit = match read("exit").as_deref() {

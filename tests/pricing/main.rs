@@ -4,3 +4,4 @@ mod history;
 mod incremental;
 mod scenario;
 mod scenarios;
+mod simulation;

@@ -90,6 +90,16 @@ impl Store {
         })
     }
 
+    /// Objects of any kind, under a name for people.
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn over(location: &str, objects: std::sync::Arc<dyn object_store::ObjectStore>) -> Self {
+        Self {
+            location: location.to_owned(),
+            backend: Backend::Remote(remote::Bucket::over(location, objects)),
+        }
+    }
+
     /// The location as it was given.
     #[must_use]
     pub fn location(&self) -> &str {

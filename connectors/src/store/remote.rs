@@ -71,6 +71,16 @@ impl Bucket {
         })
     }
 
+    /// All of `objects`.
+    pub(super) fn over(location: &str, objects: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            location: location.to_owned(),
+            root: format!("{location}/"),
+            prefix: Path::default(),
+            objects,
+        }
+    }
+
     pub(super) fn objects(&self) -> (&str, Arc<dyn ObjectStore>) {
         (&self.root, Arc::clone(&self.objects))
     }

@@ -156,7 +156,14 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, point: Point) -> Result<(), DurableError> {
+    /// Makes what a commit brought durable, and publishes it.
+    ///
+    /// # Errors
+    /// When a store fails, or another run has taken over.
+    ///
+    /// # Panics
+    /// When the outputs that wait are of another commit.
+    pub fn commit(&mut self, point: Point) -> Result<(), DurableError> {
         let before = &self.generation.manifest;
         let flushed = self.flushed.recv().map_err(|_| DurableError::Ended)?;
         let (content, rows) = point.journal.object(&point.facts, &flushed.lines);

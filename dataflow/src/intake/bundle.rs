@@ -155,7 +155,7 @@ impl Bundle {
     }
 
     /// Splits the usage evenly over the workers; everything else goes to the first.
-    pub(super) fn split(mut self, epoch: Epoch, workers: usize) -> impl Iterator<Item = Self> {
+    pub fn split(mut self, epoch: Epoch, workers: usize) -> impl Iterator<Item = Self> {
         self.epoch = epoch;
         let share = self.usage.len().div_ceil(workers.max(1)).max(1);
         let mut parts: Vec<Self> = Vec::with_capacity(workers);

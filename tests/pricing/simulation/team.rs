@@ -1,0 +1,136 @@
+//! Workers that move only when they are told, one at a time.
+
+use jiff::tz::TimeZone;
+use millrace::graph::{Graph, GraphStats, Resume, build};
+use millrace::intake::{Bundle, Channel, channels};
+use millrace::publish::{Collector, Dispatch, EpochChanges, Outbox};
+use millrace::worker::{Epochs as _, Fed};
+use millrace_operators::aggregate::{ClassLookup, LineFinder};
+use millrace_operators::domain::{BillCalendar, ClassKey, UsageClass};
+use millrace_operators::epoch::Epoch;
+use millrace_tests::oracle::{BillRules, Changes};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use timely::communication::WorkerGuards;
+use timely::dataflow::ProbeHandle;
+
+/// What a worker is told.
+enum Order {
+    /// To take what its channel holds.
+    Feed,
+    /// To make one step.
+    Step,
+}
+
+/// See the module.
+pub(super) struct Team {
+    channels: Vec<Channel>,
+    orders: Vec<Sender<Order>>,
+    done: Receiver<()>,
+    collector: Collector,
+    _guards: WorkerGuards<()>,
+}
+
+impl Team {
+    pub(super) fn start(
+        workers: usize,
+        rules: &BillRules,
+        script: &[Changes],
+        (live, told): (Epoch, Epoch),
+    ) -> Self {
+        let classes: BTreeMap<ClassKey, Arc<UsageClass>> = script
+            .iter()
+            .flat_map(|changes| &changes.classes)
+            .map(|(class, _)| (class.key(), Arc::new(class.clone())))
+            .collect();
+        let lookup: ClassLookup = Arc::new(move |key| classes.get(&key).cloned());
+        let (sender, receiver) = channel();
+        let (channels, feeds) = channels(workers, &sender);
+        let (orders, waiting): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
+        let (tell, done) = channel();
+        let seats = feeds.into_iter().zip(waiting).map(Some).collect();
+        let seats: Mutex<Vec<Option<_>>> = Mutex::new(seats);
+        let tell = Mutex::new(tell);
+        let outbox = Mutex::new(Outbox {
+            sender,
+            wants_charges: true,
+            wants_impacts: true,
+        });
+        let (zone, dimensions) = (rules.zone.name(), rules.dimensions.clone());
+        let guards = timely::execute(timely::Config::process(workers), move |worker| {
+            let seat = seats.lock().expect("no worker panics")[worker.index()].take();
+            let (mut feed, orders) = seat.expect("a seat for each");
+            let tell = tell.lock().expect("no worker panics").clone();
+            let outbox = outbox.lock().expect("no worker panics").clone();
+            let zone = TimeZone::get(zone).expect("the zone database is built in");
+            let calendar = BillCalendar::new(zone);
+            let finder = LineFinder::new(dimensions.clone(), calendar, Arc::clone(&lookup));
+            let (stats, resume) = (GraphStats::default(), Resume { live, told });
+            let Graph {
+                mut inputs, probe, ..
+            } = worker
+                .dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, &outbox, resume));
+            let (index, mut sealed, mut epoch) = (worker.index(), 0, 0);
+            for order in orders {
+                match order {
+                    Order::Feed => {
+                        if let Fed::Epoch(fed) = feed.feed(epoch, &mut inputs) {
+                            epoch = fed + 1;
+                            inputs.advance_to(epoch);
+                        }
+                    }
+                    Order::Step => {
+                        worker.step();
+                    }
+                }
+                seal(&probe, index, &mut sealed, &outbox);
+                tell.send(()).ok();
+            }
+        });
+        Self {
+            channels,
+            orders,
+            done,
+            collector: Collector::new(workers, receiver),
+            _guards: guards.expect("threads can be started"),
+        }
+    }
+
+    fn order(&self, worker: usize, order: Order) {
+        self.orders[worker].send(order).expect("the worker waits");
+        self.done.recv().expect("the worker has done it");
+    }
+
+    /// Gives each worker its part of an epoch.
+    pub(super) fn feed(&self, parts: Vec<Bundle>) {
+        for (worker, part) in parts.into_iter().enumerate() {
+            self.channels[worker].send(part).expect("the worker waits");
+            self.order(worker, Order::Feed);
+        }
+    }
+
+    /// Lets a worker make one step.
+    pub(super) fn step(&self, worker: usize) {
+        self.order(worker, Order::Step);
+    }
+
+    /// Hands on what the workers have published, and the first epoch that is not complete.
+    pub(super) fn publish(&mut self, mut deliver: impl FnMut(Option<EpochChanges>, Epoch)) {
+        let delivered = self.collector.turn(|changes, before| {
+            deliver(changes, before);
+            Ok::<(), Infallible>(())
+        });
+        delivered.expect("infallible");
+    }
+}
+
+fn seal(probe: &ProbeHandle<Epoch>, worker: usize, sealed: &mut Epoch, outbox: &Outbox) {
+    let first = probe.with_frontier(|frontier| frontier.first().copied());
+    let before = first.unwrap_or(Epoch::MAX);
+    if before > *sealed {
+        *sealed = before;
+        outbox.sender.send(Dispatch::Sealed { worker, before }).ok();
+    }
+}
