@@ -72,7 +72,7 @@ tables:
     services: [ { service_type: \"'llm'\", service: key, subscription: account } ]
   - file: accounts.csv
     accounts: [ { id: account, currency: \"'USD'\" } ]
-    subscriptions: [ { id: account, account: account, price_list: \"'standard'\" } ]
+    subscriptions: [ { id: account, account: account, price_list: \"'standard'\", from: \"'2026-01-01'\" } ]
 ";
 
 /// Runs the scenario in a folder of its own below the system's temporary folder.

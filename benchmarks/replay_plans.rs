@@ -25,8 +25,7 @@ use std::time::Duration;
 const ROUNDS: u32 = 2;
 
 /// What the job writes beside the outputs of `replay`: balances and notices, but no row per impact.
-const OUTPUTS: &str = "\
-  impacts: { changes: false, snapshot: false }
+const OUTPUTS: &str = "  impacts: { changes: false, snapshot: false }
   activity: { changes: false }
   notices: { changes: false }
 ";

@@ -216,7 +216,7 @@ impl Held {
             wanted,
             ..Self::default()
         };
-        let visited = open.ratings.visit(
+        let visited = open.ratings.visit_settled(
             |_| true,
             |rating| {
                 if let Rating::Charge(charge) = rating {

@@ -4,8 +4,8 @@ use arrow::array::{
     ArrayRef, Decimal128Array, DictionaryArray, Int32Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use hashbrown::HashMap;
 use millrace_operators::domain::{Amount, EventTime, Quantity};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A column of few texts, entered by key: the text of a key is looked up once per batch.

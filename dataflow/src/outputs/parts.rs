@@ -291,7 +291,7 @@ impl Outputs {
                 carried: BTreeMap::new(),
                 result: Ok(()),
             };
-            open.ratings.visit(
+            open.ratings.visit_settled(
                 |service| shard(service.0) == part,
                 |rating| taker.settle(rating),
             )?;

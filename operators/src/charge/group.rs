@@ -96,12 +96,15 @@ impl Group {
             .watches
             .capacity()
             .saturating_mul(size_of::<(Watch, Threshold)>());
-        let parts = [self.plan.bytes(), self.book.bytes(), self.tree.bytes()];
+        let parts = [self.plan.bytes(), self.row_bytes(), state, watches];
         parts
             .into_iter()
             .fold(size_of::<Self>(), usize::saturating_add)
-            .saturating_add(state)
-            .saturating_add(watches)
+    }
+
+    /// The part of [`Self::bytes`] that an append may change.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.book.bytes().saturating_add(self.tree.bytes())
     }
 
     /// Applies the changes of one epoch and tells what is charged differently.

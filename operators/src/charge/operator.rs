@@ -213,14 +213,12 @@ impl Groups {
         let Some(next) = group.followers(usage) else {
             return false;
         };
-        let bytes = group.bytes();
+        let bytes = group.row_bytes();
         let done = group.append_usage(&next, &mut self.scratch, sink);
         work.add(done);
         self.records = self.records.saturating_add(next.len());
-        self.bytes = self
-            .bytes
-            .saturating_add(group.bytes())
-            .saturating_sub(bytes);
+        let held = self.bytes.saturating_add(group.row_bytes());
+        self.bytes = held.saturating_sub(bytes);
         true
     }
 

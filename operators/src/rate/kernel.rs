@@ -36,6 +36,14 @@ pub(super) fn resolve<'a>(
     }
 }
 
+/// Whether what is found charges records in order.
+pub(super) fn is_ordered(resolved: &Resolved<'_>) -> bool {
+    let ordered = |(guided, prices): &(&Guided, &Prices)| {
+        guided.ordered || prices.iter().any(|price| price.model.is_ordered())
+    };
+    resolved.as_ref().is_ok_and(ordered)
+}
+
 /// The kernel: what one record comes to.
 pub(super) fn rate_record(
     service: ServiceKey,
@@ -60,7 +68,7 @@ pub(super) fn rate_record(
         Ok(found) => found,
         Err(fault) => return emit(suspend(*fault)),
     };
-    if guided.ordered || prices.iter().any(|price| price.model.is_ordered()) {
+    if is_ordered(resolved) {
         return emit(Rating::Priced(PricedUsage {
             time: record.time,
             record: record.record,

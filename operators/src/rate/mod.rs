@@ -103,7 +103,20 @@ impl OpenRatings {
         wanted: impl Fn(ServiceKey) -> bool,
         mut visit: impl FnMut(&Rating) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.0.borrow_mut().visit(wanted, &mut visit)
+        self.0.borrow_mut().visit(wanted, true, &mut visit)
+    }
+
+    /// As [`Self::visit`], without the records that are charged in order: what they come to is told by
+    /// the charge stage.
+    ///
+    /// # Errors
+    /// The first error that `visit` returns.
+    pub fn visit_settled<E>(
+        &self,
+        wanted: impl Fn(ServiceKey) -> bool,
+        mut visit: impl FnMut(&Rating) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.0.borrow_mut().visit(wanted, false, &mut visit)
     }
 }
 

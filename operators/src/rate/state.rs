@@ -2,7 +2,7 @@
 
 use super::Rating;
 use super::book::{Owner, PriceTimeline, RateFault};
-use super::kernel::{rate_record, resolve};
+use super::kernel::{is_ordered, rate_record, resolve};
 use super::matcher::{PriceMatcher, match_key, prices_an_item};
 use super::open_usage::{OpenRecord, OpenUsage};
 use super::terms::TermsMaker;
@@ -458,6 +458,7 @@ impl RateState {
     pub(super) fn visit<E>(
         &mut self,
         wanted: impl Fn(ServiceKey) -> bool,
+        in_order: bool,
         visit: &mut impl FnMut(&Rating) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self {
@@ -470,7 +471,7 @@ impl RateState {
             let mut groups: Vec<&OpenClass> = service.open.iter().collect();
             groups.sort_by_key(|open| open.class);
             for open in groups {
-                visit_group(service, key, open, prices, visit)?;
+                visit_class(service, key, open, prices, in_order, visit)?;
             }
         }
         Ok(())
@@ -487,11 +488,13 @@ impl RateState {
     }
 }
 
-fn visit_group<E>(
+/// Visits the usage of one class; that which is charged in order only if asked to.
+fn visit_class<E>(
     service: &Service,
     key: ServiceKey,
     open: &OpenClass,
     prices: &mut PriceMatcher,
+    in_order: bool,
     visit: &mut impl FnMut(&Rating) -> Result<(), E>,
 ) -> Result<(), E> {
     let class_key = open.class;
@@ -521,6 +524,9 @@ fn visit_group<E>(
             .as_ref()
             .map_or(&none, |t| &t.at(record.time).prices);
         let resolved = resolve(&segment.guide, found);
+        if !in_order && is_ordered(&resolved) {
+            continue;
+        }
         let class = (class_key, &*class);
         rate_record(key, class, &record, &resolved, &mut terms, &mut |rating| {
             if result.is_ok() {
