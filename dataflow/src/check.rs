@@ -22,11 +22,12 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
         let names = Arc::new(Names::default());
         let rules = job.judge_rules(&names);
         let mut inside = rules.findings;
-        inside.extend(
-            job.reference_files(names)
-                .load()
-                .map_or_else(|found| found, |l| l.warnings),
-        );
+        let mut files = job.reference_files(names);
+        inside.extend(match job.reference_topics.is_empty() {
+            true => files.load().map_or_else(|found| found, |l| l.warnings),
+            // Brokers are not asked, and files need not agree without what they have.
+            false => files.read_alone().unwrap_or_else(|found| found),
+        });
         // What the job file says of a place, a missing file above all, is not said again.
         let told: BTreeSet<_> = findings
             .iter()

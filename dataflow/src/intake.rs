@@ -14,7 +14,8 @@
 //!   by side, and only what differs goes on.
 //! - Failure: a file that cannot be opened is entered as failed and the job goes on; one that breaks
 //!   off is entered as incomplete with the rows before. A saved configuration that does not hold is
-//!   reported and what was in force stays in force.
+//!   reported and what was in force stays in force. So does a message of reference data that cannot be
+//!   used; its neighbours are.
 //! - Bounded: the channel to each worker holds few epochs; a slow worker makes the intake wait.
 
 mod again;
@@ -22,10 +23,12 @@ mod bundle;
 mod files;
 mod messages;
 mod record;
+mod reference;
 
 pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
 pub use record::{Fields, Mediation, RawRecord, find_record};
+pub use reference::ReferenceFeeds;
 
 use crate::durable::{DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told};
 use crate::job::{Job, RuleSource, SourcePlan};
@@ -63,7 +66,9 @@ pub struct Setting {
     pub rules: Vec<Arc<MediationPlan>>,
     /// Reference files.
     pub reference_files: ReferenceFiles,
-    /// Reference data in force at the start.
+    /// Topics beside them, read to their end.
+    pub reference_feeds: Option<ReferenceFeeds>,
+    /// Reference data in force at the start; of files alone, where there are topics.
     pub reference: Reference,
     /// Where raw records are kept.
     pub archive: Arc<Store>,
@@ -131,6 +136,10 @@ pub struct Intake {
     paused: BTreeSet<String>,
     /// The number of the last command that was applied.
     commands: u64,
+    /// What keeps messages of reference data from being in force.
+    held: Vec<Diagnostic>,
+    /// Messages of reference data have come and are not in force yet.
+    messages_came: bool,
 }
 
 /// How long an epoch gathers messages that come one by one.
@@ -145,6 +154,8 @@ enum Halt {
     Durable(DurableError),
     /// A source cannot be read, in words.
     Source(String),
+    /// The reference data does not hold.
+    Reference(Vec<Diagnostic>),
 }
 
 impl From<KafkaError> for Halt {
@@ -162,6 +173,20 @@ pub enum IntakeError {
     /// A source cannot be read.
     #[error("{0}")]
     Source(String),
+    /// The reference data does not hold.
+    #[error("the reference data does not hold")]
+    Reference(Vec<Diagnostic>),
+}
+
+/// What the intake leaves behind.
+#[derive(Debug)]
+pub struct TakenIn {
+    /// The ledger of files.
+    pub ledger: Vec<LedgerRow>,
+    /// The reference data in force.
+    pub reference: Reference,
+    /// What keeps messages of reference data from being in force.
+    pub held: Vec<Diagnostic>,
 }
 
 impl From<DurableError> for Halt {
@@ -190,22 +215,29 @@ impl Intake {
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
             commands: 0,
+            held: Vec::new(),
+            messages_came: false,
         }
     }
 
     /// Loads what an earlier run took in, reads everything there is, and what is saved later while the
-    /// job watches. Returns the ledger of files, and the reference data in force at the end.
+    /// job watches.
     ///
     /// # Errors
     /// When what an earlier run took in cannot be loaded, or a topic cannot be read.
-    pub fn run(mut self) -> Result<(Vec<LedgerRow>, Reference), IntakeError> {
+    pub fn run(mut self) -> Result<TakenIn, IntakeError> {
         let error = match self.all() {
             // Workers that are gone have reported why.
             Ok(()) | Err(Halt::Gone) => {
-                return Ok((self.files.ledger_rows(), self.setting.reference));
+                return Ok(TakenIn {
+                    ledger: self.files.ledger_rows(),
+                    reference: self.setting.reference,
+                    held: self.held,
+                });
             }
             Err(Halt::Durable(error)) => error.into(),
             Err(Halt::Source(message)) => IntakeError::Source(message),
+            Err(Halt::Reference(findings)) => IntakeError::Reference(findings),
         };
         self.setting.failed.store(true, Ordering::Relaxed);
         Err(error)
@@ -219,6 +251,7 @@ impl Intake {
         }
         // Everything that could keep the job from reading is known before it writes.
         let mut topics = self.open_topics()?;
+        self.settle_messages()?;
         self.bundle.reference = ReferenceChanges::between(&known, &self.setting.reference);
         self.tell_time();
         self.bind()?;
@@ -232,12 +265,10 @@ impl Intake {
         }
         self.keep_all()?;
         self.move_read(self.setting.saved.is_none())?;
-        while let Some(saved) = self.wait() {
+        while let Some(saved) = self.wait()? {
             self.tell_time();
             self.obey()?;
-            if !saved.is_empty() {
-                self.changed(&saved, Instant::now())?;
-            }
+            self.changed(&saved, Instant::now())?;
             self.read_all()?;
             self.keep_all()?;
             self.move_read(false)?;
@@ -288,8 +319,10 @@ impl Intake {
             positions,
             paused,
             commands,
+            held,
         } = known;
         (self.paused, self.commands) = (paused, commands);
+        self.setting.reference_files.restore(held);
         // Everything that was entered again is durable already.
         drop(self.setting.names.entered());
         self.clock = clock;
@@ -392,7 +425,7 @@ impl Intake {
                 continue;
             }
             if watches {
-                if self.ends() {
+                if self.ends()? {
                     break;
                 }
             } else if self.all_read(topics)? {
@@ -428,21 +461,55 @@ impl Intake {
         Ok(true)
     }
 
+    /// Puts the messages of reference data in force that were there at the start.
+    fn settle_messages(&mut self) -> Result<(), Halt> {
+        if self.setting.reference_feeds.is_none() {
+            return Ok(());
+        }
+        let loaded = self.setting.reference_files.settle();
+        let loaded = loaded.map_err(Halt::Reference)?;
+        self.setting.reference = loaded.reference;
+        self.warn(&loaded.warnings);
+        self.hold(loaded.held);
+        Ok(())
+    }
+
+    /// Tells what keeps messages from being in force, where that is news.
+    fn hold(&mut self, held: Vec<Diagnostic>) {
+        let news = held.iter().filter(|finding| !self.held.contains(finding));
+        let news: Vec<Diagnostic> = news.cloned().collect();
+        if !news.is_empty() {
+            self.setting.listener.rejected(&news);
+        }
+        self.held = held;
+    }
+
+    /// Reads messages of reference data; says whether any came since they were last put in force.
+    fn poll_reference(&mut self) -> Result<bool, Halt> {
+        let setting = &mut self.setting;
+        let Some(feeds) = &mut setting.reference_feeds else {
+            return Ok(false);
+        };
+        self.messages_came |= feeds.poll(&mut setting.reference_files)?;
+        if let Some(complaint) = feeds.complaint() {
+            setting.listener.message(&complaint);
+        }
+        Ok(self.messages_came)
+    }
+
     /// Applies what was saved meanwhile; says whether the job was told to end.
-    fn ends(&mut self) -> bool {
+    fn ends(&mut self) -> Result<bool, Halt> {
         let mut saved = Saved::new();
         while let Some(receiver) = &self.setting.saved {
             match receiver.try_recv() {
-                Ok(more) if more.is_empty() => return true,
+                Ok(more) if more.is_empty() => return Ok(true),
                 Ok(more) => saved.extend(more),
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return true,
+                Err(TryRecvError::Disconnected) => return Ok(true),
             }
         }
-        if !saved.is_empty() && self.changed(&saved, Instant::now()).is_err() {
-            return true;
-        }
-        false
+        self.changed(&saved, Instant::now())?;
+        Ok(false)
     }
 
     /// Moves the graph's clock. Cycles begin and end at midnights of the tenant, so the clock moves
@@ -462,42 +529,48 @@ impl Intake {
         }
     }
 
-    /// Waits for saved files; `None` when there will be none. Editors save in several steps, and a
-    /// person may save several files: what comes within a moment is one change. Nothing saved for a
-    /// while is told as such: time has gone on.
-    fn wait(&mut self) -> Option<Saved> {
+    /// Waits for saved files, and for messages of reference data; `None` when there will be none.
+    /// Editors save in several steps, and a person may save several files: what comes within a moment is
+    /// one change. Nothing saved for a while is told as such: time has gone on.
+    fn wait(&mut self) -> Result<Option<Saved>, Halt> {
         const MOMENT: Duration = Duration::from_millis(15);
         const LOOK_UP: Duration = Duration::from_millis(200);
+        const MESSAGES: Duration = Duration::from_millis(20);
         const WHILE: Duration = Duration::from_secs(60);
         const COMMANDS: Duration = Duration::from_secs(1);
         let obeys = self.setting.keeping.is_some();
         let patience = if obeys { COMMANDS } else { WHILE };
+        let follows = self.setting.reference_feeds.is_some();
+        let look_up = if follows { MESSAGES } else { LOOK_UP };
         let begun = Instant::now();
-        let receiver = self.setting.saved.as_ref().filter(|_| !self.ending)?;
         let mut saved = loop {
-            match receiver.recv_timeout(LOOK_UP) {
+            let Some(receiver) = self.setting.saved.as_ref().filter(|_| !self.ending) else {
+                return Ok(None);
+            };
+            match receiver.recv_timeout(look_up) {
                 // Whoever stops the job says that nothing was saved.
-                Ok(saved) if saved.is_empty() => return None,
+                Ok(saved) if saved.is_empty() => return Ok(None),
                 Ok(saved) => break saved,
                 Err(RecvTimeoutError::Timeout) if !self.setting.failed.load(Ordering::Relaxed) => {
-                    if begun.elapsed() >= patience {
-                        return Some(Saved::new());
+                    if begun.elapsed() >= patience || self.poll_reference()? {
+                        return Ok(Some(Saved::new()));
                     }
                 }
-                Err(_) => return None,
+                Err(_) => return Ok(None),
             }
         };
-        loop {
+        while let Some(receiver) = &self.setting.saved {
             match receiver.recv_timeout(MOMENT) {
                 Ok(more) if more.is_empty() => {
                     self.ending = true;
-                    return Some(saved);
+                    break;
                 }
                 Ok(more) => saved.extend(more),
-                Err(RecvTimeoutError::Timeout) => return Some(saved),
-                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
+        Ok(Some(saved))
     }
 
     /// Enters new files of all sources.
@@ -666,27 +739,34 @@ impl Intake {
                     .collect(),
                 paused: self.paused.clone(),
                 commands: self.commands,
+                held: self.setting.reference_files.held(),
             },
         };
         self.kept = Instant::now();
         keeping.points.send(point).map_err(|_| Halt::Gone)
     }
 
-    /// Applies what saved files change, as one epoch.
+    /// Applies what saved files and messages of reference data change, as one epoch.
     fn changed(&mut self, saved: &Saved, noticed: Instant) -> Result<(), Halt> {
+        let came = self.poll_reference()?;
+        if saved.is_empty() && !came {
+            return Ok(());
+        }
         let mut report = ChangeReport::default();
-        if saved
-            .iter()
-            .any(|path| self.setting.reference_files.files().contains(path))
-        {
-            self.reload_reference(&mut report);
+        let held = self.held.clone();
+        let files = self.setting.reference_files.files();
+        let touched = saved.iter().any(|path| files.contains(path));
+        if touched || came {
+            self.reload_reference(touched, &mut report);
         }
         if self.rules_touched(saved) {
             self.reload_rules(&mut report);
         }
         self.discover();
         if self.bundle.is_empty() {
-            return Ok(());
+            // Which messages are held back is part of what is kept.
+            let kept = self.setting.keeping.is_some() && held != self.held;
+            return if kept { self.bind_and(true) } else { Ok(()) };
         }
         let pending = PendingChange { report, noticed };
         let mut waiting = self
@@ -700,8 +780,15 @@ impl Intake {
         self.bind()
     }
 
-    fn reload_reference(&mut self, report: &mut ChangeReport) {
-        match self.setting.reference_files.load() {
+    /// Reads the files again, where one was saved, and puts messages in force.
+    fn reload_reference(&mut self, files: bool, report: &mut ChangeReport) {
+        self.messages_came = false;
+        let reference_files = &mut self.setting.reference_files;
+        let loaded = match files {
+            true => reference_files.load(),
+            false => reference_files.settle(),
+        };
+        match loaded {
             Ok(loaded) => {
                 let changes = ReferenceChanges::between(&self.setting.reference, &loaded.reference);
                 report.rows += changes.len();
@@ -709,6 +796,7 @@ impl Intake {
                 self.setting.reference = loaded.reference;
                 self.bundle.reference = changes;
                 self.warn(&loaded.warnings);
+                self.hold(loaded.held);
             }
             Err(findings) => self.setting.listener.rejected(&findings),
         }

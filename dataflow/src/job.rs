@@ -11,8 +11,8 @@ pub use file::MessageTopics;
 pub use rules::Rules;
 
 use file::{
-    DurabilityEntry, JobFile, KafkaOutputEntry, KafkaSourceEntry, LookupEntry, OutputForms,
-    SourceEntry,
+    DurabilityEntry, JobFile, KafkaOutputEntry, KafkaReferenceEntry, KafkaSourceEntry, LookupEntry,
+    OutputForms, ReferenceEntry, SourceEntry,
 };
 use mediation::MediationEntry;
 use millrace_connectors::decode::{Format, MessageFormat};
@@ -22,7 +22,7 @@ use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::layout::{FormatName, format_of};
 use millrace_connectors::reference::yaml::{place_of, read};
-use millrace_connectors::reference::{ReferenceFiles, moment};
+use millrace_connectors::reference::{ReferenceFiles, Section, moment};
 use millrace_connectors::store::Store;
 use millrace_connectors::stream::StreamId;
 use millrace_operators::aggregate::Dimension;
@@ -68,6 +68,8 @@ pub struct Job {
     pub catalogs: Vec<PathBuf>,
     /// Accounts files.
     pub accounts: Vec<PathBuf>,
+    /// Topics of catalog and accounts.
+    pub reference_topics: Vec<ReferenceTopics>,
     /// What separates billing lines, as written and as meant.
     pub aggregate_by: Vec<String>,
     /// Whether raw records are kept.
@@ -133,6 +135,19 @@ pub struct MessageSource {
     pub format: MessageFormat,
     /// Whether a job that has committed nothing begins behind the last message.
     pub from_latest: bool,
+}
+
+/// Topics of reference data.
+#[derive(Clone, Debug)]
+pub struct ReferenceTopics {
+    /// What their messages are.
+    pub section: Section,
+    /// How to reach Kafka.
+    pub settings: KafkaSettings,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// A dotted path to the version of a message, if it has one.
+    pub version: Option<String>,
 }
 
 /// Where a mediation rule is.
@@ -246,7 +261,11 @@ impl Job {
     #[must_use]
     pub fn reference_files(&self, names: Arc<Names>) -> ReferenceFiles {
         let (catalogs, accounts) = (self.catalogs.clone(), self.accounts.clone());
-        ReferenceFiles::new(catalogs, accounts, self.zone.clone(), names)
+        let files = ReferenceFiles::new(catalogs, accounts, self.zone.clone(), names);
+        match self.reference_topics.is_empty() {
+            true => files,
+            false => files.with_messages(),
+        }
     }
 
     /// What separates billing lines, for the aggregate stage; attribute names are entered in
@@ -294,8 +313,9 @@ impl Judge {
             .iter()
             .filter_map(|(name, lookup)| self.lookup(name, lookup))
             .collect();
-        let catalogs = self.files(&written.catalog);
-        let accounts = self.files(&written.accounts);
+        let (catalogs, mut reference_topics) = self.reference(&written.catalog, Section::Catalog);
+        let (accounts, more) = self.reference(&written.accounts, Section::Accounts);
+        reference_topics.extend(more);
         let aggregate_by = self.dimensions(&written.billing.aggregate_by);
         let outputs = self.outputs(&written);
         let metrics = written
@@ -315,6 +335,7 @@ impl Judge {
             lookups,
             catalogs,
             accounts,
+            reference_topics,
             aggregate_by,
             keep_raw: written.raw.keep,
             outputs,
@@ -523,19 +544,57 @@ impl Judge {
         })
     }
 
-    fn files(&mut self, written: &[Spanned<String>]) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        for file in written {
-            let path = self.folder.join(&file.value);
+    fn reference(
+        &mut self,
+        written: &[Spanned<ReferenceEntry>],
+        section: Section,
+    ) -> (Vec<PathBuf>, Vec<ReferenceTopics>) {
+        let (mut files, mut topics) = (Vec::new(), Vec::new());
+        for entry in written {
+            let file = match &entry.value {
+                ReferenceEntry::File(file) => file,
+                ReferenceEntry::Topics(entry) => {
+                    topics.push(self.reference_topics(&entry.kafka, section));
+                    continue;
+                }
+            };
+            let path = self.folder.join(file);
             if files.contains(&path) {
-                let message = format!("the file \"{}\" is given twice", file.value);
-                self.error(place_of(file), message, "leave one of the two out");
+                let message = format!("the file \"{file}\" is given twice");
+                self.error(place_of(entry), message, "leave one of the two out");
                 continue;
             }
-            self.existing(&file.value, place_of(file));
+            self.existing(file, place_of(entry));
             files.push(path);
         }
-        files
+        (files, topics)
+    }
+
+    fn reference_topics(
+        &mut self,
+        written: &KafkaReferenceEntry,
+        section: Section,
+    ) -> ReferenceTopics {
+        if written.topics.is_empty() {
+            let place = place_of(&written.brokers);
+            self.error(place, "no topic is named", "write `topics: [prices]`");
+        }
+        if let Some(version) = &written.version
+            && version.value.split('.').any(str::is_empty)
+        {
+            let message = format!("\"{}\" is no member of a message", version.value);
+            let hint = "write its name, or a dotted path like meta.version";
+            self.error(place_of(version), message, hint);
+        }
+        ReferenceTopics {
+            section,
+            settings: KafkaSettings {
+                brokers: written.brokers.value.clone(),
+                settings: written.settings.clone(),
+            },
+            topics: written.topics.clone(),
+            version: written.version.as_ref().map(|path| path.value.clone()),
+        }
     }
 
     /// The local file or folder, if it exists; nothing is asked of remote ones before the run.

@@ -7,7 +7,7 @@
 use crate::job::file::OutputForms;
 use crate::job::{Job, RuleSource};
 use millrace_connectors::mediate::{IdentityRule, MediationRule};
-use millrace_connectors::reference::yaml;
+use millrace_connectors::reference::{Section, yaml};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -141,14 +141,23 @@ impl Drawing {
     }
 
     fn stages(&mut self, job: &Job) {
-        let files = |paths: &[std::path::PathBuf]| {
+        let from = |paths: &[std::path::PathBuf], section: Section| {
             let shown: Vec<String> = paths.iter().map(|path| below(path, &job.folder)).collect();
-            vec![("files", shown.join(", "))]
+            let mut details = vec![("files", shown.join(", "))];
+            let topics = job.reference_topics.iter().filter(|t| t.section == section);
+            let topics: Vec<&str> = topics.flat_map(|t| &t.topics).map(String::as_str).collect();
+            if !topics.is_empty() {
+                details.push(("topics", topics.join(", ")));
+                details.retain(|(_, shown)| !shown.is_empty());
+            }
+            details
         };
-        self.node(NodeKind::Reference, "catalog", files(&job.catalogs));
+        let catalogs = from(&job.catalogs, Section::Catalog);
+        self.node(NodeKind::Reference, "catalog", catalogs);
         self.edge("catalog", "rate", "prices");
         self.edge("catalog", "activity", "plans");
-        self.node(NodeKind::Reference, "accounts", files(&job.accounts));
+        let accounts = from(&job.accounts, Section::Accounts);
+        self.node(NodeKind::Reference, "accounts", accounts);
         self.edge("accounts", "guide", "accounts, subscriptions, services");
         self.edge("accounts", "activity", "accounts, subscriptions");
         let does = |text: &str| vec![("does", text.to_owned())];

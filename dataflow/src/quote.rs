@@ -5,6 +5,7 @@
 //! job's sources, which its mediation rule reads first.
 
 use crate::graph::{GraphStats, Inputs, Resume};
+use crate::intake::ReferenceFeeds;
 use crate::job::Job;
 use crate::publish::{Collector, EpochChanges, Outbox};
 use crate::worker::{self, Epochs, Fed};
@@ -120,7 +121,12 @@ pub fn quote(request: &QuoteRequest, usage: Box<dyn Read + Send>) -> Result<Quot
     let zone = job
         .as_ref()
         .map_or(jiff::tz::TimeZone::UTC, |job| job.zone.clone());
-    let loaded = ReferenceFiles::new(catalogs, Vec::new(), zone, Arc::clone(&names)).load();
+    let mut files = ReferenceFiles::new(catalogs, Vec::new(), zone, Arc::clone(&names));
+    if let Some(job) = job.as_ref().filter(|_| request.catalogs.is_empty()) {
+        let read = ReferenceFeeds::open_catalog(job, &mut files);
+        read.map_err(|error| QuoteError::Request(error.to_string()))?;
+    }
+    let loaded = files.load();
     let reference = loaded.map_err(QuoteError::Configuration)?.reference;
     let mut desk = Desk::new(request, names, reference);
     match &job {

@@ -47,6 +47,8 @@ pub struct Summary {
     pub reasons: Vec<ReasonCount>,
     /// Charges of subscriptions whose amount cannot be computed.
     pub unsettled: Vec<Unsettled>,
+    /// Why messages of reference data are not in force.
+    pub held: Vec<String>,
     /// Where the outputs are.
     pub outputs: Option<String>,
     /// Time taken, in milliseconds.
@@ -62,6 +64,8 @@ pub struct RunFacts {
     pub job: String,
     /// The file ledger, with its counts.
     pub files: Vec<LedgerRow>,
+    /// Why messages of reference data are not in force.
+    pub held: Vec<String>,
     /// Where the outputs are.
     pub outputs: Option<String>,
     /// Time taken.
@@ -92,6 +96,7 @@ impl Summary {
             files: run.files,
             reasons: board.reasons(),
             unsettled: board.unsettled(),
+            held: run.held,
             outputs: run.outputs,
             elapsed_ms: u64::try_from(run.elapsed.as_millis()).unwrap_or(u64::MAX),
             records_per_second: per_second(records.received, run.elapsed),
@@ -107,6 +112,7 @@ impl Summary {
         error > 0
             || suspended > 0
             || !self.unsettled.is_empty()
+            || !self.held.is_empty()
             || !self.ties_out
             || self.files.iter().any(|f| !is_taken(&f.state))
     }

@@ -11,7 +11,9 @@ mod publisher;
 use crate::board::{Board, ConservationError};
 use crate::durable::{Committer, DurableError, Generation, Manifest, MessageSink, Plan, Restored};
 use crate::graph::{GraphStats, Open, Resume};
-use crate::intake::{Feed, FileList, Intake, IntakeError, Keeping, Points, Setting, channels};
+use crate::intake::{
+    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, channels,
+};
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
 use crate::metrics::Metrics;
@@ -131,6 +133,7 @@ pub fn run(
     drop(server);
     let run = RunFacts {
         files: ended.files,
+        held: ended.held.iter().map(ToString::to_string).collect(),
         elapsed: started.elapsed(),
         ..facts.run
     };
@@ -145,6 +148,8 @@ pub struct Ended<T> {
     pub files: Vec<LedgerRow>,
     /// The reference data in force at the end.
     pub reference: Reference,
+    /// What keeps messages of reference data from being in force.
+    pub held: Vec<Diagnostic>,
     /// The text behind keys.
     pub texts: Texts,
     /// What was read of each worker.
@@ -249,11 +254,19 @@ impl Prepared {
             _ => Names::default(),
         });
         let mut reference_files = job.reference_files(Arc::clone(&names));
-        let (rules, loaded) = match (job.rules(&names), reference_files.load()) {
+        let loaded = match job.reference_topics.is_empty() {
+            true => reference_files.load().map(|l| (l.reference, l.warnings)),
+            // The intake asks whether files and messages agree.
+            false => {
+                let read = reference_files.read_alone();
+                read.map(|warnings| (Reference::default(), warnings))
+            }
+        };
+        let (rules, (reference, more)) = match (job.rules(&names), loaded) {
             (Ok(rules), Ok(loaded)) => (rules, loaded),
             _ => return Err(RunError::Configuration(crate::check::check(path))),
         };
-        warnings.extend(loaded.warnings);
+        warnings.extend(more);
         if !warnings.is_empty() {
             listener.warned(&warnings);
         }
@@ -269,6 +282,12 @@ impl Prepared {
         let state = match &job.durability {
             Some(plan) => Some(Arc::new(Store::open(&plan.folder, &job.folder)?)),
             None => None,
+        };
+        // What is committed is in force for those who only ask.
+        let reference_feeds = match (mode, &state) {
+            (Mode::Read, Some(_)) => None,
+            _ => ReferenceFeeds::open(&job, &mut reference_files)
+                .map_err(|error| RunError::Source(error.to_string()))?,
         };
         let (mut generation, mut restored, mut resumes) = (None, None, false);
         match (mode, &state) {
@@ -333,7 +352,8 @@ impl Prepared {
             names: names_in,
             rules,
             reference_files,
-            reference: loaded.reference,
+            reference_feeds,
+            reference,
             archive: store,
             file_names,
             listener: live.listener,
@@ -542,18 +562,20 @@ impl Prepared {
         let board = publisher.join().expect("the publisher does not panic");
         let committer =
             committer.map(|thread| thread.join().expect("the committer does not panic"));
-        let (ledger, reference) = intake.map_err(|error| match error {
+        let taken = intake.map_err(|error| match error {
             IntakeError::Durable(error) => RunError::Durable(error),
             IntakeError::Source(message) => RunError::Source(message),
+            IntakeError::Reference(findings) => RunError::Configuration(findings),
         })?;
         committer.transpose()?;
         let board = board?;
         let parts = results.into_iter();
         let parts = parts.map(|part| part.expect("a worker that panics ends the process"));
         Ok(Ended {
-            files: with_counts(ledger, &board),
+            files: with_counts(taken.ledger, &board),
             board,
-            reference,
+            reference: taken.reference,
+            held: taken.held,
             texts: self.facts.texts,
             parts: parts.collect(),
         })

@@ -4,6 +4,7 @@
 
 mod exactly_once;
 mod feeds;
+mod reference;
 
 /// Runs the job that the environment asks for, where it asks for one.
 #[test]

@@ -1,4 +1,4 @@
-//! The latest document of each key of compacted topics: reference data that somebody else keeps.
+//! Documents by the keys of compacted topics: reference data that somebody else keeps.
 //!
 //! - **Latest** is by offset; with a version field, a document with a lower version than one seen
 //!   before is late and changes nothing. A tombstone removes the document but not the memory of its
@@ -14,7 +14,7 @@ use super::settings::KafkaSettings;
 use super::{Consumer, Start, TopicPartition};
 use crate::decode::scalar;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,15 @@ const POLL_MESSAGES: usize = 10_000;
 /// Decimals of a version that is a number.
 const VERSION_SCALE: u8 = 9;
 
-/// What a key has now.
+/// What a key has from a message on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedChange {
-    /// The topic.
-    pub topic: Arc<str>,
+    /// The partition of the message.
+    pub partition: TopicPartition,
+    /// Its offset there.
+    pub offset: i64,
+    /// Milliseconds since 1970, where it has a time.
+    pub timestamp: Option<i64>,
     /// The key.
     pub key: Vec<u8>,
     /// The JSON document; nothing when it was removed.
@@ -40,6 +44,8 @@ pub struct FeedFault {
     pub partition: TopicPartition,
     /// The offset there.
     pub offset: i64,
+    /// Its key, if it has one.
+    pub key: Option<Vec<u8>>,
     /// What is wrong with it.
     pub detail: String,
 }
@@ -55,16 +61,15 @@ pub struct UpsertFeed {
 struct Latest {
     version_field: Option<String>,
     keys: BTreeMap<(Arc<str>, Vec<u8>), Kept>,
-    changed: BTreeSet<(Arc<str>, Vec<u8>)>,
+    changes: Vec<FeedChange>,
     faults: Vec<FeedFault>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     version: Option<i128>,
-    document: Option<Vec<u8>>,
-    /// What the caller was told: the document's digest.
-    told: Option<blake3::Hash>,
+    /// The digest of the document; nothing where there is none.
+    document: Option<blake3::Hash>,
 }
 
 impl UpsertFeed {
@@ -146,9 +151,9 @@ impl UpsertFeed {
             .assign(&followed.chain(new).collect::<Vec<_>>())
     }
 
-    /// What changed since the last call, by topic and key.
+    /// What changed since the last call: in the order of each partition, every change of a key.
     pub fn take_changes(&mut self) -> Vec<FeedChange> {
-        self.latest.take_changes()
+        std::mem::take(&mut self.latest.changes)
     }
 
     /// The messages that could not be used since the last call.
@@ -166,9 +171,15 @@ impl UpsertFeed {
 impl Latest {
     fn take(&mut self, message: &Message<'_>) {
         if let Err(detail) = self.upsert(message) {
+            if let (Some(key), Some(payload)) = (message.key(), message.payload()) {
+                let place = (Arc::clone(&message.partition.topic), key.to_vec());
+                // What was good before is news again when it comes back.
+                self.keys.entry(place).or_default().document = Some(blake3::hash(payload));
+            }
             self.faults.push(FeedFault {
                 partition: message.partition.clone(),
                 offset: message.offset,
+                key: message.key().map(<[u8]>::to_vec),
                 detail,
             });
         }
@@ -181,7 +192,7 @@ impl Latest {
             None => None,
         };
         let place = (Arc::clone(&message.partition.topic), key);
-        let kept = self.keys.entry(place.clone()).or_default();
+        let kept = self.keys.entry(place).or_default();
         let is_late = version.is_some_and(|version| match kept.version {
             Some(seen) if kept.document.is_some() => version < seen,
             Some(seen) => version <= seen,
@@ -191,8 +202,17 @@ impl Latest {
             return Ok(());
         }
         kept.version = version.or(kept.version);
-        kept.document = message.payload().map(<[u8]>::to_vec);
-        self.changed.insert(place);
+        let document = message.payload().map(blake3::hash);
+        if document != kept.document {
+            kept.document = document;
+            self.changes.push(FeedChange {
+                partition: message.partition.clone(),
+                offset: message.offset,
+                timestamp: message.timestamp(),
+                key: message.key().unwrap_or_default().to_vec(),
+                document: message.payload().map(<[u8]>::to_vec),
+            });
+        }
         Ok(())
     }
 
@@ -218,26 +238,6 @@ impl Latest {
         version
             .map(Some)
             .ok_or_else(|| format!("its version {field:?} is neither a number nor a time"))
-    }
-
-    fn take_changes(&mut self) -> Vec<FeedChange> {
-        let mut changes = Vec::new();
-        for place in std::mem::take(&mut self.changed) {
-            let Some(kept) = self.keys.get_mut(&place) else {
-                continue;
-            };
-            let digest = kept.document.as_deref().map(blake3::hash);
-            if digest != kept.told {
-                kept.told = digest;
-                let (topic, key) = place;
-                changes.push(FeedChange {
-                    topic,
-                    key,
-                    document: kept.document.clone(),
-                });
-            }
-        }
-        changes
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
         let partition = TopicPartition::new("accounts", 0);
         latest.take(&Message::of_kept(&partition, 7, &message));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let changes = latest.take_changes().into_iter();
+        let changes = std::mem::take(&mut latest.changes).into_iter();
         changes
             .map(|change| (text(change.key), change.document.map(text)))
             .collect()
@@ -321,6 +321,9 @@ mod tests {
             assert_eq!(put(&mut latest, "a", Some(bad)), []);
             let fault = latest.faults.pop().unwrap();
             assert!(fault.detail.contains(why) && fault.offset == 7, "{fault:?}");
+            assert_eq!(fault.key.as_deref(), Some(&b"a"[..]));
+            // Sent again, the good one takes the place of the bad one.
+            assert_eq!(put(&mut latest, "a", good), is("a", good));
         }
     }
 }

@@ -4,7 +4,7 @@
 //!   topics ─► Consumer: assign, read_committed ─► messages of one partition after another
 //!   rows + progress ─► Publisher: one transaction ─► topics
 //!                          └► a compacted topic of progress, read back when it opens
-//!   compacted topics ─► UpsertFeed: the latest document of each key
+//!   compacted topics ─► UpsertFeed: documents by their keys
 //! ```
 //!
 //! What fails, and what is done about it:

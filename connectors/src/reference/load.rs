@@ -1,4 +1,5 @@
-//! The files that reference data comes from, read as often as one of them is saved.
+//! The files that reference data comes from, read as often as one of them is saved, and the messages
+//! beside them.
 //!
 //! A saved file is read again whole; a table that did not change is not: its rows are kept under
 //! the digest of its content and mapping, so a price edited by hand does not wait for 100,000
@@ -6,14 +7,14 @@
 
 use super::Reference;
 use super::accounts::{AccountsFile, account_rows};
-use super::agree::disagreements;
 use super::catalog::{CatalogFile, price_rows};
 use super::mapping::Mapping;
-use super::pool::settle_groups;
+use super::messages::{Agreed, HeldMessage, Messages, Section};
 use super::rows::{Rows, Setting};
 use super::table::TableCache;
 use super::yaml::read;
 use crate::diagnostic::Diagnostic;
+use crate::kafka::{FeedChange, FeedFault};
 use crate::names::Names;
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
@@ -27,9 +28,11 @@ pub struct Loaded {
     pub reference: Reference,
     /// What somebody should look at nevertheless.
     pub warnings: Vec<Diagnostic>,
+    /// What keeps messages from being in force.
+    pub held: Vec<Diagnostic>,
 }
 
-/// Catalog and accounts files, and what is needed to read them.
+/// Catalog and accounts files and messages, and what is needed to read them.
 #[derive(Debug)]
 pub struct ReferenceFiles {
     catalogs: Vec<PathBuf>,
@@ -38,6 +41,9 @@ pub struct ReferenceFiles {
     names: Arc<Names>,
     tables: TableCache,
     files: BTreeSet<PathBuf>,
+    messages: Messages,
+    /// The rows of files in force, where messages come beside them.
+    rows: Option<Rows>,
 }
 
 impl ReferenceFiles {
@@ -57,6 +63,17 @@ impl ReferenceFiles {
             names,
             tables: TableCache::default(),
             files,
+            messages: Messages::default(),
+            rows: None,
+        }
+    }
+
+    /// Messages will come beside the files.
+    #[must_use]
+    pub fn with_messages(self) -> Self {
+        Self {
+            rows: Some(Rows::default()),
+            ..self
         }
     }
 
@@ -66,11 +83,102 @@ impl ReferenceFiles {
         &self.files
     }
 
-    /// Reads the files as they are now.
+    /// Reads the files as they are now, without asking whether they agree: what they miss may come in
+    /// messages, with [`Self::settle`]. Gives what somebody should look at nevertheless.
     ///
     /// # Errors
-    /// All findings, warnings too, when at least one is an error; whatever was in force stays.
+    /// All findings, warnings too, when at least one of the files is at fault.
+    pub fn read_alone(&mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        let (rows, mut findings) = self.read();
+        findings.sort();
+        if findings.iter().any(Diagnostic::is_error) {
+            return Err(findings);
+        }
+        self.rows = Some(rows);
+        Ok(findings)
+    }
+
+    /// Reads the files as they are now, and puts messages in force beside them.
+    ///
+    /// # Errors
+    /// All findings, warnings too, when at least one of the files is at fault; whatever was in force
+    /// stays.
     pub fn load(&mut self) -> Result<Loaded, Vec<Diagnostic>> {
+        let (rows, mut findings) = self.read();
+        // Rows that were left out would be missed by the others.
+        let settled = match findings.iter().any(Diagnostic::is_error) {
+            true => Err(Vec::new()),
+            false => self.messages.settle(&rows, &self.names),
+        };
+        let (agreed, more) = match settled {
+            Ok((agreed, warnings)) => (Some(agreed), warnings),
+            Err(errors) => (None, errors),
+        };
+        findings.extend(more);
+        findings.sort();
+        findings.dedup();
+        let Some(agreed) = agreed else {
+            return Err(findings);
+        };
+        if let Some(held) = &mut self.rows {
+            *held = rows;
+        }
+        Ok(self.loaded((agreed, findings)))
+    }
+
+    /// Puts messages in force beside the files that are.
+    ///
+    /// # Errors
+    /// When the files do not agree among themselves. Messages that do not agree are held back.
+    pub fn settle(&mut self) -> Result<Loaded, Vec<Diagnostic>> {
+        let none = Rows::default();
+        let files = self.rows.as_ref().unwrap_or(&none);
+        let settled = self.messages.settle(files, &self.names)?;
+        Ok(self.loaded(settled))
+    }
+
+    fn loaded(&self, (rows, warnings): Agreed) -> Loaded {
+        let reference = Reference::from(rows);
+        reference.name_groups(&self.names);
+        Loaded {
+            reference,
+            warnings,
+            held: self.messages.findings(),
+        }
+    }
+
+    /// Takes a message in; [`Self::settle`] puts it in force. `version` is a dotted path to what is no
+    /// part of the document.
+    pub fn take(&mut self, section: Section, change: FeedChange, version: Option<&str>) {
+        let setting = Setting {
+            zone: &self.zone,
+            names: &self.names,
+        };
+        self.messages.take(section, change, version, setting);
+    }
+
+    /// Takes in a message that is not even a document.
+    pub fn refuse(&mut self, section: Section, fault: FeedFault) {
+        self.messages.refuse(section, fault);
+    }
+
+    /// The messages that are held back.
+    #[must_use]
+    pub fn held(&self) -> Vec<HeldMessage> {
+        self.messages.held()
+    }
+
+    /// Goes on where an earlier run held these back, once everything in the topics is taken in.
+    pub fn restore(&mut self, held: Vec<HeldMessage>) {
+        let setting = Setting {
+            zone: &self.zone,
+            names: &self.names,
+        };
+        self.messages.restore(held, setting);
+    }
+
+    /// The rows of the files as they are now, and everything found wrong with each.
+    fn read(&mut self) -> (Rows, Vec<Diagnostic>) {
         let names = Arc::clone(&self.names);
         let zone = self.zone.clone();
         let setting = Setting {
@@ -103,22 +211,7 @@ impl ReferenceFiles {
             }
         }
         self.files.extend(self.tables.end());
-        // Rows that were left out would be missed by the others.
-        if !findings.iter().any(Diagnostic::is_error) {
-            findings.extend(settle_groups(&mut rows, &names));
-            findings.extend(disagreements(&rows, &names));
-        }
-        findings.sort();
-        findings.dedup();
-        if findings.iter().any(Diagnostic::is_error) {
-            return Err(findings);
-        }
-        let reference = Reference::from(rows);
-        reference.name_groups(&names);
-        Ok(Loaded {
-            reference,
-            warnings: findings,
-        })
+        (rows, findings)
     }
 }
 

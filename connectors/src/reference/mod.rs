@@ -5,6 +5,7 @@
 //!   catalog.yaml ─► yaml ─► catalog ─► price, plan ┐
 //!        └ tables ► SQL ──►                      ├► rows ─► agree ─► Reference ─► difference
 //!   accounts.yaml ► yaml ─► accounts ─► account ─┘
+//!   messages ► JSON ─► each a small file ─► rows, in force as far as they agree
 //! ```
 //!
 //! - Everything wrong is found at once, each finding with its file, line and column.
@@ -21,6 +22,7 @@ pub mod layout;
 mod load;
 pub mod lookups;
 mod mapping;
+mod messages;
 mod plan;
 pub mod plans;
 mod pool;
@@ -34,6 +36,7 @@ pub mod yaml;
 pub use difference::{Change, PlanChange, PriceChange, ReferenceChanges};
 pub use field::moment;
 pub use load::{Loaded, ReferenceFiles};
+pub use messages::{HeldMessage, Section};
 
 use crate::names::Names;
 use millrace_operators::domain::{

@@ -7,7 +7,9 @@
 //! - Scalars keep the text that was written; prices are parsed from it exactly.
 //! - Unknown and repeated keys are errors, with the key that was probably meant.
 //! - Aliases (`*name`) are followed; merge keys (`<<`) are not known.
+//! - A message in JSON is read in the same way; its findings have no line.
 
+mod json;
 mod tree;
 mod typed;
 
@@ -38,17 +40,40 @@ pub fn place_of<T>(value: &serde_saphyr::Spanned<T>) -> (u64, u64) {
 
 /// Reads `text`, the content of `file`.
 pub fn read<T: DeserializeOwned>(file: &str, text: &str) -> Read<T> {
-    let (root, mut findings) = tree::parse(file, text);
-    let Some(root) = root else {
-        return Read {
+    let (root, findings) = tree::parse(file, text);
+    match root {
+        Some(root) => read_tree(file, &root, findings),
+        None => Read {
             value: None,
             findings,
-        };
-    };
+        },
+    }
+}
+
+/// Reads `text`, a JSON object that `file` names, without its member `but`.
+pub(super) fn read_json<T: DeserializeOwned>(
+    file: &str,
+    text: &[u8],
+    but: Option<&str>,
+) -> Read<T> {
+    match json::parse(text, but) {
+        Ok(root) => read_tree(file, &root, Vec::new()),
+        Err(message) => Read {
+            value: None,
+            findings: vec![Diagnostic::error(file, (0, 0), message)],
+        },
+    }
+}
+
+fn read_tree<T: DeserializeOwned>(
+    file: &str,
+    root: &Node,
+    mut findings: Vec<Diagnostic>,
+) -> Read<T> {
     let mut at_fault = BTreeSet::new();
     let value = loop {
         let failure = match T::deserialize(Reader {
-            node: &root,
+            node: root,
             at_fault: &at_fault,
         }) {
             Ok(value) => break Some(value),
@@ -63,7 +88,7 @@ pub fn read<T: DeserializeOwned>(file: &str, text: &str) -> Read<T> {
         // A key that is missing because it was left out has been reported already.
         let left_out = failure
             .missing
-            .is_some_and(|field| find(&root, id).is_some_and(|map| lacks(map, field, &at_fault)));
+            .is_some_and(|field| find(root, id).is_some_and(|map| lacks(map, field, &at_fault)));
         if !left_out {
             let finding = Diagnostic::error(file, (line, column), failure.message);
             findings.push(finding.with_hint(failure.hint));

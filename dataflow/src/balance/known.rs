@@ -12,6 +12,7 @@
 //! groups that they are in are read from the reference data as it is now.
 
 use super::{BalanceError, Balances, EventTime, Sums, accounts, add, exists};
+use crate::intake::ReferenceFeeds;
 use crate::job::Job;
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray,
@@ -54,7 +55,10 @@ pub(super) fn balances(
         return Err(BalanceError::Request(message));
     }
     let names = Arc::new(Names::default());
-    let reference = job.reference_files(Arc::clone(&names)).load()?.reference;
+    let mut files = job.reference_files(Arc::clone(&names));
+    let read = ReferenceFeeds::open(job, &mut files);
+    read.map_err(|error| BalanceError::Request(error.to_string()))?;
+    let reference = files.load()?.reference;
     if let Some(asked) = asked {
         exists(asked, &reference.accounts, &names)?;
     }

@@ -12,6 +12,7 @@
 use crate::intake::{Bundle, EpochHead};
 use millrace_connectors::ledger::LedgerEntry;
 use millrace_connectors::names::Entered;
+use millrace_connectors::reference::HeldMessage;
 use millrace_connectors::store::FileMeta;
 use millrace_operators::domain::{FileId, LineKey, LineSum, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
@@ -55,6 +56,8 @@ pub struct Facts {
     pub paused: BTreeSet<String>,
     /// The number of the last command that was applied.
     pub commands: u64,
+    /// Messages of reference data that are held back; all of them.
+    pub held: Vec<HeldMessage>,
 }
 
 /// How far a file or partition is read.

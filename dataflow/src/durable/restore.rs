@@ -9,7 +9,7 @@ use super::journal::{Entry, Epochs, FileRecord, Item, LineChange};
 use super::manifest::Manifest;
 use crate::intake::Bundle;
 use millrace_connectors::names::Names;
-use millrace_connectors::reference::{Reference, ReferenceChanges};
+use millrace_connectors::reference::{HeldMessage, Reference, ReferenceChanges};
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{EventTime, FileId, LineKey, LineSum};
 use millrace_operators::epoch::{Diff, Epoch};
@@ -42,6 +42,8 @@ pub struct Known {
     pub paused: BTreeSet<String>,
     /// The number of the last command that was applied.
     pub commands: u64,
+    /// Messages of reference data that are held back.
+    pub held: Vec<HeldMessage>,
 }
 
 impl Restored {
@@ -82,6 +84,7 @@ impl Restored {
                         let next =
                             |(file, position): (FileId, super::Position)| (file, position.next);
                         (loading.paused, loading.commands) = (facts.paused, facts.commands);
+                        loading.held = facts.held;
                         loading.positions = facts.positions.into_iter().map(next).collect();
                     }
                     Item::Epoch(entry) => {
@@ -110,6 +113,7 @@ impl Restored {
             positions: loading.positions,
             paused: loading.paused,
             commands: loading.commands,
+            held: loading.held,
         })
     }
 }
@@ -137,6 +141,7 @@ struct Loading {
     positions: BTreeMap<FileId, u64>,
     paused: BTreeSet<String>,
     commands: u64,
+    held: Vec<HeldMessage>,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
 }
@@ -154,6 +159,7 @@ impl Loading {
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
             commands: 0,
+            held: Vec::new(),
             lines: Some(BTreeMap::new()),
         }
     }

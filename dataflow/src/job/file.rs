@@ -5,8 +5,11 @@ use millrace_connectors::decode::MessageFormat;
 use millrace_connectors::reference::layout::{CsvLayout, FormatName};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A job: which usage is priced by which catalog for which accounts, and where the results go.
 /// Paths are relative to the job file.
@@ -29,14 +32,14 @@ pub struct JobFile {
     /// Reference tables for `lookup()` in mediation rules, by name.
     #[serde(default)]
     pub lookups: BTreeMap<String, LookupEntry>,
-    /// Catalog files.
+    /// Catalog files, and topics of prices and plans.
     #[serde(default)]
-    #[schemars(with = "Vec<String>")]
-    pub catalog: Vec<Spanned<String>>,
-    /// Accounts files.
+    #[schemars(with = "Vec<ReferenceEntry>")]
+    pub catalog: Vec<Spanned<ReferenceEntry>>,
+    /// Accounts files, and topics of accounts and subscriptions.
     #[serde(default)]
-    #[schemars(with = "Vec<String>")]
-    pub accounts: Vec<Spanned<String>>,
+    #[schemars(with = "Vec<ReferenceEntry>")]
+    pub accounts: Vec<Spanned<ReferenceEntry>>,
     /// How charges are added up to billing lines.
     #[serde(default)]
     pub billing: BillingEntry,
@@ -130,6 +133,70 @@ pub struct KafkaSourceEntry {
     /// Where a job begins that has committed nothing yet.
     #[serde(default)]
     pub from: From,
+}
+
+/// Where reference data comes from: a file, or `{ kafka: … }`.
+#[derive(Clone, Debug, JsonSchema)]
+#[serde(untagged)]
+pub enum ReferenceEntry {
+    /// A file.
+    File(String),
+    /// Topics.
+    Topics(Box<ReferenceTopicsEntry>),
+}
+
+/// Reference data in topics.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceTopicsEntry {
+    /// Compacted topics. Each message is a small catalog or accounts file in JSON, without `tables`: it
+    /// holds until the next message of its key, and a message without content takes it away. The topics
+    /// are read from their beginning whenever the job starts, and followed while it watches.
+    pub kafka: KafkaReferenceEntry,
+}
+
+/// Topics of reference data.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaReferenceEntry {
+    /// `host:port` of one or more brokers, separated by commas.
+    #[schemars(with = "String")]
+    pub brokers: Spanned<String>,
+    /// Settings of librdkafka; a value `${NAME}` is taken from the environment.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// The member of each message, or a dotted path to one, that is its version: a number or a time. A
+    /// message with a lower version than one before it is late and changes nothing. The member is not
+    /// part of the file. The order of messages alone decides unless given.
+    #[schemars(with = "Option<String>")]
+    pub version: Option<Spanned<String>>,
+}
+
+impl<'de> Deserialize<'de> for ReferenceEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntryVisitor;
+
+        impl<'de> Visitor<'de> for EntryVisitor {
+            type Value = ReferenceEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a file, or a mapping with `kafka`")
+            }
+
+            fn visit_str<E: de::Error>(self, file: &str) -> Result<ReferenceEntry, E> {
+                Ok(ReferenceEntry::File(file.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ReferenceEntry, A::Error> {
+                let topics = ReferenceTopicsEntry::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ReferenceEntry::Topics(Box::new(topics)))
+            }
+        }
+
+        deserializer.deserialize_any(EntryVisitor)
+    }
 }
 
 fn json() -> MessageFormat {

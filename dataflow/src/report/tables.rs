@@ -66,8 +66,18 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     section("Records", Some(files(summary, style)));
     section("Not monetised", reasons(&summary.reasons, style));
     section("Not charged", unsettled(&summary.unsettled, style));
+    section("Reference data held back", held(&summary.held, style));
     text.push_str(&closing(summary));
     text
+}
+
+/// Why messages of reference data are not in force.
+fn held(held: &[String], style: Style) -> Option<Table> {
+    let mut table = style.table(&["message"], 0..0);
+    for finding in held {
+        table.add_row([finding]);
+    }
+    (!held.is_empty()).then_some(table)
 }
 
 fn totals(totals: &[Money], style: Style) -> Option<Table> {

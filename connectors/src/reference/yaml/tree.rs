@@ -6,7 +6,7 @@ use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span};
 use std::collections::BTreeMap;
 
 /// Nesting that no file of ours comes near; deeper ones are refused before they cost a stack.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 /// Nodes that the aliases of one file may stand for, all together.
 const ALIASED_NODES_MAX: usize = 1_000_000;
 
@@ -67,7 +67,7 @@ impl Node {
         }
     }
 
-    fn number(&mut self, next: &mut usize) {
+    pub(super) fn number(&mut self, next: &mut usize) {
         *next += 1;
         self.id = *next;
         match &mut self.kind {
