@@ -133,7 +133,8 @@ impl Epochs for Replay {
                 accounts,
                 subscriptions,
                 services,
-                clock
+                clock,
+                discards
             );
         }
         Fed::Epoch(epoch)

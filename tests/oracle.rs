@@ -21,9 +21,9 @@ use charging::Course;
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::charge::{ItemImpact, Notice};
 use millrace_operators::domain::{
-    Account, Activity, ActivityKind, Amount, Bucket, Charge, ClassKey, EdgeKey, EventTime, Fate,
-    Fault, FileId, GroupKey, Item, LineKey, LineSum, PlanRow, PriceRow, Quantity, Reason, RecordId,
-    ServiceUse, Stage, Subscription, Suspense, Usage, UsageClass,
+    Account, Activity, ActivityKind, Amount, Bucket, Charge, ClassKey, Discard, EdgeKey, EventTime,
+    Fate, Fault, FileId, GroupKey, Item, LineKey, LineSum, PlanRow, PriceRow, Quantity, Reason,
+    RecordId, ServiceUse, Stage, Subscription, Suspense, Usage, UsageClass,
 };
 use millrace_operators::epoch::{Diff, Epoch};
 use rating::{Priced, Rated};
@@ -52,6 +52,8 @@ pub struct Changes {
     pub services: Vec<(ServiceUse, Diff)>,
     /// The present.
     pub clock: Vec<(EventTime, Diff)>,
+    /// Records that operators take out of suspense.
+    pub discards: Vec<(Discard, Diff)>,
 }
 
 /// How the bill is drawn up.
@@ -86,6 +88,8 @@ pub struct World {
     pub services: Vec<ServiceUse>,
     /// The present; none before the clock is set.
     pub clock: Vec<EventTime>,
+    /// Records that operators have taken out of suspense.
+    pub discards: Vec<Discard>,
 }
 
 /// What must be published, as a whole.
@@ -156,6 +160,7 @@ impl World {
         change(&mut self.services, &changes.services);
         change(&mut self.plans, &changes.plans);
         change(&mut self.clock, &changes.clock);
+        change(&mut self.discards, &changes.discards);
     }
 
     /// Records received per file.
@@ -182,17 +187,35 @@ impl World {
     /// When the world contradicts itself.
     #[must_use]
     pub fn bill_and_balances(&self, rules: &BillRules) -> (Bill, BTreeMap<GroupKey, Course>) {
-        let mut bill = Bill {
-            faults: self.faults.iter().cloned().collect(),
-            ..Bill::default()
-        };
-        for (file, fate) in &self.fates {
-            bill.count(*file, *fate);
+        let mut bill = Bill::default();
+        let mut fates = self.fates.clone();
+        for fault in &self.faults {
+            bill.faults.insert(match self.is_discarded(fault.record) {
+                false => fault.clone(),
+                true => {
+                    let file = fault.record.file();
+                    let at = fates
+                        .iter()
+                        .position(|f| *f == (file, Fate::Error(fault.reason)));
+                    fates[at.expect("a fault has its fate")] = (file, Fate::Discarded);
+                    Fault {
+                        reason: Reason::Discarded,
+                        detail: format!("{}: {}", fault.reason.code(), fault.detail),
+                        ..fault.clone()
+                    }
+                }
+            });
+        }
+        for (file, fate) in fates {
+            bill.count(file, fate);
         }
         let mut in_order: BTreeMap<GroupKey, Vec<Priced<'_>>> = BTreeMap::new();
         for (arrival, usage) in self.usage.values() {
             let outcome = match self.original(*arrival, usage) {
                 Some(original) => Err(suspense(usage, Reason::Duplicate, None, Some(original))),
+                None if self.is_discarded(usage.record) => {
+                    Err(suspense(usage, Reason::Discarded, None, None))
+                }
                 None => rating::rate(self, usage),
             };
             match outcome {
@@ -300,6 +323,10 @@ impl World {
         bill.add(line, quantity, activity.amount);
     }
 
+    fn is_discarded(&self, record: RecordId) -> bool {
+        self.discards.iter().any(|discard| discard.record == record)
+    }
+
     /// The record that came first with the identity of `usage`, unless that is `usage` itself.
     fn original(&self, arrival: Epoch, usage: &Usage) -> Option<RecordId> {
         let same = self
@@ -344,6 +371,7 @@ impl Bill {
     fn suspend(&mut self, suspense: Suspense) {
         let fate = match suspense.reason.stage() {
             Stage::Dedup => Fate::Duplicate,
+            Stage::Discard => Fate::Discarded,
             _ => Fate::Suspended(suspense.reason),
         };
         self.count(suspense.record.file(), fate);

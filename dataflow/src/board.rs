@@ -368,6 +368,7 @@ impl Board {
             let reason = match fate {
                 Fate::Error(reason) | Fate::Suspended(reason) => *reason,
                 Fate::Duplicate => Reason::Duplicate,
+                Fate::Discarded => Reason::Discarded,
                 Fate::Ignored | Fate::Monetised => continue,
             };
             *records.entry(reason).or_default() += count;

@@ -32,7 +32,7 @@ mod manifest;
 mod messages;
 mod restore;
 
-pub use commands::{OperatorCommand, tell, told};
+pub use commands::{OperatorCommand, Selection, tell, told};
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
 pub use journal::{Facts, FileRecord, Journal, LineChange, Position};
 pub use manifest::{Generation, Manifest, Object, Plan, Staged};

@@ -170,7 +170,21 @@ pub fn explain(
     let mut told = Explanation::of_raw(&job, &raw);
     match raw.mediation {
         Mediation::Ignored => told.settle(Fate::Ignored),
-        Mediation::Fault(fault) => told.stopped(&fault),
+        Mediation::Fault(fault) => {
+            // Whether it was discarded only the job knows.
+            let ended = match job.durability {
+                Some(_) => Some(read(path, request.workers, listener, |_| ())?),
+                None => None,
+            };
+            let stopped = ended.iter().flat_map(|ended| ended.board.stopped());
+            let discarded = stopped.filter_map(|stopped| match stopped {
+                SuspendedUsage::Fault(fault) => Some(fault),
+                SuspendedUsage::Suspense(_) => None,
+            });
+            let mut discarded = discarded.filter(|f| f.reason == Reason::Discarded);
+            let found = discarded.find(|discarded| discarded.record == fault.record);
+            told.stopped(&found.unwrap_or(fault));
+        }
         Mediation::Usage(usage) => {
             let wanted = usage.clone();
             let ended = read(path, request.workers, listener, move |open| {

@@ -8,7 +8,8 @@
 //!  accounts, plans ───────┼─┼─► activity ──┘ │ └─► edges ─► settle ─► activity
 //!  clock ─────────────────┼─┼──────┘         │
 //!  prices, classes ───────┘ └─► suspense ◄───┘
-//!  faults, fates ─────────────► tally ──► counts
+//!  faults, fates ──► discard ─► tally ──► counts
+//!  discards ─────────┴► rate
 //! ```
 //!
 //! Sources have decoded and mediated before: they know the raw records and can mediate them again,
@@ -21,9 +22,10 @@ use millrace_operators::activity::{ActivityInputs, activity, settle};
 use millrace_operators::aggregate::{LineFinder, aggregate};
 use millrace_operators::charge::{ChargeInputs, OpenCharges, charge};
 use millrace_operators::dedup::dedup;
+use millrace_operators::discard::discard_faults;
 use millrace_operators::domain::{
-    Account, EventTime, Fate, Fault, FileId, LineKey, LineSum, PlanRow, PriceRow, ServiceUse,
-    Subscription, Usage, UsageClass,
+    Account, Discard, EventTime, Fate, Fault, FileId, LineKey, LineSum, PlanRow, PriceRow,
+    ServiceUse, Subscription, Usage, UsageClass,
 };
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use millrace_operators::guide::guide;
@@ -47,6 +49,8 @@ pub struct Inputs {
     pub faults: Input<Fault>,
     /// What became of records before dedup: ignored, or stopped.
     pub fates: Input<(FileId, Fate)>,
+    /// Records that operators have taken out of suspense.
+    pub discards: Input<Discard>,
     /// The catalog.
     pub prices: Input<PriceRow>,
     /// The plans of its price lists.
@@ -77,6 +81,7 @@ impl Inputs {
             classes,
             faults,
             fates,
+            discards,
             prices,
             plans,
             accounts,
@@ -147,6 +152,7 @@ pub fn build(
     let (class_input, classes) = scope.new_collection();
     let (fault_input, faults) = scope.new_collection();
     let (fate_input, fates) = scope.new_collection();
+    let (discard_input, discards) = scope.new_collection();
     let (price_input, prices) = scope.new_collection();
     let (plan_input, plans) = scope.new_collection();
     let (account_input, accounts) = scope.new_collection();
@@ -156,6 +162,7 @@ pub fn build(
     let (clock_input, clock) = scope.new_collection();
 
     let unique = dedup(usage, live, Arc::clone(&stats.dedup));
+    let stopped = discard_faults(faults, discards.clone());
     let timelines = guide(
         services,
         subscriptions.clone(),
@@ -168,6 +175,7 @@ pub fn build(
             timelines,
             prices,
             classes,
+            discards,
         },
         told,
         Arc::clone(&stats.rate),
@@ -207,12 +215,12 @@ pub fn build(
         .map(|charge| charge.record.file());
     let monetised = rated.monetised.concat(in_order);
     let monetised = monetised.map(|file| (file, Fate::Monetised));
-    let counts = tally(fates.concatenate([settled, monetised]));
+    let counts = tally(fates.concatenate([stopped.fates, settled, monetised]));
 
     let probe = ProbeHandle::new();
     publish(lines, outbox, &probe, Published::Lines);
     publish(suspense, outbox, &probe, Published::Suspense);
-    publish(faults, outbox, &probe, Published::Faults);
+    publish(stopped.faults, outbox, &probe, Published::Faults);
     publish(counts, outbox, &probe, Published::Counts);
     publish(activity, outbox, &probe, Published::Activity);
     publish(charged.notices, outbox, &probe, Published::Notices);
@@ -229,6 +237,7 @@ pub fn build(
         classes: class_input,
         faults: fault_input,
         fates: fate_input,
+        discards: discard_input,
         prices: price_input,
         plans: plan_input,
         accounts: account_input,

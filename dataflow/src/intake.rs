@@ -20,15 +20,18 @@
 
 mod again;
 mod bundle;
+mod discard;
 mod files;
 mod messages;
 mod record;
 mod reference;
+mod suspended;
 
 pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
 pub use record::{Fields, Mediation, RawRecord, find_record};
 pub use reference::ReferenceFeeds;
+pub use suspended::Suspended;
 
 use crate::durable::{DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told};
 use crate::job::{Job, RuleSource, SourcePlan};
@@ -44,7 +47,7 @@ use millrace_connectors::names::Names;
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::reference::{Reference, ReferenceChanges, ReferenceFiles};
 use millrace_connectors::store::{Store, StoreError};
-use millrace_operators::domain::{EventTime, Fate, FileId};
+use millrace_operators::domain::{Discard, EventTime, Fate, FileId, RecordId};
 use millrace_operators::epoch::Epoch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -94,6 +97,8 @@ pub struct Setting {
     pub loaded: Box<dyn Fn() -> Result<(), StoreError> + Send>,
     /// Where epochs are made durable.
     pub keeping: Option<Keeping>,
+    /// What is suspended, for commands.
+    pub suspended: Option<Suspended>,
     /// Whether the sources are read, or only what an earlier run took in.
     pub reads: bool,
 }
@@ -136,6 +141,8 @@ pub struct Intake {
     paused: BTreeSet<String>,
     /// The number of the last command that was applied.
     commands: u64,
+    /// Records that operators have taken out of suspense.
+    discards: BTreeMap<RecordId, Discard>,
     /// What keeps messages of reference data from being in force.
     held: Vec<Diagnostic>,
     /// Messages of reference data have come and are not in force yet.
@@ -215,6 +222,7 @@ impl Intake {
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
             commands: 0,
+            discards: BTreeMap::new(),
             held: Vec::new(),
             messages_came: false,
         }
@@ -320,8 +328,9 @@ impl Intake {
             paused,
             commands,
             held,
+            discards,
         } = known;
-        (self.paused, self.commands) = (paused, commands);
+        (self.paused, self.commands, self.discards) = (paused, commands, discards);
         self.setting.reference_files.restore(held);
         // Everything that was entered again is durable already.
         drop(self.setting.names.entered());
@@ -347,24 +356,32 @@ impl Intake {
         }
         for (number, command) in commands {
             self.commands = number;
-            let sources = &self.setting.job.sources;
-            let known = |name: &String| sources.iter().any(|source| source.name == *name);
-            let message = match command {
-                OperatorCommand::Pause { source } if known(&source) => {
-                    self.paused.insert(source.clone());
-                    format!("source {source:?} is paused")
-                }
-                OperatorCommand::Resume { source } if known(&source) => {
-                    self.paused.remove(&source);
-                    format!("source {source:?} is read on")
-                }
-                OperatorCommand::Pause { source } | OperatorCommand::Resume { source } => {
-                    format!("command {number} names a source {source:?}, which the job has not")
-                }
-            };
-            self.setting.listener.message(&message);
+            match command {
+                OperatorCommand::Pause { source } => self.pause(source, true),
+                OperatorCommand::Resume { source } => self.pause(source, false),
+                OperatorCommand::Discard(selection) => self.discard(&selection)?,
+                OperatorCommand::Retry(selection) => self.retry(&selection)?,
+            }
         }
         self.bind_and(true)
+    }
+
+    fn pause(&mut self, source: String, pauses: bool) {
+        let sources = &self.setting.job.sources;
+        let message = if !sources.iter().any(|known| known.name == source) {
+            format!(
+                "command {}: the job has no source {source:?}",
+                self.commands
+            )
+        } else if pauses {
+            let message = format!("source {source:?} is paused");
+            self.paused.insert(source);
+            message
+        } else {
+            self.paused.remove(&source);
+            format!("source {source:?} is read on")
+        };
+        self.setting.listener.message(&message);
     }
 
     fn is_paused(&self, source: usize) -> bool {
@@ -459,42 +476,6 @@ impl Intake {
             }
         }
         Ok(true)
-    }
-
-    /// Puts the messages of reference data in force that were there at the start.
-    fn settle_messages(&mut self) -> Result<(), Halt> {
-        if self.setting.reference_feeds.is_none() {
-            return Ok(());
-        }
-        let loaded = self.setting.reference_files.settle();
-        let loaded = loaded.map_err(Halt::Reference)?;
-        self.setting.reference = loaded.reference;
-        self.warn(&loaded.warnings);
-        self.hold(loaded.held);
-        Ok(())
-    }
-
-    /// Tells what keeps messages from being in force, where that is news.
-    fn hold(&mut self, held: Vec<Diagnostic>) {
-        let news = held.iter().filter(|finding| !self.held.contains(finding));
-        let news: Vec<Diagnostic> = news.cloned().collect();
-        if !news.is_empty() {
-            self.setting.listener.rejected(&news);
-        }
-        self.held = held;
-    }
-
-    /// Reads messages of reference data; says whether any came since they were last put in force.
-    fn poll_reference(&mut self) -> Result<bool, Halt> {
-        let setting = &mut self.setting;
-        let Some(feeds) = &mut setting.reference_feeds else {
-            return Ok(false);
-        };
-        self.messages_came |= feeds.poll(&mut setting.reference_files)?;
-        if let Some(complaint) = feeds.complaint() {
-            setting.listener.message(&complaint);
-        }
-        Ok(self.messages_came)
     }
 
     /// Applies what was saved meanwhile; says whether the job was told to end.

@@ -12,7 +12,8 @@ use crate::board::{Board, ConservationError};
 use crate::durable::{Committer, DurableError, Generation, Manifest, MessageSink, Plan, Restored};
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
-    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, channels,
+    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, Suspended,
+    channels,
 };
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
@@ -24,6 +25,7 @@ use crate::serve::{Endpoint, ServeError};
 use crate::watch::{FileWatch, WatchError};
 use crate::worker;
 use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::kafka::KafkaError;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{LedgerRow, OutputError, Texts};
 use millrace_connectors::reference::Reference;
@@ -83,6 +85,12 @@ pub enum RunError {
     /// The machine does not give what a run needs.
     #[error("cannot start the job: {0}")]
     Start(String),
+}
+
+impl From<KafkaError> for RunError {
+    fn from(error: KafkaError) -> Self {
+        Self::Source(error.to_string())
+    }
 }
 
 /// Ends a watching run, see [`crate::interrupt::end`]: the job finishes what it has and writes its
@@ -233,6 +241,7 @@ struct Live {
     bound: Arc<AtomicU64>,
     restored: Option<Restored>,
     keeping: Option<Keeping>,
+    suspended: Option<Suspended>,
 }
 
 type Pending = Arc<Mutex<BTreeMap<Epoch, PendingChange>>>;
@@ -283,12 +292,10 @@ impl Prepared {
             Some(plan) => Some(Arc::new(Store::open(&plan.folder, &job.folder)?)),
             None => None,
         };
-        // What is committed is in force for those who only ask.
-        let reference_feeds = match (mode, &state) {
-            (Mode::Read, Some(_)) => None,
-            _ => ReferenceFeeds::open(&job, &mut reference_files)
-                .map_err(|error| RunError::Source(error.to_string()))?,
-        };
+        let mut reference_feeds = None;
+        if mode == Mode::Write {
+            reference_feeds = ReferenceFeeds::open(&job, &mut reference_files)?;
+        }
         let (mut generation, mut restored, mut resumes) = (None, None, false);
         match (mode, &state) {
             (Mode::Write, Some(state)) => {
@@ -302,6 +309,10 @@ impl Prepared {
             }
             (Mode::Write, None) => {}
             (Mode::Read, None) => job.keep_raw = false,
+        }
+        // For those who only ask, what is committed is in force.
+        if mode == Mode::Read && restored.is_none() {
+            reference_feeds = ReferenceFeeds::open(&job, &mut reference_files)?;
         }
         if mode == Mode::Write && !resumes {
             store.clear("raw")?;
@@ -366,6 +377,7 @@ impl Prepared {
             restored: live.restored,
             loaded: clears,
             keeping: live.keeping,
+            suspended: live.suspended,
             reads,
         });
         Ok(Self {
@@ -466,9 +478,12 @@ impl Prepared {
             .as_ref()
             .map_or(0, |restored| restored.manifest.from);
         let (committer, flushed) = committer.unzip();
+        // Commands are for those who keep them.
+        let suspended = keeping.as_ref().map(|_| Suspended::default());
         let live = Live {
             restored,
             keeping,
+            suspended: suspended.clone(),
             listener: Arc::clone(listener),
             metrics: Arc::clone(metrics),
             pending: Arc::clone(&pending),
@@ -498,6 +513,7 @@ impl Prepared {
             bound,
             rerated: 0,
             watch: options.watch,
+            suspended,
             live: live_from,
             unpublished,
             lines: Vec::new(),
@@ -662,6 +678,7 @@ fn with_counts(ledger: Vec<LedgerRow>, board: &Board) -> Vec<LedgerRow> {
             duplicate: counts.duplicate,
             error: counts.error,
             suspended: counts.suspended,
+            discarded: counts.discarded,
             monetised: counts.monetised,
             ..row
         }

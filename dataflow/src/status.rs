@@ -150,19 +150,24 @@ fn ends(job: &Job) -> (BTreeMap<(String, String), u64>, Vec<String>) {
 ///
 /// # Errors
 /// When the job keeps no state, has no such source, or the store fails.
-pub fn command(job: &Job, source: &str, command: &OperatorCommand) -> Result<u64, StatusError> {
+pub fn command(job: &Job, command: &OperatorCommand) -> Result<u64, StatusError> {
     let plan = job.durability.as_ref().ok_or_else(|| {
-        let message = format!("job {:?} keeps no state; give it `durability`", job.name);
+        let message = format!(
+            "job {:?} keeps no state, so it would forget the command; give it `durability`",
+            job.name
+        );
         StatusError::None(message)
     })?;
-    let names = || job.sources.iter().map(|source| source.name.as_str());
-    if !names().any(|name| name == source) {
-        let hint = match did_you_mean(source, names()) {
-            Some(name) => format!("did you mean {name:?}?"),
-            None => format!("it has {}", names().collect::<Vec<_>>().join(", ")),
-        };
-        let message = format!("job {:?} has no source {source:?}; {hint}", job.name);
-        return Err(StatusError::None(message));
+    if let OperatorCommand::Pause { source } | OperatorCommand::Resume { source } = command {
+        let names = || job.sources.iter().map(|source| source.name.as_str());
+        if !names().any(|name| name == source) {
+            let hint = match did_you_mean(source, names()) {
+                Some(name) => format!("did you mean {name:?}?"),
+                None => format!("it has {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            let message = format!("job {:?} has no source {source:?}; {hint}", job.name);
+            return Err(StatusError::None(message));
+        }
     }
     let store = Store::open(&plan.folder, &job.folder).map_err(DurableError::Store)?;
     Ok(tell(&store, command)?)

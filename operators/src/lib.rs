@@ -10,6 +10,7 @@ pub mod activity;
 pub mod aggregate;
 pub mod charge;
 pub mod dedup;
+pub mod discard;
 pub mod domain;
 pub mod epoch;
 pub mod guide;

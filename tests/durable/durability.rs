@@ -21,7 +21,7 @@ const KILLS: u32 = 20;
 const FILES: u32 = 12;
 const ROWS: u32 = 2_000;
 
-fn job(durability: &str) -> String {
+pub(crate) fn job(durability: &str) -> String {
     format!(
         "name: calls\ntime_zone: UTC\nclock: 2026-03-10\nsources:\n  - {{ name: switch, platform: switch, \
          service_type: voice, path: usage, mediation: mediation.yaml }}\ncatalog: [catalog.yaml]\n\
@@ -31,7 +31,7 @@ fn job(durability: &str) -> String {
 
 /// A file of calls: some late, some sent again from earlier files, some not calls at all, some of
 /// numbers that nobody has.
-fn calls(file: u32, dice: &mut Dice) -> String {
+pub(crate) fn calls(file: u32, dice: &mut Dice) -> String {
     let mut text = "id,number,at,seconds\n".to_owned();
     for row in 0..ROWS {
         let now = u64::from(file * ROWS + row) * 200;
@@ -84,7 +84,7 @@ const OUTPUTS: [&str; 8] = [
 ];
 
 /// Compares what the durable job wrote with what an undisturbed run over the same files writes.
-fn compare(desk: &Desk, seed: u64) {
+pub(crate) fn compare(desk: &Desk, seed: u64) {
     desk.write("plain.yaml", job("outputs: { folder: plain }\n"));
     let plain = desk.at("plain.yaml").display().to_string();
     let ended = millrace(&["run", &plain, "--workers", "2"]);
@@ -123,7 +123,7 @@ fn compare(desk: &Desk, seed: u64) {
     }
 }
 
-fn desk() -> Desk {
+pub(crate) fn desk() -> Desk {
     Desk::new(&[
         ("mediation.yaml", MEDIATION),
         ("catalog.yaml", CATALOG),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod discard;
 mod durability;
 mod object_store;
 mod store_faults;

@@ -10,9 +10,10 @@ mod plan;
 
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
-    Account, AccountKey, BillingProfile, Condition, Cycle, EventTime, Fate, Fault, FileId,
+    Account, AccountKey, BillingProfile, Condition, Cycle, Discard, EventTime, Fate, Fault, FileId,
     Identity, Item, Name, Period, PlanRow, Price, PriceKey, PriceModel, PriceRow, Reason, RecordId,
     ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus, Usage, UsageClass,
+    UsagePlace,
 };
 use millrace_operators::epoch::Diff;
 use millrace_tests::oracle::calendar::Zone;
@@ -41,6 +42,8 @@ enum Op {
     Account(usize, Option<Account>),
     Terms(usize, Option<Subscription>),
     Service(usize, Option<ServiceUse>),
+    /// Takes the record of a slot out, or puts it back: of those that are usage, or of the others.
+    Discard(bool, u64, bool),
 }
 
 /// What a record says.
@@ -357,6 +360,9 @@ fn op(planned: bool) -> BoxedStrategy<Op> {
         1 => (0_usize..3).prop_flat_map(|s| weighted(0.7, account(s)).prop_map(move |a| Op::Account(s, a))),
         2 => terms,
         2 => (0_usize..6).prop_flat_map(|s| weighted(0.8, service(s)).prop_map(move |u| Op::Service(s, u))),
+        3 => (weighted(0.8, 0..RECORD_SLOTS), 0_u64..6, weighted(0.6, Just(()))).prop_map(
+            |(usage, settled, out)| Op::Discard(usage.is_some(), usage.unwrap_or(settled), out.is_some())
+        ),
     ];
     if planned {
         prop_oneof![30 => any, 3 => plan, 2 => plan::clock().prop_map(Op::Clock)].boxed()
@@ -435,6 +441,7 @@ struct Slots {
     accounts: BTreeMap<usize, Account>,
     terms: BTreeMap<usize, Subscription>,
     services: BTreeMap<usize, ServiceUse>,
+    discards: BTreeMap<RecordId, Discard>,
     /// Records that have ever come, where positions follow arrival.
     arrived: u64,
 }
@@ -496,6 +503,34 @@ impl Slots {
         self.settled.insert(slot, (file, fate, fault));
     }
 
+    fn discard(&mut self, of_usage: bool, slot: u64, out: bool) {
+        let usage = self.records.get(&slot).filter(|_| of_usage);
+        let fault = self
+            .settled
+            .get(&slot)
+            .and_then(|(_, _, fault)| fault.as_ref());
+        let (record, place) = match (usage, fault) {
+            (Some(usage), _) => (usage.record, Some((usage.service, usage.class, usage.time))),
+            (None, Some(fault)) if !of_usage => (fault.record, None),
+            _ => return,
+        };
+        if !out {
+            self.discards.remove(&record);
+            return;
+        }
+        let place = place.map(|(service, class, time)| UsagePlace {
+            service,
+            class,
+            time,
+        });
+        // One that is discarded already stays so as it was.
+        self.discards.entry(record).or_insert(Discard {
+            record,
+            reason: Reason::ServiceUnknown,
+            place,
+        });
+    }
+
     fn apply(&mut self, op: Op, in_order: bool) {
         fn put<K: Ord, V>(slots: &mut BTreeMap<K, V>, slot: K, row: Option<V>) {
             match row {
@@ -512,6 +547,7 @@ impl Slots {
             Op::Account(slot, row) => put(&mut self.accounts, slot, row),
             Op::Terms(slot, row) => put(&mut self.terms, slot, row),
             Op::Service(slot, row) => put(&mut self.services, slot, row),
+            Op::Discard(of_usage, slot, out) => self.discard(of_usage, slot, out),
         }
     }
 
@@ -526,6 +562,7 @@ impl Slots {
             accounts: self.accounts.values().cloned().collect(),
             terms: self.terms.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
+            discards: self.discards.values().copied().collect(),
             faults: settled.clone().filter_map(|s| s.2.clone()).collect(),
             fates: self
                 .settled
@@ -550,6 +587,7 @@ struct Rows {
     accounts: BTreeSet<Account>,
     terms: BTreeSet<Subscription>,
     services: BTreeSet<ServiceUse>,
+    discards: BTreeSet<Discard>,
     faults: BTreeSet<Fault>,
     fates: BTreeSet<(u64, FileId, Fate)>,
 }
@@ -616,6 +654,7 @@ impl History {
                 accounts: difference(&old.accounts, &new.accounts),
                 subscriptions: difference(&old.terms, &new.terms),
                 services: difference(&old.services, &new.services),
+                discards: difference(&old.discards, &new.discards),
             });
             old = new;
         }
@@ -661,6 +700,10 @@ pub(crate) fn take_back(script: &[Changes], first: usize) -> Vec<Changes> {
         },
         Changes {
             services: gone(world.services),
+            ..Changes::default()
+        },
+        Changes {
+            discards: gone(world.discards),
             ..Changes::default()
         },
         Changes {

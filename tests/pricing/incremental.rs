@@ -6,7 +6,9 @@
 use crate::history::{History, histories, rules, take_back};
 use millrace::publish::EpochChanges;
 use millrace_operators::charge::ItemImpact;
-use millrace_operators::domain::{ActivityKind, ImpactKind, Reason};
+use millrace_operators::domain::{
+    ActivityKind, ClassKey, EventTime, ImpactKind, Reason, ServiceKey,
+};
 use millrace_operators::epoch::Epoch;
 use millrace_operators::rate::Rating;
 use millrace_tests::engine::{INSTANTS, Run, accumulate, run};
@@ -44,7 +46,7 @@ fn text(epochs: &[EpochChanges]) -> String {
     text
 }
 
-/// Received = ignored + error + duplicate + suspended + monetised, in every file.
+/// Received = ignored + error + duplicate + suspended + discarded + monetised, in every file.
 fn check_conservation(world: &World, bill: &Bill) {
     let mut settled = BTreeMap::new();
     for ((file, _), count) in &bill.counts {
@@ -59,6 +61,10 @@ fn check_open(rules: &BillRules, script: &[Changes], run: &Run, bill: &Bill) {
     let key = |rating: &Rating| match rating {
         Rating::Charge(c) => (c.service, c.class, c.time, c.record, c.item),
         Rating::Priced(p) => (p.terms.service, p.terms.class, p.time, p.record, 0),
+        // Discarded usage comes behind, in the order of records.
+        Rating::Suspense(s) if s.reason == Reason::Discarded => {
+            (ServiceKey(u64::MAX), ClassKey(0), EventTime(0), s.record, 0)
+        }
         Rating::Suspense(s) => (s.service, s.class, s.time, s.record, 0),
     };
     let (mut charges, mut suspense, mut priced) = (Vec::new(), Vec::new(), Vec::new());

@@ -89,6 +89,7 @@ fn bundle(changes: &Changes) -> Bundle {
             services: changes.services.clone(),
         },
         clock: changes.clock.clone(),
+        discards: changes.discards.clone(),
         ..EpochHead::default()
     });
     bundle

@@ -37,6 +37,8 @@ pub struct LedgerRow {
     pub error: u64,
     /// Records that wait for reference data.
     pub suspended: u64,
+    /// Records that operators have taken out of suspense.
+    pub discarded: u64,
     /// Records charged.
     pub monetised: u64,
 }
@@ -50,6 +52,7 @@ impl LedgerRow {
             self.duplicate,
             self.error,
             self.suspended,
+            self.discarded,
             self.monetised,
         ];
         settled.iter().sum::<u64>() == self.received
@@ -72,6 +75,7 @@ impl OutputRow for LedgerRow {
             "duplicate",
             "error",
             "suspended",
+            "discarded",
             "monetised",
         ];
         let mut fields: Vec<Field> = texts.iter().map(|name| text(name)).collect();
@@ -103,6 +107,7 @@ impl OutputRow for LedgerRow {
             number(|row| row.duplicate),
             number(|row| row.error),
             number(|row| row.suspended),
+            number(|row| row.discarded),
             number(|row| row.monetised),
         ]
     }

@@ -23,6 +23,7 @@ pub fn status_of(fate: Fate) -> (&'static str, &'static str) {
         Fate::Monetised => ("processed", "MONETISED"),
         Fate::Ignored => ("processed", "IGNORED"),
         Fate::Duplicate => ("failed", "DUPLICATE"),
+        Fate::Discarded => ("failed", "DISCARDED"),
         Fate::Error(reason) => ("failed", reason.code()),
         Fate::Suspended(reason) => ("pending", reason.code()),
     }
@@ -42,7 +43,8 @@ impl OutputRow for RawStatus {
                 Fate::Monetised => 0_u32,
                 Fate::Ignored => 1,
                 Fate::Duplicate => 2,
-                Fate::Error(reason) | Fate::Suspended(reason) => 3 + u32::from(*reason as u8),
+                Fate::Discarded => 3,
+                Fate::Error(reason) | Fate::Suspended(reason) => 4 + u32::from(*reason as u8),
             };
             file.push(record.file().0, || texts.file(record.file()));
             status.push(key, || Arc::from(shown));

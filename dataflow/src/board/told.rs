@@ -18,6 +18,8 @@ pub struct RecordCounts {
     pub error: u64,
     /// Waiting for reference data.
     pub suspended: u64,
+    /// Taken out of suspense by operators.
+    pub discarded: u64,
     /// Charged.
     pub monetised: u64,
 }
@@ -26,8 +28,15 @@ impl RecordCounts {
     /// Whether every record received is accounted for exactly once.
     #[must_use]
     pub fn ties_out(&self) -> bool {
-        let settled = self.ignored + self.duplicate + self.error + self.suspended + self.monetised;
-        settled == self.received
+        let settled = [
+            self.ignored,
+            self.duplicate,
+            self.error,
+            self.suspended,
+            self.discarded,
+            self.monetised,
+        ];
+        settled.iter().sum::<u64>() == self.received
     }
 
     pub(super) fn add(&mut self, fate: Fate, count: u64) {
@@ -36,6 +45,7 @@ impl RecordCounts {
             Fate::Duplicate => self.duplicate += count,
             Fate::Error(_) => self.error += count,
             Fate::Suspended(_) => self.suspended += count,
+            Fate::Discarded => self.discarded += count,
             Fate::Monetised => self.monetised += count,
         }
     }
@@ -47,6 +57,7 @@ impl RecordCounts {
             duplicate: self.duplicate + other.duplicate,
             error: self.error + other.error,
             suspended: self.suspended + other.suspended,
+            discarded: self.discarded + other.discarded,
             monetised: self.monetised + other.monetised,
         }
     }

@@ -44,6 +44,10 @@ pub enum Command {
     Pause(SourceArgs),
     /// Let it read a paused source on from where it was.
     Resume(SourceArgs),
+    /// Let a job with durable state take suspended records out for good: counted, and never charged.
+    Discard(SelectionArgs),
+    /// Let it put discarded records back: they are rated, or suspended anew.
+    Retry(SelectionArgs),
     /// Judge a job file and every file that it names, without running it.
     Check(CheckArgs),
     /// Print the dataflow of a job, without running it.
@@ -132,6 +136,38 @@ pub struct SourceArgs {
     pub job: PathBuf,
     /// The source, as the job names it.
     pub source: String,
+}
+
+/// Of `discard` and `retry`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Records are named one by one, or by why they are suspended, by their file, or by \
+    both. Which records are meant is settled once, when the job applies the command: what is suspended \
+    later is not. A discarded record stays so when its cause is corrected, until it is put back; one \
+    that is suspended needs no `retry`, it is rated by itself once its cause is gone.\n\nExamples:\n  \
+    millrace discard job.yaml --record usage.csv:17 usage.csv:18\n  \
+    millrace discard job.yaml --reason SERVICE_UNKNOWN --file usage.csv\n  \
+    millrace retry job.yaml --reason SERVICE_UNKNOWN"
+)]
+#[group(skip)]
+pub struct SelectionArgs {
+    /// The job file.
+    pub job: PathBuf,
+    /// Records, <file name or number>:<row> each, as in the outputs.
+    #[arg(
+        long,
+        value_name = "FILE:ROW",
+        num_args = 1..,
+        conflicts_with_all = ["reason", "file"],
+        required_unless_present_any = ["reason", "file"]
+    )]
+    pub record: Vec<String>,
+    /// All that are, or were, suspended for this reason.
+    #[arg(long, value_name = "CODE")]
+    pub reason: Option<String>,
+    /// All of this file or partition, by its name or number.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<String>,
 }
 
 /// Forms of a summary.

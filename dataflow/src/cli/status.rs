@@ -1,12 +1,15 @@
 //! `millrace status` on the command line.
 
-use super::args::{SourceArgs, StatusArgs, SummaryFormat};
+use super::args::{SelectionArgs, SourceArgs, StatusArgs, SummaryFormat};
 use super::{Exit, Refusal, load, style};
 use crate::console::Console;
-use crate::durable::OperatorCommand;
+use crate::durable::{OperatorCommand, Selection};
 use crate::report::Style;
 use crate::status::{Status, StatusError, command, status};
+use millrace_connectors::diagnostic::did_you_mean;
+use millrace_operators::domain::{Fate, Reason};
 use std::fmt::Write as _;
+use std::path::Path;
 
 impl From<StatusError> for Refusal {
     fn from(error: StatusError) -> Self {
@@ -29,20 +32,61 @@ pub(super) fn show_status(args: &StatusArgs, console: &mut Console<'_>) -> Resul
 
 pub(super) fn pause(args: &SourceArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
     let source = args.source.clone();
-    tell(args, &OperatorCommand::Pause { source }, console)
+    tell(&args.job, &OperatorCommand::Pause { source }, console)
 }
 
 pub(super) fn resume(args: &SourceArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
     let source = args.source.clone();
-    tell(args, &OperatorCommand::Resume { source }, console)
+    tell(&args.job, &OperatorCommand::Resume { source }, console)
 }
 
-fn tell(
-    args: &SourceArgs,
-    told: &OperatorCommand,
-    console: &mut Console<'_>,
-) -> Result<Exit, Refusal> {
-    let number = command(&load(&args.job, console)?, &args.source, told)?;
+pub(super) fn discard(args: &SelectionArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    let told = OperatorCommand::Discard(selection(args)?);
+    tell(&args.job, &told, console)
+}
+
+pub(super) fn retry(args: &SelectionArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    let told = OperatorCommand::Retry(selection(args)?);
+    tell(&args.job, &told, console)
+}
+
+fn selection(args: &SelectionArgs) -> Result<Selection, Refusal> {
+    let reason = args.reason.as_deref().map(reason).transpose()?;
+    let row = |id: &str| {
+        id.rsplit_once(':')
+            .and_then(|(_, row)| row.parse::<u64>().ok())
+    };
+    if let Some(id) = args.record.iter().find(|id| row(id).is_none()) {
+        let message = format!("{id:?} is no record id; write <file>:<row> as in the outputs");
+        return Err(Refusal::Message(message));
+    }
+    Ok(Selection {
+        records: args.record.clone(),
+        reason,
+        file: args.file.clone(),
+    })
+}
+
+/// A reason that records are suspended for, by its code.
+fn reason(code: &str) -> Result<Reason, Refusal> {
+    let suspends = |reason: &&Reason| {
+        let fate = Fate::of(**reason);
+        matches!(fate, Fate::Error(_) | Fate::Suspended(_)) && **reason != Reason::FileUnreadable
+    };
+    let known = || Reason::ALL.iter().filter(suspends);
+    let found = known().find(|reason| reason.code().eq_ignore_ascii_case(code));
+    found.copied().ok_or_else(|| {
+        let codes = || known().map(|reason| reason.code());
+        let hint = match did_you_mean(code, codes()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("one of {}", codes().collect::<Vec<_>>().join(", ")),
+        };
+        Refusal::Message(format!("no record is suspended for {code:?}; {hint}"))
+    })
+}
+
+fn tell(job: &Path, told: &OperatorCommand, console: &mut Console<'_>) -> Result<Exit, Refusal> {
+    let number = command(&load(job, console)?, told)?;
     console.result(&format!(
         "command {number} is told; the job applies it within a second, or when it starts\n"
     ))?;

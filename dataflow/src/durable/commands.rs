@@ -6,6 +6,7 @@
 
 use super::DurableError;
 use millrace_connectors::store::{Put, Store};
+use millrace_operators::domain::Reason;
 use serde::{Deserialize, Serialize};
 
 const FOLDER: &str = "commands";
@@ -24,6 +25,22 @@ pub enum OperatorCommand {
         /// The source.
         source: String,
     },
+    /// Take suspended records out for good.
+    Discard(Selection),
+    /// Put discarded records back.
+    Retry(Selection),
+}
+
+/// Which records a command means: those that are named, or all of a reason, of a file, or of both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// `<file>:<row>` each.
+    #[serde(default)]
+    pub records: Vec<String>,
+    /// Why they are suspended.
+    pub reason: Option<Reason>,
+    /// The name of their file or partition, or its number.
+    pub file: Option<String>,
 }
 
 fn name(number: u64) -> String {

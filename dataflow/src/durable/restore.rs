@@ -11,7 +11,7 @@ use crate::intake::Bundle;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{HeldMessage, Reference, ReferenceChanges};
 use millrace_connectors::store::Store;
-use millrace_operators::domain::{EventTime, FileId, LineKey, LineSum};
+use millrace_operators::domain::{Discard, EventTime, FileId, LineKey, LineSum, RecordId};
 use millrace_operators::epoch::{Diff, Epoch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub struct Known {
     pub commands: u64,
     /// Messages of reference data that are held back.
     pub held: Vec<HeldMessage>,
+    /// Records that operators have taken out of suspense.
+    pub discards: BTreeMap<RecordId, Discard>,
 }
 
 impl Restored {
@@ -114,6 +116,7 @@ impl Restored {
             paused: loading.paused,
             commands: loading.commands,
             held: loading.held,
+            discards: loading.discards,
         })
     }
 }
@@ -142,6 +145,7 @@ struct Loading {
     paused: BTreeSet<String>,
     commands: u64,
     held: Vec<HeldMessage>,
+    discards: BTreeMap<RecordId, Discard>,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
 }
@@ -160,6 +164,7 @@ impl Loading {
             paused: BTreeSet::new(),
             commands: 0,
             held: Vec::new(),
+            discards: BTreeMap::new(),
             lines: Some(BTreeMap::new()),
         }
     }
@@ -206,6 +211,12 @@ impl Loading {
             if *diff > 0 {
                 self.clock = Some(*instant);
             }
+        }
+        for (discard, diff) in &entry.head.discards {
+            match *diff > 0 {
+                true => self.discards.insert(discard.record, *discard),
+                false => self.discards.remove(&discard.record),
+            };
         }
         let workers = self.parts.len();
         for part in &mut self.parts {

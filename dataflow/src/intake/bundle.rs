@@ -7,7 +7,7 @@ use crate::worker::{Epochs, Fed};
 use millrace_connectors::mediate::Mediated;
 use millrace_connectors::reference::ReferenceChanges;
 use millrace_operators::domain::{
-    EventTime, Fate, Fault, FileId, LineKey, LineSum, RecordId, Usage, UsageClass,
+    Discard, EventTime, Fate, Fault, FileId, LineKey, LineSum, RecordId, Usage, UsageClass,
 };
 use millrace_operators::epoch::{Diff, Epoch};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,7 @@ pub struct Bundle {
     pub(super) classes: Vec<UsageClass>,
     pub(super) faults: Vec<(Fault, Diff)>,
     pub(super) fates: BTreeMap<(FileId, Fate), Diff>,
+    pub(super) discards: Vec<(Discard, Diff)>,
     pub(super) ignored: Vec<(RecordId, Diff)>,
     pub(super) received: BTreeMap<FileId, u64>,
     pub(super) reference: ReferenceChanges,
@@ -48,6 +49,8 @@ pub struct EpochHead {
     pub faults: Vec<(Fault, Diff)>,
     /// What became of records before dedup.
     pub fates: Vec<((FileId, Fate), Diff)>,
+    /// Records that operators take out of suspense, or put back.
+    pub discards: Vec<(Discard, Diff)>,
     /// Records that a rule excludes, where an output wants each.
     pub ignored: Vec<(RecordId, Diff)>,
     /// Records read.
@@ -65,6 +68,7 @@ impl EpochHead {
         let adds = |diff: &Diff| *diff > 0;
         self.reference.is_empty()
             && self.clock.is_empty()
+            && self.discards.is_empty()
             && self.faults.iter().all(|(_, diff)| adds(diff))
             && self.fates.iter().all(|(_, diff)| adds(diff))
             && self.ignored.iter().all(|(_, diff)| adds(diff))
@@ -79,6 +83,7 @@ impl Bundle {
             classes: self.classes.clone(),
             faults: self.faults.clone(),
             fates: self.fates.iter().map(|(fate, n)| (*fate, *n)).collect(),
+            discards: self.discards.clone(),
             ignored: self.ignored.clone(),
             received: self.received.iter().map(|(file, n)| (*file, *n)).collect(),
             reference: self.reference.clone(),
@@ -107,6 +112,7 @@ impl Bundle {
     pub fn take_head(&mut self, mut head: EpochHead) {
         self.classes.append(&mut head.classes);
         self.faults.append(&mut head.faults);
+        self.discards.append(&mut head.discards);
         self.ignored.append(&mut head.ignored);
         self.clock.append(&mut head.clock);
         for ((file, fate), diff) in head.fates {
@@ -127,6 +133,7 @@ impl Bundle {
             && self.fates.is_empty()
             && self.reference.is_empty()
             && self.clock.is_empty()
+            && self.discards.is_empty()
     }
 
     /// Adds what mediation made of a chunk, and leaves `mediated` empty.
@@ -218,6 +225,9 @@ impl Epochs for Feed {
         }
         for (fate, diff) in bundle.fates {
             inputs.fates.update(fate, diff);
+        }
+        for (discard, diff) in bundle.discards {
+            inputs.discards.update(discard, diff);
         }
         let reference = bundle.reference;
         reference

@@ -102,6 +102,7 @@ impl Exposition {
             ("duplicate", counts.duplicate),
             ("error", counts.error),
             ("suspended", counts.suspended),
+            ("discarded", counts.discarded),
             ("monetised", counts.monetised),
         ];
         families.gauges(
@@ -134,6 +135,7 @@ impl Exposition {
             counts.duplicate,
             counts.error,
             counts.suspended,
+            counts.discarded,
             counts.monetised,
         ];
         let settled = settled.into_iter().fold(0, u64::saturating_add);

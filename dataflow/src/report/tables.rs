@@ -169,7 +169,7 @@ fn ranking(shares: &[Share], what: &str, style: Style) -> Option<Table> {
 }
 
 fn files(summary: &Summary, style: Style) -> Table {
-    let header = [
+    let mut header = vec![
         "file",
         "received",
         "= ignored",
@@ -180,7 +180,19 @@ fn files(summary: &Summary, style: Style) -> Table {
         "ties out",
         "state",
     ];
-    let mut table = style.table(&header, 1..7);
+    // Few jobs have any.
+    let discards = summary.records.discarded > 0;
+    if discards {
+        header.insert(6, "+ discarded");
+    }
+    let mut table = style.table(&header, 1..if discards { 8 } else { 7 });
+    let count_row = |name: &str, counts: RecordCounts, ties_out, state| {
+        let mut row = count_row(name, counts, ties_out, state);
+        if discards {
+            row.insert(6, Cell::new(grouped(&counts.discarded.to_string())));
+        }
+        row
+    };
     for file in summary.files.iter().take(FILES_LISTED) {
         let state = match file.message.as_str() {
             "" => file.state.clone(),
@@ -224,6 +236,7 @@ fn counts_of(file: &LedgerRow) -> RecordCounts {
         duplicate: file.duplicate,
         error: file.error,
         suspended: file.suspended,
+        discarded: file.discarded,
         monetised: file.monetised,
     }
 }

@@ -4,7 +4,7 @@
 use super::{Pending, RunError};
 use crate::board::{Board, Movement};
 use crate::durable::{Flushed, LineChange};
-use crate::intake::Points;
+use crate::intake::{Points, Suspended};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use crate::outputs::{ChangeWriter, MessageWriter};
@@ -27,6 +27,8 @@ pub(super) struct Publisher {
     /// Records re-rated up to the last complete epoch.
     pub(super) rerated: u64,
     pub(super) watch: bool,
+    /// What is suspended, for commands.
+    pub(super) suspended: Option<Suspended>,
     /// Epochs before this one are loaded: they stand on the board, and were published before.
     pub(super) live: Epoch,
     /// Epochs from this one on may not have been published as messages.
@@ -55,6 +57,9 @@ impl Publisher {
             if changes.epoch < self.live {
                 let changes = changes.settled();
                 self.board.apply(&changes)?;
+                if let Some(suspended) = &self.suspended {
+                    suspended.apply(&changes);
+                }
                 if let Some(writer) = &mut self.changes {
                     writer.learn(&changes.buckets);
                 }
@@ -71,11 +76,14 @@ impl Publisher {
                 .changes
                 .as_mut()
                 .filter(|writer| writer.wants(&changes));
-            let changes = match (&writer, &self.messages) {
-                (None, None) => changes,
+            let changes = match (&writer, &self.messages, &self.suspended) {
+                (None, None, None) => changes,
                 _ => changes.settled(),
             };
             let movement = self.board.apply(&changes)?;
+            if let Some(suspended) = &self.suspended {
+                suspended.apply(&changes);
+            }
             if let Some(writer) = &mut writer {
                 writer.write(&changes)?;
             }
@@ -91,6 +99,9 @@ impl Publisher {
         self.metrics
             .set_records(self.board.counts(), self.board.reasons());
         self.metrics.complete_before(before);
+        if let Some(suspended) = &self.suspended {
+            suspended.complete(before);
+        }
         // Changes that moved nothing are answered too.
         let quiet = {
             let pending = self

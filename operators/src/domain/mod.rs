@@ -38,6 +38,6 @@ pub use plan::{
     Accumulator, Allowance, Cap, ChargeWhen, Commitment, Grant, PlanCharge, PlanKey, PlanPart,
     PlanRow, Proration, Rollover, Term, Volume,
 };
-pub use suspense::{Fate, Fault, Reason, Severity, Stage, Suspense};
+pub use suspense::{Discard, Fate, Fault, Reason, Severity, Stage, Suspense, UsagePlace};
 pub use time::{EventTime, Period};
 pub use usage::{FileId, Item, Quantities, RecordId, Usage, UsageClass};

@@ -15,6 +15,8 @@ pub enum Stage {
     Mediation,
     /// Exact duplicates.
     Dedup,
+    /// What operators take out.
+    Discard,
     /// Service to subscription.
     Guide,
     /// Price and amount.
@@ -31,6 +33,7 @@ impl Stage {
             Self::Parse => "parse",
             Self::Mediation => "mediation",
             Self::Dedup => "dedup",
+            Self::Discard => "discard",
             Self::Guide => "guide",
             Self::Rate => "rate",
             Self::Charge => "charge",
@@ -134,6 +137,9 @@ reasons! {
     Duplicate = "DUPLICATE", Dedup, Info,
         "A record with the same identity came before.",
         "nothing; if it is no duplicate, name more identity fields in the mediation rule";
+    Discarded = "DISCARDED", Discard, Info,
+        "Operators have taken the record out of suspense.",
+        "nothing; `millrace retry` puts it back";
     ServiceUnknown = "SERVICE_UNKNOWN", Guide, Warning,
         "No subscription has this service.",
         "add the service to a subscription";
@@ -210,6 +216,29 @@ pub struct Suspense {
     pub original: Option<RecordId>,
 }
 
+/// A record that operators have taken out of suspense: it is not rated, whatever becomes of the cause,
+/// until they put it back. It stays the first of its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Discard {
+    /// The record.
+    pub record: RecordId,
+    /// Why it was suspended then.
+    pub reason: Reason,
+    /// Where its usage is open; nothing if it was stopped before it became usage.
+    pub place: Option<UsagePlace>,
+}
+
+/// Where a record's usage is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UsagePlace {
+    /// Its service.
+    pub service: ServiceKey,
+    /// Its class.
+    pub class: ClassKey,
+    /// When the usage happened.
+    pub time: EventTime,
+}
+
 /// What became of a raw record: every record has exactly one fate at every epoch, which is what
 /// conservation counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -224,6 +253,8 @@ pub enum Fate {
     Suspended(Reason),
     /// Charged.
     Monetised,
+    /// Taken out of suspense by operators.
+    Discarded,
 }
 
 impl Fate {
@@ -233,6 +264,7 @@ impl Fate {
         match reason.stage() {
             Stage::Parse | Stage::Mediation => Self::Error(reason),
             Stage::Dedup => Self::Duplicate,
+            Stage::Discard => Self::Discarded,
             Stage::Guide | Stage::Rate | Stage::Charge => Self::Suspended(reason),
         }
     }

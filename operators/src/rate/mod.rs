@@ -1,7 +1,7 @@
 //! Rates guided usage: the price row in force at event time, and the amount.
 //!
 //! - **In:** `usage: Usage` (unique), `timelines: (ServiceKey, ServiceTimeline)` from guide,
-//!   `prices: PriceRow`, `classes: UsageClass`
+//!   `prices: PriceRow`, `classes: UsageClass`, `discards: Discard`, each record at most once
 //! - **Out:** `charges: Charge`, one per item of a rated record; `priced: PricedUsage`, what is
 //!   charged in order; `suspense: Suspense`;
 //!   `monetised: FileId`, the files of rated records, added up per epoch
@@ -12,9 +12,10 @@
 //!   arrives, the open records in the stretches of time where something changed
 //! - **Cost per change:** usage O(log records of its service and class); a price or timeline row
 //!   O(services that it applies to + records whose rating changes)
-//! - **State:** open usage, 16 bytes and 8 per item each; who uses which price list; prices
+//! - **State:** open usage, 16 bytes and 8 per item each; who uses which price list; prices; discarded
+//!   usage, and on every worker which records are discarded
 //! - **Invariants:** each record yields one charge per item, or goes on to be charged in order, or is
-//!   one suspense record
+//!   one suspense record; that of discarded usage says so and nothing else
 //!
 //! This is the one arrangement of usage in the graph, and the reason that it is a custom operator:
 //! a differential join would hold usage a second time under its price, and would visit every record
@@ -24,6 +25,7 @@
 //! it gets the records of the balance groups concerned, each with its prices.
 
 mod book;
+mod discard;
 mod explain;
 mod kernel;
 mod matcher;
@@ -32,7 +34,8 @@ mod state;
 mod terms;
 
 use crate::domain::{
-    Charge, FileId, PriceRow, PricedUsage, RecordId, ServiceKey, Suspense, Usage, UsageClass,
+    Charge, Discard, FileId, PriceRow, PricedUsage, RecordId, ServiceKey, Suspense, Usage,
+    UsageClass,
 };
 use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
 use crate::guide::ServiceTimeline;
@@ -61,6 +64,8 @@ pub struct RateInputs<'scope> {
     pub prices: Collection<'scope, PriceRow>,
     /// The classes of all usage, each at the epoch of its first record or before.
     pub classes: Collection<'scope, UsageClass>,
+    /// Records that operators have taken out.
+    pub discards: Collection<'scope, Discard>,
 }
 
 /// What [`rate`] makes of it.
@@ -94,7 +99,8 @@ pub struct OpenRatings(Rc<RefCell<RateState>>);
 
 impl OpenRatings {
     /// Visits the ratings of all open usage in the order of (service, class, event time, record,
-    /// item), which no worker count changes; only services for which `wanted` holds.
+    /// item), which no worker count changes; only services for which `wanted` holds. Discarded usage
+    /// comes behind, in the order of records.
     ///
     /// # Errors
     /// The first error that `visit` returns.
@@ -127,6 +133,7 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
         timelines,
         prices,
         classes,
+        discards,
     } = inputs;
     let mut builder = OperatorBuilder::new("rate".to_owned(), usage.scope());
     let by_service = Exchange::new(|(usage, _, _): &(Usage, Epoch, Diff)| shard(usage.service.0));
@@ -136,6 +143,7 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
     let mut timeline_input = builder.new_input(timelines.inner, by_service);
     let mut price_input = builder.new_input(prices.inner.broadcast(), Pipeline);
     let mut class_input = builder.new_input(classes.inner.broadcast(), Pipeline);
+    let mut discard_input = builder.new_input(discards.inner.broadcast(), Pipeline);
     let (charge_output, charges) = builder.new_output();
     let (suspense_output, suspense) = builder.new_output();
     let mut charge_output = OutputBuilder::from(charge_output);
@@ -153,6 +161,7 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
         let mut timelines = Pending::default();
         let mut prices = Pending::default();
         let mut classes = Pending::default();
+        let mut discards = Pending::default();
         move |frontiers| {
             usage_input.for_each(|capability, updates| {
                 rights.keep(&capability, OUTPUTS);
@@ -170,6 +179,10 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
                 rights.keep(&capability, OUTPUTS);
                 classes.stash(updates);
             });
+            discard_input.for_each(|capability, updates| {
+                rights.keep(&capability, OUTPUTS);
+                discards.stash(updates);
+            });
             let mut charge_output = charge_output.activate();
             let mut suspense_output = suspense_output.activate();
             let mut monetised_output = monetised_output.activate();
@@ -177,16 +190,18 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
             let first = |usage: &Pending<_>,
                          timelines: &Pending<_>,
                          prices: &Pending<_>,
-                         classes: &Pending<_>| {
+                         classes: &Pending<_>,
+                         discards: &Pending<_>| {
                 let waiting = [
                     usage.first(),
                     timelines.first(),
                     prices.first(),
                     classes.first(),
+                    discards.first(),
                 ];
                 waiting.into_iter().flatten().min()
             };
-            while let Some(epoch) = first(&usage, &timelines, &prices, &classes)
+            while let Some(epoch) = first(&usage, &timelines, &prices, &classes, &discards)
                 .filter(|epoch| complete(frontiers, *epoch))
             {
                 let changes = Changes {
@@ -194,6 +209,7 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
                     timelines: timelines.take(epoch),
                     prices: prices.take(epoch),
                     classes: classes.take(epoch),
+                    discards: discards.take(epoch),
                 };
                 let received = changes.usage.len();
                 let (charge_right, suspense_right) = (rights.at(0, epoch), rights.at(1, epoch));
@@ -233,7 +249,7 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
                 stats.count_rerated(rerated);
                 stats.set_state(state.records, state.bytes());
             }
-            rights.advance(first(&usage, &timelines, &prices, &classes));
+            rights.advance(first(&usage, &timelines, &prices, &classes, &discards));
         }
     });
     Rated {

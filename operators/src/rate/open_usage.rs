@@ -135,6 +135,15 @@ impl OpenUsage {
         true
     }
 
+    /// The quantities of a record, if it is here.
+    pub(super) fn get(&self, time: EventTime, record: RecordId) -> Option<&[i64]> {
+        let wanted = (time.0, record.0);
+        let leaf = self.leaves.get(self.leaf_of(wanted))?;
+        let offset = self.row_of(leaf, wanted).saturating_mul(self.width);
+        let row = leaf.get(offset..offset.saturating_add(self.width))?;
+        (position(row) == wanted).then(|| OpenRecord::read(row).quantities)
+    }
+
     /// The records of a period, in order, found without looking at the others.
     pub(super) fn within(&self, period: Period) -> impl Iterator<Item = OpenRecord<'_>> {
         let first = (period.start().0, 0);

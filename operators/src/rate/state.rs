@@ -2,11 +2,15 @@
 
 use super::Rating;
 use super::book::{Owner, PriceTimeline, RateFault};
+use super::discard::Discarded;
 use super::kernel::{is_ordered, rate_record, resolve};
 use super::matcher::{PriceMatcher, match_key, prices_an_item};
 use super::open_usage::{OpenRecord, OpenUsage};
 use super::terms::TermsMaker;
-use crate::domain::{ClassKey, EventTime, Period, PriceRow, Reason, ServiceKey, Usage, UsageClass};
+use crate::domain::{
+    ClassKey, Discard, EventTime, Period, PriceRow, Quantities, Reason, ServiceKey, Usage,
+    UsageClass, UsagePlace,
+};
 use crate::epoch::Diff;
 use crate::guide::{Guided, ServiceTimeline};
 use crate::keymap::KeyMap;
@@ -20,6 +24,7 @@ pub(super) struct Changes {
     pub(super) timelines: Vec<((ServiceKey, ServiceTimeline), Diff)>,
     pub(super) prices: Vec<(PriceRow, Diff)>,
     pub(super) classes: Vec<(UsageClass, Diff)>,
+    pub(super) discards: Vec<(Discard, Diff)>,
 }
 
 /// One service: where its usage goes, and its open usage by class.
@@ -40,6 +45,7 @@ struct OpenClass {
 #[derive(Default)]
 pub(super) struct RateState {
     services: KeyMap<ServiceKey, Service>,
+    discarded: Discarded,
     pub(super) records: usize,
     open_bytes: usize,
     prices: PriceMatcher,
@@ -86,7 +92,14 @@ pub(super) struct Rerating {
 
 impl RateState {
     /// Applies the changes of one epoch; returns how many records reference changes re-rated.
-    pub(super) fn apply(&mut self, changes: Changes, emit: &mut impl FnMut(Rating, Diff)) -> usize {
+    pub(super) fn apply(
+        &mut self,
+        mut changes: Changes,
+        emit: &mut impl FnMut(Rating, Diff),
+    ) -> usize {
+        if !self.discarded.is_empty() || !changes.discards.is_empty() {
+            self.divert(&mut changes, emit);
+        }
         for (class, diff) in changes.classes {
             // Classes are few and cost nothing without records: they are never forgotten.
             if diff > 0 {
@@ -115,6 +128,21 @@ impl RateState {
             self.insert(usage, emit);
         }
         rerated
+    }
+
+    /// Keeps discarded usage out of what is open.
+    fn divert(&mut self, changes: &mut Changes, emit: &mut impl FnMut(Rating, Diff)) {
+        let (discarded, services) = (&mut self.discarded, &self.services);
+        let open = |record, place: &UsagePlace| {
+            let classes = &services.get(place.service)?.open;
+            let open = classes.iter().find(|open| open.class == place.class)?;
+            open.usage
+                .get(place.time, record)
+                .map(Quantities::from_slice)
+        };
+        discarded.divert(changes, &open, &mut |suspense, diff| {
+            emit(Rating::Suspense(suspense), diff);
+        });
     }
 
     pub(super) fn insert(&mut self, usage: &Usage, emit: &mut impl FnMut(Rating, Diff)) {
@@ -462,7 +490,10 @@ impl RateState {
         visit: &mut impl FnMut(&Rating) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self {
-            services, prices, ..
+            services,
+            prices,
+            discarded,
+            ..
         } = self;
         for key in services.sorted_keys() {
             let Some(service) = services.get(key).filter(|_| wanted(key)) else {
@@ -474,7 +505,9 @@ impl RateState {
                 visit_class(service, key, open, prices, in_order, visit)?;
             }
         }
-        Ok(())
+        let discarded = discarded.suspense();
+        let mut discarded = discarded.filter(|suspense| wanted(suspense.service));
+        discarded.try_for_each(|suspense| visit(&Rating::Suspense(suspense)))
     }
 
     /// Bytes held, as far as they grow with usage.
@@ -483,6 +516,7 @@ impl RateState {
         self.services
             .bytes()
             .saturating_add(self.open_bytes)
+            .saturating_add(self.discarded.bytes())
             .saturating_add(self.users.entries.saturating_mul(set_entry))
             .saturating_add(self.prices.book.len().saturating_mul(size_of::<PriceRow>()))
     }

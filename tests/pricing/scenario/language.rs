@@ -22,6 +22,8 @@
 //! usage f1:0 id a service llm/a at 2026-01-20T10:00 model=x tokens=500
 //! ignored f1:7                            a record that mediation left out
 //! error f1:8 FIELD_UNPARSABLE             a record that could not be read
+//! discard f1:0                            a record that operators take out of suspense
+//! retry f1:0                              one that they put back
 //! retract price P1                        takes back all rows of that name
 //! amend price P1 ...                      takes them back and states the row anew
 //! epoch what happens next                 ends an epoch and names the next
@@ -34,10 +36,10 @@ mod plan;
 use jiff::civil::{Date, DateTime};
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
-    Account, AccountKey, BillingProfile, Condition, Cycle, EventTime, Fate, FileId,
+    Account, AccountKey, BillingProfile, Condition, Cycle, Discard, EventTime, Fate, Fault, FileId,
     IdentityBuilder, Item, Name, Period, PlanRow, Price, PriceKey, PriceModel, PriceRow, Reason,
     RecordId, ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus, Usage,
-    UsageClass, parse_decimal,
+    UsageClass, UsagePlace, parse_decimal,
 };
 use millrace_operators::epoch::Diff;
 use millrace_tests::oracle::calendar::Zone;
@@ -104,6 +106,7 @@ struct Stated {
     accounts: BTreeMap<String, BTreeSet<Account>>,
     subscriptions: BTreeMap<String, BTreeSet<Subscription>>,
     services: BTreeMap<String, BTreeSet<ServiceUse>>,
+    discards: BTreeMap<String, BTreeSet<Discard>>,
 }
 
 type Parsed<T> = Result<T, String>;
@@ -164,6 +167,16 @@ fn time(text: &str) -> Parsed<EventTime> {
     };
     let zoned = civil.in_tz("UTC").map_err(|error| error.to_string())?;
     Ok(EventTime::from(zoned.timestamp()))
+}
+
+fn fault(record: RecordId, reason: Reason) -> Fault {
+    Fault {
+        record,
+        line: 0,
+        reason,
+        field: String::new(),
+        detail: String::new(),
+    }
 }
 
 /// Reads a scenario.
@@ -275,7 +288,7 @@ impl Reader {
         Ok(())
     }
 
-    fn row(&mut self, kind: &str, words: Words<'_>) -> Parsed<()> {
+    fn row(&mut self, kind: &str, mut words: Words<'_>) -> Parsed<()> {
         match kind {
             "account" => self.account(words),
             "subscription" => self.subscription(words),
@@ -285,6 +298,13 @@ impl Reader {
             part if plan::KINDS.contains(&part) => self.plan(part, words),
             "usage" => self.usage(words),
             "ignored" | "error" => self.fate(kind == "error", words),
+            "discard" => self.discard(words),
+            "retry" => {
+                let name = words.next("the record")?;
+                let gone = self.stated.discards.remove(name);
+                gone.map(drop).ok_or(format!("{name} is not discarded"))?;
+                words.end()
+            }
             _ => Err(format!("{kind:?} is not a statement")),
         }
     }
@@ -499,6 +519,24 @@ impl Reader {
         words.end()
     }
 
+    fn discard(&mut self, mut words: Words<'_>) -> Parsed<()> {
+        let name = words.next("the record")?;
+        let usage = self.stated.usage.get(name).and_then(BTreeSet::first);
+        let place = usage.map(|usage| UsagePlace {
+            service: usage.service,
+            class: usage.class,
+            time: usage.time,
+        });
+        let discard = Discard {
+            record: self.position(name)?,
+            reason: Reason::ServiceUnknown,
+            place,
+        };
+        let discards = &mut self.stated.discards;
+        discards.entry(name.to_owned()).or_default().insert(discard);
+        words.end()
+    }
+
     fn usage(&mut self, mut words: Words<'_>) -> Parsed<()> {
         let name = words.next("the record")?;
         let record = self.position(name)?;
@@ -566,7 +604,12 @@ impl Reader {
         }
         let (old, new) = (&self.before, &self.stated);
         let fates = difference(&old.fates, &new.fates).into_iter();
+        let fault = |((record, fate), diff): &((RecordId, Fate), Diff)| match fate {
+            Fate::Error(reason) => Some((fault(*record, *reason), *diff)),
+            _ => None,
+        };
         Changes {
+            faults: fates.as_slice().iter().filter_map(fault).collect(),
             usage: difference(&old.usage, &new.usage),
             fates: fates
                 .map(|((record, fate), diff)| (record.file(), fate, diff))
@@ -577,6 +620,7 @@ impl Reader {
             accounts: difference(&old.accounts, &new.accounts),
             subscriptions: difference(&old.subscriptions, &new.subscriptions),
             services: difference(&old.services, &new.services),
+            discards: difference(&old.discards, &new.discards),
             ..Changes::default()
         }
     }
@@ -591,6 +635,7 @@ impl Reader {
             && changes.accounts.is_empty()
             && changes.subscriptions.is_empty()
             && changes.services.is_empty()
+            && changes.discards.is_empty()
     }
 
     fn end_epoch(&mut self) {
