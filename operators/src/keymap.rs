@@ -1,7 +1,7 @@
 //! A map whose keys are hashes already: no hashing, 1 byte of overhead per slot, and no way to reach
 //! its order by accident.
 
-use crate::domain::{ClassKey, GroupKey, Identity, ServiceKey};
+use crate::domain::{ClassKey, GroupKey, Identity, ServiceKey, TermsKey};
 use hashbrown::HashTable;
 
 /// A key that is evenly spread by itself.
@@ -37,6 +37,12 @@ impl Spread for ClassKey {
 impl Spread for GroupKey {
     fn bits(self) -> u64 {
         self.0
+    }
+}
+
+impl Spread for TermsKey {
+    fn bits(self) -> u64 {
+        self.0.bits()
     }
 }
 

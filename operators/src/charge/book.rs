@@ -2,6 +2,7 @@
 //! edges.
 
 use crate::domain::{BucketKey, Edge, EdgeAction, EdgeKey, EventTime, Terms, TermsKey};
+use crate::keymap::KeyMap;
 use smallvec::{Array, SmallVec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +15,7 @@ type Counted = Option<(Arc<Terms>, usize)>;
 #[derive(Debug, Default)]
 pub(super) struct Book {
     terms: SmallVec<[Counted; 1]>,
-    /// Sorted; a map of few would cost more than all else here.
-    by_key: SmallVec<[(TermsKey, usize); 1]>,
+    by_key: Places,
     /// The terms of the last record: the next has mostly the same.
     last: usize,
     edges: Option<Box<Edges>>,
@@ -25,6 +25,83 @@ pub(super) struct Book {
 struct Edges {
     held: SmallVec<[Option<Edge>; 1]>,
     by_time: BTreeMap<(EventTime, EdgeKey), usize>,
+}
+
+/// Where terms are. Most groups have few, for which a map would cost more than all else here; one with
+/// an account's hundred thousand services has as many.
+#[derive(Debug)]
+enum Places {
+    /// Sorted.
+    Few(SmallVec<[(TermsKey, usize); 1]>),
+    Many(Box<KeyMap<TermsKey, usize>>),
+}
+
+/// Terms that are few.
+const FEW: usize = 64;
+
+impl Default for Places {
+    fn default() -> Self {
+        Self::Few(SmallVec::new())
+    }
+}
+
+impl Places {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    fn get(&self, key: TermsKey) -> Option<usize> {
+        match self {
+            Self::Few(few) => {
+                let place = few.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+                Some(few[place].1)
+            }
+            Self::Many(many) => many.get(key).copied(),
+        }
+    }
+
+    /// Notes a place for a key that has none.
+    fn insert(&mut self, key: TermsKey, at: usize) {
+        match self {
+            Self::Few(few) if few.len() < FEW => {
+                let place = few.partition_point(|(other, _)| *other < key);
+                few.insert(place, (key, at));
+            }
+            Self::Few(few) => {
+                let mut many = KeyMap::default();
+                for (key, at) in few.drain(..) {
+                    many.insert(key, at);
+                }
+                many.insert(key, at);
+                *self = Self::Many(Box::new(many));
+            }
+            Self::Many(many) => {
+                many.insert(key, at);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: TermsKey) {
+        match self {
+            Self::Few(few) => few.retain(|(other, _)| *other != key),
+            Self::Many(many) => {
+                many.remove(key);
+            }
+        }
+    }
+
+    /// Bytes outside of the value itself.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Few(few) => spilled(few),
+            Self::Many(many) => many
+                .bytes()
+                .saturating_add(size_of::<KeyMap<TermsKey, usize>>()),
+        }
+    }
 }
 
 /// What a row is.
@@ -37,9 +114,10 @@ fn tag(at: usize) -> i64 {
     i64::try_from(at).expect("a group has fewer terms and edges than 2⁶³")
 }
 
-/// A free place of a list, made if there is none.
-fn vacant<T, A: Array<Item = Option<T>>>(list: &mut SmallVec<A>, value: T) -> usize {
-    match list.iter().position(Option::is_none) {
+/// A free place of a list with `held` values, made if there is none.
+fn vacant<T, A: Array<Item = Option<T>>>(list: &mut SmallVec<A>, held: usize, value: T) -> usize {
+    let free = (held < list.len()).then(|| list.iter().position(Option::is_none));
+    match free.flatten() {
         Some(at) => {
             list[at] = Some(value);
             at
@@ -60,17 +138,11 @@ impl Book {
             *count = count.saturating_add(1);
             return tag(self.last);
         }
-        let place = self
-            .by_key
-            .binary_search_by_key(&terms.key, |(key, _)| *key);
-        let at = match place {
-            Ok(place) => self.by_key[place].1,
-            Err(place) => {
-                let at = vacant(&mut self.terms, (Arc::clone(terms), 0));
-                self.by_key.insert(place, (terms.key, at));
-                at
-            }
-        };
+        let at = self.by_key.get(terms.key).unwrap_or_else(|| {
+            let at = vacant(&mut self.terms, self.by_key.len(), (Arc::clone(terms), 0));
+            self.by_key.insert(terms.key, at);
+            at
+        });
         if let Some(Some((_, count))) = self.terms.get_mut(at) {
             *count = count.saturating_add(1);
         }
@@ -80,15 +152,14 @@ impl Book {
 
     /// Counts terms once less, and forgets them with their last record.
     pub(super) fn leave(&mut self, key: TermsKey) {
-        let Ok(place) = self.by_key.binary_search_by_key(&key, |(key, _)| *key) else {
+        let Some(at) = self.by_key.get(key) else {
             return;
         };
-        let at = self.by_key[place].1;
         if let Some((_, count)) = &mut self.terms[at] {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.terms[at] = None;
-                self.by_key.remove(place);
+                self.by_key.remove(key);
             }
         }
     }
@@ -97,7 +168,7 @@ impl Book {
     pub(super) fn enter_edge(&mut self, edge: Edge) -> i64 {
         let edges = self.edges.get_or_insert_default();
         let key = (edge.time, edge.key);
-        let at = vacant(&mut edges.held, edge);
+        let at = vacant(&mut edges.held, edges.by_time.len(), edge);
         edges.by_time.insert(key, at);
         tag(at).saturating_neg().saturating_sub(1)
     }
@@ -158,7 +229,7 @@ impl Book {
 
     pub(super) fn is_empty(&self) -> bool {
         let edges = self.edges.as_ref();
-        self.by_key.is_empty() && edges.is_none_or(|edges| edges.by_time.is_empty())
+        self.by_key.len() == 0 && edges.is_none_or(|edges| edges.by_time.is_empty())
     }
 
     /// Bytes outside of the value itself; terms themselves are shared with the price book.
@@ -173,7 +244,7 @@ impl Book {
                 .saturating_add(times)
         });
         spilled(&self.terms)
-            .saturating_add(spilled(&self.by_key))
+            .saturating_add(self.by_key.bytes())
             .saturating_add(edges)
     }
 }
@@ -182,4 +253,27 @@ impl Book {
 fn spilled<A: Array>(list: &SmallVec<A>) -> usize {
     let capacity = if list.spilled() { list.capacity() } else { 0 };
     capacity.saturating_mul(size_of::<A::Item>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_found_whether_few_or_many() {
+        let mut places = Places::default();
+        let key =
+            |n: usize| TermsKey(u128::from(u64::MAX.rotate_left(7)) * (n as u128 * 7919 % 1009));
+        for n in 0..300 {
+            assert_eq!(places.get(key(n)), None);
+            places.insert(key(n), n);
+        }
+        for n in (0..300).step_by(3) {
+            places.remove(key(n));
+        }
+        assert_eq!(places.len(), 200);
+        for n in 0..300 {
+            assert_eq!(places.get(key(n)), (n % 3 != 0).then_some(n));
+        }
+    }
 }
