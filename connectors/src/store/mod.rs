@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file in a store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ pub struct FileMeta {
 pub struct Store {
     location: String,
     backend: Backend,
+    /// Bytes read so far.
+    read: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -87,17 +91,25 @@ impl Store {
         Ok(Self {
             location: location.to_owned(),
             backend,
+            read: Arc::default(),
         })
     }
 
     /// Objects of any kind, under a name for people.
     #[cfg(feature = "s3")]
     #[must_use]
-    pub fn over(location: &str, objects: std::sync::Arc<dyn object_store::ObjectStore>) -> Self {
+    pub fn over(location: &str, objects: Arc<dyn object_store::ObjectStore>) -> Self {
         Self {
             location: location.to_owned(),
             backend: Backend::Remote(remote::Bucket::over(location, objects)),
+            read: Arc::default(),
         }
+    }
+
+    /// Bytes of files read so far: what a reader asked of a local disk, or what a bucket sent.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// The location as it was given.
@@ -119,7 +131,7 @@ impl Store {
     /// The bucket, when it is remote: its URL, and the client for readers that are async themselves.
     #[cfg(feature = "s3")]
     #[must_use]
-    pub fn objects(&self) -> Option<(&str, std::sync::Arc<dyn object_store::ObjectStore>)> {
+    pub fn objects(&self) -> Option<(&str, Arc<dyn object_store::ObjectStore>)> {
         match &self.backend {
             Backend::Local(_) => None,
             Backend::Remote(bucket) => Some(bucket.objects()),
@@ -158,11 +170,13 @@ impl Store {
     /// # Errors
     /// When it cannot be opened.
     pub fn read(&self, file: &FileMeta) -> Result<Box<dyn Read + Send>, StoreError> {
-        match &self.backend {
-            Backend::Local(path) => Ok(Box::new(local::open(path, file)?)),
+        let inner: Box<dyn Read + Send> = match &self.backend {
+            Backend::Local(path) => Box::new(local::open(path, file)?),
             #[cfg(feature = "s3")]
-            Backend::Remote(bucket) => bucket.read(file),
-        }
+            Backend::Remote(bucket) => bucket.read(file)?,
+        };
+        let count = Arc::clone(&self.read);
+        Ok(Box::new(Counted { inner, count }))
     }
 
     /// Opens a file for reading ranges of it.
@@ -170,11 +184,29 @@ impl Store {
     /// # Errors
     /// When it cannot be opened.
     pub fn random(&self, file: &FileMeta) -> Result<RandomAccess, StoreError> {
-        match &self.backend {
-            Backend::Local(path) => Ok(RandomAccess(Access::Local(local::open(path, file)?))),
+        self.random_by(file, BLOCK_BYTES)
+    }
+
+    /// As [`Self::random`], for a reader that wants little of the file: what a bucket is asked for
+    /// is not rounded up to more than `block` bytes.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn random_by(&self, file: &FileMeta, block: u64) -> Result<RandomAccess, StoreError> {
+        let access = match &self.backend {
+            Backend::Local(path) => {
+                let count = Arc::clone(&self.read);
+                Access::Local(local::open(path, file)?, count)
+            }
             #[cfg(feature = "s3")]
-            Backend::Remote(bucket) => Ok(RandomAccess(Access::Remote(bucket.random(file)))),
-        }
+            Backend::Remote(bucket) => {
+                let count = Arc::clone(&self.read);
+                Access::Remote(bucket.random(file, block, count))
+            }
+        };
+        #[cfg(not(feature = "s3"))]
+        let _ = block;
+        Ok(RandomAccess(access))
     }
 
     /// What identifies the content: a hash of all bytes for local files; etag and size for remote
@@ -214,13 +246,31 @@ fn is_input(name: &str) -> bool {
     !hidden && !name.ends_with(".tmp") && !name.ends_with('/')
 }
 
+/// Bytes that a bucket is asked for at once, unless told otherwise.
+const BLOCK_BYTES: u64 = 4 << 20;
+
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    count: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let bytes = u64::try_from(read).unwrap_or(0);
+        self.count.fetch_add(bytes, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
 /// Reads ranges of a file.
 #[derive(Debug)]
 pub struct RandomAccess(Access);
 
 #[derive(Debug)]
 enum Access {
-    Local(File),
+    Local(File, Arc<AtomicU64>),
     #[cfg(feature = "s3")]
     Remote(remote::RemoteFile),
 }
@@ -228,7 +278,7 @@ enum Access {
 impl Length for RandomAccess {
     fn len(&self) -> u64 {
         match &self.0 {
-            Access::Local(file) => Length::len(file),
+            Access::Local(file, _) => Length::len(file),
             #[cfg(feature = "s3")]
             Access::Remote(file) => file.len(),
         }
@@ -240,7 +290,10 @@ impl ChunkReader for RandomAccess {
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         match &self.0 {
-            Access::Local(file) => Ok(Box::new(file.get_read(start)?)),
+            Access::Local(file, count) => Ok(Box::new(Counted {
+                inner: file.get_read(start)?,
+                count: Arc::clone(count),
+            })),
             #[cfg(feature = "s3")]
             Access::Remote(file) => Ok(Box::new(file.read_from(start))),
         }
@@ -248,7 +301,10 @@ impl ChunkReader for RandomAccess {
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         match &self.0 {
-            Access::Local(file) => file.get_bytes(start, length),
+            Access::Local(file, count) => {
+                count.fetch_add(u64::try_from(length).unwrap_or(0), Ordering::Relaxed);
+                file.get_bytes(start, length)
+            }
             #[cfg(feature = "s3")]
             Access::Remote(file) => file
                 .range(start, length)

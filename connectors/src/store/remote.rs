@@ -12,11 +12,11 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, WriteMultipart};
 use std::future::Future;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-const BLOCK_BYTES: u64 = 4 << 20;
 const BLOCKS_KEPT: usize = 16;
 
 fn wait<F: Future>(future: F) -> io::Result<F::Output> {
@@ -166,8 +166,10 @@ impl Bucket {
         }))
     }
 
-    pub(super) fn random(&self, file: &FileMeta) -> RemoteFile {
+    pub(super) fn random(&self, file: &FileMeta, block: u64, count: Arc<AtomicU64>) -> RemoteFile {
         RemoteFile(Arc::new(Blocks {
+            block: block.max(1),
+            count,
             objects: Arc::clone(&self.objects),
             path: self.path(file),
             size: file.size,
@@ -342,6 +344,10 @@ struct Blocks {
     objects: Arc<dyn ObjectStore>,
     path: Path,
     size: u64,
+    /// Bytes of a block.
+    block: u64,
+    /// Bytes read so far.
+    count: Arc<AtomicU64>,
     /// Blocks by number, the one used last at the end.
     kept: Mutex<Vec<(u64, Bytes)>>,
 }
@@ -358,10 +364,12 @@ impl RemoteFile {
             kept.push(block.clone());
             return Ok(block.1);
         }
-        let start = number * BLOCK_BYTES;
-        let end = self.0.size.min(start + BLOCK_BYTES);
+        let start = number * self.0.block;
+        let end = self.0.size.min(start + self.0.block);
         let bytes =
             wait(self.0.objects.get_range(&self.0.path, start..end))?.map_err(stream_error)?;
+        let received = u64::try_from(bytes.len()).unwrap_or(0);
+        self.0.count.fetch_add(received, Ordering::Relaxed);
         if kept.len() >= BLOCKS_KEPT {
             kept.remove(0);
         }
@@ -378,8 +386,8 @@ impl RemoteFile {
         let mut gathered = BytesMut::with_capacity(length);
         let mut position = start;
         while position < end {
-            let block = self.block(position / BLOCK_BYTES)?;
-            let from = usize::try_from(position % BLOCK_BYTES).map_err(io::Error::other)?;
+            let block = self.block(position / self.0.block)?;
+            let from = usize::try_from(position % self.0.block).map_err(io::Error::other)?;
             let wanted = usize::try_from(end - position).map_err(io::Error::other)?;
             let to = block.len().min(from.saturating_add(wanted));
             let part = block
@@ -411,7 +419,7 @@ struct RemoteRead {
 impl Read for RemoteRead {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.file.len().saturating_sub(self.position);
-        let block_left = BLOCK_BYTES - self.position % BLOCK_BYTES;
+        let block_left = self.file.0.block - self.position % self.file.0.block;
         let count = buffer
             .len()
             .min(usize::try_from(left.min(block_left)).unwrap_or(usize::MAX));
@@ -458,6 +466,8 @@ mod tests {
             objects: Arc::new(objects),
             path,
             size,
+            block: 4 << 20,
+            count: Arc::default(),
             kept: Mutex::default(),
         }));
         let whole = file.range(0, content.len()).unwrap();
