@@ -19,7 +19,9 @@ use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
 use crate::keymap::KeyMap;
 use crate::stats::NodeStats;
 use differential_dataflow::AsCollection;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -31,6 +33,24 @@ pub struct Deduplicated<'scope> {
     pub unique: Collection<'scope, Usage>,
     /// The others.
     pub duplicates: Collection<'scope, Suspense>,
+    /// The identities of this worker, for whoever reads between steps.
+    pub open: OpenIdentities,
+}
+
+/// Reads the identities of one worker, as of the last complete epoch.
+#[derive(Clone)]
+pub struct OpenIdentities(Rc<RefCell<Seen>>);
+
+impl OpenIdentities {
+    /// Visits the kept record of each identity, in the order of identities.
+    pub fn visit(&self, mut visit: impl FnMut(Identity, RecordId)) {
+        let seen = self.0.borrow();
+        for identity in seen.kept.sorted_keys() {
+            if let Some(record) = seen.kept.get(identity) {
+                visit(identity, *record);
+            }
+        }
+    }
 }
 
 /// Keeps the first record of each identity; see the module.
@@ -47,10 +67,11 @@ pub fn dedup<'scope>(
     let mut unique_output = OutputBuilder::from(unique_output);
     let mut duplicate_output = OutputBuilder::from(duplicate_output);
 
+    let state = Rc::new(RefCell::new(Seen::new(live)));
+    let open = OpenIdentities(Rc::clone(&state));
     builder.build(move |_| {
         let mut rights = Rights::default();
         let mut pending = Pending::default();
-        let mut seen = Seen::new(live);
         move |frontiers| {
             input.for_each(|capability, updates| {
                 rights.keep(&capability, 2);
@@ -65,6 +86,7 @@ pub fn dedup<'scope>(
                 let mut unique = unique_output.session(&unique_right);
                 let mut duplicates = duplicate_output.session(&duplicate_right);
                 let (mut kept, mut dropped) = (0, 0);
+                let mut seen = state.borrow_mut();
                 seen.apply(epoch, changes, &mut |outcome, diff| match outcome {
                     Outcome::Unique(usage) => {
                         kept += 1;
@@ -84,6 +106,7 @@ pub fn dedup<'scope>(
     Deduplicated {
         unique: unique.as_collection(),
         duplicates: duplicates.as_collection(),
+        open,
     }
 }
 
