@@ -5,10 +5,12 @@
 //! to columns of raw records), [`expression`] (SQL over columns, fenced for money), [`lookup`] (tables
 //! that it looks into), [`mediate`] (raw records of a [`stream`] to usage), [`raw`] (the records as
 //! they stood), [`reference`] (catalog and accounts), [`names`] (the text behind the keys),
-//! [`output`] (domain values to files), [`kafka`] (messages in, rows out in transactions).
+//! [`output`] (domain values to files), [`archive`] (closed periods, and back), [`kafka`] (messages
+//! in, rows out in transactions).
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod container;
 pub mod decode;
 pub mod diagnostic;

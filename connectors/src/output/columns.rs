@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// A column of few texts, entered by key: the text of a key is looked up once per batch.
 #[derive(Default)]
-pub(super) struct Labels {
+pub(crate) struct Labels {
     index: HashMap<u128, i32>,
     last: Option<(u128, i32)>,
     keys: Vec<Option<i32>>,
@@ -18,14 +18,14 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    pub(super) fn with_capacity(rows: usize) -> Self {
+    pub(crate) fn with_capacity(rows: usize) -> Self {
         Self {
             keys: Vec::with_capacity(rows),
             ..Self::default()
         }
     }
 
-    pub(super) fn push(&mut self, key: impl Into<u128>, text: impl FnOnce() -> Arc<str>) {
+    pub(crate) fn push(&mut self, key: impl Into<u128>, text: impl FnOnce() -> Arc<str>) {
         let key = key.into();
         let index = match self.last {
             Some((last, index)) if last == key => index,
@@ -42,7 +42,7 @@ impl Labels {
     }
 
     /// One of a few fixed words.
-    pub(super) fn push_word(&mut self, word: &'static str) {
+    pub(crate) fn push_word(&mut self, word: &'static str) {
         let known = self.texts.iter().position(|text| **text == *word);
         let index = known.unwrap_or_else(|| {
             self.texts.push(Arc::from(word));
@@ -52,11 +52,11 @@ impl Labels {
         self.keys.push(Some(index));
     }
 
-    pub(super) fn push_null(&mut self) {
+    pub(crate) fn push_null(&mut self) {
         self.keys.push(None);
     }
 
-    pub(super) fn finish(self) -> ArrayRef {
+    pub(crate) fn finish(self) -> ArrayRef {
         let values = StringArray::from_iter_values(self.texts.iter().map(|text| &**text));
         let array = DictionaryArray::new(Int32Array::from(self.keys), Arc::new(values));
         Arc::new(array)
@@ -64,24 +64,24 @@ impl Labels {
 }
 
 /// A key that has no text of its own, the same in every output.
-pub(super) fn hexadecimal(key: u64) -> Arc<str> {
+pub(crate) fn hexadecimal(key: u64) -> Arc<str> {
     Arc::from(format!("{key:016x}"))
 }
 
-pub(super) fn label(name: &str) -> Field {
+pub(crate) fn label(name: &str) -> Field {
     let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     Field::new(name, kind, true)
 }
 
-pub(super) fn text(name: &str) -> Field {
+pub(crate) fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8, true)
 }
 
-pub(super) fn number(name: &str) -> Field {
+pub(crate) fn number(name: &str) -> Field {
     Field::new(name, DataType::UInt64, true)
 }
 
-pub(super) fn time(name: &str) -> Field {
+pub(crate) fn time(name: &str) -> Field {
     Field::new(
         name,
         DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
@@ -89,7 +89,7 @@ pub(super) fn time(name: &str) -> Field {
     )
 }
 
-pub(super) fn money(name: &str) -> Field {
+pub(crate) fn money(name: &str) -> Field {
     Field::new(
         name,
         DataType::Decimal128(38, Amount::SCALE.cast_signed()),
@@ -97,7 +97,7 @@ pub(super) fn money(name: &str) -> Field {
     )
 }
 
-pub(super) fn quantity(name: &str) -> Field {
+pub(crate) fn quantity(name: &str) -> Field {
     Field::new(
         name,
         DataType::Decimal128(38, Quantity::SCALE.cast_signed()),
@@ -106,14 +106,14 @@ pub(super) fn quantity(name: &str) -> Field {
 }
 
 /// Times; the open ends of periods are none.
-pub(super) fn times(values: impl Iterator<Item = Option<EventTime>>) -> ArrayRef {
+pub(crate) fn times(values: impl Iterator<Item = Option<EventTime>>) -> ArrayRef {
     let is_open = |time: &EventTime| [EventTime::MIN, EventTime::MAX].contains(time);
     let values = values.map(|time| time.filter(|time| !is_open(time)).map(|time| time.0));
     let array: TimestampMicrosecondArray = values.collect();
     Arc::new(array.with_timezone("UTC"))
 }
 
-pub(super) fn decimals(values: impl Iterator<Item = Option<i128>>, scale: u8) -> ArrayRef {
+pub(crate) fn decimals(values: impl Iterator<Item = Option<i128>>, scale: u8) -> ArrayRef {
     let array: Decimal128Array = values.collect();
     let array = array.with_precision_and_scale(38, scale.cast_signed());
     Arc::new(array.expect("38 digits and a scale of 24 at most are a valid decimal type"))

@@ -8,7 +8,7 @@ mod activity;
 mod aggregated;
 mod balances;
 mod buckets;
-mod columns;
+pub(crate) mod columns;
 mod file;
 mod impacts;
 mod ledger;

@@ -84,7 +84,7 @@ impl Reference {
     }
 
     /// Enters the names of the balance groups; without plans nothing has a balance.
-    fn name_groups(&self, names: &Names) {
+    pub fn name_groups(&self, names: &Names) {
         if self.plans.is_empty() {
             return;
         }

@@ -1,0 +1,126 @@
+//! Billed lines as rows of a Parquet file.
+
+use super::ArchiveError;
+use super::rows::dictionary;
+use crate::output::{AggregatedLine, Texts, encode as encode_rows, schema as line_schema};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
+    UInt32Type,
+};
+use arrow::error::ArrowError;
+use millrace_operators::domain::{AggregateId, Amount, EventTime, LineSum, Quantity};
+use std::sync::Arc;
+
+/// A billed line, or what an adjustment added to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedLine {
+    /// Its identifier, a hash of all but the sum.
+    pub id: AggregateId,
+    /// Who was billed.
+    pub account: String,
+    /// Start of the bill unit.
+    pub unit_start: EventTime,
+    /// End of the bill unit.
+    pub unit_end: EventTime,
+    /// What was used.
+    pub item: String,
+    /// Currency of the amount.
+    pub currency: String,
+    /// The grouping attributes, in the order of the manifest.
+    pub dimensions: Vec<Option<String>>,
+    /// What it added up.
+    pub sum: LineSum,
+    /// 0 for the bill, then the number of the adjustment.
+    pub sequence: u32,
+}
+
+const SEQUENCE: &str = "sequence";
+
+pub(super) fn schema(texts: &Texts) -> SchemaRef {
+    let lines = line_schema::<AggregatedLine>(texts);
+    let mut fields: Vec<Field> = lines
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone())
+        .collect();
+    fields.push(Field::new(SEQUENCE, DataType::UInt32, false));
+    Arc::new(Schema::new(fields))
+}
+
+/// Lines as a batch.
+pub(super) fn encode(
+    lines: &[AggregatedLine],
+    sequence: u32,
+    texts: &Texts,
+) -> Result<RecordBatch, ArrowError> {
+    let batch = encode_rows(lines, texts)?;
+    let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+    columns.push(Arc::new(UInt32Array::from(vec![sequence; lines.len()])));
+    RecordBatch::try_new(schema(texts), columns)
+}
+
+/// Lines from a batch, with as many dimensions as `aggregate_by` names.
+pub(super) fn decode(
+    batch: &RecordBatch,
+    aggregate_by: &[String],
+    location: &str,
+) -> Result<Vec<ArchivedLine>, ArchiveError> {
+    let damaged = |name: &str| ArchiveError::damaged(location, format!("has no readable {name:?}"));
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| damaged(name));
+    let text = |name: &str| dictionary(column(name)?).ok_or_else(|| damaged(name));
+    let decimal = |name: &str| {
+        let column = column(name)?;
+        column
+            .as_primitive_opt::<Decimal128Type>()
+            .ok_or_else(|| damaged(name))
+    };
+    let time = |name: &str| {
+        let column = column(name)?;
+        column
+            .as_primitive_opt::<TimestampMicrosecondType>()
+            .ok_or_else(|| damaged(name))
+    };
+    let (ids, accounts) = (text("aggregate_id")?, text("account")?);
+    let (items, currencies) = (text("item")?, text("currency")?);
+    let (starts, ends) = (time("bill_unit_start")?, time("bill_unit_end")?);
+    let (quantities, amounts) = (decimal("quantity")?, decimal("amount")?);
+    let charges = column("charges")?
+        .as_primitive_opt::<Int64Type>()
+        .ok_or_else(|| damaged("charges"))?;
+    let sequences = column(SEQUENCE)?
+        .as_primitive_opt::<UInt32Type>()
+        .ok_or_else(|| damaged(SEQUENCE))?;
+    // Behind the fixed ones, so that an attribute of a fixed name is not taken for it.
+    const FIXED: usize = 5;
+    let dimensions = (0..aggregate_by.len()).map(|index| {
+        let column = batch.columns().get(FIXED + index);
+        column
+            .and_then(dictionary)
+            .ok_or_else(|| damaged("aggregate_by"))
+    });
+    let dimensions = dimensions.collect::<Result<Vec<_>, _>>()?;
+    let line = |row: usize| {
+        let owned = |column: &super::rows::Texted| column.get(row).map(str::to_owned);
+        let id = ids
+            .get(row)
+            .and_then(|id| u128::from_str_radix(id, 16).ok());
+        Some(ArchivedLine {
+            id: AggregateId(id?),
+            account: owned(&accounts)?,
+            unit_start: EventTime(starts.value(row)),
+            unit_end: EventTime(ends.value(row)),
+            item: owned(&items)?,
+            currency: owned(&currencies)?,
+            dimensions: dimensions.iter().map(owned).collect(),
+            sum: LineSum {
+                charges: charges.value(row),
+                quantity: Quantity(quantities.value(row)),
+                amount: Amount(amounts.value(row)),
+            },
+            sequence: sequences.value(row),
+        })
+    };
+    let lines = (0..batch.num_rows()).map(|row| line(row).ok_or_else(|| damaged("aggregate_id")));
+    lines.collect()
+}

@@ -1,0 +1,385 @@
+//! Reads periods: manifests, then sidecars of the shards asked for, then rows.
+
+use super::file::{located, parsed, read_all, read_entry};
+use super::layout::{self, AccountEntry, GroupEntry, Manifest, Sidecar, period_of, sequence_of};
+use super::lines::{self, ArchivedLine};
+use super::scan::{find_identities, read_rows};
+use super::usage::BilledUsage;
+use super::{ArchiveError, VERSION, reference};
+use crate::names::Names;
+use crate::reference::Reference;
+use crate::store::{Store, StoreError};
+use bytes::Bytes;
+use millrace_operators::domain::{AccountKey, EventTime, FileId, Identity, Period, RecordId};
+use millrace_operators::epoch::shard;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// An archive: its periods, by time.
+#[derive(Debug)]
+pub struct Archive {
+    store: Arc<Store>,
+    /// The sequences of each period.
+    periods: BTreeMap<Period, BTreeSet<u32>>,
+}
+
+impl Archive {
+    /// Opens the archive at a location, as [`Store::open`] does.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be listed.
+    pub fn open(location: &str, base: &Path) -> Result<Self, ArchiveError> {
+        let archive = Self::of(Arc::new(Store::open(location, base)?))?;
+        if archive.periods.is_empty() {
+            let location = location.to_owned();
+            return Err(ArchiveError::None { location });
+        }
+        Ok(archive)
+    }
+
+    /// The archive in a store, which may have no period yet.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub fn of(store: Arc<Store>) -> Result<Self, ArchiveError> {
+        let files = match store.list() {
+            // The first write makes the folder, but nobody makes a bucket.
+            Err(StoreError::Missing { .. }) if store.local_path().is_some() => Vec::new(),
+            listed => listed?,
+        };
+        let mut periods: BTreeMap<Period, BTreeSet<u32>> = BTreeMap::new();
+        for file in files {
+            let mut parts = file.name.rsplitn(3, '/');
+            let (name, folder) = (parts.next(), parts.next());
+            let found = name.and_then(sequence_of).zip(folder.and_then(period_of));
+            if let Some((sequence, period)) = found {
+                periods.entry(period).or_default().insert(sequence);
+            }
+        }
+        Ok(Self { store, periods })
+    }
+
+    /// Where the bytes are.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The periods, by start.
+    pub fn periods(&self) -> impl DoubleEndedIterator<Item = Period> {
+        self.periods.keys().copied()
+    }
+
+    /// Opens a period.
+    ///
+    /// # Errors
+    /// When one of its manifests is missing or damaged.
+    pub fn period(&self, period: Period) -> Result<ArchivedPeriod, ArchiveError> {
+        let sequences = self.periods.get(&period);
+        let last = sequences
+            .and_then(|sequences| sequences.last().copied())
+            .unwrap_or(0);
+        let manifests = (0..=last).map(|sequence| {
+            let meta = self.store.find(&layout::manifest(period, sequence))?;
+            let bytes = read_all(&self.store, &meta)?;
+            let manifest: Manifest = parsed(&bytes, &meta.location)?;
+            if manifest.version != VERSION {
+                let (location, found) = (meta.location, manifest.version);
+                return Err(ArchiveError::Version { location, found });
+            }
+            Ok(manifest)
+        });
+        let manifests = manifests.collect::<Result<Vec<_>, ArchiveError>>()?;
+        Ok(ArchivedPeriod {
+            store: Arc::clone(&self.store),
+            period,
+            manifests,
+            sidecars: Mutex::default(),
+        })
+    }
+}
+
+/// A period of an archive. Sidecars that were read are kept.
+#[derive(Debug)]
+pub struct ArchivedPeriod {
+    store: Arc<Store>,
+    period: Period,
+    /// By sequence.
+    manifests: Vec<Manifest>,
+    sidecars: Mutex<BTreeMap<(u32, u64), Arc<Sidecar>>>,
+}
+
+/// Where an account is in a period.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The last sequence that has it.
+    pub sequence: u32,
+    /// Its shard.
+    pub shard: u64,
+    /// Its rows.
+    pub entry: AccountEntry,
+    /// Its balance groups.
+    pub groups: Vec<GroupEntry>,
+}
+
+impl ArchivedPeriod {
+    /// The period.
+    #[must_use]
+    pub fn period(&self) -> Period {
+        self.period
+    }
+
+    /// What the last adjustment says, or the bill where there was none.
+    ///
+    /// # Panics
+    /// Never: a period has a manifest at least.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        self.manifests.last().expect("a period has a manifest")
+    }
+
+    /// The present of the job when the period was last written.
+    #[must_use]
+    pub fn clock(&self) -> EventTime {
+        self.manifest().clock
+    }
+
+    /// The records of the bill.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        let bill = self.manifests.first();
+        bill.into_iter()
+            .flat_map(|bill| bill.shards.values())
+            .map(|shard| shard.records)
+            .sum()
+    }
+
+    /// The bytes of all its files.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let files = self.manifests.iter().flat_map(Manifest::files);
+        files.map(|file| file.size).sum()
+    }
+
+    /// The shards that it has.
+    #[must_use]
+    pub fn shards(&self) -> BTreeSet<u64> {
+        let shards = self
+            .manifests
+            .iter()
+            .flat_map(|manifest| manifest.shards.keys());
+        shards.copied().collect()
+    }
+
+    fn sidecar(
+        &self,
+        manifest: &Manifest,
+        shard: u64,
+    ) -> Result<Option<Arc<Sidecar>>, ArchiveError> {
+        let Some(entry) = manifest.shards.get(&shard) else {
+            return Ok(None);
+        };
+        let key = (manifest.sequence, shard);
+        let held = || self.sidecars.lock().expect("no reader of sidecars panics");
+        if let Some(sidecar) = held().get(&key) {
+            return Ok(Some(Arc::clone(sidecar)));
+        }
+        let (meta, bytes) = read_entry(&self.store, &entry.sidecar)?;
+        let sidecar: Arc<Sidecar> = Arc::new(parsed(&bytes, &meta.location)?);
+        held().insert(key, Arc::clone(&sidecar));
+        Ok(Some(sidecar))
+    }
+
+    /// Where an account is; nothing if the period does not have it.
+    ///
+    /// # Errors
+    /// When a sidecar is missing or damaged.
+    pub fn find(&self, account: &str) -> Result<Option<Found>, ArchiveError> {
+        let shard = shard(AccountKey::of(&[account]).0);
+        for manifest in self.manifests.iter().rev() {
+            let Some(sidecar) = self.sidecar(manifest, shard)? else {
+                continue;
+            };
+            if let Some(entry) = sidecar.account(account) {
+                let groups = entry
+                    .groups
+                    .iter()
+                    .filter_map(|place| sidecar.groups.get(*place));
+                return Ok(Some(Found {
+                    sequence: manifest.sequence,
+                    shard,
+                    entry: entry.clone(),
+                    groups: groups.cloned().collect(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All accounts of a shard with their rows.
+    ///
+    /// # Errors
+    /// When a sidecar is missing or damaged.
+    pub fn accounts(&self, shard: u64) -> Result<BTreeMap<String, u64>, ArchiveError> {
+        let mut accounts = BTreeMap::new();
+        for manifest in &self.manifests {
+            if let Some(sidecar) = self.sidecar(manifest, shard)? {
+                let entries = sidecar.accounts.iter();
+                accounts.extend(entries.map(|entry| (entry.account.clone(), entry.rows)));
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// The accounts that one of these price rows was used for.
+    ///
+    /// # Errors
+    /// When a sidecar is missing or damaged.
+    pub fn priced_by(&self, prices: &BTreeSet<String>) -> Result<BTreeSet<String>, ArchiveError> {
+        let mut accounts = BTreeSet::new();
+        for manifest in &self.manifests {
+            for shard in manifest.shards.keys() {
+                if let Some(sidecar) = self.sidecar(manifest, *shard)? {
+                    let priced = prices.iter().flat_map(|price| sidecar.priced_by(price));
+                    accounts.extend(priced.map(str::to_owned));
+                }
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// The names of the files that records of a shard came from, by number.
+    ///
+    /// # Errors
+    /// When a sidecar is missing or damaged.
+    pub fn files(&self, shard: u64) -> Result<BTreeMap<FileId, String>, ArchiveError> {
+        let mut files = BTreeMap::new();
+        for manifest in &self.manifests {
+            if let Some(sidecar) = self.sidecar(manifest, shard)? {
+                let named = sidecar.files.iter();
+                files.extend(named.map(|(file, name)| (FileId(*file), name.clone())));
+            }
+        }
+        Ok(files)
+    }
+
+    /// The usage of accounts, as of the last sequence of each; texts are entered in `names`.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn usage<'a>(
+        &self,
+        accounts: impl IntoIterator<Item = &'a str>,
+        names: &Names,
+    ) -> Result<Vec<BilledUsage>, ArchiveError> {
+        let mut wanted: BTreeMap<(u32, u64), Vec<AccountEntry>> = BTreeMap::new();
+        for account in accounts {
+            if let Some(found) = self.find(account)?
+                && found.entry.rows > 0
+            {
+                let place = (found.sequence, found.shard);
+                wanted.entry(place).or_default().push(found.entry);
+            }
+        }
+        let mut rows = Vec::new();
+        for ((sequence, shard), mut entries) in wanted {
+            entries.sort_by_key(|entry| entry.first);
+            let manifest = self
+                .manifests
+                .iter()
+                .find(|manifest| manifest.sequence == sequence);
+            let file = manifest.and_then(|manifest| manifest.shards.get(&shard)?.usage.as_ref());
+            let Some(file) = file else {
+                let place = layout::manifest(self.period, sequence);
+                let detail = format!("names no usage of shard {shard}, which its sidecar has");
+                return Err(ArchiveError::damaged(&place, detail));
+            };
+            let meta = located(&self.store, file)?;
+            read_rows(&self.store, &meta, &entries, names, &mut rows)?;
+        }
+        Ok(rows)
+    }
+
+    /// What was billed to the accounts of a shard, adjustments too.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn lines(&self, shard: u64) -> Result<Vec<ArchivedLine>, ArchiveError> {
+        let mut all = Vec::new();
+        for manifest in &self.manifests {
+            let entry = manifest
+                .shards
+                .get(&shard)
+                .and_then(|entry| entry.lines.as_ref());
+            let Some(entry) = entry else {
+                continue;
+            };
+            let (meta, bytes) = read_entry(&self.store, entry)?;
+            let failed = |error: &dyn std::fmt::Display| {
+                ArchiveError::damaged(&meta.location, format!("is not readable: {error}"))
+            };
+            let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
+                .and_then(ParquetRecordBatchReaderBuilder::build)
+                .map_err(|error| failed(&error))?;
+            for batch in reader {
+                let batch = batch.map_err(|error| failed(&error))?;
+                all.append(&mut lines::decode(
+                    &batch,
+                    &manifest.aggregate_by,
+                    &meta.location,
+                )?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The reference data that the period was last billed by: for the accounts of `shards`, or for
+    /// all.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn reference(
+        &self,
+        shards: Option<&BTreeSet<u64>>,
+        names: &Names,
+    ) -> Result<Reference, ArchiveError> {
+        reference::read(&self.store, self.manifest(), shards, names)
+    }
+
+    /// Whether the period was last billed by the very same reference data.
+    ///
+    /// # Errors
+    /// Never for reference data, which all has a JSON form; a serialiser's contract.
+    pub fn has_reference(
+        &self,
+        reference: &Reference,
+        names: &Names,
+    ) -> Result<bool, ArchiveError> {
+        reference::is_same(self.manifest(), reference, names)
+    }
+
+    /// Which of the identities the period has, each with its record. Bloom filters are asked first;
+    /// only row groups that may have one are read.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn known(
+        &self,
+        identities: &BTreeSet<Identity>,
+    ) -> Result<BTreeMap<Identity, RecordId>, ArchiveError> {
+        let mut known = BTreeMap::new();
+        for manifest in &self.manifests {
+            for file in manifest
+                .shards
+                .values()
+                .filter_map(|shard| shard.usage.as_ref())
+            {
+                let meta = located(&self.store, file)?;
+                find_identities(&self.store, &meta, identities, &mut known)?;
+            }
+        }
+        Ok(known)
+    }
+}

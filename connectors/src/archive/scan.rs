@@ -1,0 +1,156 @@
+//! Reads rows of one file of usage: only the pages of the rows that are wanted, or the row groups that
+//! may have an identity.
+
+use super::layout::AccountEntry;
+use super::usage::{BilledUsage, UsageReader, digest, identity_of};
+use super::{ArchiveError, GROUP_ROWS};
+use crate::names::Names;
+use crate::store::{FileMeta, RandomAccess, Store};
+use arrow::array::AsArray;
+use arrow::datatypes::UInt64Type;
+use millrace_operators::domain::{AccountKey, Identity, RecordId};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// Bytes that a bucket is asked for at once: about a column of a row group.
+const BLOCK_BYTES: u64 = 1 << 16;
+
+type Builder = ParquetRecordBatchReaderBuilder<RandomAccess>;
+
+fn open(store: &Store, meta: &FileMeta) -> Result<Builder, ArchiveError> {
+    let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Required);
+    let input = store.random_by(meta, BLOCK_BYTES)?;
+    Builder::try_new_with_options(input, options).map_err(|error| unreadable(meta, &error))
+}
+
+fn unreadable(meta: &FileMeta, error: &dyn std::fmt::Display) -> ArchiveError {
+    ArchiveError::damaged(&meta.location, format!("is not readable: {error}"))
+}
+
+/// Reads the rows of accounts, in the order of their rows, and checks each account's digest.
+pub(super) fn read_rows(
+    store: &Store,
+    meta: &FileMeta,
+    entries: &[AccountEntry],
+    names: &Names,
+    rows: &mut Vec<BilledUsage>,
+) -> Result<(), ArchiveError> {
+    let builder = open(store, meta)?;
+    let held = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let place = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
+    let wanted: Vec<Range<usize>> = entries
+        .iter()
+        .map(|entry| place(entry.first)..place(entry.first.saturating_add(entry.rows)))
+        .collect();
+    if wanted.last().is_some_and(|last| last.end > held) {
+        let detail = format!("has {held} rows, its sidecar says more");
+        return Err(ArchiveError::damaged(&meta.location, detail));
+    }
+    let groups: BTreeSet<usize> = wanted
+        .iter()
+        .flat_map(|rows| rows.start / GROUP_ROWS..rows.end.div_ceil(GROUP_ROWS))
+        .collect();
+    // Rows of the row groups that are read, counted through.
+    let begins = |row: usize| {
+        let before = groups.range(..row / GROUP_ROWS).count();
+        before * GROUP_ROWS + row % GROUP_ROWS
+    };
+    let ranges = wanted
+        .iter()
+        .map(|rows| begins(rows.start)..begins(rows.start) + rows.len());
+    let total: i64 = groups
+        .iter()
+        .filter_map(|group| builder.metadata().row_groups().get(*group))
+        .map(|group| group.num_rows())
+        .sum();
+    let selection =
+        RowSelection::from_consecutive_ranges(ranges, usize::try_from(total).unwrap_or(0));
+    let reader = builder
+        .with_row_groups(groups.into_iter().collect())
+        .with_row_selection(selection)
+        .with_batch_size(GROUP_ROWS)
+        .build()
+        .map_err(|error| unreadable(meta, &error))?;
+    let begun = rows.len();
+    let mut decoder = UsageReader::new(names);
+    for batch in reader {
+        let batch = batch.map_err(|error| unreadable(meta, &error))?;
+        decoder.read(&batch, &meta.location, rows)?;
+    }
+    let mut rest = rows.get(begun..).unwrap_or_default();
+    for entry in entries {
+        let own = rest
+            .split_off(..place(entry.rows).min(rest.len()))
+            .unwrap_or_default();
+        let account = AccountKey::of(&[&entry.account]);
+        if digest(own) != entry.digest || own.iter().any(|row| row.account != account) {
+            let detail = format!("does not hold what was billed to {:?}", entry.account);
+            return Err(ArchiveError::damaged(&meta.location, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Adds the records of identities that a file has.
+pub(super) fn find_identities(
+    store: &Store,
+    meta: &FileMeta,
+    identities: &BTreeSet<Identity>,
+    known: &mut BTreeMap<Identity, RecordId>,
+) -> Result<(), ArchiveError> {
+    let builder = open(store, meta)?;
+    let columns = builder.parquet_schema();
+    let column = |name: &str| {
+        let place = columns
+            .columns()
+            .iter()
+            .position(|column| column.name() == name);
+        place.ok_or_else(|| unreadable(meta, &format!("it has no column {name:?}")))
+    };
+    let (identity, record) = (column("identity")?, column("record")?);
+    let mut groups = Vec::new();
+    for group in 0..builder.metadata().num_row_groups() {
+        let bloom = builder.get_row_group_column_bloom_filter(group, identity);
+        let bloom = bloom.map_err(|error: ParquetError| unreadable(meta, &error))?;
+        let may_have = |identity: &Identity| {
+            let [high, low] = identity.0.map(u64::to_be_bytes);
+            let bytes = [high, low].concat();
+            bloom.as_ref().is_none_or(|bloom| bloom.check(&bytes))
+        };
+        if identities.iter().any(may_have) {
+            groups.push(group);
+        }
+    }
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let mask = ProjectionMask::leaves(columns, [identity, record]);
+    let reader = builder
+        .with_row_groups(groups)
+        .with_projection(mask)
+        .build();
+    for batch in reader.map_err(|error| unreadable(meta, &error))? {
+        let batch = batch.map_err(|error| unreadable(meta, &error))?;
+        let held = batch
+            .column_by_name("identity")
+            .and_then(|held| held.as_fixed_size_binary_opt());
+        let records = batch.column_by_name("record");
+        let records = records.and_then(|records| records.as_primitive_opt::<UInt64Type>());
+        let Some((held, records)) = held.zip(records) else {
+            return Err(unreadable(meta, &"its identities are of another kind"));
+        };
+        for row in 0..batch.num_rows() {
+            let identity = identity_of(held.value(row));
+            if identities.contains(&identity) {
+                known.insert(identity, RecordId(records.value(row)));
+            }
+        }
+    }
+    Ok(())
+}
