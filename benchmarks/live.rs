@@ -191,7 +191,7 @@ fn measure(
         probe,
         open,
     } = worker
-        .dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, outbox, Resume::default()));
+        .dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, outbox, &Resume::default()));
     let mut epoch: Epoch = 0;
     if index == 0 {
         world

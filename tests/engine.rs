@@ -178,7 +178,7 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
             finder,
             &stats,
             &outbox,
-            Resume::default(),
+            &Resume::default(),
             &mut replay,
         );
         let mut ratings = Vec::new();

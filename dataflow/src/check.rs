@@ -3,6 +3,7 @@
 //! The job file, its catalog and accounts, its mediation rules and lookup tables are all judged,
 //! each as far as it can be without the others, so that one look finds every mistake.
 
+use crate::archive::never_archived;
 use crate::job::Job;
 use millrace_connectors::decode::{DecodeOptions, Decoder};
 use millrace_connectors::diagnostic::Diagnostic;
@@ -22,9 +23,16 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
         let names = Arc::new(Names::default());
         let rules = job.judge_rules(&names);
         let mut inside = rules.findings;
-        let mut files = job.reference_files(names);
+        let mut files = job.reference_files(Arc::clone(&names));
         inside.extend(match job.reference_topics.is_empty() {
-            true => files.load().map_or_else(|found| found, |l| l.warnings),
+            true => match files.load() {
+                Ok(loaded) => {
+                    let mut warnings = loaded.warnings;
+                    warnings.extend(never_archived(&job, &loaded.reference, &names));
+                    warnings
+                }
+                Err(found) => found,
+            },
             // Brokers are not asked, and files need not agree without what they have.
             false => files.read_alone().unwrap_or_else(|found| found),
         });

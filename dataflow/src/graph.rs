@@ -18,20 +18,21 @@
 use crate::publish::{Outbox, Published, publish};
 use differential_dataflow::AsCollection as _;
 use differential_dataflow::input::{Input as _, InputSession};
-use millrace_operators::activity::{ActivityInputs, activity, settle};
+use millrace_operators::activity::{Activities, ActivityInputs, activity, settle};
 use millrace_operators::aggregate::{LineFinder, aggregate};
 use millrace_operators::charge::{ChargeInputs, OpenCharges, charge};
-use millrace_operators::dedup::dedup;
+use millrace_operators::dedup::{OpenIdentities, dedup};
 use millrace_operators::discard::discard_faults;
 use millrace_operators::domain::{
-    Account, Discard, EventTime, Fate, Fault, FileId, LineKey, LineSum, PlanRow, PriceRow,
-    ServiceUse, Subscription, Usage, UsageClass,
+    Account, BucketKey, Discard, EventTime, Fate, Fault, FileId, GroupKey, LineKey, LineSum,
+    PlanRow, PriceRow, ServiceUse, Subscription, Usage, UsageClass,
 };
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use millrace_operators::guide::guide;
 use millrace_operators::rate::{OpenRatings, RateInputs, rate};
 use millrace_operators::stats::NodeStats;
 use millrace_operators::tally::tally;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::operators::vec::Filter as _;
 use timely::dataflow::{ProbeHandle, Scope};
@@ -107,6 +108,8 @@ pub struct GraphStats {
 /// What a worker holds open, for whoever reads between steps.
 #[derive(Clone)]
 pub struct Open {
+    /// The identities of all unique usage.
+    pub identities: OpenIdentities,
     /// Usage that is charged record by record, and what could not be rated.
     pub ratings: OpenRatings,
     /// Usage that is charged in order, and its balance groups.
@@ -123,13 +126,55 @@ pub struct Graph {
     pub open: Open,
 }
 
+/// Where balance groups stand before the usage that a graph is given, when it is not given all.
+/// Groups without an entry begin with nothing used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opening(pub BTreeMap<GroupKey, Stand>);
+
+/// Where a balance group stood at an instant, when the edges of that instant had been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// The instant.
+    pub at: EventTime,
+    /// What usage and edges had moved each bucket by.
+    pub moved: BTreeMap<BucketKey, i128>,
+}
+
+impl Opening {
+    /// Buckets that stand where they stood, without the edges that brought them there.
+    fn applied<'scope>(self: &Arc<Self>, made: Activities<'scope>) -> Activities<'scope> {
+        if self.0.is_empty() {
+            return made;
+        }
+        let (of_buckets, of_edges) = (Arc::clone(self), Arc::clone(self));
+        let buckets = made.buckets.map(move |mut bucket| {
+            let stand = of_buckets.0.get(&bucket.group);
+            if let Some(moved) = stand.and_then(|stand| stand.moved.get(&bucket.key)) {
+                bucket.opening = bucket.opening.saturating_add(*moved);
+            }
+            bucket
+        });
+        let edges = made.edges.filter(move |edge| {
+            let stand = of_edges.0.get(&edge.group);
+            stand.is_none_or(|stand| edge.time > stand.at)
+        });
+        Activities {
+            buckets,
+            edges,
+            activity: made.activity,
+        }
+    }
+}
+
 /// Where an earlier run ended; the beginning where there was none.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Resume {
     /// Epochs before this one bring what it took in.
     pub live: Epoch,
     /// What epochs before this one charge is in the lines that stood.
     pub told: Epoch,
+    /// Where balance groups stand before the first record.
+    pub opening: Arc<Opening>,
 }
 
 /// The changes of epochs from `first` on.
@@ -146,8 +191,9 @@ pub fn build(
     finder: LineFinder,
     stats: &GraphStats,
     outbox: &Outbox,
-    Resume { live, told }: Resume,
+    resume: &Resume,
 ) -> Graph {
+    let (live, told) = (resume.live, resume.told);
     let (usage_input, usage) = scope.new_collection();
     let (class_input, classes) = scope.new_collection();
     let (fault_input, faults) = scope.new_collection();
@@ -189,6 +235,7 @@ pub fn build(
         },
         finder.zone(),
     );
+    let activities = resume.opening.applied(activities);
     let charged = charge(
         ChargeInputs {
             usage: rated.priced,
@@ -250,6 +297,7 @@ pub fn build(
         inputs,
         probe,
         open: Open {
+            identities: unique.open,
             ratings: rated.open,
             charges: charged.open,
         },

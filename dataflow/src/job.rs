@@ -11,8 +11,8 @@ pub use file::MessageTopics;
 pub use rules::Rules;
 
 use file::{
-    DurabilityEntry, JobFile, KafkaOutputEntry, KafkaReferenceEntry, KafkaSourceEntry, LookupEntry,
-    OutputForms, ReferenceEntry, SourceEntry,
+    ArchiveEntry, DurabilityEntry, JobFile, KafkaOutputEntry, KafkaReferenceEntry,
+    KafkaSourceEntry, LookupEntry, OutputForms, ReferenceEntry, SourceEntry,
 };
 use mediation::MediationEntry;
 use millrace_connectors::decode::{Format, MessageFormat};
@@ -76,6 +76,8 @@ pub struct Job {
     pub keep_raw: bool,
     /// Where results go: a path or a URL.
     pub outputs: OutputPlan,
+    /// Where closed bill units are kept, if they are.
+    pub archive: Option<ArchivePlan>,
     /// Where metrics are served, if they are.
     pub metrics: Option<SocketAddr>,
     /// Rows read for one epoch, about.
@@ -171,6 +173,17 @@ pub struct LookupPlan {
     /// The format.
     pub format: Format,
     /// Where `file` stands in the job file.
+    pub place: (u64, u64),
+}
+
+/// Where closed bill units are kept.
+#[derive(Clone, Debug)]
+pub struct ArchivePlan {
+    /// A path or a URL, relative to the job's folder.
+    pub folder: String,
+    /// How long after its end a bill unit is closed.
+    pub after: jiff::Span,
+    /// Where `folder` stands in the job file.
     pub place: (u64, u64),
 }
 
@@ -272,14 +285,20 @@ impl Job {
     /// `names`.
     #[must_use]
     pub fn dimensions(&self, names: &Names) -> Vec<Dimension> {
-        let dimension = |name: &String| match name.as_str() {
-            "service" => Dimension::Service,
-            "service_type" => Dimension::ServiceType,
-            "subscription" => Dimension::Subscription,
-            "price" => Dimension::Price,
-            attribute => Dimension::Attribute(names.enter(attribute)),
-        };
+        let dimension = |name: &String| dimension(name, names);
         self.aggregate_by.iter().map(dimension).collect()
+    }
+}
+
+/// What separates billing lines by the name that a job file gives it; names of attributes are
+/// entered in `names`.
+pub(crate) fn dimension(name: &str, names: &Names) -> Dimension {
+    match name {
+        "service" => Dimension::Service,
+        "service_type" => Dimension::ServiceType,
+        "subscription" => Dimension::Subscription,
+        "price" => Dimension::Price,
+        attribute => Dimension::Attribute(names.enter(attribute)),
     }
 }
 
@@ -318,6 +337,8 @@ impl Judge {
         reference_topics.extend(more);
         let aggregate_by = self.dimensions(&written.billing.aggregate_by);
         let outputs = self.outputs(&written);
+        let archive = written.archive.as_ref();
+        let archive = archive.map(|archive| self.archive(archive));
         let metrics = written
             .metrics
             .as_ref()
@@ -339,6 +360,7 @@ impl Judge {
             aggregate_by,
             keep_raw: written.raw.keep,
             outputs,
+            archive,
             metrics,
             epoch_rows,
             durability,
@@ -689,6 +711,28 @@ impl Judge {
             aggregated: outputs.aggregated,
             raw_status: outputs.raw_status,
             ledger: outputs.ledger,
+        }
+    }
+
+    fn archive(&mut self, written: &ArchiveEntry) -> ArchivePlan {
+        let folder = &written.folder;
+        if let Err(error) = Store::open(&folder.value, &self.folder) {
+            self.error(place_of(folder), error.to_string(), "");
+        }
+        let after = written.after.as_ref().and_then(|after| {
+            let span = after.value.parse::<jiff::Span>().ok();
+            let span = span.filter(|span| !span.is_negative());
+            if span.is_none() {
+                let message = format!("\"{}\" is no length of time", after.value);
+                let hint = "write days, 10d or P10D, or any span that is not below zero";
+                self.error(place_of(after), message, hint);
+            }
+            span
+        });
+        ArchivePlan {
+            folder: folder.value.clone(),
+            after: after.unwrap_or_default(),
+            place: place_of(folder),
         }
     }
 

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod allocator;
+pub mod archive;
 pub mod balance;
 pub mod board;
 pub mod check;

@@ -612,7 +612,7 @@ fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
             finder,
             &GraphStats::default(),
             &outbox,
-            Resume::default(),
+            &Resume::default(),
             &mut Some(rates),
         );
     });

@@ -8,11 +8,12 @@
 
 mod publisher;
 
+use crate::archive::{ArchiveSetting, Archiver, never_archived};
 use crate::board::{Board, ConservationError};
 use crate::durable::{Committer, DurableError, Generation, Manifest, MessageSink, Plan, Restored};
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
-    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, Suspended,
+    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, TakenIn, Suspended,
     channels,
 };
 use crate::job::Job;
@@ -24,6 +25,7 @@ use crate::report::{RunFacts, Summary};
 use crate::serve::{Endpoint, ServeError};
 use crate::watch::{FileWatch, WatchError};
 use crate::worker;
+use millrace_connectors::archive::ArchiveError;
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::KafkaError;
 use millrace_connectors::names::Names;
@@ -31,7 +33,7 @@ use millrace_connectors::output::{LedgerRow, OutputError, Texts};
 use millrace_connectors::reference::Reference;
 use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
-use millrace_operators::domain::{BillCalendar, FileId};
+use millrace_operators::domain::{BillCalendar, EventTime, FileId};
 use millrace_operators::epoch::{Epoch, SHARDS};
 use publisher::{Publisher, Staging};
 use std::collections::BTreeMap;
@@ -39,7 +41,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Instant;
 
 /// How to run a job, besides what its file says.
@@ -79,6 +81,9 @@ pub enum RunError {
     /// A source cannot be read.
     #[error("{0}")]
     Source(String),
+    /// Closed bill units cannot be archived.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The books do not balance.
     #[error(transparent)]
     Conservation(#[from] ConservationError),
@@ -123,10 +128,22 @@ pub fn run(
     let facts = prepared.facts.clone();
     let outputs = prepared.outputs.clone();
     let (snapshots, finder, lines) = (outputs.clone(), prepared.finder(), prepared.finder());
-    let ended = prepared.execute(options, metrics, listener, stop, move |open, seat| {
-        let snapshot = |outputs: &Outputs| outputs.snapshot_open(open, &mut finder(), seat);
-        snapshots.as_ref().map(snapshot).transpose()
-    })?;
+    let archiver = prepared.archiver()?.map(Arc::new);
+    let archiving = archiver.clone();
+    let ended = prepared.execute(
+        options,
+        metrics,
+        listener,
+        stop,
+        move |open, seat, settled| {
+            if let (Some(archiver), Some(settled)) = (&archiving, settled) {
+                let Settled { board, taken } = settled;
+                archiver.work(open, seat, &board.lines(), &taken.reference);
+            }
+            let snapshot = |outputs: &Outputs| outputs.snapshot_open(open, &mut finder(), seat);
+            snapshots.as_ref().map(snapshot).transpose()
+        },
+    )?;
     let parts = ended.parts.into_iter();
     let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, OutputError>>()?;
     if let Some(outputs) = outputs {
@@ -137,6 +154,13 @@ pub fn run(
             reference: &ended.reference,
         };
         outputs.snapshot(parts, &standing, &mut lines())?;
+    }
+    if let Some(archiver) = archiver.and_then(Arc::into_inner) {
+        let committed = archiver.commit(&ended.reference)?;
+        committed
+            .told()
+            .iter()
+            .for_each(|text| listener.message(text));
     }
     drop(server);
     let run = RunFacts {
@@ -184,9 +208,17 @@ pub fn read<T: Send + 'static>(
     };
     let prepared = Prepared::load(path, &options, listener, Mode::Read)?;
     let (metrics, stop) = (Metrics::new(), Stop::default());
-    prepared.execute(&options, &metrics, listener, &stop, move |open, _| {
+    prepared.execute(&options, &metrics, listener, &stop, move |open, _, _| {
         harvest(open)
     })
+}
+
+/// What stands when the last epoch is complete, for the workers to read beside what they hold.
+pub struct Settled {
+    /// What left the dataflow.
+    pub board: Board,
+    /// What was taken in.
+    pub taken: TakenIn,
 }
 
 /// What a job is run for.
@@ -276,6 +308,9 @@ impl Prepared {
             _ => return Err(RunError::Configuration(crate::check::check(path))),
         };
         warnings.extend(more);
+        if mode == Mode::Write {
+            warnings.extend(never_archived(&job, &reference, &names));
+        }
         if !warnings.is_empty() {
             listener.warned(&warnings);
         }
@@ -394,6 +429,26 @@ impl Prepared {
         })
     }
 
+    /// What archives closed bill units at the end, where the job says so.
+    fn archiver(&self) -> Result<Option<Archiver>, RunError> {
+        let job = &self.job;
+        let Some(plan) = &job.archive else {
+            return Ok(None);
+        };
+        // Before the run: what closes while it lasts is closed by the next.
+        let now = || EventTime::from(jiff::Timestamp::now());
+        let archiver = Archiver::new(ArchiveSetting {
+            store: Arc::new(Store::open(&plan.folder, &job.folder)?),
+            job: job.name.clone(),
+            generation: self.generation.as_ref().map(|ours| ours.number),
+            zone: job.zone.clone(),
+            after: plan.after,
+            now: job.clock.unwrap_or_else(now),
+            texts: self.facts.texts.clone(),
+        })?;
+        Ok(Some(archiver))
+    }
+
     fn finder(&self) -> impl Fn() -> LineFinder + Send + Sync + 'static {
         let dimensions: Vec<_> = self
             .facts
@@ -416,7 +471,7 @@ impl Prepared {
         metrics: &Arc<Metrics>,
         listener: &Arc<dyn Listener>,
         stop: &Stop,
-        harvest: impl Fn(&Open, Seat) -> T + Send + Sync + 'static,
+        harvest: impl Fn(&Open, Seat, Option<&Settled>) -> T + Send + Sync + 'static,
     ) -> Result<Ended<T>, RunError> {
         let failed_to_start = |error: &dyn std::fmt::Display| RunError::Start(error.to_string());
         let workers = workers(options.workers)?;
@@ -565,26 +620,44 @@ impl Prepared {
             resume: Resume {
                 live: live_from,
                 told: unpublished,
+                ..Resume::default()
             },
         };
+        let settled = Arc::new(OnceLock::new());
+        let awaited = Arc::clone(&settled);
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let (open, seat) = team.work(worker, &*finder);
-            harvest(&open, seat)
+            let settled: &Option<Settled> = awaited.wait();
+            harvest(&open, seat, settled.as_ref())
         })
         .map_err(|error| failed_to_start(&error))?;
+        // All end when the workers have no more to tell, and the workers wait for what they found.
+        let settled_as = || {
+            let intake = intake.join().expect("the intake does not panic");
+            let board = publisher.join().expect("the publisher does not panic");
+            let committed =
+                committer.map(|thread| thread.join().expect("the committer does not panic"));
+            let taken = intake.map_err(|error| match error {
+                IntakeError::Durable(error) => RunError::Durable(error),
+                IntakeError::Source(message) => RunError::Source(message),
+                IntakeError::Reference(findings) => RunError::Configuration(findings),
+            })?;
+            committed.transpose()?;
+            let board = board?;
+            Ok::<_, RunError>(Settled { board, taken })
+        };
+        let (found, failure) = match settled_as() {
+            Ok(found) => (Some(found), Ok(())),
+            Err(failure) => (None, Err(failure)),
+        };
+        settled.get_or_init(|| found);
         let results = guards.join();
         drop(watch);
-        let intake = intake.join().expect("the intake does not panic");
-        let board = publisher.join().expect("the publisher does not panic");
-        let committer =
-            committer.map(|thread| thread.join().expect("the committer does not panic"));
-        let taken = intake.map_err(|error| match error {
-            IntakeError::Durable(error) => RunError::Durable(error),
-            IntakeError::Source(message) => RunError::Source(message),
-            IntakeError::Reference(findings) => RunError::Configuration(findings),
-        })?;
-        committer.transpose()?;
-        let board = board?;
+        failure?;
+        let settled = Arc::into_inner(settled).and_then(OnceLock::into_inner);
+        let Settled { board, taken } = settled
+            .flatten()
+            .expect("the workers are gone, and nobody failed");
         let parts = results.into_iter();
         let parts = parts.map(|part| part.expect("a worker that panics ends the process"));
         Ok(Ended {
@@ -648,7 +721,7 @@ impl Team {
             finder(),
             &self.stats[index],
             &outbox,
-            self.resume,
+            &self.resume,
             &mut feed,
         );
         drop((outbox, feed));

@@ -36,7 +36,7 @@ pub fn run(
     finder: LineFinder,
     stats: &GraphStats,
     outbox: &Outbox,
-    resume: Resume,
+    resume: &Resume,
     epochs: &mut dyn Epochs,
 ) -> Open {
     let Graph {

@@ -49,6 +49,8 @@ pub struct JobFile {
     /// Where results go.
     #[serde(default)]
     pub outputs: OutputsEntry,
+    /// Where closed bill units are kept, so that they can be billed again; nowhere unless given.
+    pub archive: Option<ArchiveEntry>,
     /// The metrics endpoint; off unless given.
     pub metrics: Option<MetricsEntry>,
     /// Steps of progress.
@@ -406,6 +408,18 @@ impl std::convert::From<SnapshotForms> for OutputForms {
             json: forms.json,
         }
     }
+}
+
+/// Where closed bill units are kept.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveEntry {
+    /// A folder or `s3://bucket/prefix`.
+    #[schemars(with = "String")]
+    pub folder: Spanned<String>,
+    /// How long after its end a bill unit is closed, like `10d` or `P10D`; at once unless given.
+    #[schemars(with = "Option<String>")]
+    pub after: Option<Spanned<String>>,
 }
 
 /// The metrics endpoint.

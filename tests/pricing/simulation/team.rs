@@ -67,11 +67,16 @@ impl Team {
             let zone = TimeZone::get(zone).expect("the zone database is built in");
             let calendar = BillCalendar::new(zone);
             let finder = LineFinder::new(dimensions.clone(), calendar, Arc::clone(&lookup));
-            let (stats, resume) = (GraphStats::default(), Resume { live, told });
+            let stats = GraphStats::default();
+            let resume = Resume {
+                live,
+                told,
+                ..Resume::default()
+            };
             let Graph {
                 mut inputs, probe, ..
             } = worker
-                .dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, &outbox, resume));
+                .dataflow::<Epoch, _, _>(|scope| build(scope, finder, &stats, &outbox, &resume));
             let (index, mut sealed, mut epoch) = (worker.index(), 0, 0);
             for order in orders {
                 match order {

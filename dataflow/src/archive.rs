@@ -1,0 +1,393 @@
+//! What a run archives at its end: the bill units that have ended, with a grace.
+//!
+//! ```text
+//!  board ──► due: lines of closed periods, or what they differ by ┐
+//!  worker 0 ─ identities, groups ─┐                ┌─ shard 0, 2 … ┤
+//!  worker 1 ─ identities, groups ─┼─► shared ──────┼─ shard 1, 3 … ┼─► files ─► manifest
+//!     every worker's usage ───────┘  pass by pass  └───────────────┘
+//! ```
+//!
+//! Workers hold usage by service and balance groups by group; the archive has it by account. So the
+//! workers lay what they hold on a table, some shards at a time to bound memory, and each then writes
+//! the shards that are its own. The manifests are written last, by [`Archiver::commit`].
+//!
+//! - **Once:** a period is archived by the run that creates its first manifest. A run that ends before
+//!   leaves nothing that counts; the next archives the period from the same state, to the same bytes.
+//! - **With durable state** this comes after the last commit: what is archived is committed. Where a
+//!   period that is archived comes to other lines now, by late records or changed prices, the accounts
+//!   whose lines differ, and those that share balance groups with them, are written once more with what
+//!   is billed more or less, as the next sequence. The archive then always adds up to the bill.
+//! - **Without** it files are numbered anew by every run, and usage of two runs cannot be told apart: a
+//!   period stays as it was billed, and the run says that it comes to other lines.
+
+mod closing;
+mod collect;
+mod due;
+mod groups;
+mod keys;
+
+pub use closing::Closing;
+pub use collect::{Collected, collect, moved};
+pub(crate) use groups::{members, never_archived};
+pub(crate) use keys::LineKeys;
+
+use crate::graph::Open;
+use crate::run::Seat;
+use due::Due;
+use groups::{Standings, of_shard, standings};
+use millrace_connectors::archive::{
+    Archive, ArchiveError, Manifest, Place, ShardContent, ShardEntry, Terms, write_manifest,
+    write_reference, write_shard,
+};
+use millrace_connectors::output::{AggregatedLine, Texts};
+use millrace_connectors::reference::Reference;
+use millrace_connectors::store::Store;
+use millrace_operators::domain::{AccountKey, EventTime, GroupKey, Identity, Period, RecordId};
+use millrace_operators::epoch::{SHARDS, shard};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock};
+
+/// Records of one pass over what is held open.
+const PASS_RECORDS: usize = 2_000_000;
+
+/// What a job archives, and where.
+#[derive(Clone, Debug)]
+pub struct ArchiveSetting {
+    /// Where.
+    pub store: Arc<Store>,
+    /// The job's name.
+    pub job: String,
+    /// The run among those of a job with durable state; nothing for other jobs.
+    pub generation: Option<u64>,
+    /// The tenant's time zone.
+    pub zone: jiff::tz::TimeZone,
+    /// How long after its end a bill unit is closed.
+    pub after: jiff::Span,
+    /// The present of the job.
+    pub now: EventTime,
+    /// The text behind keys.
+    pub texts: Texts,
+}
+
+type Identities = Arc<Vec<(RecordId, Identity)>>;
+
+/// A shard of a period.
+type Slot = (Period, u64);
+
+/// Archives together with the other workers.
+pub struct Archiver {
+    setting: ArchiveSetting,
+    /// Periods that are archived already.
+    archive: Archive,
+    /// What is to be written, found by the first worker.
+    due: OnceLock<Result<Due, ArchiveError>>,
+    met: OnceLock<Barrier>,
+    table: Mutex<Table>,
+}
+
+/// What the workers share.
+#[derive(Default)]
+struct Table {
+    identities: Vec<Identities>,
+    /// The first usage of each balance group.
+    begun: BTreeMap<GroupKey, EventTime>,
+    standings: BTreeMap<GroupKey, Standings>,
+    /// Of the pass.
+    collected: Collected,
+    written: BTreeMap<Period, BTreeMap<u64, ShardEntry>>,
+    failure: Option<ArchiveError>,
+}
+
+/// What was archived of a period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archived {
+    /// The period.
+    pub period: Period,
+    /// Accounts.
+    pub accounts: usize,
+    /// Records.
+    pub records: u64,
+}
+
+/// What [`Archiver::commit`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Periods that are archived now.
+    pub archived: Vec<Archived>,
+    /// Periods that were archived before and are adjusted now, each with the number of its adjustment
+    /// and how many lines it has.
+    pub adjusted: Vec<(Period, u32, usize)>,
+    /// Periods that were archived before and come to other lines now, with how many.
+    pub differ: Vec<(Period, usize)>,
+}
+
+impl Committed {
+    /// What a person should hear of it.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let archived = self.archived.iter().map(|archived| {
+            let Archived {
+                period,
+                accounts,
+                records,
+            } = archived;
+            format!("archived {period}: {records} records of {accounts} accounts")
+        });
+        let adjusted = self.adjusted.iter().map(|(period, sequence, lines)| {
+            let lines = match lines {
+                0 => "balances stand elsewhere".to_owned(),
+                1 => "1 line is billed otherwise".to_owned(),
+                more => format!("{more} lines are billed otherwise"),
+            };
+            format!("adjustment {sequence} of archived {period}: {lines}")
+        });
+        let differ = self.differ.iter().map(|(period, lines)| {
+            format!(
+                "{period} is archived as it was billed, and {lines} of its lines would be others now; a \
+                 job with `durability` would adjust it"
+            )
+        });
+        archived.chain(adjusted).chain(differ).collect()
+    }
+}
+
+impl Archiver {
+    /// An archiver of one run.
+    ///
+    /// # Errors
+    /// When the archive cannot be read, or is another job's.
+    pub fn new(setting: ArchiveSetting) -> Result<Self, ArchiveError> {
+        let archive = Archive::of(Arc::clone(&setting.store))?;
+        if let Some(newest) = archive.periods().next_back() {
+            setting.refuse_others(archive.period(newest)?.manifest())?;
+        }
+        Ok(Self {
+            archive,
+            setting,
+            due: OnceLock::new(),
+            met: OnceLock::new(),
+            table: Mutex::default(),
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no archiving worker has failed")
+    }
+
+    /// Waits until every worker is here.
+    fn meet(&self, seat: Seat) {
+        let peers = usize::try_from(seat.peers).unwrap_or(1);
+        self.met.get_or_init(|| Barrier::new(peers)).wait();
+    }
+
+    /// Archives what this worker holds of closed periods, together with the others: every worker of
+    /// the run must call this. `lines` are all that is billed. A failure is told by
+    /// [`Self::commit`].
+    pub fn work(&self, open: &Open, seat: Seat, lines: &[AggregatedLine], reference: &Reference) {
+        let due = self
+            .due
+            .get_or_init(|| Due::find(&self.archive, &self.setting, lines, reference));
+        let Ok(due) = due else {
+            return;
+        };
+        let groups = members(reference);
+        self.lay_identities(open);
+        if !groups.is_empty() {
+            collect::begun(open, |group, time| {
+                let mut table = self.table();
+                let first = table.begun.entry(group).or_insert(time);
+                *first = (*first).min(time);
+            });
+        }
+        self.meet(seat);
+        let (identities, begun) = {
+            let table = self.table();
+            (table.identities.clone(), table.begun.clone())
+        };
+        let standings = standings(open, &groups, due.periods(), &begun);
+        self.table().standings.extend(standings);
+
+        let mut closing = due.closing.clone();
+        let passes = seat.records.div_ceil(PASS_RECORDS).max(1);
+        let passes = u64::try_from(passes).unwrap_or(SHARDS).min(SHARDS);
+        let width = SHARDS.div_ceil(passes);
+        for first in (0..SHARDS).step_by(usize::try_from(width).unwrap_or(1)) {
+            let shards = first..(first + width).min(SHARDS);
+            let collected = collect(open, |account, profile, time| {
+                let of_pass = shards.contains(&shard(account.0));
+                let period = of_pass.then(|| closing.period(account, profile, time));
+                period
+                    .flatten()
+                    .filter(|period| due.wants(*period, account))
+            });
+            self.table().collected.append(collected);
+            self.meet(seat);
+            for slot in due.slots().filter(|(_, shard)| shards.contains(shard)) {
+                if slot.1 % seat.peers == seat.worker {
+                    self.write(slot, due, &groups, &identities);
+                }
+            }
+            self.meet(seat);
+        }
+    }
+
+    fn lay_identities(&self, open: &Open) {
+        let mut identities = Vec::new();
+        open.identities
+            .visit(|identity, record| identities.push((record, identity)));
+        identities.sort_unstable();
+        self.table().identities.push(Arc::new(identities));
+    }
+
+    /// Writes a shard of a period from what lies on the table.
+    fn write(
+        &self,
+        slot: Slot,
+        due: &Due,
+        groups: &BTreeMap<GroupKey, BTreeSet<AccountKey>>,
+        identities: &[Identities],
+    ) {
+        let (mut content, standings) = {
+            let mut table = self.table();
+            if table.failure.is_some() {
+                return;
+            }
+            let content = table.collected.take(slot);
+            (content, table.standings.clone())
+        };
+        let (period, shard) = slot;
+        content.lines = due.lines(slot).to_vec();
+        content.accounts = due.accounts(slot);
+        content
+            .accounts
+            .extend(content.usage.iter().map(|row| row.account));
+        for row in &mut content.usage {
+            let record = row.usage.record;
+            let found = identities.iter().find_map(|list| {
+                let place = list
+                    .binary_search_by_key(&record, |(record, _)| *record)
+                    .ok()?;
+                list.get(place)
+            });
+            // A rated record was unique, and every unique record has its identity.
+            row.usage.identity = found.expect("a billed record has an identity").1;
+        }
+        content.groups = of_shard(period, &content.accounts, groups, standings);
+        let place = Place {
+            period,
+            sequence: due.sequence(period),
+            generation: self.setting.generation.unwrap_or(0),
+            shard,
+        };
+        let written = write_shard(&self.setting.store, place, content, &self.setting.texts);
+        let mut table = self.table();
+        match written {
+            Ok(entry) => {
+                table
+                    .written
+                    .entry(period)
+                    .or_default()
+                    .insert(shard, entry);
+            }
+            Err(error) => {
+                table.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Makes what the workers wrote be there.
+    ///
+    /// # Errors
+    /// When a worker or this could not write, the archive cannot be read, or another run has archived
+    /// the same meanwhile.
+    ///
+    /// # Panics
+    /// After a panic of a worker, which ends the process anyway.
+    pub fn commit(self, reference: &Reference) -> Result<Committed, ArchiveError> {
+        let table = self.table.into_inner();
+        let mut table = table.expect("no archiving worker has failed");
+        if let Some(failure) = table.failure {
+            return Err(failure);
+        }
+        let Some(due) = self.due.into_inner().transpose()? else {
+            return Ok(Committed::default());
+        };
+        let mut committed = Committed {
+            differ: due.differ.clone(),
+            ..Committed::default()
+        };
+        if table.written.is_empty() {
+            return Ok(committed);
+        }
+        let ArchiveSetting { store, texts, .. } = &self.setting;
+        let copy = write_reference(store, reference, &texts.names)?;
+        // The last first: an adjustment tells where the periods behind it begin, and is found to be
+        // due as long as it is not written itself.
+        while let Some((period, shards)) = table.written.pop_last() {
+            let sequence = due.sequence(period);
+            if sequence == 0 {
+                committed.archived.push(Archived {
+                    period,
+                    accounts: shards.values().map(|shard| shard.accounts).sum(),
+                    records: shards.values().map(|shard| shard.records).sum(),
+                });
+            } else {
+                let lines = due.count(period);
+                committed.adjusted.push((period, sequence, lines));
+            }
+            write_manifest(store, self.setting.terms(period, sequence), &copy, shards)?;
+        }
+        committed.archived.reverse();
+        committed.adjusted.reverse();
+        Ok(committed)
+    }
+}
+
+impl ArchiveSetting {
+    /// An archive has one job, one calendar and one way to add up.
+    fn refuse_others(&self, held: &Manifest) -> Result<(), ArchiveError> {
+        let ours = self.terms(held.period, 0);
+        let said = |what: &str, theirs: &str, ours: &str| {
+            (theirs != ours).then(|| format!("its {what} is {theirs}, not {ours}"))
+        };
+        let (theirs, by) = (held.aggregate_by.join(", "), ours.aggregate_by.join(", "));
+        let difference = said("job", &held.job, &ours.job)
+            .or_else(|| said("time zone", &held.time_zone, &ours.time_zone))
+            .or_else(|| said("billing.aggregate_by", &theirs, &by));
+        match difference {
+            None => Ok(()),
+            Some(difference) => Err(ArchiveError::OtherJob {
+                location: self.store.location().to_owned(),
+                difference,
+            }),
+        }
+    }
+
+    /// What the manifest of a period says besides its files.
+    pub(crate) fn terms(&self, period: Period, sequence: u32) -> Terms {
+        let zone = self.zone.iana_name().unwrap_or("UTC").to_owned();
+        let dimensions = self.texts.dimensions.iter();
+        Terms {
+            job: self.job.clone(),
+            period,
+            sequence,
+            clock: self.now,
+            time_zone: zone,
+            aggregate_by: dimensions.map(|(name, _)| name.clone()).collect(),
+        }
+    }
+}
+
+/// Content that is empty but for what was collected.
+impl Collected {
+    fn take(&mut self, slot: Slot) -> ShardContent {
+        ShardContent {
+            usage: self.usage.remove(&slot).unwrap_or_default(),
+            prices: self.prices.remove(&slot).unwrap_or_default(),
+            ..ShardContent::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
