@@ -14,6 +14,7 @@ mod args;
 mod balance;
 mod explain;
 mod quote;
+mod replay;
 mod status;
 
 pub use args::{Cli, Command};
@@ -125,6 +126,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Co
         Command::Status(args) => status::show_status(&args, console),
         Command::Pause(args) => status::pause(&args, console),
         Command::Resume(args) => status::resume(&args, console),
+        Command::Replay(args) => replay::replay_archive(&args, console),
         Command::Discard(args) => status::discard(&args, console),
         Command::Retry(args) => status::retry(&args, console),
         Command::Check(args) => check_job(&args, console),

@@ -38,6 +38,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Tell where the balances of a job's accounts stand, now or at an instant.
     Balance(BalanceArgs),
+    /// Rate archived usage again and tell what differs from what was billed.
+    Replay(ReplayArgs),
     /// Tell what a job with durable state has committed, and how far it has read its sources.
     Status(StatusArgs),
     /// Let a job with durable state read nothing more of a source.
@@ -115,6 +117,39 @@ pub struct BalanceArgs {
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
     /// Form of the balances.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: SummaryFormat,
+}
+
+/// Of `replay`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Closed bill units are rated again, each whole, by the catalog and accounts that the \
+    archive keeps of their time, or by those given. Ends with 0 when nothing differs, with 1 when \
+    something does.\n\nExample: millrace replay out/archive --catalog next-year.yaml --account acme"
+)]
+pub struct ReplayArgs {
+    /// The archive: the folder that the job names as archive.folder, or s3://bucket/prefix.
+    pub archive: String,
+    /// A catalog file in the place of the archived catalog; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub catalog: Vec<PathBuf>,
+    /// An accounts file in the place of the archived accounts; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub accounts: Vec<PathBuf>,
+    /// Only bill units that end after this date or instant.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only bill units that begin before this date or instant.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Only this account; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub account: Vec<String>,
+    /// Worker threads; as many as there are processors unless given.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Form of the differences.
     #[arg(long, value_enum, default_value_t)]
     pub output: SummaryFormat,
 }
