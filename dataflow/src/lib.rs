@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod adjust;
 pub mod allocator;
 pub mod archive;
 pub mod balance;

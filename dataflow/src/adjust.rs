@@ -1,0 +1,402 @@
+//! Late usage and changed reference data for closed periods: what is billed more or less than was.
+//!
+//! ```text
+//!  late usage ─► known by identity? ─► whose, which period ─┐
+//!  reference ──► differs from the archived? ─► whose ───────┼─► their rows ─► the graph ─► lines
+//!  period before ─► balances moved? ─► whose ───────────────┘                               │
+//!                                     overlay: usage, lines less what was billed ◄──────────┘
+//! ```
+//!
+//! Only accounts that something touches are loaded, with those whose usage theirs depends on. What
+//! they come to less what the archive has of them are the adjustments: lines with the next sequence
+//! number of the period. They are written with the accounts' usage, late records among it, so that
+//! the next adjustment begins where this one ended. If balance groups now end the period elsewhere,
+//! the next period of their accounts is rated too, and so on, until a period ends as it did or is not
+//! closed: then the groups and where they stand are handed back, for whoever holds the open usage.
+//!
+//! - **Duplicates:** a late record whose identity the archive has, in any period, is not billed.
+//! - **Suspense:** late records that cannot be rated are handed back and are not archived; archived
+//!   records that cannot be rated any more stay archived, and their charges are taken back.
+//! - **Moved:** usage that goes to an account with another billing cycle now is taken back here and
+//!   billed by the period of that account, or handed back if that is not closed.
+//! - **Repeated:** an overlay is written before its manifest. Cut off in between, the adjustment never
+//!   happened, and doing it again writes the same.
+
+mod numbers;
+mod overlay;
+mod touched;
+
+use crate::archive::{Closing, LineKeys};
+use crate::graph::Stand;
+use crate::replay::scope::{Links, Scope, is_billed_by};
+use crate::replay::{archived_closing, dimensions, in_period, stands};
+use crate::rerate::{Portion, Rated, Rater};
+use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
+use jiff::Span;
+use jiff::tz::TimeZone;
+use millrace_connectors::archive::{
+    Archive, ArchiveError, ArchivedPeriod, Place, Terms, write_manifest, write_reference,
+    write_shard,
+};
+use millrace_connectors::names::Names;
+use millrace_connectors::output::{AggregatedLine, Texts};
+use millrace_connectors::reference::Reference;
+use millrace_operators::domain::{
+    AggregateId, EventTime, GroupKey, Identity, LineKey, LineSum, Period, RecordId, Suspense, Usage,
+};
+use numbers::number_files;
+use overlay::Overlay;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, RwLock};
+
+/// A record that came late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateUsage {
+    /// The usage, mediated.
+    pub usage: Usage,
+    /// The file that its record number counts.
+    pub file: Arc<str>,
+}
+
+/// What is to be adjusted.
+pub struct Adjustment<'a> {
+    /// The archive.
+    pub archive: &'a Archive,
+    /// The name book of the late usage and the reference data.
+    pub names: Arc<Names>,
+    /// Records that came late; those of periods that are not closed are handed back.
+    pub late: Vec<LateUsage>,
+    /// The reference data in force now.
+    pub reference: &'a Reference,
+    /// The present.
+    pub clock: EventTime,
+    /// Worker threads.
+    pub workers: usize,
+    /// Who adjusts: of two that do so at once each has a number of its own.
+    pub generation: u64,
+}
+
+/// What an adjustment came to.
+#[derive(Clone, Debug, Default)]
+pub struct Adjusted {
+    /// What is billed more or less, by period, in the order of the lines' keys.
+    pub lines: Vec<AdjustmentLine>,
+    /// Late records that are duplicates, each with the record that it repeats.
+    pub duplicates: Vec<(RecordId, RecordId)>,
+    /// Late records of closed periods that could not be rated.
+    pub suspended: Vec<Suspense>,
+    /// Late records of periods that are not closed, or that nobody is known to pay for.
+    pub open: Vec<LateUsage>,
+    /// Balance groups that ended their last closed period elsewhere than they did, and where.
+    pub carried: BTreeMap<GroupKey, Stand>,
+    /// The periods that were rated, with the accounts of each.
+    pub rated: Vec<(Period, usize)>,
+}
+
+/// What is billed more, or less, on a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdjustmentLine {
+    /// The line.
+    pub key: LineKey,
+    /// What is added to it.
+    pub sum: LineSum,
+    /// The number of the adjustment in its period, from 1.
+    pub sequence: u32,
+}
+
+/// Why nothing was adjusted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdjustError {
+    /// The archive cannot be read or written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A late record has the number of an archived one.
+    #[error(
+        "the late record {record} of {file:?} has the number of an archived record of {archived:?}; \
+         number the files of a job once and for all"
+    )]
+    Numbered {
+        /// The record.
+        record: RecordId,
+        /// Its file.
+        file: String,
+        /// The file of the archived record.
+        archived: String,
+    },
+}
+
+/// Adjusts closed periods; see the module.
+///
+/// # Errors
+/// When the archive cannot be read or written, or a late record has the number of an archived one.
+pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
+    let Adjustment {
+        archive,
+        names,
+        late,
+        reference,
+        clock,
+        workers,
+        generation,
+    } = adjustment;
+    let Some(newest) = archive.periods().next_back() else {
+        return Ok(Adjusted {
+            open: late,
+            ..Adjusted::default()
+        });
+    };
+    let newest = archive.period(newest)?;
+    let zone = TimeZone::get(&newest.manifest().time_zone).unwrap_or(TimeZone::UTC);
+    let mut desk = Desk {
+        archive: Archive::of(Arc::clone(archive.store()))?,
+        links: Links::of(reference),
+        reference,
+        closing: Closing::new(reference, zone.clone(), Span::new(), clock),
+        rater: Rater {
+            names,
+            zone,
+            dimensions: Vec::new(),
+            workers,
+        },
+        clock,
+        generation,
+        late: BTreeMap::new(),
+        carried: BTreeMap::new(),
+        adjusted: Adjusted::default(),
+    };
+    let fresh = desk.without_duplicates(late)?;
+    desk.sort(fresh);
+    // Usage that moves to an account with another cycle may belong to a period that has been.
+    loop {
+        for period in archive.periods() {
+            desk.period(period)?;
+        }
+        if desk.late.is_empty() {
+            break;
+        }
+        // With what was written just now.
+        desk.archive = Archive::of(Arc::clone(archive.store()))?;
+    }
+    desk.adjusted.carried = desk.carried;
+    Ok(desk.adjusted)
+}
+
+/// An adjustment on its way.
+struct Desk<'a> {
+    archive: Archive,
+    reference: &'a Reference,
+    links: Links<'a>,
+    closing: Closing,
+    rater: Rater,
+    clock: EventTime,
+    generation: u64,
+    late: BTreeMap<Period, Vec<LateUsage>>,
+    /// Groups that ended their last period elsewhere than they did.
+    carried: BTreeMap<GroupKey, Stand>,
+    adjusted: Adjusted,
+}
+
+impl Desk<'_> {
+    /// The late records that repeat neither an archived record nor each other.
+    fn without_duplicates(
+        &mut self,
+        mut late: Vec<LateUsage>,
+    ) -> Result<Vec<LateUsage>, ArchiveError> {
+        late.sort_by_key(|late| late.usage.record);
+        let identities: BTreeSet<Identity> = late.iter().map(|late| late.usage.identity).collect();
+        let mut known: BTreeMap<Identity, RecordId> = BTreeMap::new();
+        if !identities.is_empty() {
+            for period in self.archive.periods() {
+                known.extend(self.archive.period(period)?.known(&identities)?);
+            }
+        }
+        let mut fresh = Vec::new();
+        for late in late {
+            match known.get(&late.usage.identity) {
+                Some(first) => self.adjusted.duplicates.push((late.usage.record, *first)),
+                None => {
+                    known.insert(late.usage.identity, late.usage.record);
+                    fresh.push(late);
+                }
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// Records by the closed period of whoever pays for them.
+    fn sort(&mut self, late: Vec<LateUsage>) {
+        let archived: BTreeSet<Period> = self.archive.periods().collect();
+        for late in late {
+            let time = late.usage.time;
+            let mut payers = self.links.payers_at(late.usage.service, time);
+            let period = payers.find_map(|payer| self.closing.period_at(payer, time));
+            match period.filter(|period| archived.contains(period)) {
+                Some(period) => self.late.entry(period).or_default().push(late),
+                None => self.adjusted.open.push(late),
+            }
+        }
+    }
+
+    fn period(&mut self, bounds: Period) -> Result<(), AdjustError> {
+        let names = Arc::clone(&self.rater.names);
+        let period = self.archive.period(bounds)?;
+        let late = self.late.remove(&bounds).unwrap_or_default();
+        let services: BTreeSet<_> = late.iter().map(|late| late.usage.service).collect();
+        let mut accounts = BTreeSet::new();
+        for account in touched::touched(&period, self.reference, &self.links, &names)? {
+            if is_billed_by(account, &period, &mut self.closing, &names)? {
+                accounts.insert(account);
+            }
+        }
+        let carried = self.carried_into(bounds);
+        accounts.extend(carried.keys().flat_map(|group| self.links.members(*group)));
+        if accounts.is_empty() && services.is_empty() {
+            return Ok(());
+        }
+        self.rater.dimensions = dimensions(&period.manifest().aggregate_by, &names);
+        let mut scope = Scope::load(&period, &self.links, &names, accounts, services)?;
+        let files = number_files(&period, &scope, &late)?;
+        let opening = scope.opening(&carried, bounds.start());
+        let portion = Portion {
+            usage: scope.usage.iter().map(|row| row.usage.clone()).collect(),
+            late: late.iter().map(|late| late.usage.clone()).collect(),
+            reference: scope.reference(&self.links),
+            opening: opening.clone(),
+            clock: period.clock().max(bounds.end()),
+        };
+        let mut rated = self.rater.rate(bounds, portion);
+        scope.accounts = scope.own(&period, &mut self.closing, &names)?;
+        let (own, links) = (&scope.accounts, &self.links);
+        let of_own = |group: &GroupKey| links.members(*group).any(|member| own.contains(&member));
+        rated.closing.retain(|group, _| of_own(group));
+        let leaving = overlay::leaving(&scope, &late, &rated, &files);
+        self.sort(leaving);
+        self.adjusted.rated.push((bounds, scope.accounts.len()));
+        let suspended = late
+            .iter()
+            .filter_map(|late| rated.suspense.get(&late.usage.record));
+        self.adjusted.suspended.extend(suspended);
+        let lines = self.differences(&period, &scope, &rated)?;
+        let archived = archived_closing(&scope);
+        let moved: BTreeMap<GroupKey, Stand> = stands(&rated.closing, bounds.end())
+            .into_iter()
+            .filter(|(group, stand)| match archived.get(group) {
+                Some(was) => *was != stand.moved,
+                None => !stand.moved.is_empty(),
+            })
+            .collect();
+        let billed = late
+            .iter()
+            .any(|late| !rated.suspense.contains_key(&late.usage.record));
+        self.carried.extend(moved.clone());
+        if lines.is_empty() && moved.is_empty() && !billed {
+            return Ok(());
+        }
+        let sequence = period.manifest().sequence + 1;
+        let overlay = Overlay {
+            scope,
+            late,
+            rated,
+            opening,
+            lines: &lines,
+        };
+        self.write(&period, sequence, overlay, files)?;
+        let lines = lines.into_iter().map(|line| AdjustmentLine {
+            key: line.key,
+            sum: line.sum,
+            sequence,
+        });
+        self.adjusted.lines.extend(lines);
+        Ok(())
+    }
+
+    /// Takes the groups that may begin this period elsewhere than archived: those whose accounts are
+    /// billed by this period.
+    fn carried_into(&mut self, bounds: Period) -> BTreeMap<GroupKey, Stand> {
+        let waiting = std::mem::take(&mut self.carried);
+        let (ours, others) = waiting.into_iter().partition(|(group, stand)| {
+            let mut members = self.links.members(*group);
+            let own = members.find_map(|account| self.closing.period_at(account, bounds.start()));
+            stand.at <= bounds.start() && own.is_none_or(|own| own == bounds)
+        });
+        self.carried = others;
+        ours
+    }
+
+    /// What the accounts come to less what they were billed.
+    fn differences(
+        &self,
+        period: &ArchivedPeriod,
+        scope: &Scope,
+        rated: &Rated,
+    ) -> Result<Vec<AggregatedLine>, ArchiveError> {
+        let names = &self.rater.names;
+        let mut sums: BTreeMap<AggregateId, (LineKey, LineSum)> = BTreeMap::new();
+        let own = |key: &LineKey| {
+            in_period(key, period.period()) && scope.accounts.contains(&key.account)
+        };
+        for (key, sum) in rated.lines.iter().filter(|(key, _)| own(key)) {
+            sums.insert(key.aggregate_id(), (key.clone(), *sum));
+        }
+        let services = scope.usage.iter().map(|row| row.usage.service);
+        let keys = LineKeys::of(services, &self.rater.dimensions, names);
+        for line in scope.billed(period)? {
+            let mut billed = line.sum;
+            billed.negate();
+            let (_, sum) = match sums.entry(line.id) {
+                Entry::Occupied(held) => held.into_mut(),
+                Entry::Vacant(slot) => slot.insert((keys.key(&line)?, LineSum::default())),
+            };
+            sum.plus_equals(&billed);
+        }
+        let mut lines: Vec<AggregatedLine> = sums
+            .into_values()
+            .filter(|(_, sum)| !sum.is_zero())
+            .map(|(key, sum)| AggregatedLine { key, sum })
+            .collect();
+        lines.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(lines)
+    }
+
+    fn write(
+        &self,
+        period: &ArchivedPeriod,
+        sequence: u32,
+        overlay: Overlay<'_>,
+        files: Vec<Arc<str>>,
+    ) -> Result<(), ArchiveError> {
+        let bounds = period.period();
+        let manifest = period.manifest();
+        let names = &self.rater.names;
+        let dimensions = manifest.aggregate_by.iter().cloned();
+        let texts = Texts {
+            names: Arc::clone(names),
+            files: Arc::new(RwLock::new(files)),
+            dimensions: dimensions
+                .zip(self.rater.dimensions.iter().copied())
+                .collect(),
+        };
+        let store = self.archive.store();
+        let mut shards = BTreeMap::new();
+        for (shard, content) in overlay.content(&self.links) {
+            let place = Place {
+                period: bounds,
+                sequence,
+                generation: self.generation,
+                shard,
+            };
+            shards.insert(shard, write_shard(store, place, content, &texts)?);
+        }
+        let copy = write_reference(store, self.reference, names)?;
+        let terms = Terms {
+            job: manifest.job.clone(),
+            period: bounds,
+            sequence,
+            clock: self.clock.max(period.clock()),
+            time_zone: manifest.time_zone.clone(),
+            aggregate_by: manifest.aggregate_by.clone(),
+        };
+        write_manifest(store, terms, &copy, shards)
+    }
+}
