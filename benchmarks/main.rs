@@ -2,6 +2,7 @@
 //!
 //! `cargo run --profile dist -p millrace-benchmarks -- <scenario> [--records N] [--workers N] [--json]`
 
+mod archive;
 mod charging;
 mod durability;
 mod figure;
@@ -53,6 +54,8 @@ enum Scenario {
     Late,
     /// Records in order over 100,000 balance groups.
     Append,
+    /// One account of a closed period, rated again from its archive.
+    Archive,
     /// Half of the records in 10 balance groups, in small epochs.
     Hot,
     /// What commits cost a replay, and how long a restart takes, as the state grows.
@@ -83,6 +86,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ("memory", Change::Nothing, &sizes[1..])
         }
         Scenario::MemoryPlans => ("memory-plans", Change::NothingOfPlans, &sizes[1..]),
+        Scenario::Archive => return archive::archive(records, workers, &mut out),
         Scenario::Late => return charging::late(records, &mut out),
         Scenario::Append => {
             charging::append(records, workers, &mut out);
