@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod archive;
 mod discard;
 mod durability;
 mod object_store;
+mod s3;
 mod store_faults;
 
 /// Runs the job that the environment asks for, where it asks for one.

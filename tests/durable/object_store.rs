@@ -3,24 +3,17 @@
 //! Credentials belong to a process, so each run is a process of its own: this binary again, which
 //! finds in its environment which job to run.
 
+use crate::s3::{KEY, SECRET, serve};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder as ConnectionBuilder;
 use millrace::cli::Exit;
 use millrace_tests::jobs::{Desk, Ended, millrace, rows, standing, totals};
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use s3s_fs::FileSystem;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const JOB_VARIABLE: &str = "MILLRACE_TEST_JOB";
-pub(super) const KEY: &str = "AKIDMILLRACE";
-pub(super) const SECRET: &str = "a secret of this test alone";
 
 const MEDIATION: &str = "\
 columns: { seconds: bigint, at: timestamp }
@@ -147,38 +140,6 @@ pub(super) fn desk() -> Desk {
         );
     }
     desk
-}
-
-/// Serves the desk's buckets until the test's process ends.
-pub(super) fn serve(buckets: &Path) -> SocketAddr {
-    let mut service = S3ServiceBuilder::new(FileSystem::new(buckets).unwrap());
-    service.set_auth(SimpleAuth::from_single(KEY, SECRET));
-    let service = service.build();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let builder = ConnectionBuilder::new(TokioExecutor::new());
-                    // A client that hangs up early is no failure of the server.
-                    builder
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await
-                        .ok();
-                });
-            }
-        });
-    });
-    address
 }
 
 pub(super) fn process(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Command {

@@ -4,7 +4,8 @@
 //! The server is the real one; faults are put between it and the wire. `MILLRACE_SEED` asks for other
 //! faults.
 
-use crate::object_store::{KEY, SECRET, desk, process, run};
+use crate::object_store::{desk, process, run};
+use crate::s3::{KEY, SECRET};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -140,7 +141,7 @@ fn serve(buckets: &Path, seed: u64, met: &Met) -> SocketAddr {
 fn faults_of_the_store_neither_lose_nor_double() {
     let seed = u64::from(variable("MILLRACE_SEED", 1));
     let desk = desk();
-    let sound = crate::object_store::serve(&desk.at("buckets"));
+    let sound = crate::s3::serve(&desk.at("buckets"));
     let undisturbed = run(&desk, "remote.yaml", sound, SECRET).summary();
     let met = Met::default();
     let server = serve(&desk.at("buckets"), seed, &met);

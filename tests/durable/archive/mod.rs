@@ -1,0 +1,10 @@
+//! Closed bill units: archived at the end of a run, rated again by `millrace replay`, adjusted by late
+//! records and changed prices.
+
+mod adjust;
+mod books;
+mod kept;
+mod refused;
+mod remote;
+mod replay;
+mod world;
