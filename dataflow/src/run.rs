@@ -13,8 +13,8 @@ use crate::board::{Board, ConservationError};
 use crate::durable::{Committer, DurableError, Generation, Manifest, MessageSink, Plan, Restored};
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
-    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, TakenIn, Suspended,
-    channels,
+    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, Suspended,
+    TakenIn, channels,
 };
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
