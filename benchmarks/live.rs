@@ -3,6 +3,7 @@
 
 use crate::figure::Figure;
 use crate::world::{World, list_price};
+use millrace::cluster::Company;
 use millrace::graph::{Graph, GraphStats, Resume, build};
 use millrace::publish::{Collector, Dispatch, Outbox};
 use millrace_connectors::names::Names;
@@ -71,6 +72,7 @@ pub(crate) fn run(
             sender,
             wants_charges: false,
             wants_impacts: false,
+            company: Company::default(),
         };
         let calendar = BillCalendar::new(jiff::tz::TimeZone::UTC);
         let dimensions = vec![Dimension::Attribute(names_in.enter("model"))];

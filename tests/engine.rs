@@ -2,6 +2,7 @@
 
 use crate::oracle::{Bill, BillRules, Changes};
 use jiff::tz::TimeZone;
+use millrace::cluster::Company;
 use millrace::graph::{GraphStats, Inputs, Resume};
 use millrace::publish::{Collector, EpochChanges, Outbox};
 use millrace::worker::{Epochs, Fed, run as run_worker};
@@ -159,6 +160,7 @@ pub fn run(rules: &BillRules, script: &[Changes], workers: usize, seed: usize) -
         sender,
         wants_charges: true,
         wants_impacts: true,
+        company: Company::default(),
     };
     let rules = rules.clone();
     let zone = TimeZone::get(rules.zone.name()).expect("the zone database is built in");

@@ -3,6 +3,7 @@
 
 use crate::jobs::millrace;
 use millrace::cli::Exit;
+use millrace::crash::end_process_on_panic;
 use std::fmt::Write as _;
 use std::process::{Child, Command, Stdio};
 
@@ -84,13 +85,22 @@ impl Dice {
 /// When the system starts no process.
 #[must_use]
 pub fn start(arguments: &[&str]) -> Child {
-    Command::new(std::env::current_exe().expect("a process"))
+    command(arguments).spawn().expect("a process")
+}
+
+/// The command of a process that runs the program with these arguments.
+///
+/// # Panics
+/// When the system does not say what runs now.
+#[must_use]
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("a process"));
+    command
         .args(["--exact", "a_process_of_its_own", "--nocapture"])
         .env(ARGUMENTS_VARIABLE, arguments.join("\n"))
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a process")
+        .stderr(Stdio::piped());
+    command
 }
 
 /// Runs the job that the environment asks for, where it asks for one: the whole of the test
@@ -102,6 +112,7 @@ pub fn run_if_asked() {
     let Ok(arguments) = std::env::var(ARGUMENTS_VARIABLE) else {
         return;
     };
+    end_process_on_panic();
     let arguments: Vec<&str> = arguments.split('\n').collect();
     let ended = millrace(&arguments);
     assert!(

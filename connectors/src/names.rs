@@ -57,6 +57,15 @@ impl Texts {
         new
     }
 
+    /// All texts, in no order.
+    fn all(&self) -> Vec<Arc<str>> {
+        let shards = self.0.iter();
+        let texts = shards.map(|shard| shard.read().expect("the name book is not poisoned"));
+        texts
+            .flat_map(|texts| texts.values().map(Arc::clone).collect::<Vec<_>>())
+            .collect()
+    }
+
     fn text(&self, key: u64) -> Option<Arc<str>> {
         self.shard(key)
             .read()
@@ -171,6 +180,39 @@ impl Names {
         log.map_or_else(Vec::new, |log| {
             std::mem::take(&mut *log.lock().expect("the name book is not poisoned"))
         })
+    }
+
+    /// Everything that was ever entered, in no order, for another book; classes apart.
+    ///
+    /// # Panics
+    /// After a panic while the book was written to, which ends the process anyway.
+    #[must_use]
+    pub fn all(&self) -> Vec<Entered> {
+        let pair = |text: Arc<str>| {
+            let (first, second) = text.split_once('\u{1f}').unwrap_or((&text, ""));
+            (first.to_owned(), second.to_owned())
+        };
+        let mut all = Vec::new();
+        let mut add = |texts: &Texts, entered: fn(String) -> Entered| {
+            all.extend(
+                texts
+                    .all()
+                    .into_iter()
+                    .map(|text| entered(text.to_string())),
+            );
+        };
+        add(&self.names, Entered::Name);
+        add(&self.accounts, Entered::Account);
+        add(&self.subscriptions, Entered::Subscription);
+        add(&self.prices, Entered::Price);
+        add(&self.plans, Entered::Plan);
+        let mut add_pairs = |texts: &Texts, entered: fn(String, String) -> Entered| {
+            let pairs = texts.all().into_iter().map(pair);
+            all.extend(pairs.map(|(first, second)| entered(first, second)));
+        };
+        add_pairs(&self.services, Entered::Service);
+        add_pairs(&self.groups, Entered::Group);
+        all
     }
 
     /// Enters what was entered before, and returns its key.
@@ -294,6 +336,30 @@ mod tests {
         let (pool, currency) = names.group(family);
         assert_eq!((&*pool, &*currency), ("family", "EUR"));
         assert!(names.text(Name(7)).starts_with('#'));
+    }
+
+    #[test]
+    fn another_book_learns_all_texts() {
+        let names = Names::default();
+        names.enter_account("acme");
+        names.enter_subscription("line 1");
+        names.enter_price("peak");
+        names.enter_plan("gold");
+        let group = names.enter_group("family", "EUR");
+        let service = names.enter_service("voice", "+420 123");
+        let other = Names::default();
+        for entered in names.all() {
+            other.enter_again(&entered);
+        }
+        assert_eq!(other.group(group), names.group(group));
+        assert_eq!(other.service(service), names.service(service));
+        let sorted = |names: &Names| {
+            let mut all: Vec<String> = names.all().iter().map(|e| format!("{e:?}")).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(sorted(&other), sorted(&names));
+        assert_eq!(sorted(&other).len(), 8);
     }
 
     #[test]

@@ -8,10 +8,12 @@
 //! | 0 | all is well |
 //! | 1 | it ran, and somebody should look: records suspended or refused, warnings |
 //! | 2 | it could not run: the command line, the configuration, a file or an address |
+//! | 3 | a process of several has lost the others, or nothing moves: start all of them again |
 //! | 101 | a defect of millrace |
 
 mod args;
 mod balance;
+mod cluster;
 mod explain;
 mod quote;
 mod replay;
@@ -20,9 +22,10 @@ mod status;
 pub use args::{Cli, Command};
 
 use crate::check::check;
+use crate::cluster::{ClusterPlan, Place, obey_supervisor};
 use crate::console::{ColourChoice, Console};
-use crate::crash::EXIT_BUG;
-use crate::interrupt::end_on_interrupt;
+use crate::crash::{EXIT_BUG, end_process};
+use crate::interrupt::{EXIT_INTERRUPTED, end, end_on_interrupt};
 use crate::job::Job;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -30,16 +33,20 @@ use crate::print::Drawing;
 use crate::query::QueryError;
 use crate::render::render;
 use crate::report::Style;
-use crate::run::{RunError, RunOptions, Stop, run};
+use crate::run::{RunError, RunOptions, Stop, assist, run};
 use crate::schema::schema;
 use crate::terminal::Terminal;
-use args::{CheckArgs, CheckFormat, GraphArgs, GraphFormat, QueryArgs, RunArgs, SummaryFormat};
+use args::{
+    CheckArgs, CheckFormat, ClusterArgs, ClusterCommand, GraphArgs, GraphFormat, QueryArgs,
+    RunArgs, SummaryFormat,
+};
 use clap::{CommandFactory as _, Parser as _};
 use millrace_connectors::diagnostic::Diagnostic;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +127,9 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Co
     };
     let ended = match cli.command {
         Command::Run(args) => run_job(&args, console),
+        Command::Cluster { command } => match command {
+            ClusterCommand::Run(args) => cluster::keep_running(&args, console),
+        },
         Command::Quote(args) => quote::quote_usage(&args, console),
         Command::Explain(args) => explain::explain_record(&args, console),
         Command::Balance(args) => balance::show_balance(&args, console),
@@ -236,11 +246,32 @@ fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
         watch: args.watch,
         out: args.out.clone(),
         metrics: args.metrics,
+        cluster: cluster_of(args)?,
     };
     let stop = Stop::default();
+    if args.cluster.supervised {
+        let stop = Stop::clone(&stop);
+        let ends = move || {
+            // A job that does not watch yet has nothing to finish.
+            if !end(&stop) {
+                end_process("interrupted", EXIT_INTERRUPTED);
+            }
+        };
+        obey_supervisor(ends)
+            .map_err(|error| Refusal::Message(format!("cannot hear the supervisor: {error}")))?;
+    }
     if args.watch {
         end_on_interrupt(&stop)
             .map_err(|error| Refusal::Message(format!("cannot listen for interrupts: {error}")))?;
+    }
+    if let Some(plan) = options
+        .cluster
+        .clone()
+        .filter(|plan| plan.place.process > 0)
+    {
+        terminal.end_progress();
+        assist(&args.job, &options, &plan, &metrics, &listener, &stop)?;
+        return Ok(Exit::Ok);
     }
     let ended = run(&args.job, &options, &metrics, &listener, &stop);
     terminal.end_progress();
@@ -255,6 +286,24 @@ fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
     } else {
         Exit::Ok
     })
+}
+
+/// The processes that the command line asks for.
+fn cluster_of(args: &RunArgs) -> Result<Option<ClusterPlan>, RunError> {
+    let ClusterArgs {
+        processes,
+        process,
+        hostfile,
+        patience,
+        stuck_after,
+        supervised: _,
+    } = &args.cluster;
+    let place = Place::of(*processes, *process, hostfile.as_deref())?;
+    Ok(place.map(|place| ClusterPlan {
+        place,
+        patience: Duration::from_secs(*patience),
+        stuck_after: Duration::from_secs(*stuck_after),
+    }))
 }
 
 fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {

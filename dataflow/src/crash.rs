@@ -3,21 +3,49 @@
 //! A panic on one worker would leave the others waiting for it for ever, and a half-finished bill
 //! looks like a bill; so nothing survives a panic.
 
+use crate::cluster::EXIT_LOST;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 
 /// The exit code of a bug in millrace.
 pub const EXIT_BUG: u8 = 101;
 
+/// Ends the process with one line.
+pub fn end_process(line: &str, code: u8) -> ! {
+    // Nothing is left to do about a standard error that takes no text.
+    writeln!(std::io::stderr(), "{line}").ok();
+    std::process::exit(i32::from(code))
+}
+
 /// Makes every panic, on any thread, say what it is and end the process with [`EXIT_BUG`].
 pub fn end_process_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        let line = describe(panic, thread.name().unwrap_or("without a name"));
-        // Nothing is left to do about a standard error that takes no text.
-        writeln!(std::io::stderr(), "{line}").ok();
-        std::process::exit(i32::from(EXIT_BUG));
+        let thread = thread.name().unwrap_or("without a name");
+        match lost(panic.payload_as_str().unwrap_or(""), thread) {
+            Some(line) => end_process(&line, EXIT_LOST),
+            None => end_process(&describe(panic, thread), EXIT_BUG),
+        }
     }));
+}
+
+/// What a panic says of a process that is gone, where it is one of those with which timely tells so.
+fn lost(message: &str, thread: &str) -> Option<String> {
+    // Its threads are named after the process at the other end; workers only find their queues broken.
+    let other = thread.strip_prefix("timely:recv-");
+    let other = other.or_else(|| thread.strip_prefix("timely:send-"));
+    let broken = message.contains("MergeQueue poisoned");
+    let whom = match other {
+        Some(other) => format!("process {other}"),
+        None if broken => "another process".to_owned(),
+        None => return None,
+    };
+    let reason = message
+        .rsplit_once("error: ")
+        .map_or(message, |(_, reason)| reason);
+    Some(format!(
+        "lost {whom}: {reason}; this process ends too: start all of them again"
+    ))
 }
 
 fn describe(panic: &PanicHookInfo<'_>, thread: &str) -> String {
@@ -39,6 +67,18 @@ fn say(message: &str, place: &str, thread: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_gone_is_no_bug() {
+        let message = "timely communication error: reading data: socket closed";
+        let line = lost(message, "timely:recv-2").unwrap();
+        assert!(
+            line.starts_with("lost process 2: reading data: socket closed"),
+            "{line}"
+        );
+        assert!(lost("MergeQueue poisoned.", "timely:work-0").is_some());
+        assert_eq!(lost("a line left the range", "timely:work-0"), None);
+    }
 
     #[test]
     fn a_bug_is_one_line_that_says_where() {

@@ -206,6 +206,7 @@ pub fn build(
     let (service_input, services) = scope.new_collection();
     let (line_input, stood) = scope.new_collection();
     let (clock_input, clock) = scope.new_collection();
+    let classes = outbox.company.teach(classes);
 
     let unique = dedup(usage, live, Arc::clone(&stats.dedup));
     let stopped = discard_faults(faults, discards.clone());

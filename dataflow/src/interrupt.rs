@@ -8,7 +8,7 @@ use signal_hook::iterator::Signals;
 use std::io;
 
 /// The exit code of a process that was interrupted.
-const EXIT_INTERRUPTED: i32 = 130;
+pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Ends the job behind `stop` on SIGINT or SIGTERM.
 ///
@@ -21,7 +21,7 @@ pub fn end_on_interrupt(stop: &Stop) -> io::Result<()> {
         for _ in signals.forever() {
             // A job that does not watch yet, or was told already, has nothing to finish.
             if !end(&stop) {
-                std::process::exit(EXIT_INTERRUPTED);
+                std::process::exit(i32::from(EXIT_INTERRUPTED));
             }
         }
     };

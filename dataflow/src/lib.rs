@@ -12,6 +12,7 @@ pub mod balance;
 pub mod board;
 pub mod check;
 pub mod cli;
+pub mod cluster;
 pub mod console;
 pub mod crash;
 pub mod durable;

@@ -15,11 +15,13 @@
 mod changes;
 mod messages;
 mod parts;
+mod pieces;
 
 pub use changes::ChangeWriter;
 pub use messages::{MessageOutput, MessageWriter, Part};
 pub use parts::WorkerSnapshot;
 pub(crate) use parts::{buckets_of, carry};
+pub use pieces::Piece;
 
 use crate::board::Board;
 use crate::job::OutputPlan;
@@ -52,6 +54,9 @@ pub const OUTPUTS: [&str; 10] = [
     "raw_status",
     "ledger",
 ];
+
+/// Where processes leave marks for each other, below the output folder.
+pub const MARKS: &str = "_cluster";
 
 /// Where and in which forms a job's outputs are written.
 #[derive(Clone)]
@@ -106,6 +111,49 @@ impl Outputs {
             generation,
             ..outputs
         })
+    }
+
+    /// The same outputs for another process of the run, which writes its share of large snapshots: the
+    /// first has prepared the folder.
+    #[must_use]
+    pub fn of_another_process(store: Arc<Store>, plan: OutputPlan, texts: Texts) -> Self {
+        Self {
+            store,
+            plan,
+            texts,
+            generation: None,
+        }
+    }
+
+    /// Puts an object among the outputs, for other processes to see.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn mark(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
+        self.store.put(name, content)
+    }
+
+    /// An object that another process has put there.
+    ///
+    /// # Errors
+    /// When it cannot be looked for.
+    pub fn marked(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.get(name)
+    }
+
+    /// Takes away what was put there.
+    ///
+    /// # Errors
+    /// When it cannot be taken away.
+    pub fn unmark(&self) -> Result<(), StoreError> {
+        self.store.clear(MARKS)
+    }
+
+    /// Whether every process writes there, if there is much to write.
+    #[must_use]
+    pub fn written_by_all(&self) -> bool {
+        let of = |forms: OutputForms| forms.snapshot || forms.json;
+        of(self.plan.monetised) || of(self.plan.impacts)
     }
 
     /// Takes away what an earlier run wrote at its end.

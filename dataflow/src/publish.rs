@@ -10,6 +10,7 @@
 //! does not depend on the number of workers. Nothing is published twice in one run; what happens across
 //! restarts is the business of the sinks behind.
 
+use crate::cluster::Company;
 use millrace_operators::charge::{EdgeCharged, ItemImpact, Notice};
 use millrace_operators::domain::{
     Activity, Bucket, Charge, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense,
@@ -17,6 +18,7 @@ use millrace_operators::domain::{
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
+use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Pipeline;
@@ -76,17 +78,21 @@ pub struct Outbox {
     pub wants_charges: bool,
     /// Whether an output wants each change of each impact.
     pub wants_impacts: bool,
+    /// The processes of the run: what they complete leaves through the first.
+    pub company: Company,
 }
 
 /// Sends the changes of a collection to the publisher, one message per complete epoch.
-pub(crate) fn publish<'scope, D: Ord + Clone + 'static>(
+pub(crate) fn publish<'scope, D: ExchangeData + Ord>(
     collection: Collection<'scope, D>,
     outbox: &Outbox,
     probe: &ProbeHandle<Epoch>,
     wrap: fn(Vec<(D, Diff)>) -> Published,
 ) {
     let sender = outbox.sender.clone();
-    collection
+    outbox
+        .company
+        .gather(collection)
         .inner
         .unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
             Pipeline,

@@ -4,6 +4,7 @@
 //! bill. Usage comes as containers (`item`, `quantity`, attributes), or as raw records of one of a
 //! job's sources, which its mediation rule reads first.
 
+use crate::cluster::Company;
 use crate::graph::{GraphStats, Inputs, Resume};
 use crate::intake::ReferenceFeeds;
 use crate::job::Job;
@@ -606,6 +607,7 @@ fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
             sender,
             wants_charges: true,
             wants_impacts: false,
+            company: Company::default(),
         };
         worker::run(
             worker,

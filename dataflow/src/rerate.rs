@@ -2,6 +2,7 @@
 //! replay cannot differ from a bill by anything but its reference data.
 
 use crate::archive::{Collected, collect, moved};
+use crate::cluster::Company;
 use crate::graph::{GraphStats, Inputs, Open, Opening, Resume};
 use crate::publish::{Collector, EpochChanges, Outbox};
 use crate::run::Seat;
@@ -141,6 +142,7 @@ impl Rater {
                 sender: sender.expect("each worker takes its own sender"),
                 wants_charges: false,
                 wants_impacts: false,
+                company: Company::of(0, 1, workers),
             };
             let calendar = BillCalendar::new(zone.clone());
             let finder = LineFinder::new(dimensions.clone(), calendar, Arc::clone(&classes));

@@ -6,10 +6,15 @@
 //!     └── ledger                └── snapshots ──► outputs, summary
 //! ```
 
+mod assist;
 mod publisher;
+mod together;
+
+pub use assist::assist;
 
 use crate::archive::{ArchiveSetting, Archiver, never_archived};
 use crate::board::{Board, ConservationError};
+use crate::cluster::{ClusterError, ClusterPlan, Company, Host, Terms};
 use crate::durable::{Committer, DurableError, Generation, Manifest, MessageSink, Plan, Restored};
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
@@ -43,6 +48,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Instant;
+use timely::worker::Worker;
+use together::{Start, Together};
 
 /// How to run a job, besides what its file says.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +62,8 @@ pub struct RunOptions {
     pub out: Option<PathBuf>,
     /// Where metrics are served, instead of where the job says.
     pub metrics: Option<SocketAddr>,
+    /// The processes that run the job together, where it is not one.
+    pub cluster: Option<ClusterPlan>,
 }
 
 /// Why a run came to no end.
@@ -84,6 +93,9 @@ pub enum RunError {
     /// Closed bill units cannot be archived.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The processes of the job cannot work together.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The books do not balance.
     #[error(transparent)]
     Conservation(#[from] ConservationError),
@@ -117,35 +129,49 @@ pub fn run(
     stop: &Stop,
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
-    let prepared = Prepared::load(path, options, listener, Mode::Write)?;
-    let address = options.metrics.or(prepared.job.metrics);
+    // Whoever watches the job sees it wait for others.
+    let address = match Job::load(path) {
+        Ok((job, _)) => {
+            archives_alone(&job, options)?;
+            options.metrics.or(job.metrics)
+        }
+        Err(_) => return Err(RunError::Configuration(crate::check::check(path))),
+    };
     let server = address
         .map(|address| Endpoint::start(address, Arc::clone(metrics)))
         .transpose()?;
     if let Some(server) = &server {
         listener.message(&format!("metrics on http://{}/metrics", server.address()));
     }
+    // Nothing is touched before all processes are there.
+    let host = options.cluster.as_ref().map(|plan| {
+        let terms = Terms::of(path, workers(options)?);
+        let talk = Arc::as_ref(listener);
+        Ok::<_, RunError>(Host::gather(
+            plan.place.clone(),
+            terms,
+            plan.patience,
+            talk,
+        )?)
+    });
+    let host = host.transpose()?;
+    let prepared = Prepared::load(path, options, listener, Mode::Write)?;
     let facts = prepared.facts.clone();
     let outputs = prepared.outputs.clone();
-    let (snapshots, finder, lines) = (outputs.clone(), prepared.finder(), prepared.finder());
+    let lines = prepared.finder();
     let archiver = prepared.archiver()?.map(Arc::new);
     let archiving = archiver.clone();
-    let ended = prepared.execute(
-        options,
-        metrics,
-        listener,
-        stop,
-        move |open, seat, settled| {
-            if let (Some(archiver), Some(settled)) = (&archiving, settled) {
-                let Settled { board, taken } = settled;
-                archiver.work(open, seat, &board.lines(), &taken.reference);
-            }
-            let snapshot = |outputs: &Outputs| outputs.snapshot_open(open, &mut finder(), seat);
-            snapshots.as_ref().map(snapshot).transpose()
-        },
-    )?;
+    let snapshots = together::snapshots(outputs.clone(), prepared.finder());
+    let harvest = move |worker: &mut Worker, company: &Company, open: &Open, seat, settled| {
+        if let (Some(archiver), Some(settled)) = (&archiving, settled) {
+            let Settled { board, taken } = settled;
+            archiver.work(open, seat, &board.lines(), &taken.reference);
+        }
+        snapshots(worker, company, open, seat)
+    };
+    let ended = prepared.execute(options, metrics, listener, stop, host, harvest)?;
     let parts = ended.parts.into_iter();
-    let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, OutputError>>()?;
+    let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, RunError>>()?;
     if let Some(outputs) = outputs {
         let parts = parts.into_iter().flatten().collect();
         let standing = Standing {
@@ -170,6 +196,18 @@ pub fn run(
         ..facts.run
     };
     Ok(Summary::of(&ended.board, &facts.texts, run))
+}
+
+/// A bill unit is archived by the workers that hold its usage, with what the publisher knows.
+fn archives_alone(job: &Job, options: &RunOptions) -> Result<(), RunError> {
+    let plan = options.cluster.as_ref();
+    if job.archive.is_none() || plan.is_none_or(|plan| plan.place.processes() == 1) {
+        return Ok(());
+    }
+    Err(RunError::Start(
+        "`archive` is for a job of one process: take it out of the job, or `--processes` out of the command"
+            .to_owned(),
+    ))
 }
 
 /// What a job came to, for those who run it to ask.
@@ -208,9 +246,9 @@ pub fn read<T: Send + 'static>(
     };
     let prepared = Prepared::load(path, &options, listener, Mode::Read)?;
     let (metrics, stop) = (Metrics::new(), Stop::default());
-    prepared.execute(&options, &metrics, listener, &stop, move |open, _, _| {
-        harvest(open)
-    })
+    let harvest =
+        move |_: &mut Worker, _: &Company, open: &Open, _, _: Option<&Settled>| harvest(open);
+    prepared.execute(&options, &metrics, listener, &stop, None, harvest)
 }
 
 /// What stands when the last epoch is complete, for the workers to read beside what they hold.
@@ -314,10 +352,7 @@ impl Prepared {
         if !warnings.is_empty() {
             listener.warned(&warnings);
         }
-        let (folder, base) = match &options.out {
-            Some(out) => (out.display().to_string(), Path::new("")),
-            None => (job.outputs.folder.clone(), job.folder.as_path()),
-        };
+        let (folder, base) = output_folder(&job, options);
         // A bucket that cannot be listed is known before anything is written or read.
         for source in job.sources.iter().filter(|s| s.kafka.is_none()) {
             Store::open(&source.path, &job.folder)?.list()?;
@@ -450,19 +485,7 @@ impl Prepared {
     }
 
     fn finder(&self) -> impl Fn() -> LineFinder + Send + Sync + 'static {
-        let dimensions: Vec<_> = self
-            .facts
-            .texts
-            .dimensions
-            .iter()
-            .map(|(_, d)| *d)
-            .collect();
-        let (zone, names) = (self.job.zone.clone(), Arc::clone(&self.names));
-        let classes: ClassLookup = Arc::new(move |key| names.class(key));
-        move || {
-            let calendar = BillCalendar::new(zone.clone());
-            LineFinder::new(dimensions.clone(), calendar, Arc::clone(&classes))
-        }
+        finder(&self.job, &self.facts.texts)
     }
 
     fn execute<T: Send + 'static>(
@@ -471,18 +494,19 @@ impl Prepared {
         metrics: &Arc<Metrics>,
         listener: &Arc<dyn Listener>,
         stop: &Stop,
-        harvest: impl Fn(&Open, Seat, Option<&Settled>) -> T + Send + Sync + 'static,
+        host: Option<Host>,
+        harvest: impl Fn(&mut Worker, &Company, &Open, Seat, Option<&Settled>) -> T
+        + Send
+        + Sync
+        + 'static,
     ) -> Result<Ended<T>, RunError> {
         let failed_to_start = |error: &dyn std::fmt::Display| RunError::Start(error.to_string());
-        let workers = workers(options.workers)?;
+        let workers = workers(options)?;
         let finder = Arc::new(self.finder());
         let (sender, receiver) = channel();
         let (senders, feeds) = channels(workers, &sender);
         let pending = Pending::default();
-        let (failed, bound) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
+        let failed = Arc::new(AtomicBool::new(false));
 
         let (saved, watch) = if options.watch {
             let (tell, saved) = channel();
@@ -535,6 +559,16 @@ impl Prepared {
         let (committer, flushed) = committer.unzip();
         // Commands are for those who keep them.
         let suspended = keeping.as_ref().map(|_| Suspended::default());
+        let resume = Resume {
+            live: live_from,
+            told: unpublished,
+            ..Resume::default()
+        };
+        let connected = host.map(|host| together::begin(host, &resume, self.outputs.as_ref()));
+        let mut start = Start::of(connected.transpose()?, workers, &self.names);
+        let bound = start.bound();
+        let ears = together::ears_of_first(&start.company, stop);
+        let together = start.attend(options.cluster.as_ref(), metrics, ears)?;
         let live = Live {
             restored,
             keeping,
@@ -610,27 +644,18 @@ impl Prepared {
             sender,
             wants_charges: wants(Outputs::wants_charges),
             wants_impacts: wants(Outputs::wants_impacts),
+            company: start.company.clone(),
         };
-        let team = Team {
-            feeds: Mutex::new(feeds.into_iter().map(Some).collect()),
-            outbox: Mutex::new(Some((workers, outbox))),
-            stats,
-            records: AtomicUsize::new(0),
-            met: Barrier::new(workers),
-            resume: Resume {
-                live: live_from,
-                told: unpublished,
-                ..Resume::default()
-            },
-        };
+        let texts = self.facts.texts.clone();
+        let needs_texts = wants(Outputs::written_by_all);
+        let seating = Seating::of(feeds, outbox, stats, resume, texts, needs_texts);
         let settled = Arc::new(OnceLock::new());
         let awaited = Arc::clone(&settled);
-        let guards = timely::execute(timely::Config::process(workers), move |worker| {
-            let (open, seat) = team.work(worker, &*finder);
+        let guards = start.launch(workers, move |worker| {
+            let (open, seat) = seating.work(worker, &*finder);
             let settled: &Option<Settled> = awaited.wait();
-            harvest(&open, seat, settled.as_ref())
-        })
-        .map_err(|error| failed_to_start(&error))?;
+            harvest(worker, seating.company(), &open, seat, settled.as_ref())
+        })?;
         // All end when the workers have no more to tell, and the workers wait for what they found.
         let settled_as = || {
             let intake = intake.join().expect("the intake does not panic");
@@ -660,6 +685,7 @@ impl Prepared {
             .expect("the workers are gone, and nobody failed");
         let parts = results.into_iter();
         let parts = parts.map(|part| part.expect("a worker that panics ends the process"));
+        together.into_iter().for_each(Together::done);
         Ok(Ended {
             files: with_counts(taken.ledger, &board),
             board,
@@ -671,10 +697,45 @@ impl Prepared {
     }
 }
 
-/// Worker threads: the asked number, or one per processor, within what a job can be spread over.
-fn workers(asked: Option<usize>) -> Result<usize, RunError> {
-    let most = usize::try_from(SHARDS).unwrap_or(1);
-    match asked {
+/// Where outputs go, and what that is relative to.
+fn output_folder<'a>(job: &'a Job, options: &RunOptions) -> (String, &'a Path) {
+    match &options.out {
+        Some(out) => (out.display().to_string(), Path::new("")),
+        None => (job.outputs.folder.clone(), job.folder.as_path()),
+    }
+}
+
+/// What finds billing lines, made for each who needs one.
+fn finder(job: &Job, texts: &Texts) -> impl Fn() -> LineFinder + Send + Sync + 'static {
+    let dimensions: Vec<_> = texts.dimensions.iter().map(|(_, d)| *d).collect();
+    let (zone, names) = (job.zone.clone(), Arc::clone(&texts.names));
+    let classes: ClassLookup = Arc::new(move |key| names.class(key));
+    move || {
+        let calendar = BillCalendar::new(zone.clone());
+        LineFinder::new(dimensions.clone(), calendar, Arc::clone(&classes))
+    }
+}
+
+/// Worker threads of a process: the asked number, or one per processor, within what a job can be
+/// spread over.
+fn workers(options: &RunOptions) -> Result<usize, RunError> {
+    let all = usize::try_from(SHARDS).unwrap_or(1);
+    let processes = options
+        .cluster
+        .as_ref()
+        .map_or(1, |plan| plan.place.processes());
+    let most = all / processes;
+    if most == 0 {
+        return Err(RunError::Start(format!(
+            "a job has up to {all} workers, not one for each of {processes} processes"
+        )));
+    }
+    match options.workers {
+        Some(asked) if !(1..=most).contains(&asked) && processes > 1 => {
+            Err(RunError::Start(format!(
+                "a job has up to {all} workers, from 1 to {most} in each of {processes} processes, not {asked}"
+            )))
+        }
         Some(asked) if !(1..=most).contains(&asked) => Err(RunError::Start(format!(
             "a job has from 1 to {most} workers, not {asked}"
         ))),
@@ -685,8 +746,8 @@ fn workers(asked: Option<usize>) -> Result<usize, RunError> {
     }
 }
 
-/// What the workers share.
-struct Team {
+/// What the workers of a process share.
+struct Seating {
     feeds: Mutex<Vec<Option<Feed>>>,
     /// Handed out once per worker, so that the publisher ends when the last worker does.
     outbox: Mutex<Option<(usize, Outbox)>>,
@@ -694,9 +755,39 @@ struct Team {
     records: AtomicUsize,
     met: Barrier,
     resume: Resume,
+    company: Company,
+    texts: Texts,
+    /// Whether every process needs the texts in the end.
+    needs_texts: bool,
 }
 
-impl Team {
+impl Seating {
+    fn of(
+        feeds: Vec<Feed>,
+        outbox: Outbox,
+        stats: Vec<GraphStats>,
+        resume: Resume,
+        texts: Texts,
+        needs_texts: bool,
+    ) -> Self {
+        let workers = feeds.len();
+        Self {
+            feeds: Mutex::new(feeds.into_iter().map(Some).collect()),
+            company: outbox.company.clone(),
+            outbox: Mutex::new(Some((workers, outbox))),
+            stats,
+            records: AtomicUsize::new(0),
+            met: Barrier::new(workers),
+            resume,
+            texts,
+            needs_texts,
+        }
+    }
+
+    fn company(&self) -> &Company {
+        &self.company
+    }
+
     fn outbox(&self) -> Outbox {
         let mut held = self.outbox.lock().expect("no worker has failed");
         let (left, outbox) = held.take().expect("one outbox per worker");
@@ -708,10 +799,11 @@ impl Team {
 
     fn work(
         &self,
-        worker: &mut timely::worker::Worker,
+        worker: &mut Worker,
         finder: &(dyn Fn() -> LineFinder + Send + Sync),
     ) -> (Open, Seat) {
-        let (index, peers) = (worker.index(), worker.peers());
+        let (number, peers) = (worker.index(), worker.peers());
+        let index = self.company.seat(worker);
         let mut feed = self.feeds.lock().expect("no worker has failed")[index]
             .take()
             .expect("each worker takes its own feed");
@@ -729,15 +821,29 @@ impl Team {
         let stats = &self.stats[index];
         let records = stats.rate.read().state_records;
         let records = usize::try_from(records).unwrap_or(0);
-        self.records.fetch_add(records, Ordering::SeqCst);
+        if self.company.is_many() {
+            let all = self.close(worker, records);
+            self.records.store(all, Ordering::SeqCst);
+        } else {
+            self.records.fetch_add(records, Ordering::SeqCst);
+        }
         self.met.wait();
         let position = |n: usize| u64::try_from(n).unwrap_or(0);
         let seat = Seat {
-            worker: position(index),
+            worker: position(number),
             peers: position(peers),
             records: self.records.load(Ordering::SeqCst),
         };
         (open, seat)
+    }
+
+    /// What the processes tell each other before snapshots are taken; returns the records of all.
+    fn close(&self, worker: &mut Worker, records: usize) -> usize {
+        let Texts { names, files, .. } = &self.texts;
+        let records = u64::try_from(records).unwrap_or(u64::MAX);
+        let company = &self.company;
+        let all = company.close(worker, records, names, files, self.needs_texts);
+        usize::try_from(all).unwrap_or(usize::MAX)
     }
 }
 

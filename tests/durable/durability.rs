@@ -56,7 +56,7 @@ pub(crate) fn calls(file: u32, dice: &mut Dice) -> String {
 }
 
 /// Bytes of every file below a folder.
-fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -113,7 +113,7 @@ fn start(
         workers: Some(2),
         watch,
         out: Some(out),
-        metrics: None,
+        ..RunOptions::default()
     };
     let (path, stop) = (desk.at("job.yaml"), Stop::default());
     let ended = Stop::clone(&stop);

@@ -32,6 +32,12 @@ pub struct Cli {
 pub enum Command {
     /// Run a job: read its usage, price it, write its outputs and print what it comes to.
     Run(RunArgs),
+    /// Run a job as several processes of this machine, and start them again when one fails.
+    Cluster {
+        /// What to do.
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
     /// Price usage from a file or standard input against a catalog, without running a job.
     Quote(QuoteArgs),
     /// Tell the life of one record: where it went, what it met, and what it costs.
@@ -87,6 +93,82 @@ pub struct RunArgs {
     /// Write outputs to this folder or URL instead of where the job says.
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+    /// With which other processes.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Which of several processes a run is.
+#[derive(Debug, Args)]
+pub struct ClusterArgs {
+    /// Run the job as this many processes; each is started with the same job, --processes, --workers
+    /// and --hostfile, and a --process of its own. Process 0 reads, publishes and commits.
+    #[arg(long, value_name = "N")]
+    pub processes: Option<usize>,
+    /// Which of them this is, from 0.
+    #[arg(long, value_name = "I")]
+    pub process: Option<usize>,
+    /// Where they are: one host:port a line, process 0 first. Ports 2101 and on of this machine unless
+    /// given.
+    #[arg(long, value_name = "FILE")]
+    pub hostfile: Option<PathBuf>,
+    /// How long to wait for the other processes at the start.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub patience: u64,
+    /// End when epochs are in flight and none completes for this long; of a run with several processes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub stuck_after: u64,
+    /// Started by a supervisor, which speaks on standard input.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// Of `cluster`.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Run a job as several processes: started together, ended together when one fails, and started
+    /// again after a wait that doubles. Ctrl-C ends a watching job in good order.
+    Run(ClusterRunArgs),
+}
+
+/// Of `cluster run`.
+#[derive(Debug, Args)]
+pub struct ClusterRunArgs {
+    /// The job file.
+    pub job: PathBuf,
+    /// How many processes.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub processes: usize,
+    /// Worker threads of each; as many as there are processors unless given.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Go on when everything is read, as `run` does.
+    #[arg(long)]
+    pub watch: bool,
+    /// Form of the summary.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: SummaryFormat,
+    /// Serve the metrics of process 0 here, those of process I on the port I further.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub metrics: Option<SocketAddr>,
+    /// Write outputs to this folder or URL instead of where the job says.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// How often in a row the processes may fail before it gives up; a run of a minute is no failure in
+    /// a row.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub attempts: u32,
+    /// End and start again when epochs are in flight and none completes for this long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub stuck_after: u64,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("a job is at least one process".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 /// Of `balance`.

@@ -1,6 +1,7 @@
 //! Workers that move only when they are told, one at a time.
 
 use jiff::tz::TimeZone;
+use millrace::cluster::Company;
 use millrace::graph::{Graph, GraphStats, Resume, build};
 use millrace::intake::{Bundle, Channel, channels};
 use millrace::publish::{Collector, Dispatch, EpochChanges, Outbox};
@@ -57,6 +58,7 @@ impl Team {
             sender,
             wants_charges: true,
             wants_impacts: true,
+            company: Company::default(),
         });
         let (zone, dimensions) = (rules.zone.name(), rules.dimensions.clone());
         let guards = timely::execute(timely::Config::process(workers), move |worker| {

@@ -1,0 +1,410 @@
+//! How processes find each other.
+//!
+//! ```text
+//!  process I: listen ── hello ──► 0        0: all there ── takes the job over ── go ──► I
+//!  I: prepares ── ready ──► 0              0: all ready ── begin ──► I
+//!  all: connect to those before, accept from those behind
+//! ```
+//!
+//! Nobody who waits ends because another does: a process that is started again reports again. Once the
+//! run has begun, the end of one is the end of all.
+
+use super::link::{Links, SILENCE};
+use super::sockets::{AGAIN, Connected, MOMENT, PREPARE, accept, connect, dial, listen};
+use super::wire::{self, Go, Hello, Preface, RunNumber, Word, read_preface};
+use super::{ClusterError, Place};
+use crate::graph::Resume;
+use crate::listener::Listener;
+use crate::outputs::MARKS;
+use std::fs::File;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often those who wait say for whom.
+const SAY: Duration = Duration::from_secs(5);
+
+/// What all processes must agree on.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Workers of each process.
+    pub workers: usize,
+    program: String,
+    job: String,
+}
+
+impl Terms {
+    /// The terms of this program, for the job at `path`.
+    #[must_use]
+    pub fn of(path: &Path, workers: usize) -> Self {
+        // A file that cannot be read is refused elsewhere.
+        let digest = |path: io::Result<PathBuf>| {
+            let mut hasher = blake3::Hasher::new();
+            let read = path.and_then(File::open);
+            let read = read.and_then(|file| hasher.update_reader(file).map(|_| ()));
+            read.map_or_else(
+                |_| String::new(),
+                |()| hasher.finalize().to_hex().to_string(),
+            )
+        };
+        Self {
+            workers,
+            program: format!(
+                "{} {}",
+                env!("CARGO_PKG_VERSION"),
+                digest(std::env::current_exe())
+            ),
+            job: digest(Ok(path.to_owned())),
+        }
+    }
+
+    fn hello(&self, place: &Place) -> Hello {
+        let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Hello {
+            process: number(place.process),
+            processes: number(place.processes()),
+            workers: number(self.workers),
+            program: self.program.clone(),
+            job: self.job.clone(),
+        }
+    }
+}
+
+/// Why a process that tells `theirs` cannot work with one that tells `ours`.
+fn difference(ours: &Hello, theirs: &Hello) -> Option<String> {
+    let version = |hello: &Hello| hello.program.split(' ').next().unwrap_or("").to_owned();
+    if ours.program != theirs.program {
+        return Some(format!(
+            "it runs another program (millrace {}, process 0 has {}); all processes run the same file",
+            version(theirs),
+            version(ours)
+        ));
+    }
+    if ours.job != theirs.job {
+        return Some("its job file has other content; give all processes the same".to_owned());
+    }
+    if ours.processes != theirs.processes {
+        let (ours, theirs) = (ours.processes, theirs.processes);
+        return Some(format!(
+            "it is of {theirs} processes, process 0 of {ours}; give all the same --processes"
+        ));
+    }
+    if ours.workers != theirs.workers {
+        let (ours, theirs) = (ours.workers, theirs.workers);
+        return Some(format!(
+            "it has {theirs} workers, process 0 has {ours}; give all the same --workers"
+        ));
+    }
+    None
+}
+
+/// Process 0, when all others are there.
+pub struct Host {
+    place: Place,
+    terms: Terms,
+    listener: TcpListener,
+    links: Links,
+    run: RunNumber,
+}
+
+impl Host {
+    /// Waits until all other processes are there.
+    ///
+    /// # Errors
+    /// When nothing can listen here, or one does not come.
+    pub fn gather(
+        place: Place,
+        terms: Terms,
+        patience: Duration,
+        talk: &dyn Listener,
+    ) -> Result<Self, ClusterError> {
+        let until = Instant::now() + patience;
+        let listener = listen(&place, until)?;
+        let failed = |error: io::Error| ClusterError::Missing(error.to_string());
+        let mut links = Links::new().map_err(failed)?;
+        let ours = terms.hello(&place);
+        let others = place.processes() - 1;
+        let mut refused = None;
+        let mut told = Instant::now();
+        while links.count() < others {
+            while let Some((process, heard)) = links.hear(Duration::ZERO) {
+                if heard.is_err() {
+                    links.drop_link(process);
+                }
+            }
+            if let Some(stream) = accept(&listener).map_err(failed)? {
+                match greet(&stream, &ours, &links) {
+                    Ok(Greeting::Come(process)) => {
+                        links.add(process, stream).map_err(failed)?;
+                    }
+                    Ok(Greeting::Refused(process, reason)) => {
+                        wire::write(&stream, &Word::Refused(reason.clone())).ok();
+                        let said = format!("process {process} is refused: {reason}");
+                        if refused.as_ref() != Some(&said) {
+                            talk.message(&said);
+                        }
+                        refused = Some(said);
+                    }
+                    // Something else came by.
+                    Err(_) => {}
+                }
+                continue;
+            }
+            let missing = || {
+                let missing = (1..place.processes()).filter(|process| !links.has(*process));
+                let missing: Vec<String> = missing
+                    .map(|process| format!("{process} ({})", place.hosts[process]))
+                    .collect();
+                missing.join(", ")
+            };
+            if Instant::now() >= until {
+                let refused = refused.map_or_else(String::new, |said| format!("; {said}"));
+                return Err(ClusterError::Missing(format!(
+                    "these processes have not come within {} s: {}{refused}",
+                    patience.as_secs(),
+                    missing()
+                )));
+            }
+            if told.elapsed() >= SAY {
+                told = Instant::now();
+                talk.message(&format!("waiting for processes {}", missing()));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let run = number(&place);
+        Ok(Self {
+            place,
+            terms,
+            listener,
+            links,
+            run,
+        })
+    }
+
+    /// An object that process 0 puts among the outputs, for the others to see: see [`Go::mark`].
+    #[must_use]
+    pub fn mark(&self) -> (String, Vec<u8>) {
+        let number: String = self.run.iter().map(|byte| format!("{byte:02x}")).collect();
+        (format!("{MARKS}/{number}"), self.run.to_vec())
+    }
+
+    /// Tells the others how the run goes on, and waits until they are prepared.
+    ///
+    /// # Errors
+    /// When one is lost or cannot.
+    pub fn go(&self, resume: &Resume, mark: Option<String>) -> Result<(), ClusterError> {
+        self.links.say(&Word::Go(Go {
+            run: self.run,
+            live: resume.live,
+            told: resume.told,
+            mark,
+        }));
+        let until = Instant::now() + PREPARE;
+        let mut waiting: Vec<usize> = (1..self.place.processes()).collect();
+        while let Some(first) = waiting.first().copied() {
+            let left = until.saturating_duration_since(Instant::now());
+            let late = || ClusterError::Lost {
+                process: first,
+                reason: format!("it was not prepared within {} s", PREPARE.as_secs()),
+            };
+            let (process, heard) = self.links.hear(left).ok_or_else(late)?;
+            match heard {
+                Ok(Word::Ready) => waiting.retain(|other| *other != process),
+                Ok(Word::Failed(reason)) => {
+                    return Err(ClusterError::Elsewhere { process, reason });
+                }
+                Ok(_) => {}
+                Err(reason) => return Err(ClusterError::Lost { process, reason }),
+            }
+        }
+        self.links.say(&Word::Begin);
+        Ok(())
+    }
+
+    /// Tells the others that the run does not begin.
+    pub fn fail(&self, reason: &str) {
+        self.links.say(&Word::Failed(reason.to_owned()));
+    }
+
+    /// Connects with all others.
+    ///
+    /// # Errors
+    /// When one cannot be reached.
+    pub fn connect(self) -> Result<Connected, ClusterError> {
+        connect(
+            self.place,
+            self.terms.workers,
+            &self.listener,
+            self.links,
+            self.run,
+        )
+    }
+}
+
+/// Another process than 0, told to go.
+pub struct Guest {
+    place: Place,
+    terms: Terms,
+    listener: TcpListener,
+    links: Links,
+    go: Go,
+}
+
+impl Guest {
+    /// Reports to process 0, as often as it takes, and waits for its word.
+    ///
+    /// # Errors
+    /// When it refuses this process, or is not there.
+    pub fn report(
+        place: Place,
+        terms: Terms,
+        patience: Duration,
+        talk: &dyn Listener,
+    ) -> Result<Self, ClusterError> {
+        let until = Instant::now() + patience;
+        let listener = listen(&place, until)?;
+        let mut told = Instant::now();
+        loop {
+            let last = match meet(&place, &terms) {
+                Ok((links, go)) => {
+                    return Ok(Self {
+                        place,
+                        terms,
+                        listener,
+                        links,
+                        go,
+                    });
+                }
+                Err(Missed::Refused(reason)) => {
+                    let process = place.process;
+                    return Err(ClusterError::Refused { process, reason });
+                }
+                Err(Missed::Yet(reason)) => reason,
+            };
+            let host = &place.hosts[0];
+            if Instant::now() >= until {
+                return Err(ClusterError::Missing(format!(
+                    "process 0 is not there within {} s: {host}: {last}",
+                    patience.as_secs()
+                )));
+            }
+            if told.elapsed() >= SAY {
+                told = Instant::now();
+                talk.message(&format!("waiting for process 0 at {host}: {last}"));
+            }
+            std::thread::sleep(AGAIN);
+        }
+    }
+
+    /// How the run goes on.
+    #[must_use]
+    pub fn go(&self) -> &Go {
+        &self.go
+    }
+
+    /// Tells process 0 that this one cannot do its part.
+    pub fn fail(&self, reason: &str) {
+        self.links.say(&Word::Failed(reason.to_owned()));
+    }
+
+    /// Tells process 0 that this one is prepared, and connects with all others when everybody is.
+    ///
+    /// # Errors
+    /// When process 0 does not begin, or another cannot be reached.
+    pub fn connect(self) -> Result<Connected, ClusterError> {
+        self.links.say(&Word::Ready);
+        let until = Instant::now() + PREPARE;
+        let lost = |reason: String| ClusterError::Lost { process: 0, reason };
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.links.hear(left).map(|(_, heard)| heard) {
+                Some(Ok(Word::Begin)) => break,
+                Some(Ok(Word::Failed(reason)) | Err(reason)) => return Err(lost(reason)),
+                Some(Ok(_)) => {}
+                None => return Err(lost("it has not begun".to_owned())),
+            }
+        }
+        connect(
+            self.place,
+            self.terms.workers,
+            &self.listener,
+            self.links,
+            self.go.run,
+        )
+    }
+}
+
+enum Greeting {
+    Come(usize),
+    Refused(u64, String),
+}
+
+fn greet(stream: &TcpStream, ours: &Hello, links: &Links) -> io::Result<Greeting> {
+    stream.set_read_timeout(Some(MOMENT))?;
+    let mut reader = stream;
+    if read_preface(&mut reader)? != Preface::Control {
+        return Err(io::Error::other("is of an earlier run"));
+    }
+    let Word::Hello(theirs) = wire::read(&mut reader)? else {
+        return Err(io::Error::other("does not say who it is"));
+    };
+    let process = usize::try_from(theirs.process).unwrap_or(usize::MAX);
+    if let Some(reason) = difference(ours, &theirs) {
+        return Ok(Greeting::Refused(theirs.process, reason));
+    }
+    if process == 0 || theirs.process >= ours.processes {
+        let reason = "process 0 is here; give each process a --process of its own".to_owned();
+        return Ok(Greeting::Refused(theirs.process, reason));
+    }
+    if links.has(process) {
+        let reason = "it is here already; give each process a --process of its own".to_owned();
+        return Ok(Greeting::Refused(theirs.process, reason));
+    }
+    Ok(Greeting::Come(process))
+}
+
+enum Missed {
+    Refused(String),
+    /// Not yet.
+    Yet(String),
+}
+
+impl From<io::Error> for Missed {
+    fn from(error: io::Error) -> Self {
+        Self::Yet(error.to_string())
+    }
+}
+
+/// One attempt of a process to be told to go. Waits as long as process 0 lives.
+fn meet(place: &Place, terms: &Terms) -> Result<(Links, Go), Missed> {
+    let mut stream = dial(&place.hosts[0])?;
+    wire::write_preface(&mut stream, Preface::Control)?;
+    wire::write(&stream, &Word::Hello(terms.hello(place)))?;
+    let mut links = Links::new()?;
+    links.add(0, stream)?;
+    loop {
+        match links.hear(SILENCE).map(|(_, heard)| heard) {
+            Some(Ok(Word::Go(go))) => return Ok((links, go)),
+            Some(Ok(Word::Refused(reason))) => return Err(Missed::Refused(reason)),
+            Some(Ok(Word::Failed(reason)) | Err(reason)) => {
+                links.drop_link(0);
+                return Err(Missed::Yet(reason));
+            }
+            Some(Ok(_)) | None => {}
+        }
+    }
+}
+
+fn number(place: &Place) -> RunNumber {
+    let told = format!(
+        "{} {} {:?}",
+        jiff::Timestamp::now().as_nanosecond(),
+        std::process::id(),
+        place.hosts
+    );
+    let digest = blake3::hash(told.as_bytes());
+    let mut number = RunNumber::default();
+    number.copy_from_slice(&digest.as_bytes()[..16]);
+    number
+}

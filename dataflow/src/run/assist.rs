@@ -1,0 +1,167 @@
+//! The part of a run that another process than 0 does: its share of the graph, and of the snapshots.
+//!
+//! It reads no source, no catalog and no account, publishes nothing and commits nothing; what it needs
+//! comes through the dataflow.
+
+use super::together::{Start, Together, snapshots};
+use super::{RunError, RunOptions, Seating, Stop, finder, output_folder, workers};
+use crate::cluster::{ClusterError, ClusterPlan, Ears, Go, Guest, Terms};
+use crate::graph::GraphStats;
+use crate::intake::{FileList, channels};
+use crate::job::Job;
+use crate::listener::Listener;
+use crate::metrics::Metrics;
+use crate::outputs::Outputs;
+use crate::publish::{Dispatch, Outbox};
+use crate::serve::Endpoint;
+use millrace_connectors::names::Names;
+use millrace_connectors::output::Texts;
+use millrace_connectors::store::Store;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// How long an object may take to be seen by another machine.
+const SEEN: Duration = Duration::from_secs(10);
+
+/// Does the part of the job at `path` that falls to this process, which is one of several and not the
+/// first. A `stop` asks process 0 to end the job.
+///
+/// # Errors
+/// When the configuration does not hold, process 0 refuses this one or is lost, or an output cannot be
+/// written.
+///
+/// # Panics
+/// On a broken invariant: that is a bug.
+pub fn assist(
+    path: &Path,
+    options: &RunOptions,
+    plan: &ClusterPlan,
+    metrics: &Arc<Metrics>,
+    listener: &Arc<dyn Listener>,
+    stop: &Stop,
+) -> Result<(), RunError> {
+    let workers = workers(options)?;
+    let (job, _) = Job::load(path).map_err(RunError::Configuration)?;
+    super::archives_alone(&job, options)?;
+    let address = options.metrics.or(job.metrics);
+    let server = address.map(|address| Endpoint::start(address, Arc::clone(metrics)));
+    let server = server.transpose()?;
+    if let Some(server) = &server {
+        listener.message(&format!("metrics on http://{}/metrics", server.address()));
+    }
+    let names = Arc::new(Names::default());
+    let (folder, base) = output_folder(&job, options);
+    let store = Arc::new(Store::open(&folder, base)?);
+    let dimensions = job.aggregate_by.iter().cloned();
+    let texts = Texts {
+        names: Arc::clone(&names),
+        files: FileList::default(),
+        dimensions: dimensions.zip(job.dimensions(&names)).collect(),
+    };
+    let outputs = Outputs::of_another_process(store, job.outputs.clone(), texts.clone());
+
+    let terms = Terms::of(path, workers);
+    let guest = Guest::report(
+        plan.place.clone(),
+        terms,
+        plan.patience,
+        Arc::as_ref(listener),
+    )?;
+    let resume = guest.go().resume();
+    if let Err(error) = sees(&outputs, guest.go(), plan.place.process, &folder) {
+        guest.fail(&error.to_string());
+        return Err(error);
+    }
+    let mut start = Start::of(Some(guest.connect()?), workers, &names);
+    let company = start.company.clone();
+    metrics.reference_loaded();
+
+    let (sender, dispatched) = channel();
+    let (fed, feeds) = channels(workers, &sender);
+    // There is no intake here: the workers' epochs end at once, and the graph's frontier is the others'.
+    drop(fed);
+    let sealed = Arc::new(AtomicU64::new(0));
+    let (reached, told) = (Arc::clone(&sealed), Arc::clone(metrics));
+    let ears = Ears {
+        me: company.me(),
+        bound: Box::new(move |bound| {
+            if let Some(last) = bound.checked_sub(1) {
+                told.epoch_bound(last);
+                told.complete_before(reached.load(Ordering::Relaxed));
+            }
+        }),
+        end: Box::new(|| {}),
+    };
+    let told = Arc::clone(metrics);
+    let frontier = move || {
+        for dispatch in dispatched {
+            if let Dispatch::Sealed { before, .. } = dispatch {
+                sealed.fetch_max(before, Ordering::Relaxed);
+                told.complete_before(before);
+            }
+        }
+    };
+    let failed_to_start = |error: std::io::Error| RunError::Start(error.to_string());
+    let thread = std::thread::Builder::new().name("frontier".to_owned());
+    thread.spawn(frontier).map_err(failed_to_start)?;
+    let together = start.attend(Some(plan), metrics, ears)?;
+    if let (true, Some(together)) = (options.watch, &together) {
+        let (tell, ends) = channel();
+        *stop.lock().expect("whoever stops the job does not panic") = Some(tell);
+        let attending = together.attending.clone();
+        let ask = move || {
+            ends.recv()
+                .ok()
+                .into_iter()
+                .for_each(|_| attending.ask_for_end());
+        };
+        let thread = std::thread::Builder::new().name("end".to_owned());
+        thread.spawn(ask).map_err(failed_to_start)?;
+    }
+
+    let stats: Vec<GraphStats> = (0..workers).map(|_| GraphStats::default()).collect();
+    stats
+        .iter()
+        .for_each(|stats| metrics.watch_worker(stats.clone()));
+    let outbox = Outbox {
+        sender,
+        wants_charges: outputs.wants_charges(),
+        wants_impacts: outputs.wants_impacts(),
+        company,
+    };
+    let line_finder = finder(&job, &texts);
+    let harvest = snapshots(Some(outputs.clone()), finder(&job, &texts));
+    let needs_texts = outputs.written_by_all();
+    let seating = Seating::of(feeds, outbox, stats, resume, texts, needs_texts);
+    let guards = start.launch(workers, move |worker| {
+        let (open, seat) = seating.work(worker, &line_finder);
+        harvest(worker, seating.company(), &open, seat)
+    })?;
+    let parts = guards.join();
+    // What went wrong with a snapshot, process 0 has been told.
+    together.into_iter().for_each(Together::done);
+    drop(server);
+    for part in parts {
+        part.expect("a worker that panics ends the process")?;
+    }
+    Ok(())
+}
+
+/// Whether this process sees what process 0 has put among the outputs.
+fn sees(outputs: &Outputs, go: &Go, process: usize, folder: &str) -> Result<(), RunError> {
+    let Some((name, content)) = go.mark() else {
+        return Ok(());
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < SEEN {
+        if outputs.marked(name)?.as_deref() == Some(content) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let folder = folder.to_owned();
+    Err(ClusterError::NotShared { process, folder }.into())
+}

@@ -1,0 +1,205 @@
+//! What the processes of a run do together: begin, and hand their parts of the snapshots to the first.
+
+use super::{RunError, Seat, Stop};
+use crate::cluster::{
+    Attending, ClusterError, ClusterPlan, Company, Connected, Ears, Host, Links, Watchdog,
+};
+use crate::graph::{Open, Resume};
+use crate::interrupt;
+use crate::metrics::Metrics;
+use crate::outputs::{Outputs, Piece, WorkerSnapshot};
+use millrace_connectors::names::Names;
+use millrace_connectors::output::OutputError;
+use millrace_operators::aggregate::LineFinder;
+use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use timely::communication::{AllocatorBuilder, WorkerGuards};
+use timely::worker::Worker;
+
+/// What the workers of this process are started from.
+pub(super) struct Start {
+    pub(super) company: Company,
+    network: Option<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)>,
+    links: Option<Links>,
+}
+
+impl Start {
+    /// A start of this process, alone or connected with others. Classes that others tell are entered in
+    /// its name book.
+    pub(super) fn of(connected: Option<Connected>, workers: usize, names: &Arc<Names>) -> Self {
+        let Some(connected) = connected else {
+            return Self {
+                company: Company::of(0, 1, workers),
+                network: None,
+                links: None,
+            };
+        };
+        let names = Arc::clone(names);
+        let learn = Arc::new(move |class: &_| {
+            names.enter_class(class);
+        });
+        Self {
+            company: connected.company.learning(learn),
+            network: Some((connected.builders, connected.threads)),
+            links: Some(connected.links),
+        }
+    }
+
+    /// Where the first epoch that is not bound is told.
+    pub(super) fn bound(&self) -> Arc<AtomicU64> {
+        self.links.as_ref().map(Links::bound).unwrap_or_default()
+    }
+
+    /// Listens to the other processes from now on, and watches that epochs move.
+    pub(super) fn attend(
+        &mut self,
+        plan: Option<&ClusterPlan>,
+        metrics: &Arc<Metrics>,
+        ears: Ears,
+    ) -> Result<Option<Together>, RunError> {
+        let (Some(links), Some(plan)) = (self.links.take(), plan) else {
+            return Ok(None);
+        };
+        let failed = |error: std::io::Error| RunError::Start(error.to_string());
+        let me = self.company.me();
+        let watchdog = Watchdog::start(me, Arc::clone(metrics), plan.stuck_after);
+        Ok(Some(Together {
+            watchdog: watchdog.map_err(failed)?,
+            attending: links.attend(ears).map_err(failed)?,
+            done: false,
+        }))
+    }
+
+    /// Starts the workers.
+    pub(super) fn launch<T: Send + 'static>(
+        self,
+        workers: usize,
+        work: impl Fn(&mut Worker) -> T + Send + Sync + 'static,
+    ) -> Result<WorkerGuards<T>, RunError> {
+        let guards = match self.network {
+            None => timely::execute(timely::Config::process(workers), work),
+            Some((builders, threads)) => {
+                let config = timely::WorkerConfig::default();
+                timely::execute::execute_from(builders, threads, config, work)
+            }
+        };
+        guards.map_err(|error| RunError::Start(error.clone()))
+    }
+}
+
+/// A run under way with other processes; tells them how it ended.
+pub(super) struct Together {
+    pub(super) attending: Attending,
+    watchdog: Watchdog,
+    done: bool,
+}
+
+impl Together {
+    /// This process's part is done.
+    pub(super) fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        self.watchdog.end();
+        let failed = (!self.done).then(|| "it failed; it has said why itself".to_owned());
+        self.attending.finish(failed);
+    }
+}
+
+/// What process 0 does on words of the others.
+pub(super) fn ears_of_first(company: &Company, stop: &Stop) -> Ears {
+    let stop = Stop::clone(stop);
+    Ears {
+        me: company.me(),
+        bound: Box::new(|_| {}),
+        end: Box::new(move || {
+            interrupt::end(&stop);
+        }),
+    }
+}
+
+/// Begins the run with all processes, once they are prepared.
+pub(super) fn begin(
+    host: Host,
+    resume: &Resume,
+    outputs: Option<&Outputs>,
+) -> Result<Connected, RunError> {
+    let shared = outputs.filter(|outputs| outputs.written_by_all());
+    let mark = shared.map(|outputs| {
+        let (name, content) = host.mark();
+        outputs.mark(&name, &content).map(|()| name)
+    });
+    let gone = host.go(resume, mark.transpose()?);
+    shared.map_or(Ok(()), Outputs::unmark)?;
+    gone?;
+    Ok(host.connect()?)
+}
+
+/// What another worker hands to worker 0.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Handed {
+    Piece(Piece),
+    Failed(String),
+}
+
+/// What workers do at the end of a run: each takes its part of the snapshots; where there are several
+/// processes, the first worker gets all parts.
+pub(super) fn snapshots(
+    outputs: Option<Outputs>,
+    finder: impl Fn() -> LineFinder + Send + Sync + 'static,
+) -> impl Fn(&mut Worker, &Company, &Open, Seat) -> Result<Option<WorkerSnapshot>, RunError>
++ Send
++ Sync
++ 'static {
+    move |worker, company, open, seat| {
+        let snapshot = |outputs: &Outputs| outputs.snapshot_open(open, &mut finder(), seat);
+        let own = outputs.as_ref().map(snapshot).transpose();
+        if company.is_many() {
+            hand_over(worker, company, own)
+        } else {
+            Ok(own?)
+        }
+    }
+}
+
+fn hand_over(
+    worker: &mut Worker,
+    company: &Company,
+    own: Result<Option<WorkerSnapshot>, OutputError>,
+) -> Result<Option<WorkerSnapshot>, RunError> {
+    let index = u64::try_from(worker.index()).unwrap_or(u64::MAX);
+    let (mut kept, mut failed, mut pieces) = (None, None, Vec::new());
+    match own {
+        Ok(own) if index == 0 => kept = own,
+        Ok(own) => match own.map(WorkerSnapshot::into_pieces).transpose() {
+            Ok(own) => pieces.extend(own.into_iter().flatten().map(Handed::Piece)),
+            Err(error) => failed = Some(error),
+        },
+        Err(error) => failed = Some(error),
+    }
+    if let Some(error) = failed.as_ref().filter(|_| index != 0) {
+        pieces = vec![Handed::Failed(error.to_string())];
+    }
+    let messages = pieces.into_iter().map(|piece| (0, (index, piece)));
+    let mut handed: Vec<(u64, Handed)> = company.exchange(worker, messages);
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    handed.sort_by_key(|(from, _)| *from);
+    for (from, handed) in handed {
+        match (handed, &mut kept) {
+            (Handed::Piece(piece), Some(all)) => all.take(piece)?,
+            (Handed::Piece(_), None) => {}
+            (Handed::Failed(reason), _) => {
+                let process = company.process_of(from);
+                return Err(ClusterError::Elsewhere { process, reason }.into());
+            }
+        }
+    }
+    Ok(kept)
+}
