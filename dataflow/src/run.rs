@@ -162,7 +162,11 @@ pub fn run(
     let archiver = prepared.archiver()?.map(Arc::new);
     let archiving = archiver.clone();
     let snapshots = together::snapshots(outputs.clone(), prepared.finder());
-    let harvest = move |worker: &mut Worker, company: &Company, open: &Open, seat, settled| {
+    let harvest = move |worker: &mut Worker,
+                        company: &Company,
+                        open: &Open,
+                        seat,
+                        settled: Option<&Settled>| {
         if let (Some(archiver), Some(settled)) = (&archiving, settled) {
             let Settled { board, taken } = settled;
             archiver.work(open, seat, &board.lines(), &taken.reference);
