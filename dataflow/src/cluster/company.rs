@@ -185,6 +185,9 @@ impl Company {
 
     /// The end of a run: the others learn the texts, where they need them, and all learn how many
     /// records are open.
+    ///
+    /// # Panics
+    /// When a thread has panicked that held the list of files.
     pub fn close(
         &self,
         worker: &mut Worker,

@@ -81,12 +81,11 @@ pub(super) fn connect(
                     PREPARE.as_secs()
                 )));
             }
-            None => match links.hear(Duration::from_millis(2)) {
-                Some((process, Err(reason))) => {
+            None => {
+                if let Some((process, Err(reason))) = links.hear(Duration::from_millis(2)) {
                     return Err(ClusterError::Lost { process, reason });
                 }
-                Some(_) | None => {}
-            },
+            }
         }
     }
     let hooks = Hooks::default();
