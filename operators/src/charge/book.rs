@@ -15,7 +15,9 @@ type Counted = Option<(Arc<Terms>, usize)>;
 #[derive(Debug, Default)]
 pub(super) struct Book {
     terms: SmallVec<[Counted; 1]>,
-    by_key: Places,
+    /// Where terms are, once they are many: a group with an account's hundred thousand services has as
+    /// many, and most groups have one.
+    places: Option<Box<KeyMap<TermsKey, usize>>>,
     /// The terms of the last record: the next has mostly the same.
     last: usize,
     edges: Option<Box<Edges>>,
@@ -27,82 +29,8 @@ struct Edges {
     by_time: BTreeMap<(EventTime, EdgeKey), usize>,
 }
 
-/// Where terms are. Most groups have few, for which a map would cost more than all else here; one with
-/// an account's hundred thousand services has as many.
-#[derive(Debug)]
-enum Places {
-    /// Sorted.
-    Few(SmallVec<[(TermsKey, usize); 1]>),
-    Many(Box<KeyMap<TermsKey, usize>>),
-}
-
-/// Terms that are few.
-const FEW: usize = 64;
-
-impl Default for Places {
-    fn default() -> Self {
-        Self::Few(SmallVec::new())
-    }
-}
-
-impl Places {
-    fn len(&self) -> usize {
-        match self {
-            Self::Few(few) => few.len(),
-            Self::Many(many) => many.len(),
-        }
-    }
-
-    fn get(&self, key: TermsKey) -> Option<usize> {
-        match self {
-            Self::Few(few) => {
-                let place = few.binary_search_by_key(&key, |(key, _)| *key).ok()?;
-                Some(few[place].1)
-            }
-            Self::Many(many) => many.get(key).copied(),
-        }
-    }
-
-    /// Notes a place for a key that has none.
-    fn insert(&mut self, key: TermsKey, at: usize) {
-        match self {
-            Self::Few(few) if few.len() < FEW => {
-                let place = few.partition_point(|(other, _)| *other < key);
-                few.insert(place, (key, at));
-            }
-            Self::Few(few) => {
-                let mut many = KeyMap::default();
-                for (key, at) in few.drain(..) {
-                    many.insert(key, at);
-                }
-                many.insert(key, at);
-                *self = Self::Many(Box::new(many));
-            }
-            Self::Many(many) => {
-                many.insert(key, at);
-            }
-        }
-    }
-
-    fn remove(&mut self, key: TermsKey) {
-        match self {
-            Self::Few(few) => few.retain(|(other, _)| *other != key),
-            Self::Many(many) => {
-                many.remove(key);
-            }
-        }
-    }
-
-    /// Bytes outside of the value itself.
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Few(few) => spilled(few),
-            Self::Many(many) => many
-                .bytes()
-                .saturating_add(size_of::<KeyMap<TermsKey, usize>>()),
-        }
-    }
-}
+/// Terms that are looked through; of more there is a map. Few in tests, so that they reach both.
+const FEW: usize = if cfg!(test) { 1 } else { 8 };
 
 /// What a row is.
 pub(super) enum Entry<'a> {
@@ -138,11 +66,7 @@ impl Book {
             *count = count.saturating_add(1);
             return tag(self.last);
         }
-        let at = self.by_key.get(terms.key).unwrap_or_else(|| {
-            let at = vacant(&mut self.terms, self.by_key.len(), (Arc::clone(terms), 0));
-            self.by_key.insert(terms.key, at);
-            at
-        });
+        let at = self.place(terms.key).unwrap_or_else(|| self.add(terms));
         if let Some(Some((_, count))) = self.terms.get_mut(at) {
             *count = count.saturating_add(1);
         }
@@ -150,16 +74,47 @@ impl Book {
         tag(at)
     }
 
+    fn place(&self, key: TermsKey) -> Option<usize> {
+        let is_it = |held: &Counted| held.as_ref().is_some_and(|(terms, _)| terms.key == key);
+        match &self.places {
+            Some(places) => places.get(key).copied(),
+            None => self.terms.iter().position(is_it),
+        }
+    }
+
+    /// Takes up terms that are not held.
+    fn add(&mut self, terms: &Arc<Terms>) -> usize {
+        let held = match &self.places {
+            Some(places) => places.len(),
+            None => self.terms.iter().flatten().count(),
+        };
+        let at = vacant(&mut self.terms, held, (Arc::clone(terms), 0));
+        if let Some(places) = &mut self.places {
+            places.insert(terms.key, at);
+        } else if self.terms.len() > FEW {
+            let mut places = KeyMap::default();
+            for (at, held) in self.terms.iter().enumerate() {
+                if let Some((terms, _)) = held {
+                    places.insert(terms.key, at);
+                }
+            }
+            self.places = Some(Box::new(places));
+        }
+        at
+    }
+
     /// Counts terms once less, and forgets them with their last record.
     pub(super) fn leave(&mut self, key: TermsKey) {
-        let Some(at) = self.by_key.get(key) else {
+        let Some(at) = self.place(key) else {
             return;
         };
         if let Some((_, count)) = &mut self.terms[at] {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.terms[at] = None;
-                self.by_key.remove(key);
+                if let Some(places) = &mut self.places {
+                    places.remove(key);
+                }
             }
         }
     }
@@ -229,7 +184,11 @@ impl Book {
 
     pub(super) fn is_empty(&self) -> bool {
         let edges = self.edges.as_ref();
-        self.by_key.len() == 0 && edges.is_none_or(|edges| edges.by_time.is_empty())
+        let no_terms = match &self.places {
+            Some(places) => places.len() == 0,
+            None => self.terms.iter().all(Option::is_none),
+        };
+        no_terms && edges.is_none_or(|edges| edges.by_time.is_empty())
     }
 
     /// Bytes outside of the value itself; terms themselves are shared with the price book.
@@ -243,8 +202,11 @@ impl Book {
                 .saturating_add(spilled(&edges.held))
                 .saturating_add(times)
         });
+        let places = self.places.as_ref().map_or(0, |places| {
+            size_of::<KeyMap<TermsKey, usize>>().saturating_add(places.bytes())
+        });
         spilled(&self.terms)
-            .saturating_add(self.by_key.bytes())
+            .saturating_add(places)
             .saturating_add(edges)
     }
 }
@@ -253,27 +215,4 @@ impl Book {
 fn spilled<A: Array>(list: &SmallVec<A>) -> usize {
     let capacity = if list.spilled() { list.capacity() } else { 0 };
     capacity.saturating_mul(size_of::<A::Item>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_found_whether_few_or_many() {
-        let mut places = Places::default();
-        let key =
-            |n: usize| TermsKey(u128::from(u64::MAX.rotate_left(7)) * (n as u128 * 7919 % 1009));
-        for n in 0..300 {
-            assert_eq!(places.get(key(n)), None);
-            places.insert(key(n), n);
-        }
-        for n in (0..300).step_by(3) {
-            places.remove(key(n));
-        }
-        assert_eq!(places.len(), 200);
-        for n in 0..300 {
-            assert_eq!(places.get(key(n)), (n % 3 != 0).then_some(n));
-        }
-    }
 }
