@@ -671,8 +671,9 @@ impl Prepared {
                 IntakeError::Source(message) => RunError::Source(message),
                 IntakeError::Reference(findings) => RunError::Configuration(findings),
             })?;
-            committed.transpose()?;
+            // The committer only misses what a publisher that failed did not stage.
             let board = board?;
+            committed.transpose()?;
             Ok::<_, RunError>(Settled { board, taken })
         };
         let (found, failure) = match settled_as() {

@@ -6,6 +6,7 @@ use crate::publish::{Dispatch, Outbox};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::epoch::Epoch;
 use std::time::Duration;
+use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
 /// Epochs that may be in flight: enough to keep every stage busy, few enough to bound memory.
@@ -47,21 +48,7 @@ pub fn run(
     let index = worker.index();
     let mut sealed: Epoch = 0;
     let mut epoch: Epoch = 0;
-    let mut seal = |probe: &timely::dataflow::ProbeHandle<Epoch>| {
-        let before = probe
-            .with_frontier(|f| f.first().copied())
-            .unwrap_or(Epoch::MAX);
-        if before > sealed {
-            sealed = before;
-            outbox
-                .sender
-                .send(Dispatch::Sealed {
-                    worker: index,
-                    before,
-                })
-                .ok();
-        }
-    };
+    let mut seal = || seal(&probe, index, &mut sealed, outbox);
     loop {
         match epochs.feed(epoch, &mut inputs) {
             Fed::Epoch(fed) => {
@@ -69,10 +56,10 @@ pub fn run(
                 inputs.advance_to(epoch);
                 // One turn at least, so that epochs move while the next is read.
                 worker.step();
-                seal(&probe);
+                seal();
                 while probe.less_than(&epoch.saturating_sub(EPOCHS_IN_FLIGHT)) {
                     worker.step_or_park(Some(Duration::from_millis(1)));
-                    seal(&probe);
+                    seal();
                 }
             }
             Fed::Idle => {
@@ -81,15 +68,26 @@ pub fn run(
                 } else {
                     worker.step();
                 }
-                seal(&probe);
+                seal();
             }
             Fed::End => break,
         }
     }
     drop(inputs);
     while worker.step_or_park(Some(Duration::from_millis(1))) {
-        seal(&probe);
+        seal();
     }
-    seal(&probe);
+    seal();
     open
+}
+
+/// Tells the publisher which epochs are complete on a worker, where that has moved on since `sealed`.
+pub fn seal(probe: &ProbeHandle<Epoch>, worker: usize, sealed: &mut Epoch, outbox: &Outbox) {
+    let first = probe.with_frontier(|frontier| frontier.first().copied());
+    let before = first.unwrap_or(Epoch::MAX);
+    if before > *sealed {
+        *sealed = before;
+        // A publisher that is gone has said why; the worker ends by itself.
+        outbox.sender.send(Dispatch::Sealed { worker, before }).ok();
+    }
 }

@@ -28,10 +28,7 @@ pub fn discard_faults<'scope>(
     discards: Collection<'scope, Discard>,
 ) -> Stopped<'scope> {
     let records = discards.map(|discard| discard.record);
-    // A file that breaks off is a fault, but no record.
-    let of_records = faults
-        .clone()
-        .filter(|f| f.reason != Reason::FileUnreadable);
+    let of_records = faults.clone().filter(|fault| !fault.reason.is_of_file());
     let gone = of_records
         .map(|fault| (fault.record, fault))
         .semijoin(records)

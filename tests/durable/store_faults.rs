@@ -5,17 +5,12 @@
 //! faults.
 
 use crate::object_store::{desk, process, run};
-use crate::s3::{KEY, SECRET};
+use crate::s3::SECRET;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder as ConnectionBuilder;
 use millrace_tests::jobs::{rows, standing, totals};
 use millrace_tests::kills::{Dice, variable};
-use s3s::auth::SimpleAuth;
-use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::service::S3Service;
 use s3s::{Body, HttpError, HttpRequest, HttpResponse};
-use s3s_fs::FileSystem;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -104,37 +99,12 @@ impl Server {
 
 /// Serves the buckets with faults, until the test's process ends.
 fn serve(buckets: &Path, seed: u64, met: &Met) -> SocketAddr {
-    let mut service = S3ServiceBuilder::new(FileSystem::new(buckets).unwrap());
-    service.set_auth(SimpleAuth::from_single(KEY, SECRET));
     let server = Server {
-        store: service.build(),
+        store: crate::s3::store(buckets),
         dice: Arc::new(Mutex::new(Dice(seed))),
         met: Arc::clone(met),
     };
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let server = server.clone();
-                tokio::spawn(async move {
-                    let answer = service_fn(move |request| server.clone().answer(request));
-                    let builder = ConnectionBuilder::new(TokioExecutor::new());
-                    let served = builder.serve_connection(TokioIo::new(socket), answer);
-                    // A client that hangs up early is no failure of the server.
-                    served.await.ok();
-                });
-            }
-        });
-    });
-    address
+    crate::s3::serve_with(move |request| server.clone().answer(request))
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Mediator {
     pub fn mediate(&mut self, chunk: &RawChunk, file: FileId, out: &mut Mediated) {
         out.received += chunk.received;
         for fault in &chunk.faults {
-            if fault.reason == Reason::FileUnreadable {
+            if fault.reason.is_of_file() {
                 out.file_fault = Some(fault.clone());
             } else {
                 out.faults.push(fault.clone());

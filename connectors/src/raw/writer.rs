@@ -84,7 +84,7 @@ impl<W: Write + Send> RawWriter<W> {
             chunk
                 .faults
                 .iter()
-                .find(|fault| fault.reason == Reason::FileUnreadable)
+                .find(|fault| fault.reason.is_of_file())
                 .cloned()
         });
         let Some(originals) = &chunk.originals else {

@@ -71,7 +71,7 @@ fn selection(args: &SelectionArgs) -> Result<Selection, Refusal> {
 fn reason(code: &str) -> Result<Reason, Refusal> {
     let suspends = |reason: &&Reason| {
         let fate = Fate::of(**reason);
-        matches!(fate, Fate::Error(_) | Fate::Suspended(_)) && **reason != Reason::FileUnreadable
+        matches!(fate, Fate::Error(_) | Fate::Suspended(_)) && !reason.is_of_file()
     };
     let known = || Reason::ALL.iter().filter(suspends);
     let found = known().find(|reason| reason.code().eq_ignore_ascii_case(code));

@@ -12,7 +12,7 @@ use millrace_connectors::diagnostic::did_you_mean;
 use millrace_connectors::ledger::{FileState, LedgerEntry};
 use millrace_connectors::mediate::{Mediated, MediationPlan};
 use millrace_connectors::store::Store;
-use millrace_operators::domain::{Fault, Reason, RecordId, Usage};
+use millrace_operators::domain::{Fault, RecordId, Usage};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
@@ -203,8 +203,7 @@ fn outcome(mediated: Mediated, record: RecordId) -> Mediation {
         .into_iter()
         .find(|usage| usage.record == record);
     let mut faults = mediated.faults.into_iter();
-    let fault =
-        faults.find(|fault| fault.record == record && fault.reason != Reason::FileUnreadable);
+    let fault = faults.find(|fault| fault.record == record && !fault.reason.is_of_file());
     match (usage, fault) {
         (Some(usage), _) => Mediation::Usage(usage),
         (None, Some(fault)) => Mediation::Fault(fault),

@@ -72,9 +72,7 @@ fn of_suspense((suspense, diff): &(Suspense, Diff)) -> Option<Row> {
     suspended.then_some((suspense.record, (suspense.reason, Some(place)), *diff))
 }
 
-/// A file that breaks off is a fault, but no record.
 fn of_fault((fault, diff): &(Fault, Diff)) -> Option<Row> {
-    let stopped = matches!(Fate::of(fault.reason), Fate::Error(_));
-    let stopped = stopped && fault.reason != Reason::FileUnreadable;
+    let stopped = matches!(Fate::of(fault.reason), Fate::Error(_)) && !fault.reason.is_of_file();
     stopped.then_some((fault.record, (fault.reason, None), *diff))
 }

@@ -79,6 +79,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => Stage::$stage,)* }
             }
 
+            /// Whether it breaks a file off: told as a fault, but the fate of no record.
+            #[must_use]
+            pub fn is_of_file(self) -> bool {
+                self == Self::FileUnreadable
+            }
+
             /// How bad it is.
             #[must_use]
             pub fn severity(self) -> Severity {

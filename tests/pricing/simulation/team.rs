@@ -4,8 +4,8 @@ use jiff::tz::TimeZone;
 use millrace::cluster::Company;
 use millrace::graph::{Graph, GraphStats, Resume, build};
 use millrace::intake::{Bundle, Channel, channels};
-use millrace::publish::{Collector, Dispatch, EpochChanges, Outbox};
-use millrace::worker::{Epochs as _, Fed};
+use millrace::publish::{Collector, EpochChanges, Outbox};
+use millrace::worker::{Epochs as _, Fed, seal};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
 use millrace_operators::domain::{BillCalendar, ClassKey, UsageClass};
 use millrace_operators::epoch::Epoch;
@@ -15,7 +15,6 @@ use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use timely::communication::WorkerGuards;
-use timely::dataflow::ProbeHandle;
 
 /// What a worker is told.
 enum Order {
@@ -130,14 +129,5 @@ impl Team {
             Ok::<(), Infallible>(())
         });
         delivered.expect("infallible");
-    }
-}
-
-fn seal(probe: &ProbeHandle<Epoch>, worker: usize, sealed: &mut Epoch, outbox: &Outbox) {
-    let first = probe.with_frontier(|frontier| frontier.first().copied());
-    let before = first.unwrap_or(Epoch::MAX);
-    if before > *sealed {
-        *sealed = before;
-        outbox.sender.send(Dispatch::Sealed { worker, before }).ok();
     }
 }
