@@ -122,6 +122,7 @@ fn write(records: u64, workers: usize, folder: &Path) -> Result<World, Box<dyn s
             files: Arc::new(RwLock::new(files)),
             dimensions: Arc::default(),
         },
+        closed: Arc::default(),
     })?);
     let rater = Rater {
         names,

@@ -92,6 +92,8 @@ pub struct Adjusted {
     pub carried: BTreeMap<GroupKey, Stand>,
     /// The periods that were rated, with the accounts of each.
     pub rated: Vec<(Period, usize)>,
+    /// The adjustments written: the period, its number and how many lines it has.
+    pub written: Vec<(Period, u32, usize)>,
 }
 
 /// What is billed more, or less, on a line.
@@ -302,6 +304,7 @@ impl Desk<'_> {
             lines: &lines,
         };
         self.write(&period, sequence, overlay, files)?;
+        self.adjusted.written.push((bounds, sequence, lines.len()));
         let lines = lines.into_iter().map(|line| AdjustmentLine {
             key: line.key,
             sum: line.sum,

@@ -13,28 +13,32 @@
 //!
 //! - **Once:** a period is archived by the run that creates its first manifest. A run that ends before
 //!   leaves nothing that counts; the next archives the period from the same state, to the same bytes.
-//! - **With durable state** this comes after the last commit: what is archived is committed. Where a
-//!   period that is archived comes to other lines now, by late records or changed prices, the accounts
-//!   whose lines differ, and those that share balance groups with them, are written once more with what
-//!   is billed more or less, as the next sequence. The archive then always adds up to the bill.
+//! - **With durable state** this comes after the last commit: what is archived is committed, and is then
+//!   forgotten by [`forget`]. Where a run ended between the two, and the period comes to other lines now,
+//!   the accounts whose lines differ, and those that share balance groups with them, are written once
+//!   more with what is billed more or less, as the next sequence. So are accounts that are new to an
+//!   archived period. The archive then always adds up to the bill.
 //! - **Without** it files are numbered anew by every run, and usage of two runs cannot be told apart: a
 //!   period stays as it was billed, and the run says that it comes to other lines.
 
 mod closing;
 mod collect;
 mod due;
+mod forget;
 mod groups;
 mod keys;
 
 pub use closing::Closing;
 pub use collect::{Collected, collect, moved};
+pub use forget::{Left, forget};
 pub(crate) use groups::{members, never_archived};
 pub(crate) use keys::LineKeys;
 
-use crate::graph::Open;
+use crate::durable::Closed;
+use crate::graph::{Open, Stand};
 use crate::run::Seat;
 use due::Due;
-use groups::{Standings, of_shard, standings};
+use groups::{Standings, of_shard, standings, stands};
 use millrace_connectors::archive::{
     Archive, ArchiveError, Manifest, Place, ShardContent, ShardEntry, Terms, write_manifest,
     write_reference, write_shard,
@@ -42,8 +46,11 @@ use millrace_connectors::archive::{
 use millrace_connectors::output::{AggregatedLine, Texts};
 use millrace_connectors::reference::Reference;
 use millrace_connectors::store::Store;
-use millrace_operators::domain::{AccountKey, EventTime, GroupKey, Identity, Period, RecordId};
+use millrace_operators::domain::{
+    AccountKey, ClosedUnits, EventTime, GroupKey, Identity, Period, RecordId,
+};
 use millrace_operators::epoch::{SHARDS, shard};
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock};
 
@@ -67,6 +74,8 @@ pub struct ArchiveSetting {
     pub now: EventTime,
     /// The text behind keys.
     pub texts: Texts,
+    /// What was forgotten before.
+    pub closed: Arc<Closed>,
 }
 
 type Identities = Arc<Vec<(RecordId, Identity)>>;
@@ -95,7 +104,19 @@ struct Table {
     /// Of the pass.
     collected: Collected,
     written: BTreeMap<Period, BTreeMap<u64, ShardEntry>>,
+    leaving: Leaving,
     failure: Option<ArchiveError>,
+}
+
+/// What may be forgotten, once it is archived.
+#[derive(Debug, Default)]
+pub struct Leaving {
+    /// Rated records of closed bill units.
+    pub records: RoaringTreemap,
+    /// Until when bill units are closed.
+    pub units: ClosedUnits,
+    /// Where balance groups stand then.
+    pub stands: BTreeMap<GroupKey, Stand>,
 }
 
 /// What was archived of a period.
@@ -110,7 +131,7 @@ pub struct Archived {
 }
 
 /// What [`Archiver::commit`] did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Committed {
     /// Periods that are archived now.
     pub archived: Vec<Archived>,
@@ -119,6 +140,8 @@ pub struct Committed {
     pub adjusted: Vec<(Period, u32, usize)>,
     /// Periods that were archived before and come to other lines now, with how many.
     pub differ: Vec<(Period, usize)>,
+    /// What may be forgotten now.
+    pub leaving: Leaving,
 }
 
 impl Committed {
@@ -133,14 +156,9 @@ impl Committed {
             } = archived;
             format!("archived {period}: {records} records of {accounts} accounts")
         });
-        let adjusted = self.adjusted.iter().map(|(period, sequence, lines)| {
-            let lines = match lines {
-                0 => "balances stand elsewhere".to_owned(),
-                1 => "1 line is billed otherwise".to_owned(),
-                more => format!("{more} lines are billed otherwise"),
-            };
-            format!("adjustment {sequence} of archived {period}: {lines}")
-        });
+        let adjusted = self.adjusted.iter();
+        let adjusted =
+            adjusted.map(|(period, sequence, lines)| adjustment(*period, *sequence, *lines));
         let differ = self.differ.iter().map(|(period, lines)| {
             format!(
                 "{period} is archived as it was billed, and {lines} of its lines would be others now; a \
@@ -149,6 +167,16 @@ impl Committed {
         });
         archived.chain(adjusted).chain(differ).collect()
     }
+}
+
+/// What a person should hear of an adjustment.
+fn adjustment(period: Period, sequence: u32, lines: usize) -> String {
+    let lines = match lines {
+        0 => "balances stand elsewhere".to_owned(),
+        1 => "1 line is billed otherwise".to_owned(),
+        more => format!("{more} lines are billed otherwise"),
+    };
+    format!("adjustment {sequence} of archived {period}: {lines}")
 }
 
 impl Archiver {
@@ -184,9 +212,7 @@ impl Archiver {
     /// the run must call this. `lines` are all that is billed. A failure is told by
     /// [`Self::commit`].
     pub fn work(&self, open: &Open, seat: Seat, lines: &[AggregatedLine], reference: &Reference) {
-        let due = self
-            .due
-            .get_or_init(|| Due::find(&self.archive, &self.setting, lines, reference));
+        let due = self.due.get_or_init(|| self.find(lines, reference));
         let Ok(due) = due else {
             return;
         };
@@ -204,10 +230,22 @@ impl Archiver {
             let table = self.table();
             (table.identities.clone(), table.begun.clone())
         };
-        let standings = standings(open, &groups, due.periods(), &begun);
+        let opening = self.setting.closed.opening();
+        let standings = standings(open, &groups, due.periods(), &begun, &opening);
         self.table().standings.extend(standings);
 
         let mut closing = due.closing.clone();
+        if self.setting.generation.is_some() {
+            let units = closing.units();
+            let stands = stands(open, &groups, &units, &opening);
+            let records = collect::records(open, |account, profile, time| {
+                closing.period(account, profile, time).is_some()
+            });
+            let leaving = &mut self.table().leaving;
+            leaving.stands.extend(stands);
+            leaving.records |= records;
+            leaving.units = units;
+        }
         let passes = seat.records.div_ceil(PASS_RECORDS).max(1);
         let passes = u64::try_from(passes).unwrap_or(SHARDS).min(SHARDS);
         let width = SHARDS.div_ceil(passes);
@@ -229,6 +267,11 @@ impl Archiver {
             }
             self.meet(seat);
         }
+    }
+
+    fn find(&self, lines: &[AggregatedLine], reference: &Reference) -> Result<Due, ArchiveError> {
+        let setting = &self.setting;
+        Due::find(&self.archive, setting, &setting.closed, lines, reference)
     }
 
     fn lay_identities(&self, open: &Open) {
@@ -314,6 +357,7 @@ impl Archiver {
         };
         let mut committed = Committed {
             differ: due.differ.clone(),
+            leaving: table.leaving,
             ..Committed::default()
         };
         if table.written.is_empty() {

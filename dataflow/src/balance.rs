@@ -13,7 +13,7 @@ use crate::graph::Open;
 use crate::job::Job;
 use crate::listener::Listener;
 use crate::outputs::{buckets_of, carry};
-use crate::run::{RunError, read};
+use crate::run::{Ended, RunError, read};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{Balance, measure_name};
@@ -162,6 +162,7 @@ pub fn balance(
     }
     let (reference, names) = (&ended.reference, &ended.texts.names);
     let mut sums = Sums::default();
+    archived(&ended, wanted, at, &mut sums)?;
     for part in ended.parts {
         for (account, amount) in part.usage {
             add(sums.usage.entry(account).or_default(), amount);
@@ -179,6 +180,38 @@ pub fn balance(
         epoch: None,
         accounts: accounts(&sums, reference, names, wanted),
     })
+}
+
+/// Adds what accounts were charged for usage in closed bill units, of which lines are left.
+fn archived<T>(
+    ended: &Ended<T>,
+    wanted: Option<AccountKey>,
+    at: Option<EventTime>,
+    sums: &mut Sums,
+) -> Result<(), BalanceError> {
+    let units = &ended.closed.units;
+    let asked = |account: AccountKey| wanted.is_none_or(|wanted| wanted == account);
+    let mut closed = units.0.iter().filter(|(account, _)| asked(**account));
+    let before = closed.find(|(_, until)| at.is_some_and(|at| at < **until));
+    if let Some((account, until)) = before {
+        let account = ended.texts.names.account(*account);
+        let message = format!(
+            "the usage of \"{account}\" before {until} is archived; ask for that instant or a later \
+             one, or let `millrace replay` rate the archive again"
+        );
+        return Err(BalanceError::Request(message));
+    }
+    for line in ended.board.lines() {
+        let (account, end) = (line.key.account, line.key.unit_end);
+        if units.until(account).is_some_and(|until| end <= until) {
+            add(sums.usage.entry(account).or_default(), line.sum.amount);
+        }
+    }
+    for made in &ended.closed.activity {
+        let usage = sums.usage.entry(made.account).or_default();
+        add(usage, Amount(-made.amount.0));
+    }
+    Ok(())
 }
 
 /// Whether the job has the account.
@@ -231,6 +264,7 @@ impl Held {
         }
         for group in open.charges.groups() {
             held.buckets = buckets_of(open, group);
+            held.buckets.retain(|_, bucket| !open.is_past(bucket));
             held.carried.clear();
             open.charges
                 .with_group(group, |group| group.visit(&mut held));

@@ -27,6 +27,7 @@
 
 mod commands;
 mod committer;
+mod forget;
 mod journal;
 mod manifest;
 mod messages;
@@ -34,6 +35,7 @@ mod restore;
 
 pub use commands::{OperatorCommand, Selection, tell, told};
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
+pub use forget::{Closed, Due, Forgetting};
 pub use journal::{Facts, FileRecord, Journal, LineChange, Position};
 pub use manifest::{Generation, Manifest, Object, Plan, Staged};
 pub use messages::MessageSink;

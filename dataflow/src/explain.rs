@@ -67,6 +67,8 @@ pub struct Explanation {
     pub usage: Option<UsageTold>,
     /// The record that came first, for a duplicate.
     pub duplicate_of: Option<String>,
+    /// Where it is, if its bill unit is closed and archived: what it was charged is known there alone.
+    pub archived: Option<String>,
     /// Where it goes, and why; nothing for a record that came to no stage behind mediation.
     pub guide: Option<GuideTold>,
     /// The price of each item, and why.
@@ -269,6 +271,7 @@ impl Explanation {
             },
             usage: None,
             duplicate_of: None,
+            archived: None,
             guide: None,
             prices: Vec::new(),
             balances: None,
@@ -324,6 +327,7 @@ impl Explanation {
             reference,
             texts,
             parts,
+            closed,
             ..
         } = ended;
         let class = texts.names.class(usage.class).ok_or(ExplainError::Lost)?;
@@ -336,6 +340,11 @@ impl Explanation {
             self.duplicate_of = first;
             self.settle(Fate::Duplicate);
             self.reason = Some(reason_told(duplicate.reason, None));
+            return Ok(());
+        }
+        if closed.has(usage.record) && found.fate().is_none() {
+            self.settle(Fate::Monetised);
+            self.archived = job.archive.as_ref().map(|archive| archive.folder.clone());
             return Ok(());
         }
         self.settle(found.fate().ok_or(ExplainError::Lost)?);

@@ -24,17 +24,20 @@ use millrace_operators::charge::{ChargeInputs, OpenCharges, charge};
 use millrace_operators::dedup::{OpenIdentities, dedup};
 use millrace_operators::discard::discard_faults;
 use millrace_operators::domain::{
-    Account, BucketKey, Discard, EventTime, Fate, Fault, FileId, GroupKey, LineKey, LineSum,
-    PlanRow, PriceRow, ServiceUse, Subscription, Usage, UsageClass,
+    Account, Activity, Bucket, BucketKey, ClosedUnits, Discard, Edge, EventTime, Fate, Fault,
+    FileId, GroupKey, LineKey, LineSum, PlanRow, PriceRow, ServiceUse, Subscription, Suspense,
+    Usage, UsageClass,
 };
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use millrace_operators::guide::guide;
 use millrace_operators::rate::{OpenRatings, RateInputs, rate};
 use millrace_operators::stats::NodeStats;
 use millrace_operators::tally::tally;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use timely::dataflow::operators::vec::Filter as _;
+use timely::dataflow::operators::ToStream as _;
+use timely::dataflow::operators::vec::{Filter as _, Map as _};
 use timely::dataflow::{ProbeHandle, Scope};
 
 /// An input of the graph.
@@ -52,6 +55,8 @@ pub struct Inputs {
     pub fates: Input<(FileId, Fate)>,
     /// Records that operators have taken out of suspense.
     pub discards: Input<Discard>,
+    /// Duplicates of records that are archived, and so not known here; their fates are told beside.
+    pub duplicates: Input<Suspense>,
     /// The catalog.
     pub prices: Input<PriceRow>,
     /// The plans of its price lists.
@@ -83,6 +88,7 @@ impl Inputs {
             faults,
             fates,
             discards,
+            duplicates,
             prices,
             plans,
             accounts,
@@ -114,6 +120,17 @@ pub struct Open {
     pub ratings: OpenRatings,
     /// Usage that is charged in order, and its balance groups.
     pub charges: OpenCharges,
+    /// Where balance groups stood before the first record.
+    pub opening: Arc<Opening>,
+}
+
+impl Open {
+    /// Whether a bucket was over before the first record: what is known of it is what later ones need.
+    #[must_use]
+    pub fn is_past(&self, bucket: &Bucket) -> bool {
+        let stand = self.opening.0.get(&bucket.group);
+        stand.is_some_and(|stand| bucket.valid.end() <= stand.at)
+    }
 }
 
 /// The graph as one worker holds it.
@@ -132,7 +149,7 @@ pub struct Graph {
 pub struct Opening(pub BTreeMap<GroupKey, Stand>);
 
 /// Where a balance group stood at an instant, when the edges of that instant had been.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stand {
     /// The instant.
     pub at: EventTime,
@@ -141,28 +158,77 @@ pub struct Stand {
 }
 
 impl Opening {
-    /// Buckets that stand where they stood, without the edges that brought them there.
-    fn applied<'scope>(self: &Arc<Self>, made: Activities<'scope>) -> Activities<'scope> {
-        if self.0.is_empty() {
-            return made;
+    /// A bucket as it opens.
+    fn bucket(&self, mut bucket: Bucket) -> Bucket {
+        let stand = self.0.get(&bucket.group);
+        if let Some(moved) = stand.and_then(|stand| stand.moved.get(&bucket.key)) {
+            bucket.opening = bucket.opening.saturating_add(*moved);
         }
-        let (of_buckets, of_edges) = (Arc::clone(self), Arc::clone(self));
-        let buckets = made.buckets.map(move |mut bucket| {
-            let stand = of_buckets.0.get(&bucket.group);
-            if let Some(moved) = stand.and_then(|stand| stand.moved.get(&bucket.key)) {
-                bucket.opening = bucket.opening.saturating_add(*moved);
-            }
-            bucket
-        });
-        let edges = made.edges.filter(move |edge| {
-            let stand = of_edges.0.get(&edge.group);
-            stand.is_none_or(|stand| edge.time > stand.at)
-        });
-        Activities {
-            buckets,
-            edges,
-            activity: made.activity,
+        bucket
+    }
+
+    /// Whether an edge is still to come.
+    fn awaits(&self, edge: &Edge) -> bool {
+        let stand = self.0.get(&edge.group);
+        stand.is_none_or(|stand| edge.time > stand.at)
+    }
+}
+
+/// Groups that stand elsewhere from an epoch on: adjustments of closed bill units have moved them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shift {
+    /// The epoch.
+    pub at: Epoch,
+    /// Where all groups stand then.
+    pub opening: Arc<Opening>,
+}
+
+/// Buckets that stand where they stood, without the edges that brought them there; and, from the epoch
+/// of the shift on, where that says.
+fn opened<'scope>(made: Activities<'scope>, resume: &Resume) -> Activities<'scope> {
+    let shifted = resume.shift.is_some();
+    if resume.opening.0.is_empty() && !shifted {
+        return made;
+    }
+    let (before, shift) = (Arc::clone(&resume.opening), resume.shift.clone());
+    let shift = shift.unwrap_or_else(|| Shift {
+        at: 0,
+        opening: Arc::clone(&before),
+    });
+    let (edges_before, edges_shift) = (Arc::clone(&before), shift.clone());
+    let buckets = made.buckets.inner.flat_map(move |(bucket, epoch, diff)| {
+        let new = shift.opening.bucket(bucket.clone());
+        if epoch >= shift.at {
+            return [Some((new, epoch, diff)), None, None].into_iter().flatten();
         }
+        let old = before.bucket(bucket);
+        let moves = old != new;
+        let gone = moves.then(|| (old.clone(), shift.at, -diff));
+        let come = moves.then_some((new, shift.at, diff));
+        [Some((old, epoch, diff)), gone, come].into_iter().flatten()
+    });
+    let edges = made.edges.inner.flat_map(move |(edge, epoch, diff)| {
+        let (old, new) = (
+            edges_before.awaits(&edge),
+            edges_shift.opening.awaits(&edge),
+        );
+        let at = edges_shift.at;
+        let (now, then) = match (old, new) {
+            (_, true) if epoch >= at => (Some(diff), None),
+            (_, false) if epoch >= at => (None, None),
+            (true, true) => (Some(diff), None),
+            (true, false) => (Some(diff), Some(-diff)),
+            (false, true) => (None, Some(diff)),
+            (false, false) => (None, None),
+        };
+        let now = now.map(|diff| (edge.clone(), epoch, diff));
+        let then = then.map(|diff| (edge, at, diff));
+        now.into_iter().chain(then)
+    });
+    Activities {
+        buckets: buckets.as_collection(),
+        edges: edges.as_collection(),
+        activity: made.activity,
     }
 }
 
@@ -175,6 +241,20 @@ pub struct Resume {
     pub told: Epoch,
     /// Where balance groups stand before the first record.
     pub opening: Arc<Opening>,
+    /// Where they stand from a later epoch on, if elsewhere.
+    pub shift: Option<Shift>,
+    /// Which bill units are closed: what is of them is not made again.
+    pub closed: Arc<ClosedUnits>,
+    /// What subscriptions were charged without usage in those.
+    pub activity: Arc<Vec<Activity>>,
+}
+
+impl Resume {
+    /// Where balance groups stand, as far as was known when the run began.
+    fn stands(&self) -> Arc<Opening> {
+        let shifted = self.shift.as_ref().map(|shift| &shift.opening);
+        Arc::clone(shifted.unwrap_or(&self.opening))
+    }
 }
 
 /// The changes of epochs from `first` on.
@@ -183,6 +263,16 @@ fn since<D: Clone + 'static>(collection: Collection<'_, D>, first: Epoch) -> Col
     changes
         .filter(move |(_, epoch, _)| *epoch >= first)
         .as_collection()
+}
+
+/// Rows that are there from the beginning, told by the first worker.
+fn once<'scope, D: Clone + 'static>(
+    scope: Scope<'scope, Epoch>,
+    rows: &[D],
+) -> Collection<'scope, D> {
+    let own = if scope.index() == 0 { rows } else { &[] };
+    let rows: Vec<_> = own.iter().map(|row| (row.clone(), 0, 1)).collect();
+    rows.to_stream(scope).as_collection()
 }
 
 /// Builds the graph, to go on from where an earlier run ended.
@@ -199,6 +289,7 @@ pub fn build(
     let (fault_input, faults) = scope.new_collection();
     let (fate_input, fates) = scope.new_collection();
     let (discard_input, discards) = scope.new_collection();
+    let (duplicate_input, archived_duplicates) = scope.new_collection();
     let (price_input, prices) = scope.new_collection();
     let (plan_input, plans) = scope.new_collection();
     let (account_input, accounts) = scope.new_collection();
@@ -215,6 +306,7 @@ pub fn build(
         subscriptions.clone(),
         accounts.clone(),
         plans.clone(),
+        Arc::clone(&resume.closed),
     );
     let rated = rate(
         RateInputs {
@@ -236,7 +328,7 @@ pub fn build(
         },
         finder.zone(),
     );
-    let activities = resume.opening.applied(activities);
+    let activities = opened(activities, resume);
     let charged = charge(
         ChargeInputs {
             usage: rated.priced,
@@ -249,7 +341,10 @@ pub fn build(
     let activity = settle(activities.activity, charged.edges.clone());
     let in_order = since(charged.charges.clone(), told);
     let charges = rated.charges.concat(in_order);
+    let closed = Arc::clone(&resume.closed);
+    let activity = activity.filter(move |made| !closed.holds(made.account, made.billed_at()));
     let billed = since(activity.clone(), told);
+    let activity = activity.concat(once(scope, &resume.activity));
     let lines = aggregate(charges.clone(), billed, stood, finder);
     let suspense = rated
         .suspense
@@ -257,6 +352,7 @@ pub fn build(
     let settled = suspense
         .clone()
         .map(|s| (s.record.file(), Fate::of(s.reason)));
+    let suspense = suspense.concat(archived_duplicates);
     let in_order = charged
         .charges
         .filter(|charge| charge.item == 0)
@@ -286,6 +382,7 @@ pub fn build(
         faults: fault_input,
         fates: fate_input,
         discards: discard_input,
+        duplicates: duplicate_input,
         prices: price_input,
         plans: plan_input,
         accounts: account_input,
@@ -301,6 +398,7 @@ pub fn build(
             identities: unique.open,
             ratings: rated.open,
             charges: charged.open,
+            opening: resume.stands(),
         },
     }
 }

@@ -26,6 +26,7 @@ mod messages;
 mod record;
 mod reference;
 mod suspended;
+mod turn;
 
 pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
@@ -33,7 +34,10 @@ pub use record::{Fields, Mediation, RawRecord, find_record};
 pub use reference::ReferenceFeeds;
 pub use suspended::Suspended;
 
-use crate::durable::{DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told};
+use crate::check::check;
+use crate::durable::{
+    Closed, DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told,
+};
 use crate::job::{Job, RuleSource, SourcePlan};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
@@ -55,6 +59,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use turn::Turn;
 
 /// Files that were saved, as the watcher tells them.
 pub type Saved = BTreeSet<PathBuf>;
@@ -99,6 +104,8 @@ pub struct Setting {
     pub keeping: Option<Keeping>,
     /// What is suspended, for commands.
     pub suspended: Option<Suspended>,
+    /// What is closed, and what is due of it.
+    pub closed: Arc<Closed>,
     /// Whether the sources are read, or only what an earlier run took in.
     pub reads: bool,
 }
@@ -131,6 +138,10 @@ pub struct Intake {
     clock: Option<EventTime>,
     /// The job was told to end while a change was being gathered.
     ending: bool,
+    /// When the run ends to begin again, if it watches and may.
+    turn: Option<Turn>,
+    /// It ends for that.
+    turns: bool,
     /// What was bound since the last commit began, where epochs are made durable.
     journal: Journal,
     /// When the last commit began.
@@ -143,6 +154,8 @@ pub struct Intake {
     commands: u64,
     /// Records that operators have taken out of suspense.
     discards: BTreeMap<RecordId, Discard>,
+    /// How often state was forgotten, and what was due has been fed.
+    forgotten: u64,
     /// What keeps messages of reference data from being in force.
     held: Vec<Diagnostic>,
     /// Messages of reference data have come and are not in force yet.
@@ -207,7 +220,10 @@ impl Intake {
     #[must_use]
     pub fn new(setting: Setting, channels: Vec<Channel>) -> Self {
         let files = Files::new(setting.job.keep_raw, Arc::clone(&setting.archive));
+        let watches = setting.saved.is_some();
         Self {
+            turn: Turn::of(&setting.job).filter(|_| watches),
+            turns: false,
             setting,
             channels,
             files,
@@ -223,25 +239,27 @@ impl Intake {
             paused: BTreeSet::new(),
             commands: 0,
             discards: BTreeMap::new(),
+            forgotten: 0,
             held: Vec::new(),
             messages_came: false,
         }
     }
 
     /// Loads what an earlier run took in, reads everything there is, and what is saved later while the
-    /// job watches.
+    /// job watches. Hands back where it is told what is saved if the job is to begin again.
     ///
     /// # Errors
     /// When what an earlier run took in cannot be loaded, or a topic cannot be read.
-    pub fn run(mut self) -> Result<TakenIn, IntakeError> {
+    pub fn run(mut self) -> Result<(TakenIn, Option<Receiver<Saved>>), IntakeError> {
         let error = match self.all() {
             // Workers that are gone have reported why.
             Ok(()) | Err(Halt::Gone) => {
-                return Ok(TakenIn {
+                let taken = TakenIn {
                     ledger: self.files.ledger_rows(),
                     reference: self.setting.reference,
                     held: self.held,
-                });
+                };
+                return Ok((taken, self.setting.saved.filter(|_| self.turns)));
             }
             Err(Halt::Durable(error)) => error.into(),
             Err(Halt::Source(message)) => IntakeError::Source(message),
@@ -261,8 +279,10 @@ impl Intake {
         let mut topics = self.open_topics()?;
         self.settle_messages()?;
         self.bundle.reference = ReferenceChanges::between(&known, &self.setting.reference);
+        self.learn();
         self.tell_time();
         self.bind()?;
+        self.settle_due()?;
         self.setting.metrics.reference_loaded();
         self.obey()?;
         self.discover();
@@ -329,8 +349,10 @@ impl Intake {
             commands,
             held,
             discards,
+            forgotten,
         } = known;
         (self.paused, self.commands, self.discards) = (paused, commands, discards);
+        self.forgotten = forgotten;
         self.setting.reference_files.restore(held);
         // Everything that was entered again is durable already.
         drop(self.setting.names.entered());
@@ -343,6 +365,45 @@ impl Intake {
         self.name_files();
         (self.setting.loaded)().map_err(DurableError::Store)?;
         Ok(reference)
+    }
+
+    fn learn(&mut self) {
+        let Setting {
+            job,
+            reference,
+            closed,
+            ..
+        } = &self.setting;
+        if let Some(turn) = &mut self.turn {
+            turn.learn(job, reference, closed, !self.bundle.reference.is_empty());
+        }
+    }
+
+    /// Whether the run ends to begin again. What could not begin again goes on.
+    fn is_turn(&mut self) -> bool {
+        let Setting {
+            closed,
+            suspended,
+            job,
+            ..
+        } = &self.setting;
+        let turn = self.turn.as_mut();
+        self.turns = turn.is_some_and(|turn| {
+            turn.is_due(closed, suspended.as_ref())
+                && !check(&job.path).iter().any(Diagnostic::is_error)
+        });
+        self.turns
+    }
+
+    /// Feeds what follows from the adjustments of closed bill units, once.
+    fn settle_due(&mut self) -> Result<(), Halt> {
+        let closed = Arc::clone(&self.setting.closed);
+        if self.forgotten == closed.number {
+            return Ok(());
+        }
+        self.forgotten = closed.number;
+        self.bundle.take_due(closed.due.clone());
+        self.bind_and(true)
     }
 
     /// Applies what operators told since; the next commit keeps it.
@@ -442,7 +503,7 @@ impl Intake {
                 continue;
             }
             if watches {
-                if self.ends()? {
+                if self.ends()? || self.is_turn() {
                     break;
                 }
             } else if self.all_read(topics)? {
@@ -533,6 +594,9 @@ impl Intake {
                 Ok(saved) if saved.is_empty() => return Ok(None),
                 Ok(saved) => break saved,
                 Err(RecvTimeoutError::Timeout) if !self.setting.failed.load(Ordering::Relaxed) => {
+                    if self.is_turn() {
+                        return Ok(None);
+                    }
                     if begun.elapsed() >= patience || self.poll_reference()? {
                         return Ok(Some(Saved::new()));
                     }
@@ -721,6 +785,7 @@ impl Intake {
                 paused: self.paused.clone(),
                 commands: self.commands,
                 held: self.setting.reference_files.held(),
+                forgotten: self.forgotten,
             },
         };
         self.kept = Instant::now();
@@ -776,6 +841,7 @@ impl Intake {
                 report.prices = changes.price_changes(&self.setting.names);
                 self.setting.reference = loaded.reference;
                 self.bundle.reference = changes;
+                self.learn();
                 self.warn(&loaded.warnings);
                 self.hold(loaded.held);
             }
@@ -833,6 +899,7 @@ impl Intake {
             return self.setting.listener.rejected(&unsuitable);
         }
         let old = std::mem::replace(&mut self.setting.rules, rules);
+        let mut archived = 0;
         for file in self.files.read_files() {
             let source = &self.setting.job.sources[file.source];
             let (old, new) = (&old[file.source], &self.setting.rules[file.source]);
@@ -842,10 +909,18 @@ impl Intake {
             });
             match both {
                 Ok((old, new)) => {
-                    report.mediated += differences(file.id, old, new, &mut self.bundle);
+                    let known = |record: RecordId| !self.setting.closed.has(record);
+                    let compared = differences(file.id, old, new, known, &mut self.bundle);
+                    report.mediated += compared.records;
+                    archived += compared.archived;
                 }
                 Err(message) => self.setting.listener.message(&message),
             }
+        }
+        if archived > 0 {
+            self.setting.listener.message(&format!(
+                "{archived} records of closed bill units would be mediated otherwise; they stay as archived"
+            ));
         }
     }
 }

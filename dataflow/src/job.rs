@@ -42,6 +42,10 @@ const EPOCH_ROWS_MAX: usize = 1 << 20;
 
 /// How often durable state is committed, unless the job says otherwise.
 const COMMIT_DEFAULT: Duration = Duration::from_secs(1);
+/// How long what is late may wait for an adjustment.
+const ADJUSTMENTS: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+const ADJUST_DEFAULT: Duration = Duration::from_secs(3600);
 const COMMITS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 
 /// The topic of progress, unless the job says otherwise.
@@ -183,6 +187,8 @@ pub struct ArchivePlan {
     pub folder: String,
     /// How long after its end a bill unit is closed.
     pub after: jiff::Span,
+    /// How long what is late waits for an adjustment while the job watches.
+    pub adjust: Duration,
     /// Where `folder` stands in the job file.
     pub place: (u64, u64),
 }
@@ -338,7 +344,8 @@ impl Judge {
         let aggregate_by = self.dimensions(&written.billing.aggregate_by);
         let outputs = self.outputs(&written);
         let archive = written.archive.as_ref();
-        let archive = archive.map(|archive| self.archive(archive));
+        let durable = written.durability.is_some();
+        let archive = archive.map(|archive| self.archive(archive, durable));
         let metrics = written
             .metrics
             .as_ref()
@@ -714,7 +721,7 @@ impl Judge {
         }
     }
 
-    fn archive(&mut self, written: &ArchiveEntry) -> ArchivePlan {
+    fn archive(&mut self, written: &ArchiveEntry, durable: bool) -> ArchivePlan {
         let folder = &written.folder;
         if let Err(error) = Store::open(&folder.value, &self.folder) {
             self.error(place_of(folder), error.to_string(), "");
@@ -729,9 +736,24 @@ impl Judge {
             }
             span
         });
+        if let Some(adjust) = written.adjust.as_ref().filter(|_| !durable) {
+            let message = "only jobs with durable state adjust what is archived";
+            let hint = "add `durability: { folder: state }`, or leave `adjust` out";
+            self.error(place_of(adjust), message, hint);
+        }
+        let adjust = written.adjust.as_ref().and_then(|adjust| {
+            let what = "no time between adjustments";
+            self.interval(
+                adjust,
+                ADJUSTMENTS,
+                what,
+                "write 1s to 30 days, like 10m or 6h",
+            )
+        });
         ArchivePlan {
             folder: folder.value.clone(),
             after: after.unwrap_or_default(),
+            adjust: adjust.unwrap_or(ADJUST_DEFAULT),
             place: place_of(folder),
         }
     }
@@ -775,28 +797,36 @@ impl Judge {
         if let Err(error) = Store::open(&folder.value, &self.folder) {
             self.error(place_of(folder), error.to_string(), "");
         }
+        let interval = written.interval.as_ref().and_then(|interval| {
+            let what = "no interval between commits";
+            self.interval(
+                interval,
+                COMMITS,
+                what,
+                "write 10ms to 1h, like 500ms or 1s",
+            )
+        });
         DurabilityPlan {
             folder: folder.value.clone(),
-            interval: written
-                .interval
-                .as_ref()
-                .map_or(COMMIT_DEFAULT, |interval| self.interval(interval)),
+            interval: interval.unwrap_or(COMMIT_DEFAULT),
         }
     }
 
-    fn interval(&mut self, written: &Spanned<String>) -> Duration {
+    fn interval(
+        &mut self,
+        written: &Spanned<String>,
+        within: RangeInclusive<Duration>,
+        what: &str,
+        hint: &str,
+    ) -> Option<Duration> {
         let told = written.value.parse::<jiff::SignedDuration>().ok();
         let told = told.and_then(|told| Duration::try_from(told).ok());
-        told.filter(|told| COMMITS.contains(told))
-            .unwrap_or_else(|| {
-                let message = format!("\"{}\" is no interval between commits", written.value);
-                self.error(
-                    place_of(written),
-                    message,
-                    "write 10ms to 1h, like 500ms or 1s",
-                );
-                COMMIT_DEFAULT
-            })
+        let told = told.filter(|told| within.contains(told));
+        if told.is_none() {
+            let message = format!("\"{}\" is {what}", written.value);
+            self.error(place_of(written), message, hint);
+        }
+        told
     }
 
     fn epoch_rows(&mut self, written: Option<&Spanned<usize>>) -> usize {

@@ -158,6 +158,11 @@ impl Metrics {
             .expect("no holder of the workers panics")
     }
 
+    /// Forgets the workers of an earlier graph.
+    pub fn begin(&self) {
+        self.workers().clear();
+    }
+
     /// Reads the numbers of one more worker from now on.
     pub fn watch_worker(&self, stats: GraphStats) {
         self.workers().push(stats);

@@ -12,14 +12,16 @@ mod together;
 
 pub use assist::assist;
 
-use crate::archive::{ArchiveSetting, Archiver, never_archived};
+use crate::archive::{ArchiveSetting, Archiver, Left, forget, never_archived};
 use crate::board::{Board, ConservationError};
 use crate::cluster::{ClusterError, ClusterPlan, Company, Host, Terms};
-use crate::durable::{Committer, DurableError, Generation, Manifest, MessageSink, Plan, Restored};
+use crate::durable::{
+    Closed, Committer, DurableError, Forgetting, Generation, Manifest, MessageSink, Plan, Restored,
+};
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
-    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, Suspended,
-    TakenIn, channels,
+    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Saved, Setting,
+    Suspended, TakenIn, channels,
 };
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
@@ -45,7 +47,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Instant;
 use timely::worker::Worker;
@@ -154,12 +156,65 @@ pub fn run(
             talk,
         )?)
     });
-    let host = host.transpose()?;
+    let mut host = host.transpose()?;
+    // A run that forgets begins again, with what it did not forget.
+    let (mut options, mut talk) = (options.clone(), None);
+    let summary = loop {
+        let host = host.take();
+        match turn(
+            path,
+            &options,
+            metrics,
+            listener,
+            (stop, talk),
+            host,
+            started,
+        )? {
+            Turn::Over(summary) => break *summary,
+            Turn::Again(more) => {
+                options.watch = more.is_some();
+                talk = more;
+            }
+        }
+    };
+    drop(server);
+    Ok(summary)
+}
+
+/// How a part of a run ended.
+enum Turn {
+    /// The run is over.
+    Over(Box<Summary>),
+    /// It goes on from other state, because bill units were closed or adjusted: with what is said of
+    /// saved files, where it still watches.
+    Again(Option<Talk>),
+}
+
+/// Where a watching run is told what is saved.
+struct Talk {
+    tell: Sender<Saved>,
+    saved: Receiver<Saved>,
+}
+
+/// Runs the job until there is nothing more to read, or it must begin again.
+fn turn(
+    path: &Path,
+    options: &RunOptions,
+    metrics: &Arc<Metrics>,
+    listener: &Arc<dyn Listener>,
+    (stop, talk): (&Stop, Option<Talk>),
+    host: Option<Host>,
+    started: Instant,
+) -> Result<Turn, RunError> {
+    metrics.begin();
     let prepared = Prepared::load(path, options, listener, Mode::Write)?;
     let facts = prepared.facts.clone();
+    let state = prepared.state.clone();
     let outputs = prepared.outputs.clone();
     let lines = prepared.finder();
-    let archiver = prepared.archiver()?.map(Arc::new);
+    let archive = prepared.archive()?;
+    let archiver = archive.clone().map(Archiver::new).transpose()?;
+    let archiver = archiver.map(Arc::new);
     let archiving = archiver.clone();
     let snapshots = together::snapshots(outputs.clone(), prepared.finder());
     let harvest = move |worker: &mut Worker,
@@ -173,7 +228,8 @@ pub fn run(
         }
         snapshots(worker, company, open, seat)
     };
-    let ended = prepared.execute(options, metrics, listener, stop, host, harvest)?;
+    let stop = (stop, talk);
+    let (ended, kept) = prepared.execute(options, metrics, listener, stop, host, harvest)?;
     let parts = ended.parts.into_iter();
     let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, RunError>>()?;
     if let Some(outputs) = outputs {
@@ -187,19 +243,40 @@ pub fn run(
     }
     if let Some(archiver) = archiver.and_then(Arc::into_inner) {
         let committed = archiver.commit(&ended.reference)?;
-        committed
-            .told()
-            .iter()
-            .for_each(|text| listener.message(text));
+        let tell = |texts: &[String]| texts.iter().for_each(|text| listener.message(text));
+        tell(&committed.told());
+        if let (Some(setting), Some(mut kept), Some(store)) = (archive, kept, &state) {
+            let left = Left {
+                leaving: committed.leaving,
+                board: &ended.board,
+                suspended: kept.suspended.all(),
+                reference: &ended.reference,
+                workers: workers(options)?,
+            };
+            let generation = &mut kept.generation;
+            let settled = forget(&setting, &mut Forgetting { store, generation }, left)?;
+            tell(&settled.told);
+            if settled.again || kept.talk.is_some() {
+                return Ok(Turn::Again(kept.talk));
+            }
+        }
     }
-    drop(server);
     let run = RunFacts {
         files: ended.files,
         held: ended.held.iter().map(ToString::to_string).collect(),
         elapsed: started.elapsed(),
         ..facts.run
     };
-    Ok(Summary::of(&ended.board, &facts.texts, run))
+    let summary = Summary::of(&ended.board, &facts.texts, run);
+    Ok(Turn::Over(Box::new(summary)))
+}
+
+/// What a run with durable state leaves to the one that goes on from it.
+struct Kept {
+    generation: Generation,
+    suspended: Suspended,
+    /// Where it is told what is saved, if it is to begin again.
+    talk: Option<Talk>,
 }
 
 /// A bill unit is archived by the workers that hold its usage, with what the publisher knows.
@@ -226,6 +303,8 @@ pub struct Ended<T> {
     pub held: Vec<Diagnostic>,
     /// The text behind keys.
     pub texts: Texts,
+    /// What is closed, and not held any more.
+    pub closed: Arc<Closed>,
     /// What was read of each worker.
     pub parts: Vec<T>,
 }
@@ -252,7 +331,9 @@ pub fn read<T: Send + 'static>(
     let (metrics, stop) = (Metrics::new(), Stop::default());
     let harvest =
         move |_: &mut Worker, _: &Company, open: &Open, _, _: Option<&Settled>| harvest(open);
-    prepared.execute(&options, &metrics, listener, &stop, None, harvest)
+    let stop = (&stop, None);
+    let (ended, _) = prepared.execute(&options, &metrics, listener, stop, None, harvest)?;
+    Ok(ended)
 }
 
 /// What stands when the last epoch is complete, for the workers to read beside what they hold.
@@ -299,6 +380,7 @@ struct Prepared {
     state: Option<Arc<Store>>,
     /// What an earlier run took in.
     restored: Option<Restored>,
+    closed: Arc<Closed>,
     output_store: Arc<Store>,
     watched: std::collections::BTreeSet<PathBuf>,
     outputs: Option<Outputs>,
@@ -391,6 +473,14 @@ impl Prepared {
         if mode == Mode::Write && !resumes {
             store.clear("raw")?;
         }
+        let committed = generation.as_ref().map(|ours| &ours.manifest);
+        let committed = committed.or(restored.as_ref().map(|restored| &restored.manifest));
+        let closed = match (&state, committed) {
+            (Some(state), Some(manifest)) => Closed::of(state, manifest)?,
+            _ => Closed::default(),
+        };
+        let closed = Arc::new(closed);
+        let closed_in = Arc::clone(&closed);
         let dimensions = job
             .aggregate_by
             .iter()
@@ -452,6 +542,7 @@ impl Prepared {
             loaded: clears,
             keeping: live.keeping,
             suspended: live.suspended,
+            closed: closed_in,
             reads,
         });
         Ok(Self {
@@ -461,6 +552,7 @@ impl Prepared {
             generation,
             state,
             restored,
+            closed,
             output_store,
             watched,
             outputs,
@@ -469,14 +561,14 @@ impl Prepared {
     }
 
     /// What archives closed bill units at the end, where the job says so.
-    fn archiver(&self) -> Result<Option<Archiver>, RunError> {
+    fn archive(&self) -> Result<Option<ArchiveSetting>, RunError> {
         let job = &self.job;
         let Some(plan) = &job.archive else {
             return Ok(None);
         };
         // Before the run: what closes while it lasts is closed by the next.
         let now = || EventTime::from(jiff::Timestamp::now());
-        let archiver = Archiver::new(ArchiveSetting {
+        Ok(Some(ArchiveSetting {
             store: Arc::new(Store::open(&plan.folder, &job.folder)?),
             job: job.name.clone(),
             generation: self.generation.as_ref().map(|ours| ours.number),
@@ -484,8 +576,8 @@ impl Prepared {
             after: plan.after,
             now: job.clock.unwrap_or_else(now),
             texts: self.facts.texts.clone(),
-        })?;
-        Ok(Some(archiver))
+            closed: Arc::clone(&self.closed),
+        }))
     }
 
     fn finder(&self) -> impl Fn() -> LineFinder + Send + Sync + 'static {
@@ -497,13 +589,13 @@ impl Prepared {
         options: &RunOptions,
         metrics: &Arc<Metrics>,
         listener: &Arc<dyn Listener>,
-        stop: &Stop,
+        (stop, talk): (&Stop, Option<Talk>),
         host: Option<Host>,
         harvest: impl Fn(&mut Worker, &Company, &Open, Seat, Option<&Settled>) -> T
         + Send
         + Sync
         + 'static,
-    ) -> Result<Ended<T>, RunError> {
+    ) -> Result<(Ended<T>, Option<Kept>), RunError> {
         let failed_to_start = |error: &dyn std::fmt::Display| RunError::Start(error.to_string());
         let workers = workers(options)?;
         let finder = Arc::new(self.finder());
@@ -512,16 +604,17 @@ impl Prepared {
         let pending = Pending::default();
         let failed = Arc::new(AtomicBool::new(false));
 
-        let (saved, watch) = if options.watch {
-            let (tell, saved) = channel();
-            *stop.lock().expect("whoever stops the job does not panic") = Some(tell.clone());
-            (
-                Some(saved),
-                Some(FileWatch::start(&self.job, self.watched.clone(), tell)?),
-            )
-        } else {
-            (None, None)
-        };
+        let (mut saved, mut watch, mut ear) = (None, None, None);
+        if options.watch {
+            let Talk { tell, saved: heard } = talk.unwrap_or_else(|| {
+                let (tell, saved) = channel();
+                *stop.lock().expect("whoever stops the job does not panic") = Some(tell.clone());
+                Talk { tell, saved }
+            });
+            let watched = self.watched.clone();
+            watch = Some(FileWatch::start(&self.job, watched, tell.clone())?);
+            (saved, ear) = (Some(heard), Some(tell));
+        }
         let begun = Points::default();
         let mut keeping = None;
         let mut committer = None;
@@ -563,11 +656,7 @@ impl Prepared {
         let (committer, flushed) = committer.unzip();
         // Commands are for those who keep them.
         let suspended = keeping.as_ref().map(|_| Suspended::default());
-        let resume = Resume {
-            live: live_from,
-            told: unpublished,
-            ..Resume::default()
-        };
+        let resume = self.closed.resume(live_from, unpublished);
         let connected = host.map(|host| together::begin(host, &resume, self.outputs.as_ref()));
         let mut start = Start::of(connected.transpose()?, workers, &self.names);
         let bound = start.bound();
@@ -606,7 +695,7 @@ impl Prepared {
             bound,
             rerated: 0,
             watch: options.watch,
-            suspended,
+            suspended: suspended.clone(),
             live: live_from,
             unpublished,
             lines: Vec::new(),
@@ -666,24 +755,26 @@ impl Prepared {
             let board = publisher.join().expect("the publisher does not panic");
             let committed =
                 committer.map(|thread| thread.join().expect("the committer does not panic"));
-            let taken = intake.map_err(|error| match error {
+            let (taken, heard) = intake.map_err(|error| match error {
                 IntakeError::Durable(error) => RunError::Durable(error),
                 IntakeError::Source(message) => RunError::Source(message),
                 IntakeError::Reference(findings) => RunError::Configuration(findings),
             })?;
             // The committer only misses what a publisher that failed did not stage.
             let board = board?;
-            committed.transpose()?;
-            Ok::<_, RunError>(Settled { board, taken })
+            let generation = committed.transpose()?;
+            Ok::<_, RunError>((Settled { board, taken }, (generation, heard)))
         };
-        let (found, failure) = match settled_as() {
-            Ok(found) => (Some(found), Ok(())),
+        let (found, ended) = match settled_as() {
+            Ok((found, rest)) => (Some(found), Ok(rest)),
             Err(failure) => (None, Err(failure)),
         };
         settled.get_or_init(|| found);
         let results = guards.join();
         drop(watch);
-        failure?;
+        let (generation, heard) = ended?;
+        let talk = ear.zip(heard);
+        let talk = talk.map(|(tell, saved)| Talk { tell, saved });
         let settled = Arc::into_inner(settled).and_then(OnceLock::into_inner);
         let Settled { board, taken } = settled
             .flatten()
@@ -691,14 +782,22 @@ impl Prepared {
         let parts = results.into_iter();
         let parts = parts.map(|part| part.expect("a worker that panics ends the process"));
         together.into_iter().for_each(Together::done);
-        Ok(Ended {
+        let kept = generation.zip(suspended);
+        let kept = kept.map(|(generation, suspended)| Kept {
+            generation,
+            suspended,
+            talk,
+        });
+        let ended = Ended {
             files: with_counts(taken.ledger, &board),
             board,
             reference: taken.reference,
             held: taken.held,
             texts: self.facts.texts,
+            closed: self.closed,
             parts: parts.collect(),
-        })
+        };
+        Ok((ended, kept))
     }
 }
 

@@ -106,7 +106,7 @@ pub fn status(job: &Job) -> Result<Status, StatusError> {
         }
     });
     let mut state = Size::default();
-    for object in &manifest.journal {
+    for object in manifest.journal.iter().chain(&manifest.closed) {
         state.objects += 1;
         state.bytes += object.bytes;
         state.rows += object.rows;

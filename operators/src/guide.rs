@@ -2,7 +2,7 @@
 //! price lists, at which event time.
 //!
 //! - **In:** `services: ServiceUse`, `subscriptions: Subscription`, `accounts: Account`,
-//!   `plans: PlanRow`
+//!   `plans: PlanRow`; `closed: ClosedUnits`, which bill units are closed, for as long as the graph lives
 //! - **Out:** `timelines: (ServiceKey, ServiceTimeline)`, one per known service
 //! - **Key:** `ServiceKey`; usage is not an input: a service is guided once for all its records, and
 //!   the rate stage looks the event time of each record up in the timeline
@@ -15,12 +15,13 @@
 //!   guides into a balance group agree on whether it is charged in order
 
 use crate::domain::{
-    Account, AccountKey, BillingProfile, EventTime, GroupKey, Name, Period, PlanRow, Reason,
-    ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus,
+    Account, AccountKey, BillingProfile, ClosedUnits, EventTime, GroupKey, Name, Period, PlanRow,
+    Reason, ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus,
 };
 use crate::epoch::{Collection, SHARDS, shard};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 mod explain;
 
@@ -114,6 +115,7 @@ pub fn guide<'scope>(
     subscriptions: Collection<'scope, Subscription>,
     accounts: Collection<'scope, Account>,
     plans: Collection<'scope, PlanRow>,
+    closed: Arc<ClosedUnits>,
 ) -> Collection<'scope, (ServiceKey, ServiceTimeline)> {
     // Subscriptions with their account, or without one.
     let accounts = accounts
@@ -176,9 +178,9 @@ pub fn guide<'scope>(
 
     served
         .concat(orphans)
-        .reduce_named("guide", |_, claims, timelines| {
+        .reduce_named("guide", move |_, claims, timelines| {
             let claims: Vec<&Claim> = claims.iter().map(|(claim, _)| *claim).collect();
-            timelines.push((timeline(&claims), 1));
+            timelines.push((timeline(&claims, &closed), 1));
         })
 }
 
@@ -240,11 +242,15 @@ fn claim(service: Period, terms: &Terms) -> Claim {
 }
 
 /// The kernel: cuts time where claims begin and end, and settles each stretch.
-fn timeline(claims: &[&Claim]) -> ServiceTimeline {
+fn timeline(claims: &[&Claim], closed: &ClosedUnits) -> ServiceTimeline {
     let mut starts = vec![EventTime::MIN];
     for valid in claims.iter().filter_map(|claim| claim.valid) {
         starts.extend([valid.start(), valid.end()]);
     }
+    let guided = claims
+        .iter()
+        .filter_map(|claim| claim.outcome.as_ref().ok());
+    starts.extend(guided.filter_map(|guided| closed.until(guided.account)));
     starts.sort_unstable();
     starts.dedup();
     starts.retain(|start| *start != EventTime::MAX);
@@ -252,7 +258,10 @@ fn timeline(claims: &[&Claim]) -> ServiceTimeline {
     let mut segments: Vec<GuideSegment> = Vec::with_capacity(starts.len());
     for start in starts {
         let holds = |claim: &&&Claim| claim.valid.is_some_and(|valid| valid.contains(start));
-        let guide = settle(claims.iter().filter(holds));
+        let guide = match settle(claims.iter().filter(holds)) {
+            Ok(guided) if closed.holds(guided.account, start) => Err(Reason::PeriodClosed),
+            settled => settled,
+        };
         if segments.last().is_none_or(|last| last.guide != guide) {
             segments.push(GuideSegment { start, guide });
         }
@@ -313,7 +322,8 @@ mod tests {
 
     fn at(claims: &[Claim], time: i64) -> Result<u64, Reason> {
         let claims: Vec<&Claim> = claims.iter().collect();
-        let timeline = timeline(&claims);
+        let closed = ClosedUnits([(AccountKey(2), EventTime(5))].into_iter().collect());
+        let timeline = timeline(&claims, &closed);
         timeline
             .at(EventTime(time))
             .guide
@@ -327,6 +337,18 @@ mod tests {
         assert_eq!(at(&claims, 9), Ok(1));
         assert_eq!(at(&claims, 10), Ok(2));
         assert_eq!(at(&claims, 20), Err(Reason::ServiceNotEffective));
+        assert_eq!(at(&claims, -1), Err(Reason::ServiceNotEffective));
+    }
+
+    #[test]
+    fn closed_bill_units_guide_nothing() {
+        let mut closed = served(2, 0, 20);
+        if let Ok(guided) = &mut closed.outcome {
+            guided.account = AccountKey(2);
+        }
+        let claims = [closed];
+        assert_eq!(at(&claims, 4), Err(Reason::PeriodClosed));
+        assert_eq!(at(&claims, 5), Ok(2));
         assert_eq!(at(&claims, -1), Err(Reason::ServiceNotEffective));
     }
 
@@ -392,7 +414,7 @@ mod tests {
                 let (subscription_input, subscriptions) = scope.new_collection();
                 let (account_input, accounts) = scope.new_collection();
                 let (plan_input, plans) = scope.new_collection();
-                let timelines = guide(services, subscriptions, accounts, plans);
+                let timelines = guide(services, subscriptions, accounts, plans, Arc::default());
                 let (probe, _) = timelines
                     .inspect(move |change| sender.send(change.clone()).unwrap())
                     .inner

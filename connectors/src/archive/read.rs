@@ -72,6 +72,12 @@ impl Archive {
         self.periods.keys().copied()
     }
 
+    /// The number of the last adjustment of a period, 0 for none; nothing if it is not archived.
+    #[must_use]
+    pub fn sequence(&self, period: Period) -> Option<u32> {
+        self.periods.get(&period)?.last().copied()
+    }
+
     /// Opens a period.
     ///
     /// # Errors
@@ -216,6 +222,22 @@ impl ArchivedPeriod {
             }
         }
         Ok(None)
+    }
+
+    /// The balance groups that were written behind a sequence.
+    ///
+    /// # Errors
+    /// When a sidecar is missing or damaged.
+    pub fn groups_since(&self, sequence: u32) -> Result<Vec<GroupEntry>, ArchiveError> {
+        let mut groups = Vec::new();
+        for manifest in self.manifests.iter().filter(|m| m.sequence > sequence) {
+            for shard in manifest.shards.keys() {
+                if let Some(sidecar) = self.sidecar(manifest, *shard)? {
+                    groups.extend(sidecar.groups.iter().cloned());
+                }
+            }
+        }
+        Ok(groups)
     }
 
     /// All accounts of a shard with their rows.

@@ -10,7 +10,7 @@ use jiff::Span;
 use jiff::tz::TimeZone;
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{
-    AccountKey, BillCalendar, BillingProfile, EventTime, LineKey, Period,
+    AccountKey, BillCalendar, BillingProfile, ClosedUnits, EventTime, LineKey, Period,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,6 +76,63 @@ impl Closing {
         self.stretch(account, unit)
     }
 
+    /// The end of the last closed period of each account that has one.
+    pub(crate) fn units(&mut self) -> ClosedUnits {
+        let accounts: Vec<AccountKey> = self.profiles.keys().copied().collect();
+        let mut same: BTreeMap<BillingProfile, Option<EventTime>> = BTreeMap::new();
+        let mut units = BTreeMap::new();
+        for account in accounts {
+            let alone = self
+                .profile(account)
+                .filter(|_| !self.mixed.contains_key(&account));
+            let until = match alone {
+                Some(profile) => match same.get(&profile) {
+                    Some(known) => *known,
+                    None => {
+                        let until = self.closed_until(account);
+                        same.insert(profile, until);
+                        until
+                    }
+                },
+                None => self.closed_until(account),
+            };
+            units.extend(until.map(|until| (account, until)));
+        }
+        ClosedUnits(units)
+    }
+
+    /// When the next period is closed.
+    pub(crate) fn next(&mut self) -> Option<EventTime> {
+        let accounts: Vec<AccountKey> = self.profiles.keys().copied().collect();
+        let mut seen: BTreeSet<Period> = BTreeSet::new();
+        for account in accounts {
+            seen.extend(self.open(account));
+        }
+        seen.into_iter()
+            .filter_map(|period| self.closes(period))
+            .min()
+    }
+
+    fn closed_until(&mut self, account: AccountKey) -> Option<EventTime> {
+        self.open(account)
+            .map(|first| first.start())
+            .filter(|start| *start > EventTime::EARLIEST)
+    }
+
+    /// The first period of an account that is not closed.
+    fn open(&mut self, account: AccountKey) -> Option<Period> {
+        let mut first = self.period_at(account, self.now)?;
+        while first.start() > EventTime::EARLIEST {
+            let before = EventTime(first.start().0.saturating_sub(1));
+            let period = self.period_at(account, before)?;
+            if self.is_closed(period) {
+                break;
+            }
+            first = period;
+        }
+        Some(first)
+    }
+
     /// The accounts whose bill units never close: they share balance groups, and their cycles never
     /// begin on one day.
     pub(crate) fn never(&mut self) -> Vec<AccountKey> {
@@ -130,15 +187,16 @@ impl Closing {
         if let Some(known) = self.closed.get(&period) {
             return *known;
         }
-        let closes = || {
-            let end = period.end().timestamp()?.to_zoned(self.zone.clone());
-            let closes = end.checked_add(self.after).ok()?;
-            Some(EventTime::from(closes.timestamp()))
-        };
-        // A grace past the calendar's end never passes.
-        let closed = closes().is_some_and(|closes| closes <= self.now);
+        let closed = self.closes(period).is_some_and(|closes| closes <= self.now);
         self.closed.insert(period, closed);
         closed
+    }
+
+    /// When a period is closed; a grace past the calendar's end never passes.
+    fn closes(&self, period: Period) -> Option<EventTime> {
+        let end = period.end().timestamp()?.to_zoned(self.zone.clone());
+        let closes = end.checked_add(self.after).ok()?;
+        Some(EventTime::from(closes.timestamp()))
     }
 }
 

@@ -9,6 +9,7 @@ use millrace_operators::domain::{
 };
 use millrace_operators::epoch::shard;
 use millrace_operators::rate::Rating;
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -115,6 +116,36 @@ pub fn collect(
     );
     match visited {
         Ok(()) => collected,
+        Err(never) => match never {},
+    }
+}
+
+/// The rated records of a worker whose account and time are wanted.
+pub(super) fn records(
+    open: &Open,
+    mut wanted: impl FnMut(AccountKey, &BillingProfile, EventTime) -> bool,
+) -> RoaringTreemap {
+    let mut records = RoaringTreemap::new();
+    let visited = open.ratings.visit(
+        |_| true,
+        |rating| {
+            let wanted = match rating {
+                Rating::Charge(charge) => {
+                    charge.item == 0 && wanted(charge.account, &charge.profile, charge.time)
+                }
+                Rating::Priced(usage) => {
+                    wanted(usage.terms.account, &usage.terms.profile, usage.time)
+                }
+                Rating::Suspense(_) => false,
+            };
+            if wanted {
+                records.insert(rating.record().0);
+            }
+            Ok::<(), Infallible>(())
+        },
+    );
+    match visited {
+        Ok(()) => records,
         Err(never) => match never {},
     }
 }

@@ -3,6 +3,7 @@
 
 use super::groups::with_balances;
 use super::{ArchiveSetting, Closing, LineKeys, Slot, members};
+use crate::durable::Closed;
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use millrace_connectors::archive::{Archive, ArchiveError, ArchivedLine, ArchivedPeriod};
 use millrace_connectors::output::AggregatedLine;
@@ -28,9 +29,11 @@ pub(super) struct Due {
 
 impl Due {
     /// Finds it. Archived periods are adjusted for jobs with durable state alone.
+    /// What the graph has forgotten of a period is not its business.
     pub(super) fn find(
         archive: &Archive,
         setting: &ArchiveSetting,
+        closed: &Closed,
         lines: &[AggregatedLine],
         reference: &Reference,
     ) -> Result<Self, ArchiveError> {
@@ -44,8 +47,14 @@ impl Due {
             periods: BTreeMap::new(),
         };
         let mut now: BTreeMap<Period, Vec<&AggregatedLine>> = BTreeMap::new();
+        let forgotten = |account: AccountKey, period: Period| {
+            let until = closed.units.until(account);
+            until.is_some_and(|until| period.end() <= until)
+        };
         for line in lines {
-            if let Some(period) = due.closing.period_of_line(&line.key) {
+            if let Some(period) = due.closing.period_of_line(&line.key)
+                && !forgotten(line.key.account, period)
+            {
                 now.entry(period).or_default().push(line);
             }
         }
@@ -53,9 +62,14 @@ impl Due {
         // Groups that may begin the next period elsewhere than it has.
         let mut moved: BTreeSet<GroupKey> = BTreeSet::new();
         for period in archive.periods() {
+            let lines = now.remove(&period);
+            if lines.is_none() && closed.periods.contains_key(&period) {
+                continue;
+            }
             let opened = archive.period(period)?;
-            let lines = now.remove(&period).unwrap_or_default();
-            let differences = differences(&opened, &lines, setting)?;
+            let known = |account: &str| !forgotten(AccountKey::of(&[account]), period);
+            let lines = lines.unwrap_or_default();
+            let differences = differences(&opened, &lines, known, setting)?;
             if setting.generation.is_some() {
                 due.adjust(&opened, differences, &groups, &mut moved)?;
             } else if !differences.is_empty() {
@@ -166,15 +180,17 @@ impl Due {
     }
 }
 
-/// What a period comes to now less what it was billed, adjustments added up.
-fn differences(
+/// What a period comes to now less what it was billed, adjustments added up; of known accounts.
+pub(super) fn differences(
     opened: &ArchivedPeriod,
     now: &[&AggregatedLine],
+    known: impl Fn(&str) -> bool,
     setting: &ArchiveSetting,
 ) -> Result<Vec<AggregatedLine>, ArchiveError> {
     let mut gone: BTreeMap<AggregateId, (ArchivedLine, LineSum)> = BTreeMap::new();
     for shard in opened.shards() {
-        for line in opened.lines(shard)? {
+        let lines = opened.lines(shard)?.into_iter();
+        for line in lines.filter(|line| known(&line.account)) {
             let sum = line.sum;
             let (_, billed) = gone
                 .entry(line.id)

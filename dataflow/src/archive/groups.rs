@@ -1,13 +1,13 @@
 //! Balance groups: who shares them, and where they stand at the edges of periods.
 
 use super::{Closing, moved};
-use crate::graph::{Open, Opening};
+use crate::graph::{Open, Opening, Stand};
 use crate::job::Job;
 use millrace_connectors::archive::{GroupStanding, Moved};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::Reference;
-use millrace_operators::domain::{AccountKey, EventTime, GroupKey, Name, Period};
+use millrace_operators::domain::{AccountKey, ClosedUnits, EventTime, GroupKey, Name, Period};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Accounts that a warning names; more are counted.
@@ -78,6 +78,7 @@ pub(super) fn standings(
     groups: &BTreeMap<GroupKey, BTreeSet<AccountKey>>,
     periods: &BTreeMap<AccountKey, BTreeSet<Period>>,
     begun: &BTreeMap<GroupKey, EventTime>,
+    opening: &Opening,
 ) -> BTreeMap<GroupKey, Standings> {
     let mut standings: BTreeMap<GroupKey, Standings> = BTreeMap::new();
     for group in open.charges.groups() {
@@ -88,19 +89,39 @@ pub(super) fn standings(
             .copied()
             .collect();
         for period in periods {
-            let before = begun
-                .get(&group)
-                .is_some_and(|first| *first < period.start());
-            let from_start = Opening::default();
-            let opening = before.then(|| moved(open, group, period.start(), &from_start));
-            let closing = moved(open, group, period.end(), &from_start);
+            let began = begun.get(&group);
+            let before = opening.0.contains_key(&group)
+                || began.is_some_and(|first| *first < period.start());
+            let opened = before.then(|| moved(open, group, period.start(), opening));
+            let closing = moved(open, group, period.end(), opening);
             standings
                 .entry(group)
                 .or_default()
-                .insert(period, (opening, closing));
+                .insert(period, (opened, closing));
         }
     }
     standings
+}
+
+/// Where the groups of this worker stand when the last closed period of their accounts ends.
+pub(super) fn stands(
+    open: &Open,
+    groups: &BTreeMap<GroupKey, BTreeSet<AccountKey>>,
+    units: &ClosedUnits,
+    opening: &Opening,
+) -> BTreeMap<GroupKey, Stand> {
+    let mut stands = BTreeMap::new();
+    for group in open.charges.groups() {
+        let accounts = groups.get(&group).into_iter().flatten();
+        // They all share periods.
+        let Some(at) = accounts.filter_map(|account| units.until(*account)).max() else {
+            continue;
+        };
+        let moved = moved(open, group, at, opening).into_iter();
+        let moved = moved.map(|moved| (moved.bucket, moved.by)).collect();
+        stands.insert(group, Stand { at, moved });
+    }
+    stands
 }
 
 /// The groups of accounts, as they stood in a period.

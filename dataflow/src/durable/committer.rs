@@ -4,6 +4,7 @@
 //! object; create the manifest; publish; take away what no manifest needs. A commit begins when the one
 //! before it is published, so only the newest manifest can have outputs that still wait.
 
+use super::forget::CLOSED;
 use super::journal::{Facts, Journal, LineChange};
 use super::manifest::{Generation, Manifest, Object, Staged};
 use super::{DurableError, MessageSink, Restored};
@@ -115,11 +116,14 @@ impl Committer {
             self.outputs.remove(&format!("{STAGE}/{name}"))?;
         }
         let manifest = &self.generation.manifest;
-        let held = |name: &str| manifest.journal.iter().any(|object| object.name == name);
-        for name in self.state.names(JOURNAL)? {
-            let name = format!("{JOURNAL}/{name}");
-            if !held(&name) {
-                self.state.remove(&name)?;
+        let objects = || manifest.journal.iter().chain(&manifest.closed);
+        let held = |name: &str| objects().any(|object| object.name == name);
+        for folder in [JOURNAL, CLOSED] {
+            for name in self.state.names(folder)? {
+                let name = format!("{folder}/{name}");
+                if !held(&name) {
+                    self.state.remove(&name)?;
+                }
             }
         }
         Ok(())
@@ -142,7 +146,7 @@ impl Committer {
     ///
     /// # Errors
     /// When a store fails, or another run has taken over.
-    pub fn run(mut self) -> Result<Manifest, DurableError> {
+    pub fn run(mut self) -> Result<Generation, DurableError> {
         if self.makes_again() {
             let flushed = self.flushed.recv().map_err(|_| DurableError::Ended)?;
             self.publish_messages(&flushed)?;
@@ -151,7 +155,7 @@ impl Committer {
             match self.points.recv_timeout(LOOK) {
                 Ok(point) => self.commit(point)?,
                 Err(RecvTimeoutError::Timeout) => self.generation.check(&self.state)?,
-                Err(RecvTimeoutError::Disconnected) => return Ok(self.generation.manifest),
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.generation),
             }
         }
     }
@@ -215,7 +219,6 @@ impl Committer {
     /// that are not needed any more. Each merge makes an object at least 64 times as long, so that few
     /// are read at a restart and no byte is copied often.
     fn merge(&self, commit: u64, journal: &mut Vec<Object>) -> Result<Vec<String>, DurableError> {
-        let rank = |object: &Object| object.name.matches('+').count();
         let Some(last) = journal.last().map(rank) else {
             return Ok(Vec::new());
         };
@@ -252,6 +255,11 @@ impl Committer {
     }
 }
 
+/// How often an object was merged.
+pub(super) fn rank(object: &Object) -> usize {
+    object.name.matches('+').count()
+}
+
 /// Where outputs wait for their commit, below the output folder.
 pub const STAGE: &str = "_staged";
-const JOURNAL: &str = "journal";
+pub(super) const JOURNAL: &str = "journal";

@@ -14,7 +14,7 @@ use millrace_connectors::ledger::LedgerEntry;
 use millrace_connectors::names::Entered;
 use millrace_connectors::reference::HeldMessage;
 use millrace_connectors::store::FileMeta;
-use millrace_operators::domain::{FileId, LineKey, LineSum, Usage};
+use millrace_operators::domain::{Fate, FileId, LineKey, LineSum, RecordId, Suspense, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +58,8 @@ pub struct Facts {
     pub commands: u64,
     /// Messages of reference data that are held back; all of them.
     pub held: Vec<HeldMessage>,
+    /// How often state was forgotten, and what followed from it has been fed.
+    pub forgotten: u64,
 }
 
 /// How far a file or partition is read.
@@ -162,6 +164,69 @@ impl Journal {
         Unpacked::of(LINES, 0, &lines).pack(&mut object);
         (object, self.rows)
     }
+}
+
+/// What a record that leaves the state was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Charged.
+    Monetised,
+    /// A duplicate of one that was charged.
+    Duplicate(Suspense),
+}
+
+/// An object without the records that leave, whose fates are told in their places; nothing if it holds
+/// none. With how many usage rows are left.
+pub(super) fn without(
+    object: &[u8],
+    left: impl Fn(RecordId) -> Option<Left>,
+) -> Result<Option<(Vec<u8>, u64)>, String> {
+    let (mut kept, mut rows, mut gone) = (Vec::new(), 0, 0_u64);
+    for item in Epochs::of(object) {
+        match item? {
+            Item::Facts(facts) => Unpacked::of(FACTS, 0, &facts).pack(&mut kept),
+            Item::Lines(lines) => Unpacked::of(LINES, 0, &lines).pack(&mut kept),
+            Item::Epoch(mut entry) => {
+                let mut fates: BTreeMap<(FileId, Fate), Diff> = BTreeMap::new();
+                for (_, lane) in &mut entry.lanes {
+                    lane.retain(|(usage, diff)| {
+                        let Some(left) = left(usage.record) else {
+                            return true;
+                        };
+                        gone += 1;
+                        let fate = match left {
+                            Left::Monetised => Fate::Monetised,
+                            Left::Duplicate(row) => {
+                                entry.head.duplicates.push((row, *diff));
+                                Fate::Duplicate
+                            }
+                        };
+                        *fates.entry((usage.record.file(), fate)).or_default() += *diff;
+                        false
+                    });
+                }
+                entry.head.fates.extend(fates);
+                Unpacked::of(HEAD, entry.epoch, &entry.head).pack(&mut kept);
+                for (lane, usage) in entry.lanes.iter().filter(|(_, usage)| !usage.is_empty()) {
+                    let count = u32::try_from(usage.len()).expect("rows were counted so before");
+                    rows += u64::from(count);
+                    let mut content = Vec::with_capacity(usage.len().saturating_mul(ROW_BYTES));
+                    for row in usage {
+                        bincode::serialize_into(&mut content, row).expect("memory takes all bytes");
+                    }
+                    Unpacked {
+                        kind: USAGE,
+                        lane: *lane,
+                        epoch: entry.epoch,
+                        rows: count,
+                        content,
+                    }
+                    .pack(&mut kept);
+                }
+            }
+        }
+    }
+    Ok((gone > 0).then_some((kept, rows)))
 }
 
 fn lane_of(usage: &Usage) -> u64 {

@@ -19,6 +19,9 @@ const KEPT: u64 = 16;
 /// Attempts to learn the outcome of a commit.
 const ATTEMPTS: u32 = 8;
 
+/// The form of state that this build writes and reads.
+const FORM: u32 = 1;
+
 /// What must be equal for state to be of use: what identities, keys and lines are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -130,6 +133,9 @@ pub struct Staged {
 /// A commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// The form of the state: that of another form is refused.
+    #[serde(default)]
+    pub form: u32,
     /// Which commit, from 1.
     pub commit: u64,
     /// Who committed.
@@ -154,8 +160,17 @@ pub struct Manifest {
     pub received: u64,
     /// Everything taken in, in order.
     pub journal: Vec<Object>,
+    /// What is closed, and what is left of it in the state.
+    pub closed: Option<Object>,
     /// Outputs of this commit: they take their places after it.
     pub outputs: Vec<Staged>,
+}
+
+/// What every form of a manifest says.
+#[derive(Deserialize)]
+struct Form {
+    #[serde(default)]
+    form: u32,
 }
 
 fn name(commit: u64) -> String {
@@ -180,7 +195,15 @@ impl Manifest {
         if blake3::hash(line.as_bytes()).to_hex().as_str() != digest || lines.next().is_some() {
             return Err("is damaged: its digest does not match".to_owned());
         }
-        serde_json::from_str(line).map_err(|error| format!("is of another version: {error}"))
+        let said: Form =
+            serde_json::from_str(line).map_err(|error| format!("is damaged: {error}"))?;
+        if said.form != FORM {
+            let found = said.form;
+            return Err(format!(
+                "was written in form {found} by another version of millrace; this one reads form {FORM}"
+            ));
+        }
+        serde_json::from_str(line).map_err(|error| format!("is damaged: {error}"))
     }
 
     /// The newest manifest, if there is one.
@@ -261,6 +284,7 @@ impl Generation {
     /// When another run holds the number, or the store does not say.
     pub fn commit(&mut self, store: &Store, next: Manifest) -> Result<(), DurableError> {
         let next = Manifest {
+            form: FORM,
             commit: self.manifest.commit + 1,
             generation: self.number,
             previous: self.digest.clone(),

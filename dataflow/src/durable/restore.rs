@@ -46,6 +46,8 @@ pub struct Known {
     pub held: Vec<HeldMessage>,
     /// Records that operators have taken out of suspense.
     pub discards: BTreeMap<RecordId, Discard>,
+    /// See [`Facts::forgotten`](super::Facts::forgotten).
+    pub forgotten: u64,
 }
 
 impl Restored {
@@ -86,15 +88,19 @@ impl Restored {
                         let next =
                             |(file, position): (FileId, super::Position)| (file, position.next);
                         (loading.paused, loading.commands) = (facts.paused, facts.commands);
+                        loading.forgotten = facts.forgotten;
                         loading.held = facts.held;
                         loading.positions = facts.positions.into_iter().map(next).collect();
                     }
-                    Item::Epoch(entry) => {
+                    Item::Epoch(mut entry) => {
                         for class in &entry.head.classes {
                             names.enter_class(class);
                         }
                         if entry.epoch >= self.manifest.from {
                             loading.stand(self.manifest.from);
+                        } else {
+                            // It is in the lines.
+                            entry.head.adjusted.clear();
                         }
                         // Epochs whose messages are made again are fed as they were.
                         let alone = !entry.is_plain() || entry.epoch >= self.manifest.from;
@@ -107,6 +113,7 @@ impl Restored {
                 }
             }
         }
+        loading.stand(self.manifest.from);
         feed_parts(&mut loading, &mut feed)?;
         Ok(Known {
             reference: loading.reference.rows(),
@@ -117,6 +124,7 @@ impl Restored {
             commands: loading.commands,
             held: loading.held,
             discards: loading.discards,
+            forgotten: loading.forgotten,
         })
     }
 }
@@ -146,6 +154,7 @@ struct Loading {
     commands: u64,
     held: Vec<HeldMessage>,
     discards: BTreeMap<RecordId, Discard>,
+    forgotten: u64,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
 }
@@ -165,6 +174,7 @@ impl Loading {
             commands: 0,
             held: Vec::new(),
             discards: BTreeMap::new(),
+            forgotten: 0,
             lines: Some(BTreeMap::new()),
         }
     }

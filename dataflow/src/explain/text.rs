@@ -41,6 +41,12 @@ impl Explanation {
                 None => "the first with its identity".to_owned(),
             });
         }
+        if let Some(archive) = &self.archived {
+            page.section("Archive");
+            page.note(&format!(
+                "its bill unit is closed; `millrace replay` rates the archive in {archive} again"
+            ));
+        }
         if let Some(guide) = &self.guide {
             page.section("Subscription");
             page.guide(guide);

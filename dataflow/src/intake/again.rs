@@ -7,7 +7,7 @@ use millrace_connectors::mediate::Mediated;
 use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage};
 use millrace_operators::epoch::Diff;
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Rows compared at a time.
 const WINDOW_ROWS: u64 = 65_536;
@@ -86,8 +86,31 @@ fn take_while<T>(queue: &mut VecDeque<T>, wanted: impl Fn(&T) -> bool) -> Vec<T>
     queue.drain(..count).collect()
 }
 
-/// Adds what differs between the two to `bundle`; returns the records mediated.
-pub(super) fn differences(file: FileId, old: Opened, new: Opened, bundle: &mut Bundle) -> u64 {
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// Records mediated.
+    pub(super) records: u64,
+    /// Records that differ and stay as they were archived.
+    pub(super) archived: u64,
+}
+
+/// Adds what differs between the two to `bundle`, as far as records are `known`.
+pub(super) fn differences(
+    file: FileId,
+    old: Opened,
+    new: Opened,
+    known: impl Fn(RecordId) -> bool,
+    bundle: &mut Bundle,
+) -> Compared {
+    let mut archived: BTreeSet<RecordId> = BTreeSet::new();
+    let mut wanted = |record: RecordId| {
+        let known = known(record);
+        if !known {
+            archived.insert(record);
+        }
+        known
+    };
     let (mut old, mut new) = (Replay::new(old), Replay::new(new));
     let mut end = 0;
     while !old.is_done() || !new.is_done() {
@@ -98,7 +121,9 @@ pub(super) fn differences(file: FileId, old: Opened, new: Opened, bundle: &mut B
             after.usage,
             |usage| usage.record,
             |usage, diff| {
-                bundle.usage.push((usage, diff));
+                if wanted(usage.record) {
+                    bundle.usage.push((usage, diff));
+                }
             },
         );
         changes(
@@ -106,8 +131,10 @@ pub(super) fn differences(file: FileId, old: Opened, new: Opened, bundle: &mut B
             after.faults,
             |fault| fault.record,
             |fault, diff| {
-                count(&mut bundle.fates, file, Fate::of(fault.reason), diff);
-                bundle.faults.push((fault, diff));
+                if wanted(fault.record) {
+                    count(&mut bundle.fates, file, Fate::of(fault.reason), diff);
+                    bundle.faults.push((fault, diff));
+                }
             },
         );
         changes(
@@ -115,8 +142,10 @@ pub(super) fn differences(file: FileId, old: Opened, new: Opened, bundle: &mut B
             after.ignored,
             |record| *record,
             |record, diff| {
-                count(&mut bundle.fates, file, Fate::Ignored, diff);
-                bundle.ignored.push((record, diff));
+                if wanted(record) {
+                    count(&mut bundle.fates, file, Fate::Ignored, diff);
+                    bundle.ignored.push((record, diff));
+                }
             },
         );
     }
@@ -130,7 +159,10 @@ pub(super) fn differences(file: FileId, old: Opened, new: Opened, bundle: &mut B
         },
     );
     bundle.fates.retain(|_, diff| *diff != 0);
-    new.reached
+    Compared {
+        records: new.reached,
+        archived: u64::try_from(archived.len()).unwrap_or(u64::MAX),
+    }
 }
 
 /// Walks two lists in record order and tells what is only in one of them, the old before the new.

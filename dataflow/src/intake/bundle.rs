@@ -1,13 +1,15 @@
 //! What an epoch carries from the intake to the workers.
 
 use super::count;
+use crate::durable::Due;
 use crate::graph::Inputs;
 use crate::publish::{Dispatch, Published};
 use crate::worker::{Epochs, Fed};
 use millrace_connectors::mediate::Mediated;
 use millrace_connectors::reference::ReferenceChanges;
 use millrace_operators::domain::{
-    Discard, EventTime, Fate, Fault, FileId, LineKey, LineSum, RecordId, Usage, UsageClass,
+    Discard, EventTime, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense, Usage,
+    UsageClass,
 };
 use millrace_operators::epoch::{Diff, Epoch};
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,7 @@ pub struct Bundle {
     pub(super) faults: Vec<(Fault, Diff)>,
     pub(super) fates: BTreeMap<(FileId, Fate), Diff>,
     pub(super) discards: Vec<(Discard, Diff)>,
+    pub(super) duplicates: Vec<(Suspense, Diff)>,
     pub(super) ignored: Vec<(RecordId, Diff)>,
     pub(super) received: BTreeMap<FileId, u64>,
     pub(super) reference: ReferenceChanges,
@@ -51,6 +54,10 @@ pub struct EpochHead {
     pub fates: Vec<((FileId, Fate), Diff)>,
     /// Records that operators take out of suspense, or put back.
     pub discards: Vec<(Discard, Diff)>,
+    /// Duplicates of archived records, whose fates are among `fates`.
+    pub duplicates: Vec<(Suspense, Diff)>,
+    /// What is billed more or less in closed bill units, until it is part of the lines that stand.
+    pub adjusted: Vec<(LineKey, LineSum)>,
     /// Records that a rule excludes, where an output wants each.
     pub ignored: Vec<(RecordId, Diff)>,
     /// Records read.
@@ -69,6 +76,8 @@ impl EpochHead {
         self.reference.is_empty()
             && self.clock.is_empty()
             && self.discards.is_empty()
+            && self.adjusted.is_empty()
+            && self.duplicates.iter().all(|(_, diff)| adds(diff))
             && self.faults.iter().all(|(_, diff)| adds(diff))
             && self.fates.iter().all(|(_, diff)| adds(diff))
             && self.ignored.iter().all(|(_, diff)| adds(diff))
@@ -84,6 +93,8 @@ impl Bundle {
             faults: self.faults.clone(),
             fates: self.fates.iter().map(|(fate, n)| (*fate, *n)).collect(),
             discards: self.discards.clone(),
+            duplicates: self.duplicates.clone(),
+            adjusted: self.lines.clone(),
             ignored: self.ignored.clone(),
             received: self.received.iter().map(|(file, n)| (*file, *n)).collect(),
             reference: self.reference.clone(),
@@ -108,11 +119,23 @@ impl Bundle {
         self.lines.extend(lines);
     }
 
+    /// Adds what follows from adjustments of closed bill units.
+    pub(super) fn take_due(&mut self, due: Due) {
+        self.usage
+            .extend(due.usage.into_iter().map(|usage| (usage, -1)));
+        self.fates.extend(due.fates);
+        let duplicates = due.duplicates.into_iter();
+        self.duplicates.extend(duplicates.map(|row| (row, 1)));
+        self.take_lines(due.lines);
+    }
+
     /// Adds the rest of an epoch that was journaled.
     pub fn take_head(&mut self, mut head: EpochHead) {
         self.classes.append(&mut head.classes);
         self.faults.append(&mut head.faults);
         self.discards.append(&mut head.discards);
+        self.duplicates.append(&mut head.duplicates);
+        self.lines.append(&mut head.adjusted);
         self.ignored.append(&mut head.ignored);
         self.clock.append(&mut head.clock);
         for ((file, fate), diff) in head.fates {
@@ -134,6 +157,8 @@ impl Bundle {
             && self.reference.is_empty()
             && self.clock.is_empty()
             && self.discards.is_empty()
+            && self.duplicates.is_empty()
+            && self.lines.is_empty()
     }
 
     /// Adds what mediation made of a chunk, and leaves `mediated` empty.
@@ -228,6 +253,9 @@ impl Epochs for Feed {
         }
         for (discard, diff) in bundle.discards {
             inputs.discards.update(discard, diff);
+        }
+        for (duplicate, diff) in bundle.duplicates {
+            inputs.duplicates.update(duplicate, diff);
         }
         let reference = bundle.reference;
         reference

@@ -46,6 +46,21 @@ impl Suspended {
         self.lock().before >= epoch
     }
 
+    /// All suspended records, with the reason of each.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<RecordId, Reason> {
+        let waiting = self.lock();
+        let records = waiting.records.iter();
+        records
+            .map(|(record, (reason, _))| (*record, *reason))
+            .collect()
+    }
+
+    /// Whether a record is suspended for this reason.
+    pub(super) fn has(&self, reason: Reason) -> bool {
+        self.lock().records.values().any(|(of, _)| *of == reason)
+    }
+
     /// The suspended records that are wanted, in their order, as they would be discarded.
     pub(super) fn select(&self, wanted: impl Fn(RecordId, Reason) -> bool) -> Vec<Discard> {
         let waiting = self.lock();

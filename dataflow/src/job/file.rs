@@ -420,6 +420,10 @@ pub struct ArchiveEntry {
     /// How long after its end a bill unit is closed, like `10d` or `P10D`; at once unless given.
     #[schemars(with = "Option<String>")]
     pub after: Option<Spanned<String>>,
+    /// How long late records and changed reference data of archived bill units wait for an adjustment
+    /// while the job watches: `10m`, `6h`; one hour unless given. For jobs with durable state.
+    #[schemars(with = "Option<String>")]
+    pub adjust: Option<Spanned<String>>,
 }
 
 /// The metrics endpoint.

@@ -301,7 +301,11 @@ impl Outputs {
                 open.charges
                     .with_group(group, |group| group.visit(&mut taker));
                 if of(plan.balances) {
-                    let values = open.charges.balances(group, None).unwrap_or_default();
+                    let mut values = open.charges.balances(group, None).unwrap_or_default();
+                    values.retain(|(key, _)| {
+                        let bucket = taker.buckets.get(key);
+                        bucket.is_none_or(|bucket| !open.is_past(bucket))
+                    });
                     taker.balances(values, &mut snapshot.balances);
                 }
             }

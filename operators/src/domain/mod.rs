@@ -12,6 +12,7 @@ mod bill;
 mod catalog;
 mod charge;
 mod charging;
+mod closed;
 mod key;
 mod plan;
 mod suspense;
@@ -30,6 +31,7 @@ pub use charging::{
     Bucket, BucketKind, Edge, EdgeAction, Impact, ImpactKind, Measure, PricedUsage, Terms,
     TermsItem, Threshold, Tier, TierReference,
 };
+pub use closed::ClosedUnits;
 pub use key::{
     AccountKey, BucketKey, ClassKey, EdgeKey, GroupKey, Identity, IdentityBuilder, Name, PriceKey,
     ServiceKey, SubscriptionKey, TermsKey,

@@ -164,6 +164,9 @@ reasons! {
     SubscriptionNotActive = "SUBSCRIPTION_NOT_ACTIVE", Guide, Warning,
         "The subscription was inactive or closed at the time of usage.",
         "reactivate the subscription for that time, or discard the usage";
+    PeriodClosed = "PERIOD_CLOSED", Guide, Info,
+        "The bill unit of the usage is closed and archived.",
+        "nothing: the next adjustment bills it; if it stays, no price or subscription of that time is for it";
     PriceNotFound = "PRICE_NOT_FOUND", Rate, Warning,
         "No price row of the subscription's lists matches the item and its attributes.",
         "add a price row for the item and these attributes";

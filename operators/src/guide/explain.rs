@@ -3,7 +3,8 @@
 
 use super::{Claim, Guided, Terms, claim, timeline};
 use crate::domain::{
-    Account, EventTime, GroupKey, PlanRow, Reason, ServiceKey, ServiceUse, Subscription,
+    Account, ClosedUnits, EventTime, GroupKey, PlanRow, Reason, ServiceKey, ServiceUse,
+    Subscription,
 };
 
 /// The reference data that guiding reads.
@@ -65,7 +66,10 @@ pub fn explain(service: ServiceKey, time: EventTime, rows: &GuideRows<'_>) -> Gu
         Err(Reason::ServiceUnknown)
     } else {
         let claims: Vec<&Claim> = claims.iter().map(|(claim, _)| claim).collect();
-        timeline(&claims).at(time).guide.clone()
+        timeline(&claims, &ClosedUnits::default())
+            .at(time)
+            .guide
+            .clone()
     };
     let judged = |(claim, candidate): (Claim, GuideCandidate)| GuideCandidate {
         verdict: verdict(&claim, &candidate, &outcome, time),

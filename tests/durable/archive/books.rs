@@ -141,6 +141,7 @@ impl Books {
             after: jiff::Span::new(),
             now: self.clock,
             texts: self.texts(),
+            closed: Arc::default(),
         });
         let archiver = Arc::new(archiver.unwrap());
         let (worker, reference) = (Arc::clone(&archiver), self.reference.clone());

@@ -3,6 +3,7 @@
 
 mod adjust;
 mod books;
+mod forget;
 mod kept;
 mod refused;
 mod remote;

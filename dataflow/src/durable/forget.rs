@@ -1,0 +1,231 @@
+//! Forgetting: state without the usage of bill units that are closed and archived.
+//!
+//! ```text
+//!  journal ─► without the records that leave, their fates in their places ─► journal'
+//!  closed: until when, where balance groups stood, which records ──────────► closed/N
+//!                                                  both named by one manifest ─┘
+//! ```
+//!
+//! A run that begins with such state holds open usage alone. What usage of closed bill units came to is
+//! kept: billing lines, what subscriptions were charged without usage, the counts of files. Nothing is
+//! forgotten while a run lasts: what a graph holds is what its journal says, and a run that forgets ends
+//! and begins again.
+
+use super::DurableError;
+use super::committer::{JOURNAL, rank};
+use super::journal::{Epochs, Item, Left, without};
+use super::manifest::{Generation, Manifest, Object};
+use crate::graph::{Opening, Resume, Shift, Stand};
+use millrace_connectors::store::Store;
+use millrace_operators::domain::{
+    Activity, ClosedUnits, Fate, FileId, GroupKey, LineKey, LineSum, Period, RecordId, Suspense,
+    Usage,
+};
+use millrace_operators::epoch::{Diff, Epoch};
+use roaring::RoaringTreemap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub(super) const CLOSED: &str = "closed";
+
+/// What is closed, and what is left of it in the state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Closed {
+    /// How often something was forgotten.
+    pub number: u64,
+    /// Until when the bill units of accounts are closed.
+    pub units: ClosedUnits,
+    /// Where balance groups stood then.
+    pub stands: BTreeMap<GroupKey, Stand>,
+    /// Where adjustments have moved some of them, from an epoch on.
+    pub moved: BTreeMap<GroupKey, Stand>,
+    /// The epoch.
+    pub since: Epoch,
+    /// What subscriptions were charged without usage, as it was billed first.
+    pub activity: Vec<Activity>,
+    /// The archived periods, with the number of the last adjustment that the bill knows.
+    pub periods: BTreeMap<Period, u32>,
+    /// The records that are not known any more.
+    pub records: RoaringTreemap,
+    /// What the next run begins with.
+    pub due: Due,
+}
+
+/// What follows from adjustments, and is fed to the graph once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// Late records that are in the archive now.
+    pub usage: Vec<Usage>,
+    /// What became of them.
+    pub fates: BTreeMap<(FileId, Fate), Diff>,
+    /// Those that were duplicates.
+    pub duplicates: Vec<Suspense>,
+    /// What is billed more or less.
+    pub lines: Vec<(LineKey, LineSum)>,
+}
+
+impl Due {
+    /// Whether nothing follows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.usage.is_empty() && self.lines.is_empty()
+    }
+}
+
+impl Closed {
+    /// What a manifest says; nothing is closed where it says nothing.
+    ///
+    /// # Errors
+    /// When the object is missing or damaged, or cannot be read.
+    pub fn of(store: &Store, manifest: &Manifest) -> Result<Self, DurableError> {
+        let Some(object) = &manifest.closed else {
+            return Ok(Self::default());
+        };
+        let plain = zstd::stream::decode_all(object.read(store)?.as_slice());
+        let plain = plain.map_err(|error| error.to_string());
+        let closed =
+            plain.and_then(|plain| bincode::deserialize(&plain).map_err(|e| e.to_string()));
+        closed.map_err(|problem| damaged(store, object, problem))
+    }
+
+    /// Where balance groups stand, adjustments and all.
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        let mut stands = self.stands.clone();
+        stands.extend(self.moved.clone());
+        Opening(stands)
+    }
+
+    /// What a graph of open usage begins with.
+    #[must_use]
+    pub fn resume(&self, live: Epoch, told: Epoch) -> Resume {
+        let shift = (!self.moved.is_empty()).then(|| Shift {
+            at: self.since,
+            opening: Arc::new(self.opening()),
+        });
+        Resume {
+            live,
+            told,
+            opening: Arc::new(Opening(self.stands.clone())),
+            shift,
+            closed: Arc::new(self.units.clone()),
+            activity: Arc::new(self.activity.clone()),
+        }
+    }
+
+    /// Whether a record is not known any more, because its bill unit is archived.
+    #[must_use]
+    pub fn has(&self, record: RecordId) -> bool {
+        self.records.contains(record.0)
+    }
+}
+
+/// Forgets, between two runs of a job.
+pub struct Forgetting<'a> {
+    /// Where the state is.
+    pub store: &'a Store,
+    /// The run that may commit.
+    pub generation: &'a mut Generation,
+}
+
+impl Forgetting<'_> {
+    /// The usage of records, as it stands in the journal.
+    ///
+    /// # Errors
+    /// When an object is missing or damaged, or cannot be read.
+    pub fn usage(
+        &self,
+        records: &BTreeSet<RecordId>,
+    ) -> Result<BTreeMap<RecordId, Usage>, DurableError> {
+        let mut found: BTreeMap<RecordId, Usage> = BTreeMap::new();
+        if records.is_empty() {
+            return Ok(found);
+        }
+        for object in &self.generation.manifest.journal {
+            let content = object.read(self.store)?;
+            for item in Epochs::of(&content) {
+                let item = item.map_err(|problem| damaged(self.store, object, problem))?;
+                let Item::Epoch(entry) = item else {
+                    continue;
+                };
+                let rows = entry.lanes.into_iter().flat_map(|(_, rows)| rows);
+                // What goes is told before what comes.
+                for (usage, diff) in rows.filter(|(usage, _)| records.contains(&usage.record)) {
+                    if diff > 0 {
+                        found.insert(usage.record, usage);
+                    } else if found.get(&usage.record) == Some(&usage) {
+                        found.remove(&usage.record);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Commits state that does not have the usage of `gone` any more, nor duplicates of it, which are
+    /// told by their rows.
+    ///
+    /// # Errors
+    /// When another run has taken over, or the state cannot be read or written.
+    pub fn forget(
+        &mut self,
+        closed: &Closed,
+        gone: &RoaringTreemap,
+        duplicates: &BTreeMap<RecordId, Suspense>,
+    ) -> Result<(), DurableError> {
+        let before = self.generation.manifest.clone();
+        let (commit, number) = (before.commit + 1, self.generation.number);
+        let left = |record: RecordId| {
+            let of_gone = || gone.contains(record.0).then_some(Left::Monetised);
+            let duplicate = duplicates.get(&record).copied().map(Left::Duplicate);
+            duplicate.or_else(of_gone)
+        };
+        let mut journal = Vec::with_capacity(before.journal.len());
+        for (index, object) in before.journal.iter().enumerate() {
+            let content = object.read(self.store)?;
+            let less =
+                without(&content, left).map_err(|problem| damaged(self.store, object, problem))?;
+            journal.push(match less {
+                None => object.clone(),
+                Some((content, rows)) => {
+                    let mark = "+".repeat(rank(object));
+                    let name = format!("{JOURNAL}/{commit:020}-{number}-{index}{mark}.journal");
+                    self.write(name, &content, rows)?
+                }
+            });
+        }
+        let content = bincode::serialize(closed).expect("memory takes all bytes");
+        let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
+        let name = format!("{CLOSED}/{commit:020}-{number}.closed");
+        let next = Manifest {
+            // Everything is published, and the lines that stand have all charges in them.
+            from: before.live,
+            closed: Some(self.write(name, &content, 0)?),
+            journal,
+            outputs: Vec::new(),
+            ..before.clone()
+        };
+        self.generation.commit(self.store, next)?;
+        let kept = &self.generation.manifest.journal;
+        let old = before.journal.iter().filter(|old| !kept.contains(old));
+        for object in old.chain(&before.closed) {
+            self.store.remove(&object.name)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: String, content: &[u8], rows: u64) -> Result<Object, DurableError> {
+        let object = Object::of(name, content, rows);
+        self.store.put(&object.name, content)?;
+        Ok(object)
+    }
+}
+
+fn damaged(store: &Store, object: &Object, problem: String) -> DurableError {
+    DurableError::Damaged {
+        folder: store.location().to_owned(),
+        object: object.name.clone(),
+        problem,
+    }
+}

@@ -1,0 +1,83 @@
+//! When a watching run ends to begin again: bill units have closed, or archived ones are to be adjusted.
+
+use crate::archive::Closing;
+use crate::durable::Closed;
+use crate::intake::Suspended;
+use crate::job::Job;
+use millrace_connectors::reference::Reference;
+use millrace_operators::domain::{EventTime, Reason};
+use std::time::{Duration, Instant};
+
+/// How often a closing is looked for.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Turn {
+    /// How long what is late waits.
+    adjust: Duration,
+    /// When the next bill unit closes; a job with a clock of its own waits for none.
+    closes: Option<EventTime>,
+    /// Whether reference data has changed that archived bill units were billed by.
+    changed: bool,
+    begun: Instant,
+    looked: Instant,
+}
+
+impl Turn {
+    /// For a job with an archive and durable state.
+    pub(super) fn of(job: &Job) -> Option<Self> {
+        let archive = job.archive.as_ref()?;
+        job.durability.as_ref()?;
+        Some(Self {
+            adjust: archive.adjust,
+            closes: None,
+            changed: false,
+            begun: Instant::now(),
+            looked: Instant::now(),
+        })
+    }
+
+    /// Learns the reference data in force.
+    pub(super) fn learn(
+        &mut self,
+        job: &Job,
+        reference: &Reference,
+        closed: &Closed,
+        changed: bool,
+    ) {
+        self.changed |= changed;
+        let Some(archive) = &job.archive else {
+            return;
+        };
+        let now = job.clock.unwrap_or_else(present);
+        let mut closing = Closing::new(reference, job.zone.clone(), archive.after, now);
+        let mut units = closed.units.clone();
+        units.extend(closing.units());
+        self.closes = match job.clock {
+            _ if units != closed.units => Some(now),
+            None => closing.next(),
+            Some(_) => None,
+        };
+    }
+
+    /// Whether it is time.
+    pub(super) fn is_due(&mut self, closed: &Closed, suspended: Option<&Suspended>) -> bool {
+        if self.looked.elapsed() < LOOK {
+            return false;
+        }
+        self.looked = Instant::now();
+        if self.closes.is_some_and(|closes| closes <= present()) {
+            return true;
+        }
+        if self.begun.elapsed() < self.adjust || closed.periods.is_empty() {
+            return false;
+        }
+        self.begun = Instant::now();
+        let waits = |suspended: &Suspended| suspended.has(Reason::PeriodClosed);
+        self.changed || suspended.is_some_and(waits)
+    }
+}
+
+fn present() -> EventTime {
+    EventTime::from(jiff::Timestamp::now())
+}

@@ -1,0 +1,250 @@
+//! What is archived leaves the state, and the bill stays what it would be if nothing had left.
+
+use super::world;
+use super::world::{CATALOG, calls, job};
+use millrace::cli::Exit;
+use millrace_tests::jobs::{Desk, Ended, millrace, rows, standing, totals};
+use millrace_tests::kills::{Dice, start, variable};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const KILLS: u32 = 10;
+/// How long a watching job may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const DAYS: [&str; 4] = ["2026-02-05", "2026-02-20", "2026-03-20", "2026-04-20"];
+
+/// The world's catalog, with tiers of the pool by the total of a year: each month begins where the one
+/// before it ended.
+fn catalog() -> String {
+    let more = world::CATALOG.replace("id: total,", "id: total, cycle: year,");
+    more.replace("from: 500, price", "from: 8000, price")
+}
+
+/// The world's job as of a day, with durable state; beside it the same without state and archive.
+fn as_of(desk: &Desk, day: &str) {
+    let kept = job(day, "closed", "out") + "durability: { folder: state, interval: 20ms }\n";
+    desk.write("job.yaml", kept);
+    let plain = job(day, "closed", "twin");
+    let plain: String = plain
+        .lines()
+        .filter(|line| !line.starts_with("archive:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    desk.write("twin.yaml", plain);
+}
+
+fn desk() -> Desk {
+    let desk = world::desk();
+    desk.write("catalog.yaml", catalog());
+    as_of(&desk, DAYS[0]);
+    desk
+}
+
+/// Billing lines, by account, bill unit, item and zone.
+fn lines(desk: &Desk, folder: &str) -> BTreeMap<String, (Value, Value)> {
+    let lines = rows(&desk.at(&format!("{folder}/aggregated/snapshot"))).into_iter();
+    lines
+        .map(|line| {
+            let id = line["aggregate_id"].as_str().unwrap().to_owned();
+            (id, (line["charges"].clone(), line["amount"].clone()))
+        })
+        .collect()
+}
+
+/// What buckets stand at, by group, resource and validity.
+fn balances(desk: &Desk, folder: &str) -> BTreeMap<String, [Value; 2]> {
+    let rows = rows(&desk.at(&format!("{folder}/balances/snapshot"))).into_iter();
+    let bucket = |row: &Value| {
+        ["balance_group", "resource", "valid_start", "valid_end"]
+            .map(|name| row[name].to_string())
+            .join(" ")
+    };
+    let value = |row: &Value| [row["units"].clone(), row["amount"].clone()];
+    rows.map(|row| (bucket(&row), value(&row))).collect()
+}
+
+/// The job's last run and the twin's come to the same bill, and changes add up to what stands.
+fn is_the_twins(desk: &Desk, ran: &Ended) {
+    assert!(matches!(ran.exit, Exit::Ok | Exit::Findings), "{}", ran.err);
+    let twin = desk.at("twin.yaml").display().to_string();
+    let twin = millrace(&["run", &twin, "--output", "json"]);
+    assert!(lines(desk, "twin").len() > 5, "{}", twin.err);
+    assert_eq!(lines(desk, "out"), lines(desk, "twin"));
+    let (ours, theirs) = (ran.summary(), twin.summary());
+    assert_eq!(totals(&ours), totals(&theirs));
+    assert_eq!(ours["records"], theirs["records"]);
+    assert_eq!(ours["files"], theirs["files"]);
+    let (ours, theirs) = (balances(desk, "out"), balances(desk, "twin"));
+    assert!(!ours.is_empty());
+    for (bucket, value) in &ours {
+        assert_eq!(Some(value), theirs.get(bucket), "{bucket}");
+    }
+    for output in ["aggregated", "suspense"] {
+        let there = |kind: &str| standing(rows(&desk.at(&format!("out/{output}/{kind}"))));
+        assert_eq!(there("changes"), there("snapshot"), "{output}");
+    }
+}
+
+/// Usage rows in the state.
+fn open(desk: &Desk) -> u64 {
+    let job = desk.at("job.yaml").display().to_string();
+    let status = millrace(&["status", &job, "--output", "json"]).summary();
+    status["state"]["rows"].as_u64().unwrap()
+}
+
+fn run(desk: &Desk) -> Ended {
+    desk.run()
+}
+
+#[test]
+fn the_bill_is_the_same_as_if_nothing_was_forgotten() {
+    let desk = desk();
+    is_the_twins(&desk, &run(&desk));
+    assert_eq!(open(&desk), 600);
+    // January closes, with everything that was late meanwhile.
+    as_of(&desk, DAYS[1]);
+    desk.write("calls/c.csv", calls(590..640));
+    is_the_twins(&desk, &run(&desk));
+    let held = open(&desk);
+    assert!(held < 500, "{held}");
+    // Late records of January and open ones, some for the second time.
+    desk.write("calls/d.csv", calls(630..700));
+    let late = run(&desk);
+    assert!(
+        late.err.contains("adjustment 1 of archived [2026-01-01"),
+        "{}",
+        late.err
+    );
+    is_the_twins(&desk, &late);
+    // February closes; a late record moves what January carries into it, and February into March.
+    as_of(&desk, DAYS[2]);
+    desk.write("calls/e.csv", calls(700..800));
+    is_the_twins(&desk, &run(&desk));
+    // What is asked of closed bill units is answered, or refused.
+    let job = desk.at("job.yaml").display().to_string();
+    let gone = millrace(&["explain", &job, "a.csv:0"]);
+    assert!(
+        gone.out.contains("MONETISED") && gone.out.contains("closed"),
+        "{gone:?}"
+    );
+    let twin = desk.at("twin.yaml").display().to_string();
+    let balance = |path: &str| {
+        let told = millrace(&["balance", path, "--output", "json"]).summary();
+        let accounts = told["accounts"].as_array().unwrap().iter();
+        let sums = |account: &Value| {
+            ["account", "charged", "usage", "subscriptions"].map(|name| account[name].clone())
+        };
+        accounts.map(sums).collect::<Vec<_>>()
+    };
+    assert_eq!(balance(&job), balance(&twin));
+    let past = millrace(&["balance", &job, "carl", "--at", "2026-01-15"]);
+    assert!(past.err.contains("\"carl\" before 2026-03-01"), "{past:?}");
+    // Prices of the past change, and what is given each month.
+    let other = catalog().replace("price: 0.05", "price: 0.06");
+    desk.write("catalog.yaml", other.replace("units: 300", "units: 350"));
+    is_the_twins(&desk, &run(&desk));
+    // And back, together with more that is late.
+    desk.write("calls/f.csv", calls(800..820));
+    desk.write("catalog.yaml", catalog());
+    is_the_twins(&desk, &run(&desk));
+    as_of(&desk, DAYS[3]);
+    is_the_twins(&desk, &run(&desk));
+    let held = open(&desk);
+    assert_eq!(held, 0, "everything is closed");
+    assert_eq!(balance(&job), balance(&twin));
+    // A fee that was charged in a closed quarter is another.
+    desk.write(
+        "catalog.yaml",
+        catalog().replace("amount: 3,", "amount: 4,"),
+    );
+    is_the_twins(&desk, &run(&desk));
+    let quiet = run(&desk);
+    assert!(
+        !quiet.err.contains("adjust") && !quiet.err.contains("archived"),
+        "{}",
+        quiet.err
+    );
+    is_the_twins(&desk, &quiet);
+}
+
+#[test]
+fn a_watching_job_closes_and_adjusts_by_itself() {
+    let desk = desk();
+    as_of(&desk, DAYS[1]);
+    let kept = job(DAYS[1], "closed", "out").replace("after: 10d", "after: 10d, adjust: 1s");
+    desk.write(
+        "job.yaml",
+        kept + "durability: { folder: state, interval: 20ms }\n",
+    );
+    let path = desk.at("job.yaml").display().to_string();
+    let mut process = start(&["run", &path, "--watch"]);
+    let january = desk.at("closed/periods/20260101T000000Z-20260201T000000Z");
+    let there = |name: &str| {
+        let begun = Instant::now();
+        while !january.join(name).exists() {
+            assert!(begun.elapsed() < PATIENCE, "{name}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    there("manifest-0000.json");
+    desk.write("calls/c.csv", calls(600..640));
+    there("manifest-0001.json");
+    desk.write(
+        "catalog.yaml",
+        catalog().replace("price: 0.05", "price: 0.06"),
+    );
+    there("manifest-0002.json");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let last = run(&desk);
+    assert!(!last.err.contains("adjustment"), "{}", last.err);
+    is_the_twins(&desk, &last);
+}
+
+#[test]
+fn kills_while_forgetting_change_nothing() {
+    let kills = variable("MILLRACE_KILLS", KILLS);
+    let seed = u64::from(variable("MILLRACE_SEED", 1));
+    let mut dice = Dice(seed);
+    let desk = desk();
+    let job = desk.at("job.yaml").display().to_string();
+    let (mut killed, mut ended, mut first) = (0, 0, 600);
+    for turn in 0.. {
+        if killed >= kills && turn >= 8 {
+            break;
+        }
+        if dice.roll(2) == 0 {
+            let again = first - dice.roll(40);
+            let last = first + 1 + dice.roll(60);
+            desk.write(&format!("calls/late-{turn:04}.csv"), calls(again..last));
+            first = last;
+        }
+        as_of(
+            &desk,
+            DAYS[usize::try_from(u64::from(killed) * 4 / u64::from(kills).max(1))
+                .unwrap()
+                .min(3)],
+        );
+        let mut process = start(&["run", &job, "--workers", &(1 + dice.roll(2)).to_string()]);
+        std::thread::sleep(Duration::from_millis(20 + dice.roll(900)));
+        match process.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success(), "seed {seed}");
+                ended += 1;
+            }
+            None => {
+                process.kill().unwrap();
+                process.wait().unwrap();
+                killed += 1;
+            }
+        }
+    }
+    as_of(&desk, DAYS[3]);
+    let last = run(&desk);
+    println!(
+        "{killed} kills, {ended} runs to the end, {} records, seed {seed}",
+        first
+    );
+    is_the_twins(&desk, &last);
+}
