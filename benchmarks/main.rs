@@ -8,13 +8,17 @@ mod durability;
 mod figure;
 mod kafka;
 mod live;
+mod process;
 mod replay;
 mod replay_plans;
+mod restart;
 mod world;
 
 use clap::{Parser, ValueEnum};
 use figure::Figure;
 use live::Change;
+use std::error::Error;
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,9 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     /// What to measure.
     scenario: Scenario,
-    /// Records of the largest state; smaller ones are measured too where a curve is asked for.
-    #[arg(long, default_value_t = 10_000_000)]
-    records: u64,
+    /// Records of the largest state; smaller ones are measured too where a curve is asked for. Ten
+    /// million unless given, three million of `kafka`.
+    #[arg(long)]
+    records: Option<u64>,
     /// Worker threads.
     #[arg(long, default_value_t = 2)]
     workers: usize,
@@ -60,24 +65,40 @@ enum Scenario {
     Hot,
     /// What commits cost a replay, and how long a restart takes, as the state grows.
     Recovery,
+    /// How long a killed job takes to its first new commit, as the state grows.
+    RestartCurve,
     /// The replay with one worker and with two.
     Scale,
     /// Messages of 1 KB published to a Kafka broker on this machine, read, and decoded.
     KafkaClient,
+    /// A job from topic to topics, exactly once: its speed, and how fresh its messages are.
+    Kafka,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     millrace::allocator::keep_freed_memory();
-    let arguments = Arguments::parse();
+    if let Some(ended) = process::run_if_asked() {
+        return Ok(ended);
+    }
+    measure(&Arguments::parse())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut out = Figure {
         json: arguments.json,
     };
-    let (records, workers) = (arguments.records, arguments.workers);
+    let records = arguments.records.unwrap_or(match arguments.scenario {
+        Scenario::Kafka => 3_000_000,
+        _ => 10_000_000,
+    });
+    let workers = arguments.workers;
     let sizes = [records / 10, records];
     let (name, change, sizes) = match arguments.scenario {
         Scenario::Replay => return replay::replay(records, workers, &mut out),
         Scenario::ReplayPlans => return replay_plans::replay_plans(records, workers, &mut out),
         Scenario::Recovery => return durability::recovery(records, workers, &mut out),
+        Scenario::RestartCurve => return restart::curve(records, workers, &mut out),
         Scenario::Scale => return durability::scale(records, &mut out),
         Scenario::PriceChange => ("price-change", Change::Price, &sizes[..]),
         Scenario::AccountChange => ("account-change", Change::Account, &sizes[..]),
@@ -93,6 +114,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             return Ok(());
         }
         Scenario::KafkaClient => return kafka::client(records, &mut out),
+        Scenario::Kafka => return kafka::job(records, workers, &mut out),
         Scenario::Hot => {
             charging::hot(records / 10, workers, &mut out);
             return Ok(());

@@ -50,7 +50,7 @@ outputs:
   raw_status: { changes: false, snapshot: false }
 ";
 
-const MEDIATION: &str = "\
+pub(crate) const MEDIATION: &str = "\
 identity: [id]
 service: key
 time: at
@@ -249,8 +249,15 @@ impl Listener for Silent {
 
 /// Writes the job and its data; returns the records in the archive, copies included.
 pub(crate) fn write_world(folder: &Path, records: u64) -> Result<u64, Box<dyn Error>> {
+    fs::write(folder.join("job.yaml"), JOB)?;
+    let world = World::new(records, &Names::default());
+    write_reference(folder, &world)?;
+    write_usage(&folder.join("usage.parquet"), &world)
+}
+
+/// Writes mediation rule, catalog and accounts of the job.
+pub(crate) fn write_reference(folder: &Path, world: &World) -> Result<(), Box<dyn Error>> {
     let files = [
-        ("job.yaml", JOB),
         ("mediation.yaml", MEDIATION),
         ("catalog.yaml", CATALOG),
         ("accounts.yaml", ACCOUNTS),
@@ -258,7 +265,6 @@ pub(crate) fn write_world(folder: &Path, records: u64) -> Result<u64, Box<dyn Er
     for (name, text) in files {
         fs::write(folder.join(name), text)?;
     }
-    let world = World::new(records, &Names::default());
     let mut prices = String::from("model,price\n");
     for model in 0..500 {
         let cents = list_price(model);
@@ -281,7 +287,7 @@ pub(crate) fn write_world(folder: &Path, records: u64) -> Result<u64, Box<dyn Er
         writeln!(services, "{},{}", service_name(n), account_name(n / 10))?;
     }
     fs::write(folder.join("services.csv"), services)?;
-    write_usage(&folder.join("usage.parquet"), &world)
+    Ok(())
 }
 
 pub(crate) fn write_usage(path: &Path, world: &World) -> Result<u64, Box<dyn Error>> {

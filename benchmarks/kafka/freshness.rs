@@ -1,0 +1,178 @@
+//! How long a record takes from its publisher to a reader of committed messages.
+//!
+//! Now and then the publisher sends a record of an account of its own, a probe, among the others: its
+//! account in a message of the job says that the record has arrived there. A probe's time begins before
+//! it is handed to the publisher's client, and ends when the reader holds the message.
+
+use super::broker::Broker;
+use super::job::{Published, SCENARIO};
+use super::messages::{Feed, Load};
+use crate::figure::Figure;
+use crate::process::Process;
+use millrace_connectors::kafka::{Consumer, Start};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+/// Between probes.
+const EVERY: Duration = Duration::from_millis(20);
+/// Probes before those that count: the job has just loaded its state.
+const WARM: u32 = 250;
+const COUNTED: u32 = 1_250;
+/// How often the job commits here.
+const INTERVALS: [&str; 2] = ["1s", "200ms"];
+/// Of all runs.
+pub(super) const PROBES: u32 = 2 * 2 * (1 + WARM + COUNTED);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The service, subscription and account of a probe.
+pub(super) fn probe(number: u32) -> String {
+    format!("probe-{number:06}")
+}
+
+/// Measures how fresh the job's messages are while `rate` records come in a second.
+pub(super) fn freshness(
+    folder: &Path,
+    broker: &Broker,
+    feed: &mut Feed,
+    (published, workers, rate): (Published, usize, f64),
+    out: &mut Figure,
+) -> Result<(), Box<dyn Error>> {
+    for (number, interval) in (0_u32..).zip(INTERVALS) {
+        let round = number + if published == Published::Bill { 0 } else { 2 };
+        fs::write(folder.join("job.yaml"), published.job(broker, interval))?;
+        let job = Process::run(&folder.join("job.yaml"), workers, &["--watch"])?;
+        let mut reader = Reader::open(broker, published)?;
+        let paced = paced(&job, broker, feed, &reader, (round, rate));
+        let ended = job.stop();
+        reader.over.store(true, Ordering::Relaxed);
+        let (sent, busy) = paced?;
+        ended?;
+        let seen = reader.finish()?;
+        let mut times = Vec::new();
+        for (number, sent) in sent {
+            let seen = seen.get(&number).ok_or("a probe was never seen")?;
+            times.push(seen.duration_since(sent).as_secs_f64() * 1e3);
+        }
+        times.sort_by(f64::total_cmp);
+        let mut tell = |figure: &str, value: f64, unit: &str| {
+            let figure = format!("{}: {figure}, commits every {interval}", published.name());
+            out.plain(SCENARIO, &figure, value, unit);
+        };
+        let at = |percent: usize| times.get(times.len() * percent / 100);
+        tell("paced at", rate, "records/s");
+        tell("freshness p50", *at(50).ok_or("no probe")?, "ms");
+        tell("freshness p99", *at(99).ok_or("no probe")?, "ms");
+        let [of_job, of_broker, of_both] = busy;
+        tell("the job", of_job, "cores");
+        tell("the broker", of_broker, "cores");
+        tell("publisher and reader", of_both, "cores");
+    }
+    Ok(())
+}
+
+/// When each probe was sent.
+type Sent = BTreeMap<u32, Instant>;
+
+/// Sends records at a steady rate, probes among them; returns when those that count were sent, and the
+/// processors that were busy meanwhile.
+fn paced(
+    job: &Process,
+    broker: &Broker,
+    feed: &mut Feed,
+    reader: &Reader,
+    (round, rate): (u32, f64),
+) -> Result<(Sent, [f64; 3]), Box<dyn Error>> {
+    let first = round * (1 + WARM + COUNTED);
+    // The job is ready when the first comes through.
+    feed.send_of(&probe(first))?;
+    feed.flush()?;
+    reader.ready.recv_timeout(PATIENCE)?;
+    let (began, mut before) = (Instant::now(), None);
+    let (mut sent, mut probes) = (Sent::new(), 1);
+    let mut due = 0.0;
+    while probes <= WARM + COUNTED {
+        let elapsed = began.elapsed();
+        while due < elapsed.as_secs_f64() * rate {
+            feed.send()?;
+            due += 1.0;
+        }
+        if elapsed >= EVERY * probes {
+            if probes > WARM {
+                before.get_or_insert_with(|| Load::now(job, broker));
+                sent.insert(first + probes, Instant::now());
+            }
+            feed.send_of(&probe(first + probes))?;
+            probes += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let before = before.ok_or("no probe counts")?;
+    let busy = Load::now(job, broker).since(&before);
+    feed.flush()?;
+    Ok((sent, busy))
+}
+
+/// A reader of committed messages, on a thread of its own.
+struct Reader {
+    over: Arc<AtomicBool>,
+    ready: Receiver<()>,
+    thread: Option<std::thread::JoinHandle<Result<Sent, String>>>,
+}
+
+impl Reader {
+    fn open(broker: &Broker, published: Published) -> Result<Self, Box<dyn Error>> {
+        let mut consumer = Consumer::open(&broker.settings(), &[published.watched()])?;
+        let starts: Vec<_> = consumer
+            .partitions()
+            .iter()
+            .map(|partition| (partition.clone(), Start::Latest))
+            .collect();
+        consumer.assign(&starts)?;
+        let over = Arc::new(AtomicBool::new(false));
+        let (tell, ready) = sync_channel(1);
+        let ends = Arc::clone(&over);
+        let read = move || {
+            let (mut seen, mut quiet) = (Sent::new(), Instant::now());
+            // What the job publishes when it is told to end is read too.
+            while !ends.load(Ordering::Relaxed) || quiet.elapsed() < Duration::from_secs(3) {
+                let count = consumer.poll(16_384, Duration::from_millis(5), &mut |message| {
+                    if let Some(number) = message.payload().and_then(number_of) {
+                        seen.entry(number).or_insert_with(Instant::now);
+                    }
+                });
+                if count.map_err(|error| error.to_string())? > 0 {
+                    quiet = Instant::now();
+                }
+                if !seen.is_empty() {
+                    tell.try_send(()).ok();
+                }
+            }
+            Ok(seen)
+        };
+        let thread = Some(std::thread::Builder::new().spawn(read)?);
+        Ok(Self {
+            over,
+            ready,
+            thread,
+        })
+    }
+
+    fn finish(&mut self) -> Result<Sent, Box<dyn Error>> {
+        let thread = self.thread.take().ok_or("the reader runs")?;
+        Ok(thread.join().map_err(|_| "the reader ends well")??)
+    }
+}
+
+/// Which probe a message is about, if it is about one: accounts stand near its beginning.
+fn number_of(payload: &[u8]) -> Option<u32> {
+    const NAME: &str = r#""account":"probe-"#;
+    let text = std::str::from_utf8(payload).ok()?;
+    let at = text.find(NAME)? + NAME.len();
+    text.get(at..at + 6)?.parse().ok()
+}

@@ -1,0 +1,209 @@
+//! The `kafka` scenario: JSON messages of 1 KB from a topic, billed, and published to topics, exactly
+//! once, with a commit every second.
+//!
+//! The job is a process of its own, so its processor time is told apart from that of the broker and
+//! of those who publish and read. It runs twice: once it publishes the bill (billing lines as they
+//! change, and suspense), once every monetised record beside it. What readers of committed messages
+//! have is compared with what was sent before any figure is printed. Then it goes on under half of the
+//! rate that it had, see [`super::freshness`].
+
+use super::broker::Broker;
+use super::freshness::{PROBES, freshness, probe};
+use super::messages::{Feed, PARTITIONS, billed, compare};
+use crate::figure::Figure;
+use crate::live::to_f64;
+use crate::process::Process;
+use crate::replay::{JOB, MEDIATION, in_folder, write_reference};
+use crate::world::World;
+use millrace_connectors::kafka::NewTopic;
+use millrace_connectors::names::Names;
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+pub(super) const SCENARIO: &str = "kafka";
+
+/// What a job publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Published {
+    /// Billing lines and suspense.
+    Bill,
+    /// Every monetised record, too.
+    Records,
+}
+
+impl Published {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bill => "bill",
+            Self::Records => "records",
+        }
+    }
+
+    /// The topics of a job that publishes this.
+    fn topics(self) -> Vec<(&'static str, String)> {
+        let name = self.name();
+        let all = [
+            ("monetised", Self::Records),
+            ("aggregated", Self::Bill),
+            ("suspense", Self::Bill),
+        ];
+        let all = all.into_iter();
+        let wanted = all.filter(|(_, of)| *of == Self::Bill || self == Self::Records);
+        wanted
+            .map(|(output, _)| (output, format!("{name}.{output}")))
+            .collect()
+    }
+
+    /// The topic in which each record shows first.
+    pub(super) fn watched(self) -> String {
+        match self {
+            Self::Bill => "bill.aggregated".to_owned(),
+            Self::Records => "records.monetised".to_owned(),
+        }
+    }
+
+    /// The job file, with commits as often as said.
+    pub(super) fn job(self, broker: &Broker, interval: &str) -> String {
+        let address = broker.address();
+        let source = format!("kafka: {{ brokers: \"{address}\", topics: [usage] }}");
+        let name = self.name();
+        let topics: Vec<String> = self
+            .topics()
+            .iter()
+            .map(|(output, topic)| format!("{output}: {topic}"))
+            .collect();
+        let topics = topics.join(", ");
+        let (job, _) = JOB.split_once("epoch:").unwrap_or((JOB, ""));
+        let job = job
+            .replace("name: replay", &format!("name: kafka-{name}"))
+            .replace("path: usage.parquet", &source);
+        format!(
+            "{job}epoch: {{ rows: 131072 }}\n\
+             durability: {{ folder: state-{name}, interval: {interval} }}\n\
+             outputs:\n  \
+             kafka: {{ brokers: \"{address}\", topics: {{ {topics} }} }}\n{NO_FILES}"
+        )
+    }
+}
+
+/// Outputs are messages alone.
+const NO_FILES: &str = "  \
+monetised: { changes: false, snapshot: false }
+  impacts: { changes: false, snapshot: false }
+  balances: { snapshot: false }
+  activity: { changes: false, snapshot: false }
+  notices: { changes: false, snapshot: false }
+  suspense: { changes: false, snapshot: false }
+  aggregated: { changes: false, snapshot: false }
+  raw_status: { changes: false, snapshot: false }
+  ledger: { changes: false, snapshot: false }
+";
+
+/// Measures the job over `records` messages.
+pub(crate) fn job(records: u64, workers: usize, out: &mut Figure) -> Result<(), Box<dyn Error>> {
+    in_folder(|folder| {
+        let broker = Broker::start()?;
+        measured(folder, &broker, (records, workers), out)
+    })
+}
+
+fn measured(
+    folder: &Path,
+    broker: &Broker,
+    (records, workers): (u64, usize),
+    out: &mut Figure,
+) -> Result<(), Box<dyn Error>> {
+    let world = World::new(records, &Names::default());
+    write_reference(folder, &world)?;
+    // JSON has no types of its own.
+    let rule = format!("columns: {{ at: timestamp, tokens: bigint }}\n{MEDIATION}");
+    fs::write(folder.join("mediation.yaml"), rule)?;
+    add_probes(folder)?;
+    let usage = [NewTopic::new("usage", PARTITIONS)];
+    let results = [Published::Bill, Published::Records].map(Published::topics);
+    let results = results.iter().flatten();
+    let results = results.map(|(_, topic)| NewTopic::new(topic, 1));
+    broker.create(&usage.into_iter().chain(results).collect::<Vec<_>>())?;
+    let mut feed = Feed::open(broker, world)?;
+    for _ in 0..records {
+        feed.send()?;
+    }
+    feed.flush()?;
+    for published in [Published::Bill, Published::Records] {
+        let rate = throughput(folder, broker, &feed, (published, workers), out)?;
+        freshness(
+            folder,
+            broker,
+            &mut feed,
+            (published, workers, rate / 2.0),
+            out,
+        )?;
+        check(broker, &feed, published)?;
+    }
+    Ok(())
+}
+
+/// Runs the job to the end of the topic; returns its records per second.
+fn throughput(
+    folder: &Path,
+    broker: &Broker,
+    feed: &Feed,
+    (published, workers): (Published, usize),
+    out: &mut Figure,
+) -> Result<f64, Box<dyn Error>> {
+    let path = folder.join("job.yaml");
+    fs::write(&path, published.job(broker, "1s"))?;
+    let before = broker.processor();
+    let ended = Process::run(&path, workers, &[])?.end()?;
+    let brokers = broker.processor() - before;
+    let monetised = &ended.summary["records"]["monetised"];
+    if monetised.as_u64() != Some(feed.sent.records) {
+        return Err(format!("the job says that it billed {monetised} records").into());
+    }
+    let messages = check(broker, feed, published)?;
+    let records = to_f64(feed.sent.records);
+    let rate = records / ended.elapsed.as_secs_f64();
+    let mut tell = |figure: &str, value: f64, unit: &str| {
+        let figure = format!("{}: {figure}", published.name());
+        out.plain(SCENARIO, &figure, value, unit);
+    };
+    tell("in", rate, "records/s");
+    tell("of one core", records / ended.processor, "records/CPU-s");
+    tell("out, per record in", to_f64(messages) / records, "messages");
+    let part = brokers / (ended.processor + brokers);
+    tell("the broker's part", part * 100.0, "% of CPU");
+    tell("the broker", brokers / ended.elapsed.as_secs_f64(), "cores");
+    Ok(rate)
+}
+
+/// Compares what was published with what was sent; returns the messages published.
+fn check(broker: &Broker, feed: &Feed, published: Published) -> Result<u64, Box<dyn Error>> {
+    let mut all = 0;
+    for (output, topic) in published.topics() {
+        let (sums, count) = billed(broker, &topic)?;
+        all += count;
+        match output {
+            "suspense" if count > 0 => return Err(format!("{count} messages in {topic}").into()),
+            "suspense" => {}
+            _ => compare(feed.sent, sums, &topic)?,
+        }
+        if output == "monetised" && count != feed.sent.records {
+            return Err(format!("{topic} has {count} messages: some came twice").into());
+        }
+    }
+    Ok(all)
+}
+
+/// An account of its own for each record whose way is watched.
+fn add_probes(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let add = |name: &str| OpenOptions::new().append(true).open(folder.join(name));
+    let (mut accounts, mut services) = (add("accounts.csv")?, add("services.csv")?);
+    for number in 0..PROBES {
+        let name = probe(number);
+        writeln!(accounts, "{name}")?;
+        writeln!(services, "{name},{name}")?;
+    }
+    Ok(())
+}

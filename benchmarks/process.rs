@@ -1,0 +1,126 @@
+//! Jobs as processes of their own: they can be killed, and their processor time is theirs alone.
+//!
+//! The process is this binary again, which then does what the binary `millrace` does.
+
+use crate::live::to_f64;
+use millrace::cli::main_with;
+use millrace::console::{Console, Surroundings, Talk};
+use millrace::crash::end_process_on_panic;
+use std::error::Error;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufWriter, stderr, stdout};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the process is asked to do: the arguments of `millrace`, one a line.
+const ARGUMENTS: &str = "MILLRACE_BENCHMARK_ARGUMENTS";
+/// Clock ticks of a second, in which Linux counts processor time.
+const TICKS: f64 = 100.0;
+
+/// Runs the command that the environment asks for, where it asks for one.
+pub(crate) fn run_if_asked() -> Option<ExitCode> {
+    let arguments = std::env::var(ARGUMENTS).ok()?;
+    end_process_on_panic();
+    let mut out = BufWriter::new(stdout());
+    let mut console = Console::new(&mut out, Talk::on(stderr()), Surroundings::of_process());
+    let arguments = ["millrace"].into_iter().chain(arguments.split('\n'));
+    Some(main_with(arguments.map(OsString::from), &mut console).into())
+}
+
+/// Seconds of processor time that a process has had, by its folder below `/proc`.
+pub(crate) fn processor(process: &Path) -> f64 {
+    seconds(process, 11)
+}
+
+/// The same of the children of this process that have ended.
+fn processor_of_ended() -> f64 {
+    seconds(Path::new("/proc/self"), 13)
+}
+
+fn seconds(process: &Path, field: usize) -> f64 {
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(field).take(2);
+    let ticks: u64 = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    to_f64(ticks) / TICKS
+}
+
+/// A job that runs.
+pub(crate) struct Process {
+    child: Child,
+    began: Instant,
+}
+
+/// A job that has ended by itself.
+pub(crate) struct Ended {
+    pub(crate) elapsed: Duration,
+    /// Seconds of processor time.
+    pub(crate) processor: f64,
+    /// What it printed as JSON.
+    pub(crate) summary: serde_json::Value,
+}
+
+impl Process {
+    /// Starts `millrace run` with a job and more arguments.
+    pub(crate) fn run(job: &Path, workers: usize, more: &[&str]) -> Result<Self, Box<dyn Error>> {
+        let (job, workers) = (job.display().to_string(), workers.to_string());
+        let run = ["run", &job, "--workers", &workers, "--output", "json"];
+        let arguments = [&run, more].concat().join("\n");
+        let began = Instant::now();
+        let child = Command::new(std::env::current_exe()?)
+            .env(ARGUMENTS, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { child, began })
+    }
+
+    /// When it was started.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Seconds of processor time that it has had.
+    pub(crate) fn processor(&self) -> f64 {
+        processor(&Path::new("/proc").join(self.child.id().to_string()))
+    }
+
+    /// Fails when it has ended, though it should go on.
+    pub(crate) fn check(&mut self) -> Result<(), Box<dyn Error>> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(format!("the job ended early: {status}").into()),
+        }
+    }
+
+    /// Ends it as a failing machine would.
+    pub(crate) fn kill(mut self) -> Result<(), Box<dyn Error>> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Lets a watching job finish what it has.
+    pub(crate) fn stop(self) -> Result<Ended, Box<dyn Error>> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status()?;
+        self.end()
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn end(self) -> Result<Ended, Box<dyn Error>> {
+        let before = processor_of_ended();
+        let ended = self.child.wait_with_output()?;
+        let elapsed = self.began.elapsed();
+        if !ended.status.success() {
+            return Err(format!("the job ended with {}", ended.status).into());
+        }
+        Ok(Ended {
+            elapsed,
+            processor: processor_of_ended() - before,
+            summary: serde_json::from_slice(&ended.stdout)?,
+        })
+    }
+}
