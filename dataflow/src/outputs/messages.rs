@@ -16,9 +16,12 @@ use millrace_connectors::output::{
 };
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::charge::Notice;
-use millrace_operators::domain::{Bucket, BucketKey, ImpactKind, Measure, RecordId};
+use millrace_operators::domain::{
+    AggregateId, Bucket, BucketKey, ImpactKind, LineKey, LineSum, Measure, RecordId,
+};
 use millrace_operators::epoch::Diff;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,6 +29,8 @@ use std::sync::Arc;
 const PART_ROWS: usize = 100_000;
 /// Rows turned into text at a time.
 const BATCH_ROWS: usize = 8_192;
+/// What a row takes as text, about.
+const ROW_BYTES: usize = 384;
 
 /// The outputs that messages are made of, in the order in which an epoch's rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,13 +53,17 @@ pub enum MessageOutput {
 struct Message {
     output: MessageOutput,
     key: Range<usize>,
-    value: Option<Range<usize>>,
+    /// The block, and where it stands there.
+    value: Option<(usize, Range<usize>)>,
 }
 
 /// Rows of one transaction.
 #[derive(Debug, Default)]
 pub struct Part {
-    bytes: Vec<u8>,
+    keys: String,
+    /// Contents as they were encoded, a batch of rows in each: the bytes of a part are many, and are
+    /// not moved again.
+    blocks: Vec<Vec<u8>>,
     messages: Vec<Message>,
 }
 
@@ -62,19 +71,40 @@ impl Part {
     /// The rows: the output, the key, and the content, or nothing where the key's row is gone.
     pub fn rows(&self) -> impl Iterator<Item = (MessageOutput, &[u8], Option<&[u8]>)> {
         self.messages.iter().map(|message| {
-            let value = message.value.clone().map(|value| &self.bytes[value]);
-            (message.output, &self.bytes[message.key.clone()], value)
+            let value = message.value.as_ref();
+            let value = value.map(|(block, value)| &self.blocks[*block][value.clone()]);
+            let key = self.keys[message.key.clone()].as_bytes();
+            (message.output, key, value)
         })
     }
 
-    fn add(&mut self, output: MessageOutput, key: &str, value: Option<&[u8]>) {
-        let mut put = |bytes: &[u8]| {
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(bytes);
-            start..self.bytes.len()
-        };
-        let (key, value) = (put(key.as_bytes()), value.map(&mut put));
+    /// How many more rows it takes.
+    fn room(&self) -> usize {
+        PART_ROWS.saturating_sub(self.messages.len())
+    }
+
+    fn add(
+        &mut self,
+        output: MessageOutput,
+        key: &impl fmt::Display,
+        value: Option<(usize, Range<usize>)>,
+    ) {
+        let start = self.keys.len();
+        write!(self.keys, "{key}").expect("memory takes all text");
+        let key = start..self.keys.len();
         self.messages.push(Message { output, key, value });
+    }
+
+    /// Adds rows that were encoded together, a line each.
+    fn add_lines<K: fmt::Display>(&mut self, output: MessageOutput, keys: &[K], lines: Vec<u8>) {
+        let block = self.blocks.len();
+        let mut start = 0;
+        for (key, line) in keys.iter().zip(lines.split(|byte| *byte == b'\n')) {
+            let end = start + line.len();
+            self.add(output, key, Some((block, start..end)));
+            start = end + 1;
+        }
+        self.blocks.push(lines);
     }
 }
 
@@ -137,12 +167,7 @@ impl MessageWriter {
             self.tell(Monetised, rows, key)?;
         }
         if aggregated {
-            let rows = changes.lines.iter().map(|((key, sum), diff)| {
-                let (key, sum) = (key.clone(), *sum);
-                (AggregatedLine { key, sum }, *diff)
-            });
-            let key = |row: &AggregatedLine| row.key.aggregate_id().to_string();
-            self.tell(Aggregated, rows.collect(), key)?;
+            self.tell_keyed(Aggregated, newest(&changes.lines))?;
         }
         if suspense {
             let faults = changes.faults.iter();
@@ -170,7 +195,8 @@ impl MessageWriter {
             let gone = |key: &BucketKey| !self.buckets.contains_key(key);
             let gone: Vec<BucketKey> = touched.into_iter().filter(gone).collect();
             for key in gone {
-                self.part().add(Balances, &format!("{:016x}", key.0), None);
+                let key = format!("{:016x}", key.0);
+                self.part().add(Balances, &key, None);
             }
         }
         if notices {
@@ -236,11 +262,7 @@ impl MessageWriter {
     }
 
     fn part(&mut self) -> &mut Part {
-        if self
-            .parts
-            .last()
-            .is_none_or(|p| p.messages.len() >= PART_ROWS)
-        {
+        if self.parts.last().is_none_or(|part| part.room() == 0) {
             self.parts.push(Part::default());
         }
         let last = self.parts.len() - 1;
@@ -254,15 +276,25 @@ impl MessageWriter {
         rows: Vec<(T, Diff)>,
         key: impl Fn(&T) -> String,
     ) -> Result<(), OutputError> {
-        let mut keyed: Vec<(String, Diff, T)> = rows
-            .into_iter()
-            .map(|(row, diff)| (key(&row), diff, row))
-            .collect();
+        let rows = rows.into_iter();
+        let mut keyed: Vec<(String, Diff, T)> =
+            rows.map(|(row, diff)| (key(&row), diff, row)).collect();
         if keyed.iter().any(|(_, diff, _)| *diff < 0) {
             keyed.sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
             keyed.dedup_by(|later, first| later.0 == first.0);
         }
-        let (texts, mut keys, mut comes) = (self.texts.clone(), Vec::new(), Vec::new());
+        self.tell_keyed(output, keyed)
+    }
+
+    /// The same of rows whose keys differ.
+    fn tell_keyed<K: fmt::Display, T: OutputRow>(
+        &mut self,
+        output: MessageOutput,
+        keyed: Vec<(K, Diff, T)>,
+    ) -> Result<(), OutputError> {
+        let texts = self.texts.clone();
+        let (mut keys, mut comes) = (Vec::with_capacity(keyed.len()), Vec::new());
+        comes.reserve(keyed.len());
         let mut ends = Vec::new();
         for (key, diff, row) in keyed {
             if diff > 0 {
@@ -272,11 +304,14 @@ impl MessageWriter {
                 ends.push(key);
             }
         }
-        for (keys, rows) in keys.chunks(BATCH_ROWS).zip(comes.chunks(BATCH_ROWS)) {
-            let lines = lines(&encode(rows, &texts)?)?;
-            for (key, line) in keys.iter().zip(lines.split(|byte| *byte == b'\n')) {
-                self.part().add(output, key, Some(line));
-            }
+        let (mut keys, mut comes) = (keys.as_slice(), comes.as_slice());
+        while !comes.is_empty() {
+            let part = self.part();
+            let count = part.room().min(BATCH_ROWS).min(comes.len());
+            let (rows, rest) = comes.split_at(count);
+            let (keys_of, rest_of_keys) = keys.split_at(count);
+            part.add_lines(output, keys_of, lines(&encode(rows, &texts)?)?);
+            (keys, comes) = (rest_of_keys, rest);
         }
         for key in ends {
             self.part().add(output, &key, None);
@@ -285,11 +320,36 @@ impl MessageWriter {
     }
 }
 
+/// Of each billing line that changed what it is now, or what it was when it is gone; by their
+/// identifiers where any was something before.
+fn newest(changes: &[((LineKey, LineSum), Diff)]) -> Vec<(AggregateId, Diff, AggregatedLine)> {
+    let mut lines = Vec::with_capacity(changes.len());
+    // Settled changes of one line stand side by side.
+    for of_line in changes.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
+        let first = &of_line[0];
+        let newest =
+            of_line[1..].iter().fold(
+                first,
+                |newest, change| {
+                    if change.1 > newest.1 { change } else { newest }
+                },
+            );
+        let ((key, sum), diff) = newest;
+        let (id, key) = (key.aggregate_id(), key.clone());
+        lines.push((id, *diff, AggregatedLine { key, sum: *sum }));
+    }
+    if changes.iter().any(|(_, diff)| *diff < 0) {
+        lines.sort_unstable_by_key(|(id, ..)| *id);
+    }
+    lines
+}
+
 /// Rows as JSON lines, decimals as text.
 fn lines(batch: &RecordBatch) -> Result<Vec<u8>, OutputError> {
+    let room = batch.num_rows().saturating_mul(ROW_BYTES);
     let mut writer = WriterBuilder::new()
         .with_explicit_nulls(true)
-        .build::<_, LineDelimited>(Vec::new());
+        .build::<_, LineDelimited>(Vec::with_capacity(room));
     writer.write(&decimals_as_text(batch)?)?;
     writer.finish()?;
     Ok(writer.into_inner())
@@ -309,3 +369,6 @@ impl MessageTopics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
