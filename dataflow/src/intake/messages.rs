@@ -9,13 +9,13 @@ use super::bundle::Bundle;
 use super::files::Files;
 use crate::job::{MessageSource, SourcePlan};
 use crate::listener::Listener;
+use arrow::datatypes::SchemaRef;
 use millrace_connectors::decode::{DecodeError, MessageDecoder, Registry};
 use millrace_connectors::kafka::{
     Consumer, KafkaError, KeptMessage, Message, Start, TopicPartition,
 };
 use millrace_connectors::mediate::{Mediated, MediationPlan, Mediator};
 use millrace_operators::domain::FileId;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +32,10 @@ pub(super) struct Messages {
     plan: MessageSource,
     consumer: Consumer,
     registry: Option<Arc<Registry>>,
-    partitions: BTreeMap<TopicPartition, Partition>,
+    /// Sorted; each has the position that it has in the consumer's assignment.
+    partitions: Vec<Partition>,
+    /// Of all partitions whose messages have the same columns: what one has met the others meet too.
+    mediators: Vec<(SchemaRef, Mediator)>,
     /// Where a run that does not watch ends.
     ends: Vec<(TopicPartition, i64)>,
     refreshed: Instant,
@@ -40,9 +43,11 @@ pub(super) struct Messages {
 }
 
 struct Partition {
+    partition: TopicPartition,
     id: FileId,
     decoder: MessageDecoder,
-    mediator: Mediator,
+    /// Which of the mediators.
+    mediator: usize,
     /// The next offset.
     next: i64,
     /// Messages since the last chunk.
@@ -74,7 +79,8 @@ impl Messages {
             source: index,
             plan: plan.clone(),
             registry,
-            partitions: BTreeMap::new(),
+            partitions: Vec::new(),
+            mediators: Vec::new(),
             ends: consumer
                 .watermarks()?
                 .into_iter()
@@ -105,7 +111,11 @@ impl Messages {
     ) -> Result<(), Halt> {
         let found = self.consumer.partitions().to_vec();
         for partition in found {
-            if self.partitions.contains_key(&partition) {
+            if self
+                .partitions
+                .iter()
+                .any(|held| held.partition == partition)
+            {
                 continue;
             }
             let brokers = &self.plan.settings.brokers;
@@ -114,31 +124,43 @@ impl Messages {
             let registry = self.registry.as_ref();
             let decoder = MessageDecoder::open(id, &partition, format, registry, columns)
                 .map_err(|error| failed(source, &error))?;
-            let mediator = rule.mediator(decoder.schema()).map_err(|findings| {
-                let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
-                Halt::Source(format!("source {:?}: {}", source.name, told.join("; ")))
-            })?;
+            let schema = decoder.schema();
+            let mut known = self.mediators.iter();
+            let mediator = match known.position(|(known, _)| known == schema) {
+                Some(mediator) => mediator,
+                None => {
+                    let mediator = rule.mediator(schema).map_err(|findings| {
+                        let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                        Halt::Source(format!("source {:?}: {}", source.name, told.join("; ")))
+                    })?;
+                    self.mediators.push((Arc::clone(schema), mediator));
+                    self.mediators.len() - 1
+                }
+            };
             let next = position.and_then(|next| i64::try_from(next).ok());
-            let entered = Partition {
+            self.partitions.push(Partition {
+                partition,
                 id,
                 decoder,
                 mediator,
                 next: next.unwrap_or(-1),
                 pending: false,
-            };
-            self.partitions.insert(partition, entered);
+            });
         }
-        let start = |(partition, entered): (&TopicPartition, &Partition)| {
+        self.partitions
+            .sort_by(|a, b| a.partition.cmp(&b.partition));
+        let start = |entered: &Partition| {
             let start = match entered.next {
                 ..0 => begin,
                 next => Start::At(next),
             };
-            (partition.clone(), start)
+            (entered.partition.clone(), start)
         };
         let starts: Vec<_> = self.partitions.iter().map(start).collect();
         self.consumer.assign(&starts)?;
         for (partition, next) in self.consumer.position()? {
-            if let Some(entered) = self.partitions.get_mut(&partition) {
+            let mut held = self.partitions.iter_mut();
+            if let Some(entered) = held.find(|held| held.partition == partition) {
                 entered.next = next;
             }
         }
@@ -176,7 +198,7 @@ impl Messages {
         let mut stopped: Option<(TopicPartition, i64, KeptMessage, DecodeError)> = None;
         let (listener, halted) = (desk.listener, desk.failed);
         let mut each = |message: Message<'_>| {
-            let Some(entered) = partitions.get_mut(message.partition) else {
+            let Some(entered) = partitions.get_mut(message.slot) else {
                 return;
             };
             // A registry that does not answer holds everything up: no message may be passed over.
@@ -199,17 +221,16 @@ impl Messages {
                 "{partition} offset {offset}: {error}"
             )));
         }
-        for entered in self
-            .partitions
-            .values_mut()
-            .filter(|entered| entered.pending)
-        {
+        let (partitions, mediators) = (&mut self.partitions, &mut self.mediators);
+        for entered in partitions.iter_mut().filter(|entered| entered.pending) {
             entered.pending = false;
             let Some(chunk) = entered.decoder.finish() else {
                 continue;
             };
             desk.mediated.clear();
-            entered.mediator.mediate(&chunk, entered.id, desk.mediated);
+            if let Some((_, mediator)) = mediators.get_mut(entered.mediator) {
+                mediator.mediate(&chunk, entered.id, desk.mediated);
+            }
             desk.bundle
                 .add(desk.mediated, entered.id, desk.wants_ignored);
         }
@@ -230,7 +251,7 @@ impl Messages {
 
     /// The next offset of each partition.
     pub(super) fn positions(&self) -> impl Iterator<Item = (FileId, u64)> {
-        let partitions = self.partitions.values();
+        let partitions = self.partitions.iter();
         partitions.filter_map(|entered| Some((entered.id, u64::try_from(entered.next).ok()?)))
     }
 }
