@@ -1,11 +1,11 @@
 //! The committer: one thread that makes state durable, commits, and puts outputs in their places.
 //!
-//! For each commit, in order: wait until the outputs of its epochs are staged; write the journal
-//! object; create the manifest; publish; take away what no manifest needs. A commit begins when the one
-//! before it is published, so only the newest manifest can have outputs that still wait.
+//! For each commit, in order: pack the journal; wait until the outputs of its epochs are staged; write
+//! the journal object; create the manifest; publish; take away what no manifest needs. A commit begins
+//! when the one before it is published, so only the newest manifest can have outputs that still wait.
 
 use super::forget::CLOSED;
-use super::journal::{Facts, Journal, LineChange};
+use super::journal::{Facts, Journal, LineChange, close};
 use super::manifest::{Generation, Manifest, Object, Staged};
 use super::{DurableError, MessageSink, Restored};
 use crate::outputs::Part;
@@ -169,8 +169,10 @@ impl Committer {
     /// When the outputs that wait are of another commit.
     pub fn commit(&mut self, point: Point) -> Result<(), DurableError> {
         let before = &self.generation.manifest;
+        // Packing takes longest, and needs nothing of the epochs that the workers are still at.
+        let (mut content, rows) = point.journal.pack(&point.facts);
         let flushed = self.flushed.recv().map_err(|_| DurableError::Ended)?;
-        let (content, rows) = point.journal.object(&point.facts, &flushed.lines);
+        close(&mut content, &flushed.lines);
         let commit = before.commit + 1;
         let object = self.write(commit, &content, rows)?;
         assert_eq!(

@@ -149,19 +149,18 @@ impl Journal {
         }
     }
 
-    /// The object of everything entered, with the facts in front and what the epochs changed in billing
-    /// lines behind; and how many usage rows it has.
+    /// The object of everything entered, with the facts in front, as far as it is known before the
+    /// epochs are complete: [`close`] puts the rest behind. And how many usage rows it has.
     ///
     /// # Panics
     /// When what an epoch brings packs into 4 GiB, far beyond the rows that an epoch may have.
     #[must_use]
-    pub fn object(&self, facts: &Facts, lines: &[LineChange]) -> (Vec<u8>, u64) {
+    pub fn pack(&self, facts: &Facts) -> (Vec<u8>, u64) {
         let mut object = Vec::new();
         Unpacked::of(FACTS, 0, facts).pack(&mut object);
         self.entered
             .iter()
             .for_each(|block| block.pack(&mut object));
-        Unpacked::of(LINES, 0, &lines).pack(&mut object);
         (object, self.rows)
     }
 }
@@ -227,6 +226,11 @@ pub(super) fn without(
         }
     }
     Ok((gone > 0).then_some((kept, rows)))
+}
+
+/// Puts what the epochs of an object changed in billing lines behind it.
+pub(super) fn close(object: &mut Vec<u8>, lines: &[LineChange]) {
+    Unpacked::of(LINES, 0, &lines).pack(object);
 }
 
 fn lane_of(usage: &Usage) -> u64 {
