@@ -51,7 +51,7 @@ pub(super) fn freshness(
         let paced = paced(&job, broker, feed, &reader, (round, rate));
         let ended = job.stop();
         reader.over.store(true, Ordering::Relaxed);
-        let (sent, busy) = paced?;
+        let (sent, busy, paced) = paced?;
         ended?;
         let seen = reader.finish()?;
         let mut times = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn freshness(
             out.plain(SCENARIO, &figure, value, unit);
         };
         let at = |percent: usize| times.get(times.len() * percent / 100);
-        tell("paced at", rate, "records/s");
+        tell("paced at", paced, "records/s");
         tell("freshness p50", *at(50).ok_or("no probe")?, "ms");
         tell("freshness p99", *at(99).ok_or("no probe")?, "ms");
         let [of_job, of_broker, of_both] = busy;
@@ -79,15 +79,15 @@ pub(super) fn freshness(
 /// When each probe was sent.
 type Sent = BTreeMap<u32, Instant>;
 
-/// Sends records at a steady rate, probes among them; returns when those that count were sent, and the
-/// processors that were busy meanwhile.
+/// Sends records at a steady rate, probes among them; returns when those that count were sent, the
+/// processors that were busy meanwhile, and the rate that was kept.
 fn paced(
     job: &Process,
     broker: &Broker,
     feed: &mut Feed,
     reader: &Reader,
     (round, rate): (u32, f64),
-) -> Result<(Sent, [f64; 3]), Box<dyn Error>> {
+) -> Result<(Sent, [f64; 3], f64), Box<dyn Error>> {
     let first = round * (1 + WARM + COUNTED);
     // The job is ready when the first comes through.
     feed.send_of(&probe(first))?;
@@ -98,7 +98,8 @@ fn paced(
     let mut due = 0.0;
     while probes <= WARM + COUNTED {
         let elapsed = began.elapsed();
-        while due < elapsed.as_secs_f64() * rate {
+        // A publisher that cannot keep up sends what it can, and the figure says so.
+        while due < elapsed.as_secs_f64() * rate && began.elapsed() < elapsed + EVERY {
             feed.send()?;
             due += 1.0;
         }
@@ -114,8 +115,9 @@ fn paced(
     }
     let before = before.ok_or("no probe counts")?;
     let busy = Load::now(job, broker).since(&before);
+    let paced = due / began.elapsed().as_secs_f64();
     feed.flush()?;
-    Ok((sent, busy))
+    Ok((sent, busy, paced))
 }
 
 /// A reader of committed messages, on a thread of its own.
