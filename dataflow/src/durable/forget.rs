@@ -168,6 +168,9 @@ impl Forgetting<'_> {
     ///
     /// # Errors
     /// When another run has taken over, or the state cannot be read or written.
+    ///
+    /// # Panics
+    /// Never: memory takes all bytes.
     pub fn forget(
         &mut self,
         closed: &Closed,

@@ -185,7 +185,8 @@ pub(super) fn without(
         match item? {
             Item::Facts(facts) => Unpacked::of(FACTS, 0, &facts).pack(&mut kept),
             Item::Lines(lines) => Unpacked::of(LINES, 0, &lines).pack(&mut kept),
-            Item::Epoch(mut entry) => {
+            Item::Epoch(entry) => {
+                let mut entry = *entry;
                 let mut fates: BTreeMap<(FileId, Fate), Diff> = BTreeMap::new();
                 for (_, lane) in &mut entry.lanes {
                     lane.retain(|(usage, diff)| {
@@ -295,7 +296,7 @@ pub(super) enum Item {
     /// Facts of a commit, before its epochs.
     Facts(Facts),
     /// An epoch.
-    Epoch(Entry),
+    Epoch(Box<Entry>),
     /// What the epochs of a commit changed in billing lines, behind them.
     Lines(Vec<LineChange>),
 }
@@ -348,7 +349,7 @@ impl Iterator for Epochs<'_> {
         };
         Some(match block.kind {
             FACTS => decode(block.packed).map(Item::Facts),
-            HEAD => self.entry(&block).map(Item::Epoch),
+            HEAD => self.entry(&block).map(|entry| Item::Epoch(Box::new(entry))),
             LINES => decode(block.packed).map(Item::Lines),
             kind => Err(format!("holds a block of unknown kind {kind}")),
         })

@@ -107,7 +107,7 @@ impl Restored {
                         if alone || !loading.plain || loading.rows >= ROWS {
                             feed_parts(&mut loading, &mut feed)?;
                         }
-                        loading.add(entry);
+                        loading.add(*entry);
                     }
                     Item::Lines(changes) => loading.change(changes),
                 }

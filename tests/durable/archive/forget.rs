@@ -1,7 +1,6 @@
 //! What is archived leaves the state, and the bill stays what it would be if nothing had left.
 
-use super::world;
-use super::world::{CATALOG, calls, job};
+use super::world::{self, calls, job};
 use millrace::cli::Exit;
 use millrace_tests::jobs::{Desk, Ended, millrace, rows, standing, totals};
 use millrace_tests::kills::{Dice, start, variable};

@@ -48,13 +48,12 @@ fn of_each_line_the_newest_is_told() {
             line(account, 10),
             line(account, 10 + (account as i64 % 5) - 2),
         );
-        let changes = match account % 4 {
+        match account % 4 {
             0 => vec![(new, 1)],
             1 => vec![(old, -1)],
             _ if old == new => Vec::new(),
             _ => vec![(old, -1), (new, 1)],
-        };
-        changes
+        }
     });
     check(moved.collect());
 }
