@@ -212,7 +212,9 @@ impl Archiver {
     /// the run must call this. `lines` are all that is billed. A failure is told by
     /// [`Self::commit`].
     pub fn work(&self, open: &Open, seat: Seat, lines: &[AggregatedLine], reference: &Reference) {
-        let due = self.due.get_or_init(|| self.find(lines, reference));
+        let due = self
+            .due
+            .get_or_init(|| Due::find(&self.archive, &self.setting, lines, reference));
         let Ok(due) = due else {
             return;
         };
@@ -267,11 +269,6 @@ impl Archiver {
             }
             self.meet(seat);
         }
-    }
-
-    fn find(&self, lines: &[AggregatedLine], reference: &Reference) -> Result<Due, ArchiveError> {
-        let setting = &self.setting;
-        Due::find(&self.archive, setting, &setting.closed, lines, reference)
     }
 
     fn lay_identities(&self, open: &Open) {
@@ -405,6 +402,11 @@ impl ArchiveSetting {
                 difference,
             }),
         }
+    }
+
+    /// What is closed in the job's present.
+    fn closing(&self, reference: &Reference) -> Closing {
+        Closing::new(reference, self.zone.clone(), self.after, self.now)
     }
 
     /// What the manifest of a period says besides its files.

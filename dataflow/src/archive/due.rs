@@ -3,7 +3,6 @@
 
 use super::groups::with_balances;
 use super::{ArchiveSetting, Closing, LineKeys, Slot, members};
-use crate::durable::Closed;
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use millrace_connectors::archive::{Archive, ArchiveError, ArchivedLine, ArchivedPeriod};
 use millrace_connectors::output::AggregatedLine;
@@ -33,13 +32,12 @@ impl Due {
     pub(super) fn find(
         archive: &Archive,
         setting: &ArchiveSetting,
-        closed: &Closed,
         lines: &[AggregatedLine],
         reference: &Reference,
     ) -> Result<Self, ArchiveError> {
-        let (zone, after) = (setting.zone.clone(), setting.after);
+        let closed = &setting.closed;
         let mut due = Self {
-            closing: Closing::new(reference, zone, after, setting.now),
+            closing: setting.closing(reference),
             differ: Vec::new(),
             sequences: BTreeMap::new(),
             touched: BTreeMap::new(),

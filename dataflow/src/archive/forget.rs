@@ -17,7 +17,6 @@
 use super::due::differences;
 use super::{ArchiveSetting, Leaving, adjustment, members};
 use crate::adjust::{AdjustError, Adjusted, Adjustment, LateUsage, adjust};
-use crate::archive::Closing;
 use crate::board::Board;
 use crate::durable::{Closed, Due, Forgetting};
 use crate::graph::Stand;
@@ -181,7 +180,7 @@ fn with_periods(
     left: &Left<'_>,
 ) -> Result<Archive, ArchiveError> {
     let links = Links::of(left.reference);
-    let mut closing = closing(setting, left.reference);
+    let mut closing = setting.closing(left.reference);
     let mut missing: BTreeSet<Period> = BTreeSet::new();
     for usage in late {
         let payer = links.payers_at(usage.service, usage.time).next();
@@ -198,11 +197,6 @@ fn with_periods(
         write_manifest(&setting.store, terms, &copy, BTreeMap::new())?;
     }
     Archive::of(Arc::clone(&setting.store))
-}
-
-fn closing(setting: &ArchiveSetting, reference: &Reference) -> Closing {
-    let (zone, after) = (setting.zone.clone(), setting.after);
-    Closing::new(reference, zone, after, setting.now)
 }
 
 /// The periods whose archive is ahead of what the state knows.
@@ -260,7 +254,7 @@ fn due(
     }
     let rated: BTreeSet<Period> = adjusted.rated.iter().map(|(period, _)| *period).collect();
     let known = ahead(setting, archive).map(|(period, _)| period);
-    let mut closing = closing(setting, left.reference);
+    let mut closing = setting.closing(left.reference);
     let changed = known.chain(rated).map(|period| (period, Vec::new()));
     let mut changed: BTreeMap<Period, Vec<&AggregatedLine>> = changed.collect();
     let lines = match changed.is_empty() {

@@ -86,7 +86,7 @@ impl Closed {
         let plain = plain.map_err(|error| error.to_string());
         let closed =
             plain.and_then(|plain| bincode::deserialize(&plain).map_err(|e| e.to_string()));
-        closed.map_err(|problem| damaged(store, object, problem))
+        closed.map_err(|problem| object.damaged(store, problem))
     }
 
     /// Where balance groups stand, adjustments and all.
@@ -145,7 +145,7 @@ impl Forgetting<'_> {
         for object in &self.generation.manifest.journal {
             let content = object.read(self.store)?;
             for item in Epochs::of(&content) {
-                let item = item.map_err(|problem| damaged(self.store, object, problem))?;
+                let item = item.map_err(|problem| object.damaged(self.store, problem))?;
                 let Item::Epoch(entry) = item else {
                     continue;
                 };
@@ -188,7 +188,7 @@ impl Forgetting<'_> {
         for (index, object) in before.journal.iter().enumerate() {
             let content = object.read(self.store)?;
             let less =
-                without(&content, left).map_err(|problem| damaged(self.store, object, problem))?;
+                without(&content, left).map_err(|problem| object.damaged(self.store, problem))?;
             journal.push(match less {
                 None => object.clone(),
                 Some((content, rows)) => {
@@ -222,13 +222,5 @@ impl Forgetting<'_> {
         let object = Object::of(name, content, rows);
         self.store.put(&object.name, content)?;
         Ok(object)
-    }
-}
-
-fn damaged(store: &Store, object: &Object, problem: String) -> DurableError {
-    DurableError::Damaged {
-        folder: store.location().to_owned(),
-        object: object.name.clone(),
-        problem,
     }
 }

@@ -104,20 +104,25 @@ impl Object {
     /// # Errors
     /// When it is missing, damaged, or cannot be read.
     pub fn read(&self, store: &Store) -> Result<Vec<u8>, DurableError> {
-        let damaged = |problem: String| DurableError::Damaged {
+        let content = store.get(&self.name)?;
+        let content = content.ok_or_else(|| self.damaged(store, "is missing".to_owned()))?;
+        if blake3::hash(&content).to_hex().as_str() != self.digest {
+            let (length, told) = (content.len(), self.bytes);
+            let problem = format!(
+                "is damaged: its {length} bytes do not have the digest that was written with {told} bytes"
+            );
+            return Err(self.damaged(store, problem));
+        }
+        Ok(content)
+    }
+
+    /// Why it cannot be used.
+    pub(super) fn damaged(&self, store: &Store, problem: String) -> DurableError {
+        DurableError::Damaged {
             folder: store.location().to_owned(),
             object: self.name.clone(),
             problem,
-        };
-        let content = store.get(&self.name)?;
-        let content = content.ok_or_else(|| damaged("is missing".to_owned()))?;
-        if blake3::hash(&content).to_hex().as_str() != self.digest {
-            let (length, told) = (content.len(), self.bytes);
-            return Err(damaged(format!(
-                "is damaged: its {length} bytes do not have the digest that was written with {told} bytes"
-            )));
         }
-        Ok(content)
     }
 }
 

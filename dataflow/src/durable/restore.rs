@@ -72,11 +72,7 @@ impl Restored {
         for object in &self.manifest.journal {
             let content = object.read(&self.store)?;
             for item in Epochs::of(&content) {
-                let item = item.map_err(|problem| DurableError::Damaged {
-                    folder: self.store.location().to_owned(),
-                    object: object.name.clone(),
-                    problem,
-                })?;
+                let item = item.map_err(|problem| object.damaged(&self.store, problem))?;
                 match item {
                     Item::Facts(facts) => {
                         for entered in &facts.names {
