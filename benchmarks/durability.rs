@@ -5,6 +5,7 @@
 
 use crate::figure::Figure;
 use crate::live::to_f64;
+use crate::process::Process;
 use crate::replay::{Replayed, in_folder, replayed, write_world};
 use crate::restart::{self, restart, write_durable_world};
 use std::error::Error;
@@ -61,18 +62,28 @@ fn recovered(
     Ok(())
 }
 
-/// The replay with one worker and with two.
+/// The replay with one worker and with two. Whoever reads and publishes has threads of its own, so one
+/// worker alone keeps more than one core busy: that is told, and one worker with all of it on one core is
+/// measured beside it.
 pub(crate) fn scale(records: u64, out: &mut Figure) -> Result<(), Box<dyn Error>> {
     in_folder(|folder| {
         let received = write_world(folder, records)?;
-        let mut rates = Vec::new();
-        for workers in [1, 2] {
-            let elapsed = replayed(folder, "job.yaml", workers)?.elapsed;
-            let rate = to_f64(received) / elapsed.as_secs_f64();
-            out.plain("scale", &format!("{workers} workers"), rate, "records/s");
-            rates.push(rate);
-        }
-        out.plain("scale", "two workers of one", rates[1] / rates[0], "times");
+        let job = folder.join("job.yaml");
+        let mut measured = |name: &str, process: Process| -> Result<f64, Box<dyn Error>> {
+            let ended = process.end()?;
+            let seconds = ended.elapsed.as_secs_f64();
+            let rate = to_f64(received) / seconds;
+            out.plain("scale", name, rate, "records/s");
+            let busy = ended.processor / seconds;
+            out.plain("scale", &format!("{name}, busy"), busy, "cores");
+            Ok(rate)
+        };
+        let on_one = measured("1 worker on one core", Process::run_on_one_core(&job, 1)?)?;
+        let one = measured("1 worker", Process::run(&job, 1, &[])?)?;
+        let two = measured("2 workers", Process::run(&job, 2, &[])?)?;
+        out.plain("scale", "two workers of one", two / one, "times");
+        let cores = "two workers on two cores of one on one";
+        out.plain("scale", cores, two / on_one, "times");
         Ok(())
     })
 }

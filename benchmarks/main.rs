@@ -76,7 +76,7 @@ enum Scenario {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    millrace::allocator::keep_freed_memory();
+    millrace::allocator::settle_memory();
     if let Some(ended) = process::run_if_asked() {
         return Ok(ended);
     }

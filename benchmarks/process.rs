@@ -65,11 +65,29 @@ pub(crate) struct Ended {
 impl Process {
     /// Starts `millrace run` with a job and more arguments.
     pub(crate) fn run(job: &Path, workers: usize, more: &[&str]) -> Result<Self, Box<dyn Error>> {
+        Self::start(Command::new(std::env::current_exe()?), job, workers, more)
+    }
+
+    /// The same with all threads on one processor.
+    pub(crate) fn run_on_one_core(job: &Path, workers: usize) -> Result<Self, Box<dyn Error>> {
+        let mut command = Command::new("taskset");
+        command
+            .args(["--cpu-list", "0"])
+            .arg(std::env::current_exe()?);
+        Self::start(command, job, workers, &[])
+    }
+
+    fn start(
+        mut command: Command,
+        job: &Path,
+        workers: usize,
+        more: &[&str],
+    ) -> Result<Self, Box<dyn Error>> {
         let (job, workers) = (job.display().to_string(), workers.to_string());
         let run = ["run", &job, "--workers", &workers, "--output", "json"];
         let arguments = [&run, more].concat().join("\n");
         let began = Instant::now();
-        let child = Command::new(std::env::current_exe()?)
+        let child = command
             .env(ARGUMENTS, arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

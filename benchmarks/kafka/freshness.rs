@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_millis(20);
 const WARM: u32 = 250;
 const COUNTED: u32 = 1_250;
 /// How often the job commits here.
-const INTERVALS: [&str; 2] = ["1s", "200ms"];
+const INTERVALS: [&str; 2] = ["1s", "500ms"];
 /// Of all runs.
 pub(super) const PROBES: u32 = 2 * 2 * (1 + WARM + COUNTED);
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -43,7 +43,7 @@ impl Feed {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", broker.address())
             .set("compression.type", "lz4")
-            .set("linger.ms", "5")
+            .set("linger.ms", "20")
             .set("batch.size", "1000000")
             .set("queue.buffering.max.messages", "200000")
             .create()?;

@@ -11,7 +11,7 @@ pub use told::{
     Unsettled,
 };
 
-use crate::publish::EpochChanges;
+use crate::publish::{EpochChanges, LineChange};
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use millrace_connectors::output::{
     AggregatedLine, SuspendedUsage, Texts, activity_kind, blended_rate,
@@ -31,6 +31,8 @@ const EXAMPLES_KEPT: usize = 64;
 pub struct Board {
     texts: Texts,
     lines: HashMap<AggregateId, (LineKey, LineSum)>,
+    /// What the lines that moved stood at before, where that is asked for.
+    moved: Option<HashMap<AggregateId, (LineKey, LineSum)>>,
     totals: BTreeMap<Name, LineSum>,
     accounts: BTreeMap<(AccountKey, Name), LineSum>,
     items: BTreeMap<(Name, Name), LineSum>,
@@ -52,6 +54,7 @@ impl Board {
         Self {
             texts,
             lines: HashMap::new(),
+            moved: None,
             totals: BTreeMap::new(),
             accounts: BTreeMap::new(),
             items: BTreeMap::new(),
@@ -89,6 +92,9 @@ impl Board {
             let id = key.aggregate_id();
             let line = self.lines.entry(id);
             let (_, held) = line.or_insert_with(|| (key.clone(), LineSum::default()));
+            if let Some(lines) = &mut self.moved {
+                lines.entry(id).or_insert_with(|| (key.clone(), *held));
+            }
             held.plus_equals(&moved);
             if held.is_zero() {
                 self.lines.remove(&id);
@@ -126,6 +132,27 @@ impl Board {
         }
         self.count(changes)?;
         Ok(movement)
+    }
+
+    /// From now on notes which billing lines move, for [`Self::moved`].
+    pub fn follow_lines(&mut self) {
+        self.moved.get_or_insert_default();
+    }
+
+    /// The billing lines that moved since the last call, by their keys: what each stood at, then what it
+    /// stands at.
+    pub fn moved(&mut self) -> Vec<LineChange> {
+        let before = self.moved.as_mut().map(std::mem::take).unwrap_or_default();
+        let mut changes = Vec::with_capacity(2 * before.len());
+        for (id, (key, before)) in before {
+            let after = self.lines.get(&id).map(|(_, sum)| *sum);
+            let after = after.unwrap_or_default();
+            let sides = [(before, -1), (after, 1)].into_iter();
+            let sides = sides.filter(|(sum, _)| before != after && !sum.is_zero());
+            changes.extend(sides.map(|(sum, diff)| ((key.clone(), sum), diff)));
+        }
+        changes.sort_unstable_by(|((a, _), x), ((b, _), y)| (a, x).cmp(&(b, y)));
+        changes
     }
 
     fn count(&mut self, changes: &EpochChanges) -> Result<(), ConservationError> {

@@ -36,7 +36,7 @@ mod restore;
 pub use commands::{OperatorCommand, Selection, tell, told};
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
 pub use forget::{Closed, Due, Forgetting};
-pub use journal::{Facts, FileRecord, Journal, LineChange, Position};
+pub use journal::{Facts, FileRecord, Journal, Position};
 pub use manifest::{Generation, Manifest, Object, Plan, Staged};
 pub use messages::MessageSink;
 pub use restore::{Known, Restored};

@@ -1,6 +1,6 @@
 //! The binary `millrace`; everything it can do is in the library.
 
-use millrace::allocator::keep_freed_memory;
+use millrace::allocator::settle_memory;
 use millrace::cli::main_with;
 use millrace::console::{Console, Surroundings, Talk};
 use millrace::crash::end_process_on_panic;
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    keep_freed_memory();
+    settle_memory();
     end_process_on_panic();
     // Standard error is not locked: a panic on another thread must be able to speak.
     let mut out = BufWriter::new(stdout());

@@ -28,10 +28,13 @@ use timely::dataflow::operators::{Capability, Probe};
 /// How many records of a file share a fate.
 pub type FateCount = ((FileId, Fate), Diff);
 
+/// A change of a billing line.
+pub type LineChange = ((LineKey, LineSum), Diff);
+
 /// Changes of one output, of one epoch.
 pub enum Published {
     /// Billing lines and their sums.
-    Lines(Vec<((LineKey, LineSum), Diff)>),
+    Lines(Vec<LineChange>),
     /// Records suspended after mediation, duplicates included.
     Suspense(Vec<(Suspense, Diff)>),
     /// Records that decoding or mediation stopped.
@@ -152,7 +155,7 @@ pub struct EpochChanges {
     /// The epoch.
     pub epoch: Epoch,
     /// Billing lines.
-    pub lines: Vec<((LineKey, LineSum), Diff)>,
+    pub lines: Vec<LineChange>,
     /// Suspended records.
     pub suspense: Vec<(Suspense, Diff)>,
     /// Faulty records.
@@ -198,9 +201,19 @@ impl EpochChanges {
     /// Sorted, with one entry per thing that changed: independent of who sent what first.
     #[must_use]
     pub fn settled(self) -> Self {
+        let settled = self.settled_besides_lines();
+        Self {
+            lines: consolidate(settled.lines),
+            ..settled
+        }
+    }
+
+    /// The same, but for billing lines: they are as they came.
+    #[must_use]
+    pub fn settled_besides_lines(self) -> Self {
         Self {
             epoch: self.epoch,
-            lines: consolidate(self.lines),
+            lines: self.lines,
             suspense: consolidate(self.suspense),
             faults: consolidate(self.faults),
             counts: consolidate(self.counts),

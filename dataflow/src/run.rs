@@ -698,7 +698,6 @@ impl Prepared {
             suspended: suspended.clone(),
             live: live_from,
             unpublished,
-            lines: Vec::new(),
             messages: self
                 .outputs
                 .as_ref()

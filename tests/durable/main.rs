@@ -5,6 +5,7 @@
 mod archive;
 mod cluster;
 mod discard;
+mod disk_full;
 mod durability;
 mod object_store;
 mod s3;

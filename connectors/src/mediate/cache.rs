@@ -2,6 +2,7 @@
 
 use crate::names::Names;
 use millrace_operators::domain::{ClassKey, Item, Name, ServiceKey, UsageClass};
+use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 
 /// Classes remembered with their texts; more are met only where an attribute is no attribute but an
@@ -13,7 +14,8 @@ const SERVICE_SLOTS: usize = 1 << 18;
 /// Services met lately, one per slot.
 #[derive(Debug)]
 pub(super) struct ServiceCache {
-    slots: Vec<Option<(Box<str>, ServiceKey)>>,
+    /// Ids lie in their slots, as far as they are short.
+    slots: Vec<Option<(SmallVec<[u8; 24]>, ServiceKey)>>,
 }
 
 impl ServiceCache {
@@ -26,10 +28,10 @@ impl ServiceCache {
     pub(super) fn key(&mut self, service_type: &str, id: &str, names: &Names) -> ServiceKey {
         let slot = usize::try_from(Name::new(id).0 % SERVICE_SLOTS as u64).unwrap_or(0);
         match &mut self.slots[slot] {
-            Some((held, key)) if **held == *id => *key,
+            Some((held, key)) if **held == *id.as_bytes() => *key,
             slot => {
                 let key = names.enter_service(service_type, id);
-                *slot = Some((Box::from(id), key));
+                *slot = Some((SmallVec::from_slice(id.as_bytes()), key));
                 key
             }
         }

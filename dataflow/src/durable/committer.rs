@@ -5,10 +5,11 @@
 //! when the one before it is published, so only the newest manifest can have outputs that still wait.
 
 use super::forget::CLOSED;
-use super::journal::{Facts, Journal, LineChange, close};
+use super::journal::{Facts, Journal, close};
 use super::manifest::{Generation, Manifest, Object, Staged};
 use super::{DurableError, MessageSink, Restored};
 use crate::outputs::Part;
+use crate::publish::LineChange;
 use millrace_connectors::store::Store;
 use millrace_operators::epoch::Epoch;
 use std::sync::Arc;

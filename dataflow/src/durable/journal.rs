@@ -10,11 +10,12 @@
 //! several objects one after the other are one object, which is how old ones are merged.
 
 use crate::intake::{Bundle, EpochHead};
+use crate::publish::LineChange;
 use millrace_connectors::ledger::LedgerEntry;
 use millrace_connectors::names::Entered;
 use millrace_connectors::reference::HeldMessage;
 use millrace_connectors::store::FileMeta;
-use millrace_operators::domain::{Fate, FileId, LineKey, LineSum, RecordId, Suspense, Usage};
+use millrace_operators::domain::{Fate, FileId, RecordId, Suspense, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,9 +73,6 @@ pub struct Position {
     /// The next row or offset.
     pub next: u64,
 }
-
-/// A change of a billing line.
-pub type LineChange = ((LineKey, LineSum), Diff);
 
 /// The journal of the epochs since the last commit; packed by whoever writes it down.
 #[derive(Default)]

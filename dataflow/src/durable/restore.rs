@@ -5,9 +5,10 @@
 //! so records of one identity arrive in the order in which they did.
 
 use super::DurableError;
-use super::journal::{Entry, Epochs, FileRecord, Item, LineChange};
+use super::journal::{Entry, Epochs, FileRecord, Item};
 use super::manifest::Manifest;
 use crate::intake::Bundle;
+use crate::publish::LineChange;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{HeldMessage, Reference, ReferenceChanges};
 use millrace_connectors::store::Store;

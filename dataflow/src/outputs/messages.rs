@@ -1,13 +1,14 @@
 //! Changes of complete epochs as messages: an upsert changelog per output, keyed.
 //!
 //! The newest row of a key is its latest message; a key whose row is gone gets a tombstone. The rows of
-//! an epoch are in the order of their keys' domain rows, and are cut into parts by their number alone:
-//! the same epochs give the same parts, wherever and whenever they are made again. That is why rows
+//! an epoch are in the order of their keys' domain rows, billing lines stand behind all epochs of their
+//! commit, and parts are cut by the number of rows alone:
+//! the same commit gives the same parts, wherever and whenever they are made again. That is why rows
 //! need not be kept before they are published: a restart makes them again.
 
 use super::{Outputs, monetise, place};
 use crate::job::MessageTopics;
-use crate::publish::EpochChanges;
+use crate::publish::{EpochChanges, LineChange};
 use arrow::array::RecordBatch;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use millrace_connectors::output::{
@@ -16,9 +17,7 @@ use millrace_connectors::output::{
 };
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::charge::Notice;
-use millrace_operators::domain::{
-    AggregateId, Bucket, BucketKey, ImpactKind, LineKey, LineSum, Measure, RecordId,
-};
+use millrace_operators::domain::{AggregateId, Bucket, BucketKey, ImpactKind, Measure, RecordId};
 use millrace_operators::epoch::Diff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -30,7 +29,7 @@ const PART_ROWS: usize = 100_000;
 /// Rows turned into text at a time.
 const BATCH_ROWS: usize = 8_192;
 /// What a row takes as text, about.
-const ROW_BYTES: usize = 384;
+const ROW_BYTES: usize = 512;
 
 /// The outputs that messages are made of, in the order in which an epoch's rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,17 +145,18 @@ impl MessageWriter {
         self.balance(changes);
     }
 
-    /// Makes the messages of an epoch, whose changes are settled.
+    /// Makes the messages of an epoch, whose changes are settled; those of billing lines are made of a
+    /// whole commit, see [`Self::write_lines`].
     ///
     /// # Errors
     /// When a row cannot be encoded, which would be a defect of the encoder.
     pub fn write(&mut self, changes: &EpochChanges) -> Result<(), OutputError> {
-        use MessageOutput::{Activity, Aggregated, Balances, Monetised, Notices, Suspense};
+        use MessageOutput::{Activity, Balances, Monetised, Notices, Suspense};
         let texts = self.texts.clone();
         let wants = |output| self.topics.of(output).is_some();
         let record = |record: RecordId| format!("{}:{}", texts.file(record.file()), record.row());
-        let wanted = [Monetised, Aggregated, Suspense, Activity, Balances, Notices].map(wants);
-        let [monetised, aggregated, suspense, activity, balances, notices] = wanted;
+        let wanted = [Monetised, Suspense, Activity, Balances, Notices].map(wants);
+        let [monetised, suspense, activity, balances, notices] = wanted;
         if monetised {
             let rows = changes.charges.iter();
             let rows = rows.map(|(c, diff)| (monetise(c, &mut self.finder), *diff));
@@ -165,9 +165,6 @@ impl MessageWriter {
                 format!("{}:{}", record(row.charge.record), row.charge.item)
             };
             self.tell(Monetised, rows, key)?;
-        }
-        if aggregated {
-            self.tell_keyed(Aggregated, newest(&changes.lines))?;
         }
         if suspense {
             let faults = changes.faults.iter();
@@ -205,6 +202,18 @@ impl MessageWriter {
             self.tell(Notices, rows, key)?;
         }
         Ok(())
+    }
+
+    /// Makes the messages of billing lines, from what all epochs of a commit changed in them: nobody
+    /// can read them before, and most lines move in most epochs.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_lines(&mut self, changes: &[LineChange]) -> Result<(), OutputError> {
+        match self.topics.of(MessageOutput::Aggregated) {
+            Some(_) => self.tell_keyed(MessageOutput::Aggregated, newest(changes)),
+            None => Ok(()),
+        }
     }
 
     /// Moves the buckets that the epoch touches, and tells which.
@@ -320,9 +329,8 @@ impl MessageWriter {
     }
 }
 
-/// Of each billing line that changed what it is now, or what it was when it is gone; by their
-/// identifiers where any was something before.
-fn newest(changes: &[((LineKey, LineSum), Diff)]) -> Vec<(AggregateId, Diff, AggregatedLine)> {
+/// Of each billing line that changed what it is now, or what it was when it is gone.
+fn newest(changes: &[LineChange]) -> Vec<(AggregateId, Diff, AggregatedLine)> {
     let mut lines = Vec::with_capacity(changes.len());
     // Settled changes of one line stand side by side.
     for of_line in changes.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
@@ -337,9 +345,6 @@ fn newest(changes: &[((LineKey, LineSum), Diff)]) -> Vec<(AggregateId, Diff, Agg
         let ((key, sum), diff) = newest;
         let (id, key) = (key.aggregate_id(), key.clone());
         lines.push((id, *diff, AggregatedLine { key, sum: *sum }));
-    }
-    if changes.iter().any(|(_, diff)| *diff < 0) {
-        lines.sort_unstable_by_key(|(id, ..)| *id);
     }
     lines
 }

@@ -3,12 +3,12 @@
 
 use super::{Pending, RunError};
 use crate::board::{Board, Movement};
-use crate::durable::{Flushed, LineChange};
+use crate::durable::Flushed;
 use crate::intake::{Points, Suspended};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use crate::outputs::{ChangeWriter, MessageWriter};
-use crate::publish::{EpochChanges, consolidate};
+use crate::publish::EpochChanges;
 use millrace_operators::epoch::Epoch;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,8 +33,6 @@ pub(super) struct Publisher {
     pub(super) live: Epoch,
     /// Epochs from this one on may not have been published as messages.
     pub(super) unpublished: Epoch,
-    /// What epochs since the last commit changed in billing lines.
-    pub(super) lines: Vec<LineChange>,
     /// Where epochs are made durable.
     pub(super) keeping: Option<Staging>,
 }
@@ -55,7 +53,10 @@ impl Publisher {
         self.stage(changes.as_ref().map_or(before, |changes| changes.epoch))?;
         if let Some(changes) = changes {
             if changes.epoch < self.live {
-                let changes = changes.settled();
+                let changes = changes.settled_besides_lines();
+                if self.messages.is_some() && changes.epoch >= self.unpublished {
+                    self.board.follow_lines();
+                }
                 self.board.apply(&changes)?;
                 if let Some(suspended) = &self.suspended {
                     suspended.apply(&changes);
@@ -78,8 +79,13 @@ impl Publisher {
                 .filter(|writer| writer.wants(&changes));
             let changes = match (&writer, &self.messages, &self.suspended) {
                 (None, None, None) => changes,
-                _ => changes.settled(),
+                // Billing lines are settled once for all epochs of a commit.
+                (None, ..) => changes.settled_besides_lines(),
+                (Some(_), ..) => changes.settled(),
             };
+            if self.keeping.is_some() {
+                self.board.follow_lines();
+            }
             let movement = self.board.apply(&changes)?;
             if let Some(suspended) = &self.suspended {
                 suspended.apply(&changes);
@@ -91,9 +97,6 @@ impl Publisher {
                 messages.write(&changes)?;
             }
             self.report(&changes, &movement);
-            if self.keeping.is_some() {
-                self.lines.extend(changes.lines);
-            }
             return Ok(());
         }
         self.metrics
@@ -141,6 +144,10 @@ impl Publisher {
             drop(begun);
             self.settle()?;
             let staged = self.changes.as_mut().map(ChangeWriter::staged);
+            let lines = self.board.moved();
+            if let Some(messages) = &mut self.messages {
+                messages.write_lines(&lines)?;
+            }
             let flushed = Flushed {
                 epoch: point,
                 outputs: staged.unwrap_or_default(),
@@ -149,7 +156,7 @@ impl Publisher {
                     .as_mut()
                     .map(MessageWriter::take)
                     .unwrap_or_default(),
-                lines: consolidate(std::mem::take(&mut self.lines)),
+                lines,
                 received: self.board.counts().received,
             };
             // A committer that is gone has said why.

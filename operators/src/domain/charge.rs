@@ -74,8 +74,10 @@ impl LineKey {
             self.item.0,
             self.currency.0,
         ];
-        let fields = fields.iter().chain(&self.dimensions);
-        let bytes: SmallVec<[u8; 80]> = fields.flat_map(|field| field.to_le_bytes()).collect();
+        let mut bytes = SmallVec::<[u8; 80]>::new();
+        for field in fields.iter().chain(&self.dimensions) {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
         AggregateId(xxh3_128(&bytes))
     }
 }
