@@ -1,5 +1,5 @@
 use super::*;
-use millrace_operators::domain::{AccountKey, Amount, EventTime, Name, Quantity};
+use millrace_operators::domain::{AccountKey, Amount, EventTime, LineKey, LineSum, Name, Quantity};
 
 fn line(account: u64, charges: i64) -> (LineKey, LineSum) {
     let key = LineKey {
