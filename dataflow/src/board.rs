@@ -143,14 +143,14 @@ impl Board {
     /// stands at.
     pub fn moved(&mut self) -> Vec<LineChange> {
         let before = self.moved.as_mut().map(std::mem::take).unwrap_or_default();
-        let mut changes = Vec::with_capacity(2 * before.len());
-        for (id, (key, before)) in before {
+        let sides = |(id, (key, before)): (AggregateId, (LineKey, LineSum))| {
             let after = self.lines.get(&id).map(|(_, sum)| *sum);
             let after = after.unwrap_or_default();
             let sides = [(before, -1), (after, 1)].into_iter();
-            let sides = sides.filter(|(sum, _)| before != after && !sum.is_zero());
-            changes.extend(sides.map(|(sum, diff)| ((key.clone(), sum), diff)));
-        }
+            let sides = sides.filter(move |(sum, _)| before != after && !sum.is_zero());
+            sides.map(move |(sum, diff)| ((key.clone(), sum), diff))
+        };
+        let mut changes: Vec<LineChange> = before.into_iter().flat_map(sides).collect();
         changes.sort_unstable_by(|((a, _), x), ((b, _), y)| (a, x).cmp(&(b, y)));
         changes
     }
