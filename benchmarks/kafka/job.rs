@@ -21,11 +21,15 @@ use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 pub(super) const SCENARIO: &str = "kafka";
 
 /// Where a job that publishes the bill shows each record.
 pub(super) const BILL: &str = "bill.aggregated";
+
+/// How long a broker may take until readers see what was committed last.
+const SHOWN: Duration = Duration::from_secs(5);
 
 /// What a job publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +174,12 @@ fn throughput(
 fn check(broker: &Broker, feed: &Feed, published: Published) -> Result<u64, Box<dyn Error>> {
     let mut all = 0;
     for (output, topic) in published.topics() {
-        let (sums, count) = billed(broker, &topic)?;
+        let (mut sums, mut count) = billed(broker, &topic)?;
+        // A broker shows a transaction to readers a little after it has accepted its end.
+        let deadline = Instant::now() + SHOWN;
+        while output != "suspense" && sums != feed.sent && Instant::now() < deadline {
+            (sums, count) = billed(broker, &topic)?;
+        }
         all += count;
         match output {
             "suspense" if count > 0 => return Err(format!("{count} messages in {topic}").into()),
