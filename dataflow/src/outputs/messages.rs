@@ -2,9 +2,9 @@
 //!
 //! The newest row of a key is its latest message; a key whose row is gone gets a tombstone. The rows of
 //! an epoch are in the order of their keys' domain rows, billing lines stand behind all epochs of their
-//! commit, and parts are cut by the number of rows alone:
-//! the same commit gives the same parts, wherever and whenever they are made again. That is why rows
-//! need not be kept before they are published: a restart makes them again.
+//! commit, and parts are cut by the number of rows alone: the same commit gives the same parts, wherever
+//! and whenever they are made again. That is why rows need not be kept before they are published: a
+//! restart makes them again.
 
 use super::{Outputs, monetise, place};
 use crate::job::MessageTopics;
