@@ -14,29 +14,24 @@ fn line(account: u64, charges: i64) -> (LineKey, LineSum) {
     (key, LineSum::of(quantity, Amount(0), charges))
 }
 
-/// Of each key the row that comes, or else the one that goes.
-fn expected(changes: &[((LineKey, LineSum), Diff)]) -> Vec<(String, Diff, i64)> {
-    let keyed = changes.iter().map(|((key, sum), diff)| {
-        let id = key.aggregate_id().to_string();
-        (id, *diff, sum.charges)
-    });
-    let mut keyed: Vec<_> = keyed.collect();
-    keyed.sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
-    keyed.dedup_by(|later, first| later.0 == first.0);
-    keyed
+/// Of each key the row that comes, or else the one that goes, in the order of the keys.
+fn expected(changes: &[LineChange]) -> Vec<(String, Diff, i64)> {
+    let mut keyed: Vec<_> = changes.iter().collect();
+    keyed.sort_by(|((a, _), x), ((b, _), y)| (a, y).cmp(&(b, x)));
+    keyed.dedup_by(|((later, _), _), ((first, _), _)| later == first);
+    let told = keyed.into_iter();
+    told.map(|((key, sum), diff)| (key.aggregate_id().to_string(), *diff, sum.charges))
+        .collect()
 }
 
 #[track_caller]
-fn check(mut changes: Vec<((LineKey, LineSum), Diff)>) {
+fn check(mut changes: Vec<LineChange>) {
     changes.sort();
     let told = newest(&changes).into_iter();
-    let mut told: Vec<_> = told
+    let told: Vec<_> = told
         .map(|(id, diff, line)| (id.to_string(), diff, line.sum.charges))
         .collect();
-    let mut expected = expected(&changes);
-    told.sort();
-    expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(told, expected(&changes));
 }
 
 #[test]
