@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// What came of a script.
 pub struct Run {
@@ -99,7 +100,7 @@ impl Replay {
 }
 
 impl Epochs for Replay {
-    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed {
+    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs, _: Duration) -> Fed {
         let index = usize::try_from(epoch).expect("few epochs");
         let Some(changes) = self.script.get(index) else {
             return Fed::End;

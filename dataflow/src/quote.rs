@@ -30,6 +30,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// What is asked for.
 pub struct QuoteRequest {
@@ -554,7 +555,7 @@ struct Rates {
 }
 
 impl Epochs for Option<Rates> {
-    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed {
+    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs, _: Duration) -> Fed {
         let Some(rates) = self.take() else {
             return Fed::End;
         };

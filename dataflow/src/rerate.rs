@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 /// Records that one worker rates sooner than several workers could be started.
 const ONE_WORKER_RECORDS: usize = 50_000;
@@ -244,7 +245,7 @@ struct Feed {
 }
 
 impl Epochs for Feed {
-    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed {
+    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs, _: Duration) -> Fed {
         let Some(usage) = self.epochs.pop_front() else {
             return Fed::End;
         };

@@ -12,11 +12,14 @@ use timely::worker::Worker;
 /// Epochs that may be in flight: enough to keep every stage busy, few enough to bound memory.
 const EPOCHS_IN_FLIGHT: u64 = 3;
 
+/// How long a worker waits for the next epoch, or for the other workers, until it looks around again.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// Where a worker's epochs come from.
 pub trait Epochs {
-    /// Feeds the changes of `epoch`, or of a later one, into the graph. May wait a little for work, and
-    /// then answers [`Fed::Idle`].
-    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed;
+    /// Feeds the changes of `epoch`, or of a later one, into the graph. Where there may be some later, it
+    /// waits for them up to `patience`, and then answers [`Fed::Idle`].
+    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs, patience: Duration) -> Fed;
 }
 
 /// What an intake did.
@@ -50,7 +53,10 @@ pub fn run(
     let mut epoch: Epoch = 0;
     let mut seal = || seal(&probe, index, &mut sealed, outbox);
     loop {
-        match epochs.feed(epoch, &mut inputs) {
+        // An epoch takes many turns: while one is in flight, nothing may wait between them.
+        let in_flight = probe.less_than(&epoch);
+        let patience = if in_flight { Duration::ZERO } else { PATIENCE };
+        match epochs.feed(epoch, &mut inputs, patience) {
             Fed::Epoch(fed) => {
                 epoch = fed + 1;
                 inputs.advance_to(epoch);
@@ -58,13 +64,13 @@ pub fn run(
                 worker.step();
                 seal();
                 while probe.less_than(&epoch.saturating_sub(EPOCHS_IN_FLIGHT)) {
-                    worker.step_or_park(Some(Duration::from_millis(1)));
+                    worker.step_or_park(Some(PATIENCE));
                     seal();
                 }
             }
             Fed::Idle => {
-                if probe.less_than(&epoch) {
-                    worker.step_or_park(Some(Duration::from_millis(1)));
+                if in_flight {
+                    worker.step_or_park(Some(PATIENCE));
                 } else {
                     worker.step();
                 }
@@ -74,7 +80,7 @@ pub fn run(
         }
     }
     drop(inputs);
-    while worker.step_or_park(Some(Duration::from_millis(1))) {
+    while worker.step_or_park(Some(PATIENCE)) {
         seal();
     }
     seal();

@@ -31,6 +31,8 @@ use std::sync::mpsc::Sender;
 use team::Team;
 
 const TURNS: u32 = 100_000;
+/// Objects that are merged into one: few, for histories are short.
+const MERGED: usize = 3;
 /// The one source: its position is the next epoch of the script.
 const SOURCE: FileId = FileId(0);
 const PLACE: &str = "changes";
@@ -139,7 +141,8 @@ impl Simulation {
         let (store, outputs) = (Arc::new(self.store()), Arc::new(self.store()));
         let (generation, _) = Generation::begin(&store, &Plan::default())?;
         let told = Box::new(|_: &_| ());
-        let (mut committer, ends) = Committer::new(store, outputs, generation, None, told);
+        let (committer, ends) = Committer::new(store, outputs, generation, None, told);
+        let mut committer = committer.merging_at_once(MERGED);
         committer.recover()?;
         let restored = committer.restored();
         let workers = 1 + usize::try_from(self.dice.roll(3)).expect("a few");

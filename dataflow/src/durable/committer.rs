@@ -3,6 +3,7 @@
 //! For each commit, in order: pack the journal; wait until the outputs of its epochs are staged; write
 //! the journal object; create the manifest; publish; take away what no manifest needs. A commit begins
 //! when the one before it is published, so only the newest manifest can have outputs that still wait.
+//! Small objects are written as one beside that, and stand in the first manifest after it.
 
 use super::forget::CLOSED;
 use super::journal::{Facts, Journal, close};
@@ -12,8 +13,11 @@ use crate::outputs::Part;
 use crate::publish::LineChange;
 use millrace_connectors::store::Store;
 use millrace_operators::epoch::Epoch;
+use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Commits that may wait.
@@ -22,6 +26,8 @@ const WAITING: usize = 2;
 const LOOK: Duration = Duration::from_secs(1);
 /// Objects that are merged into one: a restart reads few, and each byte is merged seldom.
 const MERGED: usize = 64;
+/// Bytes from which on objects are merged earlier, and one is not merged again.
+const LARGE: u64 = 64 << 20;
 
 /// A commit, from the intake.
 pub struct Point {
@@ -59,6 +65,17 @@ pub struct Committer {
     sink: Option<MessageSink>,
     /// Told of each commit.
     committed: Box<dyn Fn(&Manifest) + Send>,
+    /// Objects that are merged into one.
+    merged: usize,
+    /// Whether a commit waits for the merge that it began.
+    merges_at_once: bool,
+    merging: Option<Merging>,
+}
+
+/// Objects that are written as one, by a thread of its own.
+struct Merging {
+    of: Vec<Object>,
+    thread: JoinHandle<Result<Object, DurableError>>,
 }
 
 /// Where the intake and the publisher tell the committer.
@@ -89,12 +106,26 @@ impl Committer {
             flushed,
             sink,
             committed,
+            merged: MERGED,
+            merges_at_once: false,
+            merging: None,
         };
         let ends = Ends {
             points: point_sender,
             flushed: flush_sender,
         };
         (committer, ends)
+    }
+
+    /// The same, merging this many objects into one, each time within the commit that completes them:
+    /// what is done, and in which order, depends on the commits alone.
+    #[must_use]
+    pub fn merging_at_once(self, merged: usize) -> Self {
+        Self {
+            merged,
+            merges_at_once: true,
+            ..self
+        }
     }
 
     /// What is to be loaded, if anything is committed.
@@ -156,9 +187,15 @@ impl Committer {
             match self.points.recv_timeout(LOOK) {
                 Ok(point) => self.commit(point)?,
                 Err(RecvTimeoutError::Timeout) => self.generation.check(&self.state)?,
-                Err(RecvTimeoutError::Disconnected) => return Ok(self.generation),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        if let Some(merging) = self.merging.take() {
+            // No manifest will name it.
+            let unneeded = merging.finish()?;
+            self.state.remove(&unneeded.name)?;
+        }
+        Ok(self.generation)
     }
 
     /// Makes what a commit brought durable, and publishes it.
@@ -169,7 +206,7 @@ impl Committer {
     /// # Panics
     /// When the outputs that wait are of another commit.
     pub fn commit(&mut self, point: Point) -> Result<(), DurableError> {
-        let before = &self.generation.manifest;
+        let before = self.generation.manifest.clone();
         // Packing takes longest, and needs nothing of the epochs that the workers are still at.
         let (mut content, rows) = point.journal.pack(&point.facts);
         let flushed = self.flushed.recv().map_err(|_| DurableError::Ended)?;
@@ -180,7 +217,7 @@ impl Committer {
             flushed.epoch, point.epoch,
             "outputs are staged commit by commit"
         );
-        let mut journal = before.journal.clone();
+        let mut journal = before.journal;
         journal.push(object);
         let merged = self.merge(commit, &mut journal)?;
         let next = Manifest {
@@ -200,7 +237,7 @@ impl Committer {
             journal,
             outputs: flushed.outputs.clone(),
             from: before.live,
-            ..before.clone()
+            ..before
         };
         self.generation.commit(&self.state, next)?;
         self.publish()?;
@@ -218,35 +255,35 @@ impl Committer {
         Ok(object)
     }
 
-    /// Writes the last objects of equal rank as one, when there are many; returns the names of those
-    /// that are not needed any more. Each merge makes an object at least 64 times as long, so that few
-    /// are read at a restart and no byte is copied often.
-    fn merge(&self, commit: u64, journal: &mut Vec<Object>) -> Result<Vec<String>, DurableError> {
-        let Some(last) = journal.last().map(rank) else {
+    /// Puts an object that was merged in the place of those that it was merged of, whose names it
+    /// returns: they are needed no more once that is committed. Begins to merge the next ones.
+    fn merge(
+        &mut self,
+        commit: u64,
+        journal: &mut Vec<Object>,
+    ) -> Result<Vec<String>, DurableError> {
+        if self.merging.is_none()
+            && let Some(due) = due(journal, self.merged)
+        {
+            let (state, of) = (Arc::clone(&self.state), journal[due].to_vec());
+            let mark = "+".repeat(of.first().map_or(0, rank) + 1);
+            let generation = self.generation.number;
+            let name = format!("{JOURNAL}/{commit:020}-{generation}{mark}.journal");
+            self.merging = Merging::begin(state, of, name);
+        }
+        let at_once = self.merges_at_once;
+        let is_done = |merging: &mut Merging| at_once || merging.thread.is_finished();
+        let Some(merging) = self.merging.take_if(is_done) else {
             return Ok(Vec::new());
         };
-        let mut gone = Vec::new();
-        let mut of = last;
-        loop {
-            let run = journal.iter().rev().take_while(|o| rank(o) == of).count();
-            if run < MERGED {
-                return Ok(gone);
-            }
-            let from = journal.len() - run;
-            let mut content = Vec::new();
-            let mut rows = 0;
-            for object in &journal[from..] {
-                content.extend_from_slice(&object.read(&self.state)?);
-                rows += object.rows;
-            }
-            of += 1;
-            let (generation, mark) = (self.generation.number, "+".repeat(of));
-            let name = format!("{JOURNAL}/{commit:020}-{generation}{mark}.journal");
-            let object = Object::of(name, &content, rows);
-            self.state.put(&object.name, &content)?;
-            gone.extend(journal.drain(from..).map(|object| object.name));
-            journal.push(object);
-        }
+        let gone: Vec<String> = merging.of.iter().map(|of| of.name.clone()).collect();
+        let object = merging.finish()?;
+        let first = journal
+            .iter()
+            .position(|held| Some(&held.name) == gone.first());
+        let first = first.expect("nobody else takes objects out");
+        journal.splice(first..first + gone.len(), [object]);
+        Ok(gone)
     }
 
     /// Puts the outputs of the newest manifest in their places, as far as they are not there.
@@ -258,6 +295,52 @@ impl Committer {
     }
 }
 
+impl Merging {
+    /// Nothing where the system has no thread for it now: a later commit begins it then.
+    fn begin(state: Arc<Store>, of: Vec<Object>, name: String) -> Option<Self> {
+        let objects = of.clone();
+        let merge = move || {
+            let bytes: u64 = objects.iter().map(|object| object.bytes).sum();
+            let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+            for object in &objects {
+                content.extend_from_slice(&object.read(&state)?);
+            }
+            let rows = objects.iter().map(|object| object.rows).sum();
+            let merged = Object::of(name, &content, rows);
+            state.put(&merged.name, &content)?;
+            Ok(merged)
+        };
+        let thread = std::thread::Builder::new().name("merger".to_owned());
+        let thread = thread.spawn(merge).ok()?;
+        Some(Self { of, thread })
+    }
+
+    fn finish(self) -> Result<Object, DurableError> {
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+/// Objects of equal rank, one after the other, that are `merged` or large together: each merge makes an
+/// object that many times as long, so that few are read at a restart and no byte is copied often. What
+/// is large already stays as it is, or ever longer copies would be made beside the commits.
+fn due(journal: &[Object], merged: usize) -> Option<Range<usize>> {
+    let is_small = |object: &Object| object.bytes < LARGE;
+    let mut from = 0;
+    for run in journal.chunk_by(|a, b| rank(a) == rank(b) && is_small(a) && is_small(b)) {
+        let mut bytes = 0;
+        for (count, object) in (1..).zip(run) {
+            bytes += object.bytes;
+            if count >= merged || count > 1 && bytes >= LARGE {
+                return Some(from..from + count);
+            }
+        }
+        from += run.len();
+    }
+    None
+}
+
 /// How often an object was merged.
 pub(super) fn rank(object: &Object) -> usize {
     object.name.matches('+').count()
@@ -266,3 +349,35 @@ pub(super) fn rank(object: &Object) -> usize {
 /// Where outputs wait for their commit, below the output folder.
 pub const STAGE: &str = "_staged";
 pub(super) const JOURNAL: &str = "journal";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(sizes: &[(usize, u64)]) -> Vec<Object> {
+        let object = |(rank, bytes): &(usize, u64)| Object {
+            name: format!("journal/1-1{}.journal", "+".repeat(*rank)),
+            bytes: *bytes,
+            rows: 1,
+            digest: String::new(),
+        };
+        sizes.iter().map(object).collect()
+    }
+
+    #[test]
+    fn few_small_objects_stay() {
+        assert_eq!(due(&journal(&[]), 3), None);
+        assert_eq!(due(&journal(&[(1, 9), (1, 9), (0, 9), (0, 9)]), 3), None);
+        assert_eq!(due(&journal(&[(0, 9), (0, LARGE), (0, 9)]), 3), None);
+    }
+
+    #[test]
+    fn many_or_large_ones_of_one_rank_are_merged() {
+        let ranks = journal(&[(1, 9), (0, 9), (0, 9), (0, 9), (0, 9)]);
+        assert_eq!(due(&ranks, 3), Some(1..4));
+        let above = journal(&[(2, 9), (1, 9), (1, 9), (1, 9), (0, 9)]);
+        assert_eq!(due(&above, 3), Some(1..4));
+        let large = journal(&[(0, LARGE), (0, LARGE / 2), (0, LARGE / 2), (0, 9)]);
+        assert_eq!(due(&large, 3), Some(1..3));
+    }
+}

@@ -229,8 +229,8 @@ pub struct Feed {
 }
 
 impl Epochs for Feed {
-    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs) -> Fed {
-        let bundle = match self.receiver.recv_timeout(Duration::from_millis(1)) {
+    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs, patience: Duration) -> Fed {
+        let bundle = match self.receiver.recv_timeout(patience) {
             Ok(bundle) => bundle,
             Err(RecvTimeoutError::Timeout) => return Fed::Idle,
             Err(RecvTimeoutError::Disconnected) => return Fed::End,

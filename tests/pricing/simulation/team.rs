@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use timely::communication::WorkerGuards;
 
 /// What a worker is told.
@@ -82,7 +83,7 @@ impl Team {
             for order in orders {
                 match order {
                     Order::Feed => {
-                        if let Fed::Epoch(fed) = feed.feed(epoch, &mut inputs) {
+                        if let Fed::Epoch(fed) = feed.feed(epoch, &mut inputs, Duration::ZERO) {
                             epoch = fed + 1;
                             inputs.advance_to(epoch);
                         }
