@@ -5,7 +5,7 @@
 //! it is handed to the publisher's client, and ends when the reader holds the message.
 
 use super::broker::Broker;
-use super::job::{BILL, Published, SCENARIO};
+use super::job::{Published, SCENARIO};
 use super::messages::{Feed, Load};
 use crate::figure::Figure;
 use crate::process::Process;
@@ -26,7 +26,7 @@ const WARM: u32 = 250;
 const COUNTED: u32 = 1_250;
 /// How often the job commits here, and which part of the records per second come that it had alone. A
 /// publisher, a reader and the broker share the machine with it.
-const ROUNDS: [(&str, f64); 3] = [("1s", 0.25), ("500ms", 0.25), ("500ms", 0.5)];
+const ROUNDS: [(&str, f64); 3] = [("500ms", 0.25), ("250ms", 0.25), ("500ms", 0.5)];
 /// Of all runs.
 pub(super) const PROBES: u32 = 3 * (1 + WARM + COUNTED);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,16 +41,13 @@ pub(super) fn freshness(
     folder: &Path,
     broker: &Broker,
     feed: &mut Feed,
-    (workers, rate): (usize, f64),
+    (published, workers, rate): (Published, usize, f64),
     out: &mut Figure,
 ) -> Result<(), Box<dyn Error>> {
     for (round, (interval, part)) in (0_u32..).zip(ROUNDS) {
-        fs::write(
-            folder.join("job.yaml"),
-            Published::Bill.job(broker, interval),
-        )?;
+        fs::write(folder.join("job.yaml"), published.job(broker, interval))?;
         let job = Process::run(&folder.join("job.yaml"), workers, &["--watch"])?;
-        let mut reader = Reader::open(broker)?;
+        let mut reader = Reader::open(broker, published.topic("aggregated"))?;
         let paced = paced(&job, broker, feed, &reader, (round, rate * part));
         let ended = job.stop();
         reader.over.store(true, Ordering::Relaxed);
@@ -141,8 +138,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(broker: &Broker) -> Result<Self, Box<dyn Error>> {
-        let mut consumer = Consumer::open(&broker.settings(), &[BILL.to_owned()])?;
+    fn open(broker: &Broker, topic: String) -> Result<Self, Box<dyn Error>> {
+        let mut consumer = Consumer::open(&broker.settings(), &[topic])?;
         let starts: Vec<_> = consumer
             .partitions()
             .iter()

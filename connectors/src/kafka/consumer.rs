@@ -35,7 +35,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("max.partition.fetch.bytes", "4194304"),
     // Few large answers instead of many small ones: both sides' processors are spared, and what
     // comes waits no longer than an epoch does.
-    ("fetch.min.bytes", "262144"),
+    ("fetch.min.bytes", "1048576"),
     ("fetch.wait.max.ms", "50"),
     // The 100 ms between 10 tries of an unreachable broker grow to 10 s by default.
     ("reconnect.backoff.max.ms", "1000"),

@@ -45,6 +45,8 @@ const DEFAULTS: &[(&str, &str)] = &[
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a transaction may take to end.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often to look whether all rows of a transaction are delivered.
+const DELIVERIES: Duration = Duration::from_millis(1);
 /// How much longer we wait for the client to keep its own time.
 const COMMIT_GRACE: Duration = Duration::from_secs(10);
 /// How many offsets from the end the last progress is looked for first.
@@ -320,7 +322,13 @@ impl Publisher {
         let (told, outcome) = mpsc::channel();
         let client = self.client.clone();
         let commit = move || {
-            let outcome = client.commit_transaction(COMMIT_TIMEOUT);
+            // The wrapper's own wait for deliveries is never shorter than 100 ms.
+            let deadline = Instant::now() + COMMIT_TIMEOUT;
+            while client.in_flight_count() > 0 && Instant::now() < deadline {
+                std::thread::sleep(DELIVERIES);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let outcome = client.commit_transaction(left.max(DELIVERIES));
             drop(client);
             match told.send(outcome) {
                 // Nobody waits any more once the deadline has passed.

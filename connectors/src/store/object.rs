@@ -10,6 +10,9 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Bytes that go to the disk at once: who has little to write waits behind those who write much.
+const SLICE: usize = 4 << 20;
+
 /// Whether a create-only write created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
@@ -58,6 +61,31 @@ impl Store {
             }
             #[cfg(feature = "s3")]
             Backend::Remote(bucket) => bucket.put(name, bytes, false),
+        }
+    }
+
+    /// Puts files of one folder that were written by [`Self::create`] on the disk, down to their names.
+    /// What a bucket has taken is kept already.
+    ///
+    /// # Errors
+    /// When one of them is not there, or the disk fails.
+    pub fn keep<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Local(root) => {
+                let mut last = None;
+                for name in names {
+                    let place = root.join(name);
+                    let kept = File::open(&place).and_then(|file| file.sync_all());
+                    kept.map_err(|e| StoreError::io("keep", &place.display().to_string(), e))?;
+                    last = Some(place);
+                }
+                last.map_or(Ok(()), |place| {
+                    let failed = |e| StoreError::io("keep", &place.display().to_string(), e);
+                    keep_name(&place).map_err(failed)
+                })
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(_) => Ok(()),
         }
     }
 
@@ -157,7 +185,13 @@ fn write_beside(place: &Path, bytes: &[u8]) -> io::Result<std::path::PathBuf> {
         .create(true)
         .truncate(true)
         .open(&beside)?;
-    file.write_all(bytes)?;
+    let mut rest = bytes;
+    while let Some((slice, more)) = rest.split_at_checked(SLICE) {
+        file.write_all(slice)?;
+        file.sync_data()?;
+        rest = more;
+    }
+    file.write_all(rest)?;
     file.sync_all()?;
     Ok(beside)
 }
@@ -217,5 +251,20 @@ mod tests {
         assert!(store.rename("a/b", "c/d").unwrap());
         assert_eq!(store.get("c/d").unwrap().unwrap(), b"x");
         assert_eq!(store.get("a/b").unwrap(), None);
+    }
+
+    #[test]
+    fn only_what_is_there_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        for name in ["a/b", "a/c"] {
+            let mut file = store.create(name).unwrap();
+            file.write_all(b"x").unwrap();
+            file.finish().unwrap();
+        }
+        store.keep(["a/b", "a/c"]).unwrap();
+        let missing = store.keep(["a/b", "a/none"]).unwrap_err();
+        assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
+        store.keep([]).unwrap();
     }
 }

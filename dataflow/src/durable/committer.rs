@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Objects that are merged into one: a restart reads few, and each byte is merged seldom.
 const MERGED: usize = 64;
 /// Bytes from which on objects are merged earlier, and one is not merged again.
-const LARGE: u64 = 64 << 20;
+const LARGE: u64 = 16 << 20;
 
 /// A commit, from the intake.
 pub struct Point {
@@ -213,6 +213,9 @@ impl Committer {
         close(&mut content, &flushed.lines);
         let commit = before.commit + 1;
         let object = self.write(commit, &content, rows)?;
+        let staged = flushed.outputs.iter();
+        self.outputs
+            .keep(staged.map(|output| output.staged.as_str()))?;
         assert_eq!(
             flushed.epoch, point.epoch,
             "outputs are staged commit by commit"

@@ -52,11 +52,16 @@ impl Publisher {
     ) -> Result<(), RunError> {
         self.stage(changes.as_ref().map_or(before, |changes| changes.epoch))?;
         if let Some(changes) = changes {
+            // Lines that move from here on are told, or made durable.
+            let followed = match &self.messages {
+                Some(_) => self.unpublished,
+                None => self.live,
+            };
+            if self.keeping.is_some() && changes.epoch >= followed {
+                self.board.follow_lines();
+            }
             if changes.epoch < self.live {
                 let changes = changes.settled_besides_lines();
-                if self.messages.is_some() && changes.epoch >= self.unpublished {
-                    self.board.follow_lines();
-                }
                 self.board.apply(&changes)?;
                 if let Some(suspended) = &self.suspended {
                     suspended.apply(&changes);
@@ -83,9 +88,6 @@ impl Publisher {
                 (None, ..) => changes.settled_besides_lines(),
                 (Some(_), ..) => changes.settled(),
             };
-            if self.keeping.is_some() {
-                self.board.follow_lines();
-            }
             let movement = self.board.apply(&changes)?;
             if let Some(suspended) = &self.suspended {
                 suspended.apply(&changes);

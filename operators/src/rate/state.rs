@@ -108,24 +108,24 @@ impl RateState {
         }
         // Service by service, in the order in which they lie in memory: what a service needs is then
         // fetched once per epoch.
-        let mut order: Vec<(u64, usize)> = changes
-            .usage
-            .iter()
-            .enumerate()
-            .map(|(at, (usage, _))| (self.services.place(usage.service), at))
-            .collect();
-        order.sort_unstable();
-        let by_service = || order.iter().map(|(_, at)| &changes.usage[*at]);
-        for (usage, _) in by_service().filter(|(_, diff)| *diff < 0) {
-            self.remove(usage, emit);
+        let (mut gone, mut come): (Vec<(u64, usize)>, Vec<_>) = (Vec::new(), Vec::new());
+        come.reserve(changes.usage.len());
+        for (at, (usage, diff)) in changes.usage.iter().enumerate() {
+            let order = if *diff < 0 { &mut gone } else { &mut come };
+            order.push((self.services.place(usage.service), at));
+        }
+        gone.sort_unstable();
+        come.sort_unstable();
+        for (_, at) in gone {
+            self.remove(&changes.usage[at].0, emit);
         }
         let rerated = if changes.prices.is_empty() && changes.timelines.is_empty() {
             0
         } else {
             self.change_reference(&changes.prices, changes.timelines, emit)
         };
-        for (usage, _) in by_service().filter(|(_, diff)| *diff > 0) {
-            self.insert(usage, emit);
+        for (_, at) in come {
+            self.insert(&changes.usage[at].0, emit);
         }
         rerated
     }
