@@ -280,7 +280,14 @@ impl Committer {
             return Ok(Vec::new());
         };
         let gone: Vec<String> = merging.of.iter().map(|of| of.name.clone()).collect();
-        let object = merging.finish()?;
+        let object = match merging.finish() {
+            Ok(object) => object,
+            Err(error) => {
+                // A run that has taken over may have merged the same ones and taken them away.
+                self.generation.check(&self.state)?;
+                return Err(error);
+            }
+        };
         let first = journal
             .iter()
             .position(|held| Some(&held.name) == gone.first());
