@@ -20,7 +20,9 @@
 //! - **Moved:** usage that goes to an account with another billing cycle now is taken back here and
 //!   billed by the period of that account, or handed back if that is not closed.
 //! - **Repeated:** an overlay is written before its manifest. Cut off in between, the adjustment never
-//!   happened, and doing it again writes the same.
+//!   happened, and doing it again writes the same. Cut off between two periods, the first has its late
+//!   records and the second does not begin where the first ends: what adjustments that are not known
+//!   to have ended moved is carried on once more.
 
 mod numbers;
 mod overlay;
@@ -28,7 +30,7 @@ mod touched;
 
 use crate::archive::{Closing, LineKeys};
 use crate::graph::Stand;
-use crate::replay::scope::{Links, Scope, is_billed_by};
+use crate::replay::scope::{Links, Scope, is_billed_by, movement};
 use crate::replay::{archived_closing, dimensions, in_period, stands};
 use crate::rerate::{Portion, Rated, Rater};
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
@@ -67,6 +69,8 @@ pub struct Adjustment<'a> {
     pub names: Arc<Names>,
     /// Records that came late; those of periods that are not closed are handed back.
     pub late: Vec<LateUsage>,
+    /// The periods with adjustments that may have been cut off, by the number of the last that was not.
+    pub ahead: BTreeMap<Period, u32>,
     /// The reference data in force now.
     pub reference: &'a Reference,
     /// The present.
@@ -137,6 +141,7 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
         archive,
         names,
         late,
+        ahead,
         reference,
         clock,
         workers,
@@ -173,6 +178,9 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
     loop {
         for period in archive.periods() {
             desk.period(period)?;
+            if let Some(known) = ahead.get(&period) {
+                desk.carry_on(period, *known)?;
+            }
         }
         if desk.late.is_empty() {
             break;
@@ -311,6 +319,18 @@ impl Desk<'_> {
             sequence,
         });
         self.adjusted.lines.extend(lines);
+        Ok(())
+    }
+
+    /// What adjustments behind this number moved is carried into the next period, as if now.
+    fn carry_on(&mut self, bounds: Period, known: u32) -> Result<(), ArchiveError> {
+        // With what was written just now.
+        let archive = Archive::of(Arc::clone(self.archive.store()))?;
+        for group in archive.period(bounds)?.groups_since(known)? {
+            let key = self.rater.names.enter_group(&group.pool, &group.currency);
+            let (at, moved) = (bounds.end(), movement(&group.closing));
+            self.carried.insert(key, Stand { at, moved });
+        }
         Ok(())
     }
 

@@ -754,6 +754,11 @@ impl Prepared {
             let board = publisher.join().expect("the publisher does not panic");
             let committed =
                 committer.map(|thread| thread.join().expect("the committer does not panic"));
+            let committed = committed.transpose();
+            if let Err(taken_over @ DurableError::Superseded { .. }) = committed {
+                // Whatever else failed did so for it.
+                return Err(taken_over.into());
+            }
             let (taken, heard) = intake.map_err(|error| match error {
                 IntakeError::Durable(error) => RunError::Durable(error),
                 IntakeError::Source(message) => RunError::Source(message),
@@ -761,7 +766,7 @@ impl Prepared {
             })?;
             // The committer only misses what a publisher that failed did not stage.
             let board = board?;
-            let generation = committed.transpose()?;
+            let generation = committed?;
             Ok::<_, RunError>((Settled { board, taken }, (generation, heard)))
         };
         let (found, ended) = match settled_as() {

@@ -160,6 +160,7 @@ fn bill(
         archive: &archive,
         names: Arc::clone(&setting.texts.names),
         late: late.iter().map(file).collect(),
+        ahead: ahead(setting, &archive).collect(),
         reference: left.reference,
         clock: setting.now,
         workers: left.workers,
@@ -204,10 +205,11 @@ fn ahead<'a>(
     setting: &'a ArchiveSetting,
     archive: &'a Archive,
 ) -> impl Iterator<Item = (Period, u32)> {
-    let known = setting.closed.periods.iter();
-    known.filter_map(|(period, known)| {
-        let now = archive.sequence(*period)?;
-        (now > *known).then_some((*period, *known))
+    archive.periods().filter_map(|period| {
+        // The bill of a period that the state does not know yet is known as it was archived first.
+        let known = setting.closed.periods.get(&period).copied();
+        let known = known.unwrap_or_default();
+        (archive.sequence(period)? > known).then_some((period, known))
     })
 }
 

@@ -179,6 +179,15 @@ impl Committer {
     /// # Errors
     /// When a store fails, or another run has taken over.
     pub fn run(mut self) -> Result<Generation, DurableError> {
+        let ended = self.commit_all();
+        if ended.is_err() {
+            // A run that has taken over takes away what this one reads and stages.
+            self.generation.check(&self.state)?;
+        }
+        ended.map(|()| self.generation)
+    }
+
+    fn commit_all(&mut self) -> Result<(), DurableError> {
         if self.makes_again() {
             let flushed = self.flushed.recv().map_err(|_| DurableError::Ended)?;
             self.publish_messages(&flushed)?;
@@ -195,7 +204,7 @@ impl Committer {
             let unneeded = merging.finish()?;
             self.state.remove(&unneeded.name)?;
         }
-        Ok(self.generation)
+        Ok(())
     }
 
     /// Makes what a commit brought durable, and publishes it.
@@ -280,14 +289,7 @@ impl Committer {
             return Ok(Vec::new());
         };
         let gone: Vec<String> = merging.of.iter().map(|of| of.name.clone()).collect();
-        let object = match merging.finish() {
-            Ok(object) => object,
-            Err(error) => {
-                // A run that has taken over may have merged the same ones and taken them away.
-                self.generation.check(&self.state)?;
-                return Err(error);
-            }
-        };
+        let object = merging.finish()?;
         let first = journal
             .iter()
             .position(|held| Some(&held.name) == gone.first());

@@ -138,6 +138,42 @@ fn only_touched_accounts_are_rated_and_only_while_balances_move() {
 }
 
 #[test]
+fn an_adjustment_that_is_cut_off_is_completed() {
+    let calls = |books: &Books| -> Vec<Usage> {
+        let numbered = (0..60_u64).map(|n| {
+            let service = u8::try_from(n % 5).unwrap() + 1;
+            books.usage(plain(n, service, i64::try_from(n).unwrap() * 3 % 89, 40))
+        });
+        numbered.collect()
+    };
+    // Everything that January left of its allowance, which is felt in the months behind it.
+    let late = |books: &Books| [books.usage(plain(1_000, 3, 3, 280))];
+    let whole = {
+        let books = Books::new();
+        books.archive(&calls(&books));
+        books
+            .adjust(&late(&books), &books.reference)
+            .unwrap()
+            .written
+    };
+    assert!(whole.len() > 1, "{whole:?}");
+    for there in 0..=whole.len() {
+        let books = Books::new();
+        books.archive(&calls(&books));
+        books.adjust(&late(&books), &books.reference).unwrap();
+        for (period, sequence, _) in &whole[there..] {
+            books.unwrite(*period, *sequence);
+        }
+        let ahead = whole.iter().map(|(period, _, _)| (*period, 0)).collect();
+        let late = late(&books);
+        let adjusted = books.adjust_behind(&late, &books.reference, ahead).unwrap();
+        assert_eq!(adjusted.written, whole[there..]);
+        let all: Vec<Usage> = calls(&books).into_iter().chain(late).collect();
+        assert_eq!(books.archived(), books.expected(&all, &books.reference));
+    }
+}
+
+#[test]
 fn a_late_duplicate_is_found_wherever_its_first_is() {
     let books = Books::new();
     let calls: Vec<Usage> = (0..20)

@@ -163,6 +163,16 @@ impl Books {
         late: &[Usage],
         reference: &Reference,
     ) -> Result<Adjusted, AdjustError> {
+        self.adjust_behind(late, reference, BTreeMap::new())
+    }
+
+    /// The same, where adjustments behind these numbers may have been cut off.
+    pub(crate) fn adjust_behind(
+        &self,
+        late: &[Usage],
+        reference: &Reference,
+        ahead: BTreeMap<Period, u32>,
+    ) -> Result<Adjusted, AdjustError> {
         let late = late.iter().map(|usage| LateUsage {
             usage: usage.clone(),
             file: "late.csv".into(),
@@ -171,11 +181,20 @@ impl Books {
             archive: &self.opened(),
             names: Arc::clone(&self.rater.names),
             late: late.collect(),
+            ahead,
             reference,
             clock: self.clock,
             workers: 1,
             generation: 0,
         })
+    }
+
+    /// Takes an adjustment back as if its run had ended before it was there.
+    pub(crate) fn unwrite(&self, period: Period, sequence: u32) {
+        let shown = |time: EventTime| time.timestamp().unwrap().strftime("%Y%m%dT%H%M%SZ");
+        let (start, end) = (shown(period.start()), shown(period.end()));
+        let manifest = format!("closed/periods/{start}-{end}/manifest-{sequence:04}.json");
+        std::fs::remove_file(self.desk.at(&manifest)).unwrap();
     }
 
     /// What the archive says was billed, adjustments added.
