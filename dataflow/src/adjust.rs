@@ -18,11 +18,11 @@
 //! - **Suspense:** late records that cannot be rated are handed back and are not archived; archived
 //!   records that cannot be rated any more stay archived, and their charges are taken back.
 //! - **Moved:** usage that goes to an account with another billing cycle now is taken back here and
-//!   billed by the period of that account, or handed back if that is not closed.
+//!   billed by the period of that account, or handed back if that is not closed or cannot rate it.
 //! - **Repeated:** an overlay is written before its manifest. Cut off in between, the adjustment never
 //!   happened, and doing it again writes the same. Cut off between two periods, the first has its late
 //!   records and the second does not begin where the first ends: what adjustments that are not known
-//!   to have ended moved is carried on once more.
+//!   to have ended moved is carried on once more, and what they took back is given with the late records.
 
 mod numbers;
 mod overlay;
@@ -71,6 +71,11 @@ pub struct Adjustment<'a> {
     pub late: Vec<LateUsage>,
     /// The periods with adjustments that may have been cut off, by the number of the last that was not.
     pub ahead: BTreeMap<Period, u32>,
+    /// Archived records that those took back, and that no period has now.
+    pub taken_back: Vec<LateUsage>,
+    /// Whether a record that a period gives up is billed here. Others are billed by the state, which
+    /// has them still.
+    pub is_billed_here: &'a dyn Fn(RecordId) -> bool,
     /// The reference data in force now.
     pub reference: &'a Reference,
     /// The present.
@@ -92,6 +97,9 @@ pub struct Adjusted {
     pub suspended: Vec<Suspense>,
     /// Late records of periods that are not closed, or that nobody is known to pay for.
     pub open: Vec<LateUsage>,
+    /// Archived records that no period has any more: those that they went to are not closed, or cannot
+    /// rate them.
+    pub returned: Vec<Usage>,
     /// Balance groups that ended their last closed period elsewhere than they did, and where.
     pub carried: BTreeMap<GroupKey, Stand>,
     /// The periods that were rated, with the accounts of each.
@@ -142,6 +150,8 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
         names,
         late,
         ahead,
+        taken_back,
+        is_billed_here,
         reference,
         clock,
         workers,
@@ -169,11 +179,14 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
         clock,
         generation,
         late: BTreeMap::new(),
+        taken_back: BTreeMap::new(),
+        is_billed_here,
         carried: BTreeMap::new(),
         adjusted: Adjusted::default(),
     };
-    let fresh = desk.without_duplicates(late)?;
+    let fresh = desk.without_duplicates(late, &taken_back)?;
     desk.sort(fresh);
+    desk.take_back(taken_back);
     // Usage that moves to an account with another cycle may belong to a period that has been.
     loop {
         for period in archive.periods() {
@@ -188,8 +201,7 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
         // With what was written just now.
         desk.archive = Archive::of(Arc::clone(archive.store()))?;
     }
-    desk.adjusted.carried = desk.carried;
-    Ok(desk.adjusted)
+    Ok(desk.adjusted())
 }
 
 /// An adjustment on its way.
@@ -202,6 +214,9 @@ struct Desk<'a> {
     clock: EventTime,
     generation: u64,
     late: BTreeMap<Period, Vec<LateUsage>>,
+    /// Archived records that left their periods.
+    taken_back: BTreeMap<RecordId, Usage>,
+    is_billed_here: &'a dyn Fn(RecordId) -> bool,
     /// Groups that ended their last period elsewhere than they did.
     carried: BTreeMap<GroupKey, Stand>,
     adjusted: Adjusted,
@@ -212,10 +227,14 @@ impl Desk<'_> {
     fn without_duplicates(
         &mut self,
         mut late: Vec<LateUsage>,
+        taken_back: &[LateUsage],
     ) -> Result<Vec<LateUsage>, ArchiveError> {
         late.sort_by_key(|late| late.usage.record);
         let identities: BTreeSet<Identity> = late.iter().map(|late| late.usage.identity).collect();
-        let mut known: BTreeMap<Identity, RecordId> = BTreeMap::new();
+        let taken_back = taken_back.iter().map(|taken| &taken.usage);
+        let mut known: BTreeMap<Identity, RecordId> = taken_back
+            .map(|usage| (usage.identity, usage.record))
+            .collect();
         if !identities.is_empty() {
             for period in self.archive.periods() {
                 known.extend(self.archive.period(period)?.known(&identities)?);
@@ -246,6 +265,32 @@ impl Desk<'_> {
                 None => self.adjusted.open.push(late),
             }
         }
+    }
+
+    /// Takes back archived records, which are billed where they belong now.
+    fn take_back(&mut self, records: Vec<LateUsage>) {
+        let usage = records.iter().map(|taken| taken.usage.clone());
+        self.taken_back
+            .extend(usage.map(|usage| (usage.record, usage)));
+        self.sort(records);
+    }
+
+    /// What it came to, with what was taken back told apart.
+    fn adjusted(self) -> Adjusted {
+        let (mut adjusted, mut taken) = (self.adjusted, self.taken_back);
+        let suspended = adjusted.suspended.iter().map(|suspense| suspense.record);
+        let open = adjusted.open.iter().map(|late| late.usage.record);
+        let waits: BTreeSet<RecordId> = suspended.chain(open).collect();
+        adjusted
+            .suspended
+            .retain(|suspense| !taken.contains_key(&suspense.record));
+        adjusted
+            .open
+            .retain(|late| !taken.contains_key(&late.usage.record));
+        taken.retain(|record, _| waits.contains(record));
+        adjusted.returned = taken.into_values().collect();
+        adjusted.carried = self.carried;
+        adjusted
     }
 
     fn period(&mut self, bounds: Period) -> Result<(), AdjustError> {
@@ -280,8 +325,9 @@ impl Desk<'_> {
         let (own, links) = (&scope.accounts, &self.links);
         let of_own = |group: &GroupKey| links.members(*group).any(|member| own.contains(&member));
         rated.closing.retain(|group, _| of_own(group));
-        let leaving = overlay::leaving(&scope, &late, &rated, &files);
-        self.sort(leaving);
+        let mut leaving = overlay::leaving(&scope, &late, &rated, &files);
+        leaving.retain(|left| (self.is_billed_here)(left.usage.record));
+        self.take_back(leaving);
         self.adjusted.rated.push((bounds, scope.accounts.len()));
         let suspended = late
             .iter()

@@ -146,7 +146,7 @@ impl Simulation {
         committer.recover()?;
         let restored = committer.restored();
         let workers = 1 + usize::try_from(self.dice.roll(3)).expect("a few");
-        let team = Team::start(
+        let mut team = Team::start(
             workers,
             &self.rules,
             &self.script,

@@ -137,6 +137,13 @@ impl ArchivedPeriod {
         self.period
     }
 
+    /// The period as it was when it had this sequence.
+    #[must_use]
+    pub fn until(mut self, sequence: u32) -> Self {
+        self.manifests.retain(|held| held.sequence <= sequence);
+        self
+    }
+
     /// What the last adjustment says, or the bill where there was none.
     ///
     /// # Panics
@@ -238,6 +245,28 @@ impl ArchivedPeriod {
             }
         }
         Ok(groups)
+    }
+
+    /// The accounts that were written behind a sequence.
+    ///
+    /// # Errors
+    /// When a sidecar is missing or damaged.
+    pub fn accounts_since(&self, sequence: u32) -> Result<BTreeSet<String>, ArchiveError> {
+        let mut accounts = BTreeSet::new();
+        for manifest in self.manifests.iter().filter(|m| m.sequence > sequence) {
+            accounts.extend(self.accounts_of(manifest)?);
+        }
+        Ok(accounts)
+    }
+
+    fn accounts_of(&self, manifest: &Manifest) -> Result<Vec<String>, ArchiveError> {
+        let mut accounts = Vec::new();
+        for shard in manifest.shards.keys() {
+            if let Some(sidecar) = self.sidecar(manifest, *shard)? {
+                accounts.extend(sidecar.accounts.iter().map(|entry| entry.account.clone()));
+            }
+        }
+        Ok(accounts)
     }
 
     /// All accounts of a shard with their rows.
@@ -382,8 +411,8 @@ impl ArchivedPeriod {
         reference::is_same(self.manifest(), reference, names)
     }
 
-    /// Which of the identities the period has, each with its record. Bloom filters are asked first;
-    /// only row groups that may have one are read.
+    /// Which of the identities the period has, each with its record, as of the last sequence of each
+    /// account. Bloom filters are asked first; only row groups that may have one are read.
     ///
     /// # Errors
     /// When a file is missing or damaged.
@@ -392,14 +421,17 @@ impl ArchivedPeriod {
         identities: &BTreeSet<Identity>,
     ) -> Result<BTreeMap<Identity, RecordId>, ArchiveError> {
         let mut known = BTreeMap::new();
-        for manifest in &self.manifests {
-            for file in manifest
-                .shards
-                .values()
-                .filter_map(|shard| shard.usage.as_ref())
-            {
+        // Written once more behind the sequence at hand.
+        let mut again: BTreeSet<String> = BTreeSet::new();
+        for manifest in self.manifests.iter().rev() {
+            let shards = manifest.shards.values();
+            for file in shards.filter_map(|shard| shard.usage.as_ref()) {
                 let meta = located(&self.store, file)?;
-                find_identities(&self.store, &meta, identities, &mut known)?;
+                find_identities(&self.store, &meta, identities, &again, &mut known)?;
+            }
+            // The bill has nothing before it.
+            if manifest.sequence > 0 {
+                again.extend(self.accounts_of(manifest)?);
             }
         }
         Ok(known)

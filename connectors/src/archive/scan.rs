@@ -2,6 +2,7 @@
 //! may have an identity.
 
 use super::layout::AccountEntry;
+use super::rows::dictionary;
 use super::usage::{BilledUsage, UsageReader, digest, identity_of};
 use super::{ArchiveError, GROUP_ROWS};
 use crate::names::Names;
@@ -97,11 +98,12 @@ pub(super) fn read_rows(
     Ok(())
 }
 
-/// Adds the records of identities that a file has.
+/// Adds the records of identities that a file has, but for those of the accounts `without`.
 pub(super) fn find_identities(
     store: &Store,
     meta: &FileMeta,
     identities: &BTreeSet<Identity>,
+    without: &BTreeSet<String>,
     known: &mut BTreeMap<Identity, RecordId>,
 ) -> Result<(), ArchiveError> {
     let builder = open(store, meta)?;
@@ -114,6 +116,7 @@ pub(super) fn find_identities(
         place.ok_or_else(|| unreadable(meta, &format!("it has no column {name:?}")))
     };
     let (identity, record) = (column("identity")?, column("record")?);
+    let account = column("account")?;
     let mut groups = Vec::new();
     for group in 0..builder.metadata().num_row_groups() {
         let bloom = builder.get_row_group_column_bloom_filter(group, identity);
@@ -130,7 +133,7 @@ pub(super) fn find_identities(
     if groups.is_empty() {
         return Ok(());
     }
-    let mask = ProjectionMask::leaves(columns, [identity, record]);
+    let mask = ProjectionMask::leaves(columns, [account, identity, record]);
     let reader = builder
         .with_row_groups(groups)
         .with_projection(mask)
@@ -142,12 +145,14 @@ pub(super) fn find_identities(
             .and_then(|held| held.as_fixed_size_binary_opt());
         let records = batch.column_by_name("record");
         let records = records.and_then(|records| records.as_primitive_opt::<UInt64Type>());
-        let Some((held, records)) = held.zip(records) else {
+        let accounts = batch.column_by_name("account").and_then(dictionary);
+        let Some(((held, records), accounts)) = held.zip(records).zip(accounts) else {
             return Err(unreadable(meta, &"its identities are of another kind"));
         };
+        let is_without = |row| accounts.get(row).is_some_and(|name| without.contains(name));
         for row in 0..batch.num_rows() {
             let identity = identity_of(held.value(row));
-            if identities.contains(&identity) {
+            if identities.contains(&identity) && !is_without(row) {
                 known.insert(identity, RecordId(records.value(row)));
             }
         }

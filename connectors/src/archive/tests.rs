@@ -319,6 +319,12 @@ fn identities_are_found_where_they_are() {
     let known = world.open().known(&asked).unwrap();
     let seven = world.row("b", 7).usage;
     assert_eq!(known, BTreeMap::from([(seven.identity, seven.record)]));
+    // What an account had before it was written once more is not known any more.
+    world.write(1, &world.rows("b", 7), &[]);
+    assert!(world.open().known(&asked).unwrap().is_empty());
+    assert_eq!(world.open().until(0).known(&asked).unwrap(), known);
+    let again = world.open().accounts_since(0).unwrap();
+    assert_eq!(again, BTreeSet::from(["b".to_owned()]));
 }
 
 #[test]

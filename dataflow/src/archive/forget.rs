@@ -11,6 +11,9 @@
 //! - **Once.** An adjustment is there when its manifest is, and what follows from it for the bill is read
 //!   from the archive, not remembered: a run that is killed in between is completed by the next, which
 //!   finds the archive ahead of what its state knows.
+//! - **Archived records** that belong to bill units which are not closed, because a service is somebody
+//!   else's now, are open again: the next run feeds them. Where one was sent once more meanwhile, the
+//!   record that is there stays, and the other is its duplicate.
 //! - **Late records** that were adjusted leave by a retraction that the next run feeds, so their rows of
 //!   suspense are taken back where they were told.
 
@@ -23,13 +26,16 @@ use crate::graph::Stand;
 use crate::replay::scope::{Links, movement};
 use crate::run::RunError;
 use differential_dataflow::difference::Abelian as _;
-use millrace_connectors::archive::{Archive, ArchiveError, write_manifest, write_reference};
+use millrace_connectors::archive::{
+    Archive, ArchiveError, BilledUsage, write_manifest, write_reference,
+};
 use millrace_connectors::output::{AggregatedLine, SuspendedUsage};
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{
     Fate, GroupKey, LineSum, Period, Reason, RecordId, Suspense, Usage,
 };
-use millrace_operators::epoch::Diff;
+use millrace_operators::epoch::{Diff, shard};
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -70,6 +76,10 @@ pub fn forget(
     let mut adjusted = Adjusted::default();
     if !late.is_empty() || !before.periods.is_empty() {
         adjusted = bill(setting, forgetting.generation.number, &late, &left)?;
+        // What is open in the state needs nobody to bring it back.
+        let forgotten = before.forgotten();
+        let returned = &mut adjusted.returned;
+        returned.retain(|usage| forgotten.contains(usage.record.0));
     }
     let archive = Archive::of(Arc::clone(&setting.store))?;
     let due = due(setting, &archive, &late, &adjusted, &left)?;
@@ -91,6 +101,9 @@ pub fn forget(
     let duplicates: BTreeMap<RecordId, Suspense> = originals
         .map(|duplicate| (duplicate.record, duplicate))
         .collect();
+    let late_now = due.usage.iter().map(|usage| &usage.record);
+    let leaving: RoaringTreemap = duplicates.keys().chain(late_now).map(|r| r.0).collect();
+    let leaving = leaving | &gone;
     let mut units = before.units.clone();
     units.extend(left.leaving.units);
     let mut moved = moved(setting, &archive, left.reference)?;
@@ -102,10 +115,8 @@ pub fn forget(
     let mut stands = before.opening().0;
     stands.extend(left.leaving.stands);
     moved.retain(|group, stand| stands.get(group) != Some(stand));
-    let mut records = before.records.clone();
-    records |= &gone;
-    let left_now = duplicates.keys().chain(due.usage.iter().map(|u| &u.record));
-    records.extend(left_now.map(|record| record.0));
+    let mut reopened = &before.reopened - &leaving;
+    reopened.extend(due.reopened.iter().map(|usage| usage.record.0));
     let is_closed = |account, time| units.holds(account, time);
     let mut activity = left.board.activity();
     activity.retain(|made| is_closed(made.account, made.billed_at()));
@@ -119,12 +130,13 @@ pub fn forget(
         periods: periods
             .filter_map(|period| Some((period, archive.sequence(period)?)))
             .collect(),
-        records,
+        records: &before.records | &leaving,
+        reopened,
         units,
         due,
     };
     // Late records that were adjusted before have come and gone since.
-    let gone = gone | &before.records;
+    let gone = gone | (before.forgotten() - &closed.reopened);
     forgetting.forget(&closed, &gone, &duplicates)?;
     let adjusted = adjusted.written.iter();
     Ok(Settled {
@@ -156,11 +168,15 @@ fn bill(
         usage: usage.clone(),
         file: setting.texts.file(usage.record.file()),
     };
+    let forgotten = setting.closed.forgotten();
+    let waits: BTreeSet<RecordId> = late.iter().map(|late| late.record).collect();
     let adjusted = adjust(Adjustment {
         archive: &archive,
         names: Arc::clone(&setting.texts.names),
         late: late.iter().map(file).collect(),
         ahead: ahead(setting, &archive).collect(),
+        taken_back: taken_back(setting, &archive)?,
+        is_billed_here: &|record| forgotten.contains(record.0) || waits.contains(&record),
         reference: left.reference,
         clock: setting.now,
         workers: left.workers,
@@ -213,6 +229,36 @@ fn ahead<'a>(
     })
 }
 
+/// The records that adjustments which the state does not know of took from a period, and that no
+/// period has.
+fn taken_back(setting: &ArchiveSetting, archive: &Archive) -> Result<Vec<LateUsage>, ArchiveError> {
+    let names = &setting.texts.names;
+    let forgotten = setting.closed.forgotten();
+    let mut taken: BTreeMap<RecordId, LateUsage> = BTreeMap::new();
+    let mut held: BTreeSet<RecordId> = BTreeSet::new();
+    for (period, known) in ahead(setting, archive) {
+        let now = archive.period(period)?;
+        let accounts = now.accounts_since(known)?;
+        let accounts = || accounts.iter().map(String::as_str);
+        held.extend(
+            now.usage(accounts(), names)?
+                .iter()
+                .map(|row| row.usage.record),
+        );
+        let before = now.until(known);
+        for BilledUsage { usage, account, .. } in before.usage(accounts(), names)? {
+            if forgotten.contains(usage.record.0) {
+                let files = before.files(shard(account.0))?;
+                let file = files.get(&usage.record.file());
+                let file = file.map_or_else(|| "".into(), |file| file.as_str().into());
+                taken.insert(usage.record, LateUsage { usage, file });
+            }
+        }
+    }
+    taken.retain(|record, _| !held.contains(record));
+    Ok(taken.into_values().collect())
+}
+
 /// What the next run tells of the adjustments.
 fn due(
     setting: &ArchiveSetting,
@@ -253,6 +299,11 @@ fn due(
         let count: &mut Diff = due.fates.entry((record.file(), fate)).or_default();
         *count += 1;
         due.usage.push(usage.clone());
+    }
+    for usage in &adjusted.returned {
+        let file = usage.record.file();
+        *due.fates.entry((file, Fate::Monetised)).or_default() -= 1;
+        due.reopened.push(usage.clone());
     }
     let rated: BTreeSet<Period> = adjusted.rated.iter().map(|(period, _)| *period).collect();
     let known = ahead(setting, archive).map(|(period, _)| period);

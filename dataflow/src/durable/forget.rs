@@ -46,8 +46,10 @@ pub struct Closed {
     pub activity: Vec<Activity>,
     /// The archived periods, with the number of the last adjustment that the bill knows.
     pub periods: BTreeMap<Period, u32>,
-    /// The records that are not known any more.
+    /// The records that were archived.
     pub records: RoaringTreemap,
+    /// Those of them that are open again, because they belong to other bill units now.
+    pub reopened: RoaringTreemap,
     /// What the next run begins with.
     pub due: Due,
 }
@@ -61,6 +63,8 @@ pub struct Due {
     pub fates: BTreeMap<(FileId, Fate), Diff>,
     /// Those that were duplicates.
     pub duplicates: Vec<Suspense>,
+    /// Archived records that belong to open bill units now.
+    pub reopened: Vec<Usage>,
     /// What is billed more or less.
     pub lines: Vec<(LineKey, LineSum)>,
 }
@@ -69,7 +73,7 @@ impl Due {
     /// Whether nothing follows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.usage.is_empty() && self.lines.is_empty()
+        self.usage.is_empty() && self.reopened.is_empty() && self.lines.is_empty()
     }
 }
 
@@ -114,7 +118,13 @@ impl Closed {
         }
     }
 
-    /// Whether a record is not known any more, because its bill unit is archived.
+    /// The records that are not in the journal any more.
+    #[must_use]
+    pub fn forgotten(&self) -> RoaringTreemap {
+        &self.records - &self.reopened
+    }
+
+    /// Whether a record was archived once.
     #[must_use]
     pub fn has(&self, record: RecordId) -> bool {
         self.records.contains(record.0)

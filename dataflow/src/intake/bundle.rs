@@ -123,6 +123,8 @@ impl Bundle {
     pub(super) fn take_due(&mut self, due: Due) {
         self.usage
             .extend(due.usage.into_iter().map(|usage| (usage, -1)));
+        self.usage
+            .extend(due.reopened.into_iter().map(|usage| (usage, 1)));
         self.fates.extend(due.fates);
         let duplicates = due.duplicates.into_iter();
         self.duplicates.extend(duplicates.map(|row| (row, 1)));

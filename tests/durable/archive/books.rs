@@ -182,6 +182,8 @@ impl Books {
             names: Arc::clone(&self.rater.names),
             late: late.collect(),
             ahead,
+            taken_back: Vec::new(),
+            is_billed_here: &|_| true,
             reference,
             clock: self.clock,
             workers: 1,

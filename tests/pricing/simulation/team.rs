@@ -29,9 +29,9 @@ enum Order {
 pub(super) struct Team {
     channels: Vec<Channel>,
     orders: Vec<Sender<Order>>,
-    done: Receiver<()>,
+    done: Vec<Receiver<()>>,
     collector: Collector,
-    _guards: WorkerGuards<()>,
+    guards: Option<WorkerGuards<()>>,
 }
 
 impl Team {
@@ -50,10 +50,9 @@ impl Team {
         let (sender, receiver) = channel();
         let (channels, feeds) = channels(workers, &sender);
         let (orders, waiting): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
-        let (tell, done) = channel();
-        let seats = feeds.into_iter().zip(waiting).map(Some).collect();
-        let seats: Mutex<Vec<Option<_>>> = Mutex::new(seats);
-        let tell = Mutex::new(tell);
+        let (tells, done): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
+        let seats = feeds.into_iter().zip(waiting).zip(tells).map(Some);
+        let seats: Mutex<Vec<Option<_>>> = Mutex::new(seats.collect());
         let outbox = Mutex::new(Outbox {
             sender,
             wants_charges: true,
@@ -63,8 +62,7 @@ impl Team {
         let (zone, dimensions) = (rules.zone.name(), rules.dimensions.clone());
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let seat = seats.lock().expect("no worker panics")[worker.index()].take();
-            let (mut feed, orders) = seat.expect("a seat for each");
-            let tell = tell.lock().expect("no worker panics").clone();
+            let ((mut feed, orders), tell) = seat.expect("a seat for each");
             let outbox = outbox.lock().expect("no worker panics").clone();
             let zone = TimeZone::get(zone).expect("the zone database is built in");
             let calendar = BillCalendar::new(zone);
@@ -101,17 +99,21 @@ impl Team {
             orders,
             done,
             collector: Collector::new(workers, receiver),
-            _guards: guards.expect("threads can be started"),
+            guards: Some(guards.expect("threads can be started")),
         }
     }
 
-    fn order(&self, worker: usize, order: Order) {
+    fn order(&mut self, worker: usize, order: Order) {
         self.orders[worker].send(order).expect("the worker waits");
-        self.done.recv().expect("the worker has done it");
+        if self.done[worker].recv().is_err() {
+            // The others would wait for it for ever, and whoever joins them too.
+            std::mem::forget(self.guards.take());
+            panic!("worker {worker} has panicked");
+        }
     }
 
     /// Gives each worker its part of an epoch.
-    pub(super) fn feed(&self, parts: Vec<Bundle>) {
+    pub(super) fn feed(&mut self, parts: Vec<Bundle>) {
         for (worker, part) in parts.into_iter().enumerate() {
             self.channels[worker].send(part).expect("the worker waits");
             self.order(worker, Order::Feed);
@@ -119,7 +121,7 @@ impl Team {
     }
 
     /// Lets a worker make one step.
-    pub(super) fn step(&self, worker: usize) {
+    pub(super) fn step(&mut self, worker: usize) {
         self.order(worker, Order::Step);
     }
 
