@@ -11,8 +11,9 @@ pub use told::{
     Unsettled,
 };
 
-use crate::publish::{EpochChanges, LineChange};
+use crate::publish::EpochChanges;
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
+use hashbrown::HashMap;
 use millrace_connectors::output::{
     AggregatedLine, SuspendedUsage, Texts, activity_kind, blended_rate,
 };
@@ -22,7 +23,7 @@ use millrace_operators::domain::{
     RecordId, Suspense,
 };
 use millrace_operators::epoch::Diff;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Examples kept per reason.
 const EXAMPLES_KEPT: usize = 64;
@@ -31,10 +32,10 @@ const EXAMPLES_KEPT: usize = 64;
 pub struct Board {
     texts: Texts,
     lines: HashMap<AggregateId, (LineKey, LineSum)>,
-    /// What the lines that moved stood at before, where that is asked for.
-    moved: Option<HashMap<AggregateId, (LineKey, LineSum)>>,
+    /// The lines that moved, where that is asked for.
+    moved: Option<HashMap<AggregateId, Before>>,
     totals: BTreeMap<Name, LineSum>,
-    accounts: BTreeMap<(AccountKey, Name), LineSum>,
+    accounts: HashMap<(AccountKey, Name), LineSum>,
     items: BTreeMap<(Name, Name), LineSum>,
     activity: BTreeMap<Activity, Diff>,
     /// What subscriptions are charged without usage, by currency.
@@ -47,6 +48,24 @@ pub struct Board {
     examples: BTreeMap<Reason, BTreeSet<RecordId>>,
 }
 
+/// What a line that moved stood at before.
+struct Before {
+    sum: LineSum,
+    /// Its key, when it is gone.
+    gone: Option<LineKey>,
+}
+
+/// A billing line that moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovedLine {
+    /// Its identifier.
+    pub id: AggregateId,
+    /// What it stands at, or what it stood at when it is gone.
+    pub line: AggregatedLine,
+    /// Whether it is gone.
+    pub gone: bool,
+}
+
 impl Board {
     /// An empty board.
     #[must_use]
@@ -56,7 +75,7 @@ impl Board {
             lines: HashMap::new(),
             moved: None,
             totals: BTreeMap::new(),
-            accounts: BTreeMap::new(),
+            accounts: HashMap::new(),
             items: BTreeMap::new(),
             activity: BTreeMap::new(),
             subscribed: BTreeMap::new(),
@@ -87,17 +106,22 @@ impl Board {
                 moved.plus_equals(&signed(sum, *diff));
             }
             add(&mut self.totals, key.currency, &moved);
-            add(&mut self.accounts, (key.account, key.currency), &moved);
+            let account = self.accounts.entry((key.account, key.currency));
+            account.or_default().plus_equals(&moved);
             add(&mut self.items, (key.item, key.currency), &moved);
             let id = key.aggregate_id();
             let line = self.lines.entry(id);
             let (_, held) = line.or_insert_with(|| (key.clone(), LineSum::default()));
-            if let Some(lines) = &mut self.moved {
-                lines.entry(id).or_insert_with(|| (key.clone(), *held));
-            }
+            let before = self.moved.as_mut().map(|lines| {
+                let (sum, gone) = (*held, None);
+                lines.entry(id).or_insert(Before { sum, gone })
+            });
             held.plus_equals(&moved);
             if held.is_zero() {
                 self.lines.remove(&id);
+                if let Some(before) = before {
+                    before.gone = Some(key.clone());
+                }
             }
         }
         for currency in before.keys().chain(self.totals.keys()) {
@@ -139,20 +163,26 @@ impl Board {
         self.moved.get_or_insert_default();
     }
 
-    /// The billing lines that moved since the last call, by their keys: what each stood at, then what it
-    /// stands at.
-    pub fn moved(&mut self) -> Vec<LineChange> {
+    /// The billing lines that moved since the last call, by their identifiers.
+    pub fn moved(&mut self) -> Vec<MovedLine> {
         let before = self.moved.as_mut().map(std::mem::take).unwrap_or_default();
-        let sides = |(id, (key, before)): (AggregateId, (LineKey, LineSum))| {
-            let after = self.lines.get(&id).map(|(_, sum)| *sum);
-            let after = after.unwrap_or_default();
-            let sides = [(before, -1), (after, 1)].into_iter();
-            let sides = sides.filter(move |(sum, _)| before != after && !sum.is_zero());
-            sides.map(move |(sum, diff)| ((key.clone(), sum), diff))
-        };
-        let mut changes: Vec<LineChange> = before.into_iter().flat_map(sides).collect();
-        changes.sort_unstable_by(|((a, _), x), ((b, _), y)| (a, x).cmp(&(b, y)));
-        changes
+        let moved = before.into_iter().filter_map(|(id, before)| {
+            let (key, sum, gone) = match self.lines.get(&id) {
+                Some((key, sum)) => (key.clone(), *sum, false),
+                None => (before.gone?, before.sum, true),
+            };
+            // What came and went meanwhile was nowhere.
+            let moved = if gone {
+                !sum.is_zero()
+            } else {
+                sum != before.sum
+            };
+            let line = AggregatedLine { key, sum };
+            moved.then_some(MovedLine { id, line, gone })
+        });
+        let mut moved: Vec<MovedLine> = moved.collect();
+        moved.sort_unstable_by_key(|moved| moved.id);
+        moved
     }
 
     fn count(&mut self, changes: &EpochChanges) -> Result<(), ConservationError> {
@@ -350,30 +380,28 @@ impl Board {
     #[must_use]
     pub fn accounts(&self) -> Vec<Share> {
         let name = |account: &AccountKey| self.texts.names.account(*account).to_string();
-        self.shares(&self.accounts, name, false)
+        let accounts = self.accounts.iter().filter(|(_, sum)| !sum.is_zero());
+        self.shares(accounts, name, false)
     }
 
     /// Items, the one with the highest amount first.
     #[must_use]
     pub fn items(&self) -> Vec<Share> {
         self.shares(
-            &self.items,
+            self.items.iter(),
             |item| self.texts.names.text(*item).to_string(),
             true,
         )
     }
 
-    fn shares<K>(
+    fn shares<'s, K: 's>(
         &self,
-        sums: &BTreeMap<(K, Name), LineSum>,
+        sums: impl Iterator<Item = (&'s (K, Name), &'s LineSum)>,
         name: impl Fn(&K) -> String,
         rated: bool,
     ) -> Vec<Share> {
-        let mut shares: Vec<_> = sums
-            .iter()
-            .map(|((key, c), sum)| (name(key), *c, sum))
-            .collect();
-        shares.sort_by(|a, b| (b.2.amount, &a.0).cmp(&(a.2.amount, &b.0)));
+        let mut shares: Vec<_> = sums.map(|((key, c), sum)| (name(key), *c, sum)).collect();
+        shares.sort_by(|a, b| (b.2.amount, &a.0, a.1).cmp(&(a.2.amount, &b.0, b.1)));
         let share = |(name, currency, sum): (String, Name, &LineSum)| Share {
             name,
             charges: sum.charges,
@@ -490,3 +518,6 @@ fn change<T: Clone + PartialEq>(
         held.remove(&record);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,13 @@ mod objects;
 mod team;
 
 use crate::history::{History, histories, rules};
+use millrace::board::MovedLine;
 use millrace::durable::{Committer, DurableError, Facts, Flushed, Generation, Journal};
 use millrace::durable::{Plan, Point, Position, Staged};
 use millrace::intake::{Bundle, EpochHead};
 use millrace::publish::EpochChanges;
 use millrace_connectors::names::Names;
+use millrace_connectors::output::AggregatedLine;
 use millrace_connectors::reference::ReferenceChanges;
 use millrace_connectors::store::Store;
 use millrace_operators::domain::FileId;
@@ -214,7 +216,7 @@ impl Simulation {
             .into_iter()
             .map(EpochChanges::settled)
             .collect();
-        let lines = epochs.iter().flat_map(|e| e.lines.clone()).collect();
+        let lines = moved(&epochs);
         let content = u64::try_from(self.contents.len())
             .expect("a count")
             .to_le_bytes();
@@ -259,6 +261,23 @@ impl Simulation {
         }
         bill
     }
+}
+
+/// The billing lines that epochs moved.
+fn moved(epochs: &[EpochChanges]) -> Vec<MovedLine> {
+    let mut moved = BTreeMap::new();
+    for epoch in epochs {
+        // What an epoch makes of a line comes behind what it was.
+        let mut changes: Vec<_> = epoch.lines.iter().collect();
+        changes.sort_by_key(|(_, diff)| *diff);
+        for ((key, sum), diff) in changes {
+            let (id, gone) = (key.aggregate_id(), *diff < 0);
+            let (key, sum) = (key.clone(), *sum);
+            let line = AggregatedLine { key, sum };
+            moved.insert(id, MovedLine { id, line, gone });
+        }
+    }
+    moved.into_values().collect()
 }
 
 impl Life {

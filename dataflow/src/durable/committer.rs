@@ -9,8 +9,8 @@ use super::forget::CLOSED;
 use super::journal::{Facts, Journal, close};
 use super::manifest::{Generation, Manifest, Object, Staged};
 use super::{DurableError, MessageSink, Restored};
+use crate::board::MovedLine;
 use crate::outputs::Part;
-use crate::publish::LineChange;
 use millrace_connectors::store::Store;
 use millrace_operators::epoch::Epoch;
 use std::ops::Range;
@@ -48,8 +48,8 @@ pub struct Flushed {
     pub outputs: Vec<Staged>,
     /// Messages.
     pub messages: Vec<Part>,
-    /// What those epochs changed in billing lines.
-    pub lines: Vec<LineChange>,
+    /// The billing lines that those epochs moved.
+    pub lines: Vec<MovedLine>,
     /// Records received up to then.
     pub received: u64,
 }

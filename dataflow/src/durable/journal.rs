@@ -1,7 +1,7 @@
 //! The journal: what each epoch brought to the graph, as bytes.
 //!
 //! ```text
-//!  object = facts; for each epoch: head, usage of lane 0, of lane 1, …; changes of billing lines
+//!  object = facts; for each epoch: head, usage of lane 0, of lane 1, …; billing lines that moved
 //!  block  = kind, lane, epoch, rows, length; then the content, compressed
 //! ```
 //!
@@ -9,16 +9,17 @@
 //! lanes, and all records of one identity stay in their order. A journal object is a list of blocks:
 //! several objects one after the other are one object, which is how old ones are merged.
 
+use crate::board::MovedLine;
 use crate::intake::{Bundle, EpochHead};
-use crate::publish::LineChange;
 use millrace_connectors::ledger::LedgerEntry;
 use millrace_connectors::names::Entered;
 use millrace_connectors::reference::HeldMessage;
 use millrace_connectors::store::FileMeta;
-use millrace_operators::domain::{Fate, FileId, RecordId, Suspense, Usage};
+use millrace_operators::domain::{Fate, FileId, LineKey, LineSum, RecordId, Suspense, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use zstd::bulk::Compressor;
 
 /// Lanes that usage is cut into.
 const LANES: u64 = 16;
@@ -101,13 +102,35 @@ impl Unpacked {
     }
 
     fn pack(&self, object: &mut Vec<u8>) {
-        let packed = zstd::bulk::compress(&self.content, LEVEL).expect("memory takes all bytes");
-        let length = u32::try_from(packed.len()).expect("an epoch is far below 4 GiB");
-        object.extend_from_slice(&[self.kind, self.lane]);
-        object.extend_from_slice(&self.epoch.to_le_bytes());
-        object.extend_from_slice(&self.rows.to_le_bytes());
+        Packer::default().pack(self, object);
+    }
+}
+
+/// Compresses blocks one after the other, in the same memory.
+#[derive(Default)]
+struct Packer {
+    zstd: Compressor<'static>,
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    fn pack(&mut self, block: &Unpacked, object: &mut Vec<u8>) {
+        self.packed.clear();
+        self.packed
+            .reserve(zstd::zstd_safe::compress_bound(block.content.len()));
+        let level = self.zstd.set_compression_level(LEVEL);
+        level
+            .and_then(|()| {
+                self.zstd
+                    .compress_to_buffer(&block.content, &mut self.packed)
+            })
+            .expect("there is room for all bytes");
+        let length = u32::try_from(self.packed.len()).expect("an epoch is far below 4 GiB");
+        object.extend_from_slice(&[block.kind, block.lane]);
+        object.extend_from_slice(&block.epoch.to_le_bytes());
+        object.extend_from_slice(&block.rows.to_le_bytes());
         object.extend_from_slice(&length.to_le_bytes());
-        object.extend_from_slice(&packed);
+        object.extend_from_slice(&self.packed);
     }
 }
 
@@ -154,11 +177,12 @@ impl Journal {
     /// When what an epoch brings packs into 4 GiB, far beyond the rows that an epoch may have.
     #[must_use]
     pub fn pack(&self, facts: &Facts) -> (Vec<u8>, u64) {
-        let mut object = Vec::new();
-        Unpacked::of(FACTS, 0, facts).pack(&mut object);
-        self.entered
-            .iter()
-            .for_each(|block| block.pack(&mut object));
+        let bytes: usize = self.entered.iter().map(|block| block.content.len()).sum();
+        let (mut object, mut packer) = (Vec::with_capacity(bytes / 2), Packer::default());
+        packer.pack(&Unpacked::of(FACTS, 0, facts), &mut object);
+        for block in &self.entered {
+            packer.pack(block, &mut object);
+        }
         (object, self.rows)
     }
 }
@@ -227,8 +251,16 @@ pub(super) fn without(
     Ok((gone > 0).then_some((kept, rows)))
 }
 
-/// Puts what the epochs of an object changed in billing lines behind it.
-pub(super) fn close(object: &mut Vec<u8>, lines: &[LineChange]) {
+/// A billing line that moved, and what it stands at, if it stands.
+pub(super) type Line = (LineKey, Option<LineSum>);
+
+/// Puts the billing lines that the epochs of an object moved behind it.
+pub(super) fn close(object: &mut Vec<u8>, moved: &[MovedLine]) {
+    let line = |moved: &MovedLine| -> Line {
+        let sum = (!moved.gone).then_some(moved.line.sum);
+        (moved.line.key.clone(), sum)
+    };
+    let lines: Vec<Line> = moved.iter().map(line).collect();
     Unpacked::of(LINES, 0, &lines).pack(object);
 }
 
@@ -295,8 +327,8 @@ pub(super) enum Item {
     Facts(Facts),
     /// An epoch.
     Epoch(Box<Entry>),
-    /// What the epochs of a commit changed in billing lines, behind them.
-    Lines(Vec<LineChange>),
+    /// The billing lines that the epochs of a commit moved, behind them.
+    Lines(Vec<Line>),
 }
 
 impl<'a> Epochs<'a> {

@@ -5,10 +5,9 @@
 //! so records of one identity arrive in the order in which they did.
 
 use super::DurableError;
-use super::journal::{Entry, Epochs, FileRecord, Item};
+use super::journal::{Entry, Epochs, FileRecord, Item, Line};
 use super::manifest::Manifest;
 use crate::intake::Bundle;
-use crate::publish::LineChange;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{HeldMessage, Reference, ReferenceChanges};
 use millrace_connectors::store::Store;
@@ -181,17 +180,15 @@ impl Loading {
     }
 
     /// What the epochs of a commit did to billing lines.
-    fn change(&mut self, changes: Vec<LineChange>) {
+    fn change(&mut self, moved: Vec<Line>) {
         let Some(lines) = &mut self.lines else {
             return;
         };
-        // What a line was is told before what it is.
-        for ((key, sum), diff) in changes {
-            if diff > 0 {
-                lines.insert(key, sum);
-            } else if lines.get(&key) == Some(&sum) {
-                lines.remove(&key);
-            }
+        for (key, sum) in moved {
+            match sum {
+                Some(sum) => lines.insert(key, sum),
+                None => lines.remove(&key),
+            };
         }
     }
 

@@ -2,22 +2,22 @@
 //!
 //! The newest row of a key is its latest message; a key whose row is gone gets a tombstone. The rows of
 //! an epoch are in the order of their keys' domain rows, billing lines stand behind all epochs of their
-//! commit, and parts are cut by the number of rows alone: the same commit gives the same parts, wherever
+//! commit by their identifiers, and parts are cut by the number of rows alone: the same commit gives the same parts, wherever
 //! and whenever they are made again. That is why rows need not be kept before they are published: a
 //! restart makes them again.
 
 use super::{Outputs, monetise, place};
+use crate::board::MovedLine;
 use crate::job::MessageTopics;
-use crate::publish::{EpochChanges, LineChange};
+use crate::publish::EpochChanges;
 use arrow::array::RecordBatch;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use millrace_connectors::output::{
-    AggregatedLine, Balance, ImpactCause, OutputError, OutputRow, SuspendedUsage, Texts,
-    decimals_as_text, encode,
+    Balance, ImpactCause, OutputError, OutputRow, SuspendedUsage, Texts, decimals_as_text, encode,
 };
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::charge::Notice;
-use millrace_operators::domain::{AggregateId, Bucket, BucketKey, ImpactKind, Measure, RecordId};
+use millrace_operators::domain::{Bucket, BucketKey, ImpactKind, Measure, RecordId};
 use millrace_operators::epoch::Diff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -209,11 +209,16 @@ impl MessageWriter {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn write_lines(&mut self, changes: &[LineChange]) -> Result<(), OutputError> {
-        match self.topics.of(MessageOutput::Aggregated) {
-            Some(_) => self.tell_keyed(MessageOutput::Aggregated, newest(changes)),
-            None => Ok(()),
+    pub fn write_lines(&mut self, moved: &[MovedLine]) -> Result<(), OutputError> {
+        if self.topics.of(MessageOutput::Aggregated).is_none() {
+            return Ok(());
         }
+        let change = |moved: &MovedLine| {
+            let diff = if moved.gone { -1 } else { 1 };
+            (moved.id, diff, moved.line.clone())
+        };
+        let keyed = moved.iter().map(change).collect();
+        self.tell_keyed(MessageOutput::Aggregated, keyed)
     }
 
     /// Moves the buckets that the epoch touches, and tells which.
@@ -327,26 +332,6 @@ impl MessageWriter {
         }
         Ok(())
     }
-}
-
-/// Of each billing line that changed what it is now, or what it was when it is gone.
-fn newest(changes: &[LineChange]) -> Vec<(AggregateId, Diff, AggregatedLine)> {
-    let mut lines = Vec::with_capacity(changes.len());
-    // Settled changes of one line stand side by side.
-    for of_line in changes.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
-        let first = &of_line[0];
-        let newest =
-            of_line[1..].iter().fold(
-                first,
-                |newest, change| {
-                    if change.1 > newest.1 { change } else { newest }
-                },
-            );
-        let ((key, sum), diff) = newest;
-        let (id, key) = (key.aggregate_id(), key.clone());
-        lines.push((id, *diff, AggregatedLine { key, sum: *sum }));
-    }
-    lines
 }
 
 /// Rows as JSON lines, decimals as text.
