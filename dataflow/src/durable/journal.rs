@@ -7,7 +7,10 @@
 //!
 //! Usage is cut into lanes by the shard of its identity, so that several readers can each take their
 //! lanes, and all records of one identity stay in their order. A journal object is a list of blocks:
-//! several objects one after the other are one object, which is how old ones are merged.
+//! several objects one after the other are one object, which is how old ones are merged. The rows of a
+//! lane are in [`rows`].
+
+mod rows;
 
 use crate::board::MovedLine;
 use crate::intake::{Bundle, EpochHead};
@@ -17,6 +20,7 @@ use millrace_connectors::reference::HeldMessage;
 use millrace_connectors::store::FileMeta;
 use millrace_operators::domain::{Fate, FileId, LineKey, LineSum, RecordId, Suspense, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
+use rows::RowWriter;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use zstd::bulk::Compressor;
@@ -25,14 +29,13 @@ use zstd::bulk::Compressor;
 const LANES: u64 = 16;
 /// Fast, and still a third of the bytes.
 const LEVEL: i32 = -4;
+/// For usage, which is hashes mostly: what repeats at length is found, and the rest passed by.
+const USAGE_LEVEL: i32 = -32;
 
 const FACTS: u8 = 1;
 const HEAD: u8 = 2;
 const USAGE: u8 = 3;
 const LINES: u8 = 4;
-
-/// What a row takes, about.
-const ROW_BYTES: usize = 96;
 
 /// A file or partition that the job has met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +104,19 @@ impl Unpacked {
         }
     }
 
+    /// Nothing of a lane without rows.
+    fn of_lane(epoch: Epoch, lane: u8, rows: RowWriter) -> Option<Self> {
+        let (rows, content) = rows.finish();
+        let block = Self {
+            kind: USAGE,
+            lane,
+            epoch,
+            rows,
+            content,
+        };
+        (rows > 0).then_some(block)
+    }
+
     fn pack(&self, object: &mut Vec<u8>) {
         Packer::default().pack(self, object);
     }
@@ -118,13 +134,17 @@ impl Packer {
         self.packed.clear();
         self.packed
             .reserve(zstd::zstd_safe::compress_bound(block.content.len()));
-        let level = self.zstd.set_compression_level(LEVEL);
-        level
-            .and_then(|()| {
-                self.zstd
-                    .compress_to_buffer(&block.content, &mut self.packed)
-            })
-            .expect("there is room for all bytes");
+        let level = if block.kind == USAGE {
+            USAGE_LEVEL
+        } else {
+            LEVEL
+        };
+        let set = self.zstd.set_compression_level(level);
+        set.and_then(|()| {
+            self.zstd
+                .compress_to_buffer(&block.content, &mut self.packed)
+        })
+        .expect("there is room for all bytes");
         let length = u32::try_from(self.packed.len()).expect("an epoch is far below 4 GiB");
         object.extend_from_slice(&[block.kind, block.lane]);
         object.extend_from_slice(&block.epoch.to_le_bytes());
@@ -149,24 +169,16 @@ impl Journal {
         self.entered.push(Unpacked::of(HEAD, epoch, &bundle.head()));
         let usage = bundle.usage();
         let lanes = usize::try_from(LANES).unwrap_or(1);
-        let room = usage.len().saturating_mul(ROW_BYTES) / lanes;
-        let mut cut: Vec<(Vec<u8>, u32)> = Vec::new();
-        cut.resize_with(lanes, || (Vec::with_capacity(room), 0));
-        for row in usage {
-            let lane = usize::try_from(lane_of(&row.0)).unwrap_or(0);
-            let (content, rows) = &mut cut[lane];
-            bincode::serialize_into(&mut *content, row).expect("memory takes all bytes");
-            *rows += 1;
+        let mut cut: Vec<RowWriter> = Vec::new();
+        cut.resize_with(lanes, || RowWriter::with_capacity(usage.len() / lanes));
+        for (usage, diff) in usage {
+            let lane = usize::try_from(lane_of(usage)).unwrap_or(0);
+            cut[lane].push(usage, *diff);
         }
-        for (lane, (content, rows)) in (0_u8..).zip(cut).filter(|(_, (_, rows))| *rows > 0) {
-            self.rows += u64::from(rows);
-            self.entered.push(Unpacked {
-                kind: USAGE,
-                lane,
-                epoch,
-                rows,
-                content,
-            });
+        for (lane, rows) in (0..).zip(cut) {
+            let block = Unpacked::of_lane(epoch, lane, rows);
+            self.rows += block.as_ref().map_or(0, |block| u64::from(block.rows));
+            self.entered.extend(block);
         }
     }
 
@@ -229,21 +241,15 @@ pub(super) fn without(
                 }
                 entry.head.fates.extend(fates);
                 Unpacked::of(HEAD, entry.epoch, &entry.head).pack(&mut kept);
-                for (lane, usage) in entry.lanes.iter().filter(|(_, usage)| !usage.is_empty()) {
-                    let count = u32::try_from(usage.len()).expect("rows were counted so before");
-                    rows += u64::from(count);
-                    let mut content = Vec::with_capacity(usage.len().saturating_mul(ROW_BYTES));
-                    for row in usage {
-                        bincode::serialize_into(&mut content, row).expect("memory takes all bytes");
+                for (lane, usage) in &entry.lanes {
+                    let mut writer = RowWriter::with_capacity(usage.len());
+                    usage
+                        .iter()
+                        .for_each(|(usage, diff)| writer.push(usage, *diff));
+                    if let Some(block) = Unpacked::of_lane(entry.epoch, *lane, writer) {
+                        rows += u64::from(block.rows);
+                        block.pack(&mut kept);
                     }
-                    Unpacked {
-                        kind: USAGE,
-                        lane: *lane,
-                        epoch: entry.epoch,
-                        rows: count,
-                        content,
-                    }
-                    .pack(&mut kept);
                 }
             }
         }
@@ -354,13 +360,7 @@ impl<'a> Epochs<'a> {
         while let Some(block) = &self.next
             && block.kind == USAGE
         {
-            let content = unpack(block.packed)?;
-            let mut content = content.as_slice();
-            let mut rows = Vec::with_capacity(usize::try_from(block.rows).unwrap_or(0));
-            for _ in 0..block.rows {
-                let row = bincode::deserialize_from(&mut content);
-                rows.push(row.map_err(|error| error.to_string())?);
-            }
+            let rows = rows::read(&unpack(block.packed)?, block.rows)?;
             entry.lanes.push((block.lane, rows));
             self.advance();
         }
