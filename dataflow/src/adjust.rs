@@ -93,12 +93,11 @@ pub struct Adjusted {
     pub lines: Vec<AdjustmentLine>,
     /// Late records that are duplicates, each with the record that it repeats.
     pub duplicates: Vec<(RecordId, RecordId)>,
-    /// Late records of closed periods that could not be rated.
+    /// Records of closed periods, late or taken back, that could not be rated.
     pub suspended: Vec<Suspense>,
-    /// Late records of periods that are not closed, or that nobody is known to pay for.
+    /// Records, late or taken back, of periods that are not closed, or that nobody is known to pay for.
     pub open: Vec<LateUsage>,
-    /// Archived records that no period has any more: those that they went to are not closed, or cannot
-    /// rate them.
+    /// Those of both that were taken back: no period has them any more.
     pub returned: Vec<Usage>,
     /// Balance groups that ended their last closed period elsewhere than they did, and where.
     pub carried: BTreeMap<GroupKey, Stand>,
@@ -275,20 +274,16 @@ impl Desk<'_> {
         self.sort(records);
     }
 
-    /// What it came to, with what was taken back told apart.
+    /// What it came to.
     fn adjusted(self) -> Adjusted {
-        let (mut adjusted, mut taken) = (self.adjusted, self.taken_back);
+        let (mut adjusted, taken) = (self.adjusted, self.taken_back);
         let suspended = adjusted.suspended.iter().map(|suspense| suspense.record);
         let open = adjusted.open.iter().map(|late| late.usage.record);
-        let waits: BTreeSet<RecordId> = suspended.chain(open).collect();
-        adjusted
-            .suspended
-            .retain(|suspense| !taken.contains_key(&suspense.record));
-        adjusted
-            .open
-            .retain(|late| !taken.contains_key(&late.usage.record));
-        taken.retain(|record, _| waits.contains(record));
-        adjusted.returned = taken.into_values().collect();
+        let returned: BTreeMap<RecordId, Usage> = suspended
+            .chain(open)
+            .filter_map(|record| Some((record, taken.get(&record)?.clone())))
+            .collect();
+        adjusted.returned = returned.into_values().collect();
         adjusted.carried = self.carried;
         adjusted
     }
