@@ -6,7 +6,7 @@
 //! alone (billing lines as they change, and suspense), each time to topics of its own from no state at
 //! all: a virtual machine gets its memory from its host when it is first used, so the first run is the
 //! slowest. What readers of committed messages have is compared with what was sent before any figure is
-//! printed. Then the last job goes on under parts of the rate that it had, see [`super::freshness`].
+//! printed. Then the last job goes on under parts of a steady load, see [`super::freshness`].
 
 use super::broker::Broker;
 use super::freshness::{PROBES, freshness, probe};
@@ -141,8 +141,7 @@ fn measured(
         all.get(all.len() / 2).copied().unwrap_or_default()
     };
     let (rates, per_core): (Vec<f64>, Vec<f64>) = rates.into_iter().unzip();
-    let rate = median(rates);
-    out.plain(SCENARIO, "bill, median: in", rate, "records/s");
+    out.plain(SCENARIO, "bill, median: in", median(rates), "records/s");
     let per_core = median(per_core);
     out.plain(
         SCENARIO,
@@ -151,7 +150,7 @@ fn measured(
         "records/CPU-s",
     );
     let last = bills.next_back().ok_or("the bill is published")?;
-    freshness(folder, broker, &mut feed, (last, workers, rate), out)?;
+    freshness(folder, broker, &mut feed, (last, workers), out)?;
     check(broker, &feed, last)?;
     Ok(())
 }

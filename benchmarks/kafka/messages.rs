@@ -3,7 +3,7 @@
 
 use super::broker::Broker;
 use crate::process::Process;
-use crate::world::{World, list_price, mix, model_name, service_name};
+use crate::world::{Raw, World, list_price, mix, model_name, service_name};
 use millrace_connectors::kafka::{Consumer, Start, TopicPartition};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
@@ -48,6 +48,7 @@ impl Feed {
             .set("linger.ms", "20")
             .set("batch.size", "1000000")
             .set("queue.buffering.max.messages", "200000")
+            .set("delivery.report.only.error", "true")
             .create()?;
         let mut filling = String::with_capacity(FILLING_BYTES);
         for at in 0.. {
@@ -68,17 +69,18 @@ impl Feed {
 
     /// Sends the next record.
     pub(super) fn send(&mut self) -> Result<(), Box<dyn Error>> {
-        let service = self
-            .world
-            .raw(self.sent.records % self.world.records)
-            .service;
-        self.send_of(&service_name(service))
+        let raw = self.world.raw(self.sent.records % self.world.records);
+        self.send_raw(&raw, &service_name(raw.service))
     }
 
     /// Sends the next record as one of this service.
     pub(super) fn send_of(&mut self, service: &str) -> Result<(), Box<dyn Error>> {
+        let raw = self.world.raw(self.sent.records % self.world.records);
+        self.send_raw(&raw, service)
+    }
+
+    fn send_raw(&mut self, raw: &Raw, service: &str) -> Result<(), Box<dyn Error>> {
         let number = self.sent.records;
-        let raw = self.world.raw(number % self.world.records);
         let (model, tokens) = (model_name(raw.model), raw.tokens);
         let at = jiff::Timestamp::from_microsecond(raw.time)?;
         let message = &mut self.message;
