@@ -368,6 +368,8 @@ pub fn build(
     publish(counts, outbox, &probe, Published::Counts);
     publish(activity, outbox, &probe, Published::Activity);
     publish(charged.notices, outbox, &probe, Published::Notices);
+    let rerated = rated.rerated.concat(charged.rerated);
+    publish(rerated, outbox, &probe, Published::Rerated);
     if outbox.wants_impacts {
         publish(activities.buckets, outbox, &probe, Published::Buckets);
         publish(charged.impacts, outbox, &probe, Published::Impacts);

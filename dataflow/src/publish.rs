@@ -53,6 +53,8 @@ pub enum Published {
     Activity(Vec<(Activity, Diff)>),
     /// Thresholds crossed.
     Notices(Vec<(Notice, Diff)>),
+    /// Records rated again, counted by the difference.
+    Rerated(Vec<((), Diff)>),
     /// Records read from each file, as decoding counted them.
     Received(Vec<(FileId, u64)>),
     /// Records that a mediation rule excluded, where an output wants each.
@@ -174,6 +176,8 @@ pub struct EpochChanges {
     pub activity: Vec<(Activity, Diff)>,
     /// Thresholds crossed.
     pub notices: Vec<(Notice, Diff)>,
+    /// Records rated again.
+    pub rerated: u64,
     /// Records read.
     pub received: Vec<(FileId, u64)>,
     /// Records excluded.
@@ -193,6 +197,10 @@ impl EpochChanges {
             Published::Buckets(mut changes) => self.buckets.append(&mut changes),
             Published::Activity(mut changes) => self.activity.append(&mut changes),
             Published::Notices(mut changes) => self.notices.append(&mut changes),
+            Published::Rerated(counts) => {
+                let count = |(_, diff): ((), Diff)| u64::try_from(diff).unwrap_or(0);
+                self.rerated += counts.into_iter().map(count).sum::<u64>();
+            }
             Published::Received(mut counts) => self.received.append(&mut counts),
             Published::Ignored(mut changes) => self.ignored.append(&mut changes),
         }
@@ -223,6 +231,7 @@ impl EpochChanges {
             buckets: consolidate(self.buckets),
             activity: consolidate(self.activity),
             notices: consolidate(self.notices),
+            rerated: self.rerated,
             received: self.received,
             ignored: consolidate(self.ignored),
         }

@@ -693,7 +693,6 @@ impl Prepared {
             listener: Arc::clone(listener),
             pending,
             bound,
-            rerated: 0,
             watch: options.watch,
             suspended: suspended.clone(),
             live: live_from,

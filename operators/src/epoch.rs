@@ -96,6 +96,11 @@ impl Rights {
     }
 }
 
+/// So many of what needs no name, as one update; none where there are none.
+pub(crate) fn counted(number: usize, epoch: Epoch) -> Option<((), Epoch, Diff)> {
+    (number > 0).then(|| ((), epoch, Diff::try_from(number).unwrap_or(Diff::MAX)))
+}
+
 /// Whether no input can bring anything more for `epoch`.
 pub(crate) fn complete(frontiers: &[MutableAntichain<Epoch>], epoch: Epoch) -> bool {
     frontiers

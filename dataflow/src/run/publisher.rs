@@ -24,8 +24,6 @@ pub(super) struct Publisher {
     pub(super) listener: Arc<dyn Listener>,
     pub(super) pending: Pending,
     pub(super) bound: Arc<AtomicU64>,
-    /// Records re-rated up to the last complete epoch.
-    pub(super) rerated: u64,
     pub(super) watch: bool,
     /// What is suspended, for commands.
     pub(super) suspended: Option<Suspended>,
@@ -176,7 +174,6 @@ impl Publisher {
     }
 
     fn report(&mut self, changes: &EpochChanges, movement: &Movement) {
-        let rerated: u64 = self.metrics.nodes().values().map(|node| node.rerated).sum();
         let mut pending = self
             .pending
             .lock()
@@ -186,7 +183,7 @@ impl Publisher {
         if let Some(PendingChange { report, noticed }) = change {
             let money = |currency, amount| self.board.money(currency, amount);
             let report = ChangeReport {
-                rerated: rerated.saturating_sub(self.rerated),
+                rerated: changes.rerated,
                 lines: changes
                     .lines
                     .iter()
@@ -203,6 +200,5 @@ impl Publisher {
             };
             self.listener.changed(&report);
         }
-        self.rerated = rerated;
     }
 }

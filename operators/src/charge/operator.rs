@@ -5,7 +5,7 @@ use super::{EdgeCharged, Group, GroupChanges, ItemImpact, Notice, Sink, Work};
 use crate::domain::{
     Bucket, BucketKey, Charge, Edge, EventTime, GroupKey, Impact, PricedUsage, Suspense,
 };
-use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
+use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, counted, shard};
 use crate::keymap::KeyMap;
 use crate::stats::NodeStats;
 use differential_dataflow::AsCollection;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+const OUTPUTS: usize = 6;
 
 /// What [`charge`] reads.
 pub struct ChargeInputs<'scope> {
@@ -40,6 +42,8 @@ pub struct Charged<'scope> {
     pub suspense: Collection<'scope, Suspense>,
     /// Thresholds crossed.
     pub notices: Collection<'scope, Notice>,
+    /// Records priced again because others came or buckets changed, counted by the difference.
+    pub rerated: Collection<'scope, ()>,
     /// The groups of this worker, for whoever reads between steps.
     pub open: OpenCharges,
 }
@@ -325,6 +329,8 @@ pub fn charge(inputs: ChargeInputs<'_>, wants_impacts: bool, stats: Arc<NodeStat
     let mut edge_output = OutputBuilder::from(edge_output);
     let mut suspense_output = OutputBuilder::from(suspense_output);
     let mut notice_output = OutputBuilder::from(notice_output);
+    let (rerated_output, rerated) = builder.new_output();
+    let mut rerated_output = OutputBuilder::from(rerated_output);
 
     let state = Rc::new(RefCell::new(Groups::default()));
     let open = OpenCharges(Rc::clone(&state));
@@ -335,15 +341,15 @@ pub fn charge(inputs: ChargeInputs<'_>, wants_impacts: bool, stats: Arc<NodeStat
         let mut edges = Pending::default();
         move |frontiers| {
             usage_input.for_each(|capability, updates| {
-                rights.keep(&capability, 5);
+                rights.keep(&capability, OUTPUTS);
                 usage.stash(updates);
             });
             bucket_input.for_each(|capability, updates| {
-                rights.keep(&capability, 5);
+                rights.keep(&capability, OUTPUTS);
                 buckets.stash(updates);
             });
             edge_input.for_each(|capability, updates| {
-                rights.keep(&capability, 5);
+                rights.keep(&capability, OUTPUTS);
                 edges.stash(updates);
             });
             let mut charge_output = charge_output.activate();
@@ -351,6 +357,7 @@ pub fn charge(inputs: ChargeInputs<'_>, wants_impacts: bool, stats: Arc<NodeStat
             let mut edge_output = edge_output.activate();
             let mut suspense_output = suspense_output.activate();
             let mut notice_output = notice_output.activate();
+            let mut rerated_output = rerated_output.activate();
             let first = |usage: &Pending<_>, buckets: &Pending<_>, edges: &Pending<_>| {
                 let waiting = [usage.first(), buckets.first(), edges.first()];
                 waiting.into_iter().flatten().min()
@@ -358,7 +365,7 @@ pub fn charge(inputs: ChargeInputs<'_>, wants_impacts: bool, stats: Arc<NodeStat
             while let Some(epoch) =
                 first(&usage, &buckets, &edges).filter(|epoch| complete(frontiers, *epoch))
             {
-                let held: [_; 5] = std::array::from_fn(|output| rights.at(output, epoch));
+                let held: [_; OUTPUTS] = std::array::from_fn(|output| rights.at(output, epoch));
                 let mut charges = charge_output.session(&held[0]);
                 let mut impacts = impact_output.session(&held[1]);
                 let mut edges_charged = edge_output.session(&held[2]);
@@ -380,7 +387,11 @@ pub fn charge(inputs: ChargeInputs<'_>, wants_impacts: bool, stats: Arc<NodeStat
                 let received = usage.len();
                 let work = state.apply(usage, buckets.take(epoch), edges.take(epoch), &mut sink);
                 stats.count(received, sink.charged, sink.suspended);
-                stats.count_rerated(work.replayed.saturating_sub(received));
+                let again = work.replayed.saturating_sub(received);
+                stats.count_rerated(again);
+                rerated_output
+                    .session(&held[5])
+                    .give_iterator(counted(again, epoch).into_iter());
                 let bytes = [state.groups.bytes(), state.scratch.rules.bytes()]
                     .into_iter()
                     .fold(state.bytes, usize::saturating_add);
@@ -396,6 +407,7 @@ pub fn charge(inputs: ChargeInputs<'_>, wants_impacts: bool, stats: Arc<NodeStat
         edges: edges.as_collection(),
         suspense: suspense.as_collection(),
         notices: notices.as_collection(),
+        rerated: rerated.as_collection(),
         open,
     }
 }

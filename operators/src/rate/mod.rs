@@ -4,7 +4,8 @@
 //!   `prices: PriceRow`, `classes: UsageClass`, `discards: Discard`, each record at most once
 //! - **Out:** `charges: Charge`, one per item of a rated record; `priced: PricedUsage`, what is
 //!   charged in order; `suspense: Suspense`;
-//!   `monetised: FileId`, the files of rated records, added up per epoch
+//!   `monetised: FileId`, the files of rated records, added up per epoch; `rerated`, how many records
+//!   reference changes rated again
 //! - **Key:** `ServiceKey` for usage and timelines, exchanged by shard; prices and classes are few
 //!   and go to every worker. A hot service is one worker's work; a price list that everyone uses is
 //!   matched once per class on each worker, not once per record
@@ -37,7 +38,7 @@ use crate::domain::{
     Charge, Discard, FileId, PriceRow, PricedUsage, RecordId, ServiceKey, Suspense, Usage,
     UsageClass,
 };
-use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
+use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, counted, shard};
 use crate::guide::ServiceTimeline;
 use crate::stats::NodeStats;
 use differential_dataflow::AsCollection;
@@ -52,7 +53,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
-const OUTPUTS: usize = 4;
+const OUTPUTS: usize = 5;
 
 /// What [`rate`] reads.
 pub struct RateInputs<'scope> {
@@ -78,6 +79,8 @@ pub struct Rated<'scope> {
     pub suspense: Collection<'scope, Suspense>,
     /// The file of each rated record.
     pub monetised: Collection<'scope, FileId>,
+    /// Records rated again because reference data changed, counted by the difference.
+    pub rerated: Collection<'scope, ()>,
     /// The open usage of this worker, for whoever reads between steps.
     pub open: OpenRatings,
 }
@@ -152,6 +155,8 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
     let mut monetised_output = OutputBuilder::from(monetised_output);
     let (priced_output, priced) = builder.new_output();
     let mut priced_output = OutputBuilder::from(priced_output);
+    let (rerated_output, rerated) = builder.new_output();
+    let mut rerated_output = OutputBuilder::from(rerated_output);
 
     let state = Rc::new(RefCell::new(RateState::default()));
     let open = OpenRatings(Rc::clone(&state));
@@ -187,6 +192,7 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
             let mut suspense_output = suspense_output.activate();
             let mut monetised_output = monetised_output.activate();
             let mut priced_output = priced_output.activate();
+            let mut rerated_output = rerated_output.activate();
             let first = |usage: &Pending<_>,
                          timelines: &Pending<_>,
                          prices: &Pending<_>,
@@ -220,7 +226,7 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
                 let (mut charged, mut suspended) = (0, 0);
                 let mut files = RunCount::default();
                 let mut state = state.borrow_mut();
-                let rerated = state.apply(changes, &mut |rating, diff| match rating {
+                let again = state.apply(changes, &mut |rating, diff| match rating {
                     Rating::Charge(charge) => {
                         charged += 1;
                         if charge.item == 0 {
@@ -246,7 +252,11 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
                     .session(&monetised_right)
                     .give_iterator(files);
                 stats.count(received, charged, suspended);
-                stats.count_rerated(rerated);
+                stats.count_rerated(again);
+                let rerated_right = rights.at(4, epoch);
+                rerated_output
+                    .session(&rerated_right)
+                    .give_iterator(counted(again, epoch).into_iter());
                 stats.set_state(state.records, state.bytes());
             }
             rights.advance(first(&usage, &timelines, &prices, &classes, &discards));
@@ -257,6 +267,7 @@ pub fn rate(inputs: RateInputs<'_>, told: Epoch, stats: Arc<NodeStats>) -> Rated
         priced: priced.as_collection(),
         suspense: suspense.as_collection(),
         monetised: monetised.as_collection(),
+        rerated: rerated.as_collection(),
         open,
     }
 }
