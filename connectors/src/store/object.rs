@@ -6,12 +6,14 @@
 
 use super::{Backend, Store, StoreError};
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that go to the disk at once: who has little to write waits behind those who write much.
 const SLICE: usize = 4 << 20;
+/// How names end of what is being written.
+const TEMPORARY: &str = ".tmp";
 
 /// Whether a create-only write created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +119,26 @@ impl Store {
             #[cfg(feature = "s3")]
             Backend::Remote(bucket) => bucket.names(folder)?,
         };
-        names.retain(|name| !name.ends_with(".tmp"));
+        names.retain(|name| !name.ends_with(TEMPORARY));
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// Takes away what writers that were cut off left half written directly below a folder. One that is
+    /// still at it fails. Parts of unfinished uploads are the bucket's to take away.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed, or something stays.
+    pub fn sweep(&self, folder: &str) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Local(root) => {
+                let names = names_below(&root.join(folder))?.into_iter();
+                let mut left = names.filter(|name| name.ends_with(TEMPORARY));
+                left.try_for_each(|name| self.remove(&format!("{folder}/{name}")))
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(_) => Ok(()),
+        }
     }
 
     /// Takes an object away, if there is one.
@@ -173,17 +192,15 @@ impl Store {
 
 /// Writes the bytes to a file of its own beside `place`, down to the disk; returns where.
 fn write_beside(place: &Path, bytes: &[u8]) -> io::Result<std::path::PathBuf> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     if let Some(folder) = place.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    let own = format!("{}-{next}.tmp", std::process::id());
-    let beside = place.with_added_extension(own);
+    // Machines that share the folder may count processes alike: two writers must never share a file.
+    let own = RandomState::new().build_hasher().finish();
+    let beside = place.with_added_extension(format!("{own:016x}{TEMPORARY}"));
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .open(&beside)?;
     let mut rest = bytes;
     while let Some((slice, more)) = rest.split_at_checked(SLICE) {
@@ -251,6 +268,21 @@ mod tests {
         assert!(store.rename("a/b", "c/d").unwrap());
         assert_eq!(store.get("c/d").unwrap().unwrap(), b"x");
         assert_eq!(store.get("a/b").unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_cut_off_is_no_object_and_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        store.put("a/b", b"x").unwrap();
+        for left in ["a/c.0123456789abcdef.tmp", "a/d.tmp"] {
+            std::fs::write(folder.path().join("state").join(left), b"ha").unwrap();
+        }
+        assert_eq!(store.names("a").unwrap(), ["b"]);
+        store.sweep("a").unwrap();
+        store.sweep("none").unwrap();
+        let left = std::fs::read_dir(folder.path().join("state/a")).unwrap();
+        assert_eq!(left.count(), 1);
     }
 
     #[test]

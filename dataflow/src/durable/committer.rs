@@ -147,10 +147,12 @@ impl Committer {
         for name in self.outputs.names(STAGE)? {
             self.outputs.remove(&format!("{STAGE}/{name}"))?;
         }
+        self.outputs.sweep(STAGE)?;
         let manifest = &self.generation.manifest;
         let objects = || manifest.journal.iter().chain(&manifest.closed);
         let held = |name: &str| objects().any(|object| object.name == name);
         for folder in [JOURNAL, CLOSED] {
+            self.state.sweep(folder)?;
             for name in self.state.names(folder)? {
                 let name = format!("{folder}/{name}");
                 if !held(&name) {
@@ -255,7 +257,10 @@ impl Committer {
         self.publish()?;
         self.publish_messages(&flushed)?;
         (self.committed)(&self.generation.manifest);
-        merged.iter().try_for_each(|name| self.state.remove(name))?;
+        for name in &merged {
+            // It is committed, whatever stays behind: the next run takes it away.
+            self.state.remove(name).ok();
+        }
         Ok(())
     }
 

@@ -275,7 +275,10 @@ impl Generation {
                 ..before
             };
             match ours.commit(store, next) {
-                Ok(()) => return Ok((ours, resumes)),
+                Ok(()) => {
+                    ours.tidy(store)?;
+                    return Ok((ours, resumes));
+                }
                 // Somebody committed in between: look again.
                 Err(DurableError::Superseded { .. }) => {}
                 Err(error) => return Err(error),
@@ -323,12 +326,48 @@ impl Generation {
                 }
             }
         }
+        if let Err(taken_over) = self.refuse_younger(store, next.commit) {
+            // What nobody may go on from.
+            store.remove(&place)?;
+            return Err(taken_over);
+        }
         self.digest = blake3::hash(&bytes).to_hex().to_string();
         self.manifest = next;
         if let Some(old) = self.manifest.commit.checked_sub(KEPT) {
-            store.remove(&name(old))?;
+            // It is committed, whatever stays behind: the next run tidies up.
+            store.remove(&name(old)).ok();
         }
         Ok(())
+    }
+
+    /// Takes away what runs that were cut off left.
+    fn tidy(&self, store: &Store) -> Result<(), DurableError> {
+        store.sweep(FOLDER)?;
+        let old = name(self.manifest.commit.saturating_sub(KEPT));
+        for held in store.names(FOLDER)? {
+            let held = format!("{FOLDER}/{held}");
+            if held <= old {
+                store.remove(&held)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Manifests are taken away when many others have come, so a run that stood still meanwhile finds
+    /// the number free at which it would have met another; but the newest is always there.
+    fn refuse_younger(&self, store: &Store, commit: u64) -> Result<(), DurableError> {
+        let ours = name(commit);
+        let names = store.names(FOLDER)?;
+        let newest = names.iter().rfind(|name| name.ends_with(".json"));
+        let newest = newest.map(|newest| format!("{FOLDER}/{newest}"));
+        let Some(younger) = newest.filter(|newest| *newest > ours) else {
+            return Ok(());
+        };
+        let held = store.get(&younger)?;
+        Err(DurableError::Superseded {
+            ours: self.number,
+            theirs: held.map_or(0, |held| Self::holder(&held)),
+        })
     }
 
     fn holder(bytes: &[u8]) -> u64 {
@@ -340,13 +379,7 @@ impl Generation {
     /// # Errors
     /// When one has, or the store does not say.
     pub fn check(&self, store: &Store) -> Result<(), DurableError> {
-        match store.get(&name(self.manifest.commit + 1))? {
-            None => Ok(()),
-            Some(held) => Err(DurableError::Superseded {
-                ours: self.number,
-                theirs: Self::holder(&held),
-            }),
-        }
+        self.refuse_younger(store, self.manifest.commit)
     }
 }
 
@@ -383,6 +416,49 @@ mod tests {
         assert!(matches!(lost, Err(DurableError::Superseded { .. })));
         young.commit(&store, young.manifest.clone()).unwrap();
         assert_eq!(Manifest::newest(&store).unwrap().unwrap().commit, 4);
+    }
+
+    #[test]
+    fn a_run_that_stood_still_while_many_commits_were_made_commits_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        let (mut old, _) = Generation::begin(&store, &plan()).unwrap();
+        let (mut young, _) = Generation::begin(&store, &plan()).unwrap();
+        for _ in 0..2 * KEPT {
+            young.commit(&store, young.manifest.clone()).unwrap();
+        }
+        let free = name(old.manifest.commit + 1);
+        assert_eq!(store.get(&free).unwrap(), None);
+        let seen = old.check(&store);
+        assert!(
+            matches!(seen, Err(DurableError::Superseded { ours: 1, theirs: 2 })),
+            "{seen:?}"
+        );
+        let lost = old.commit(&store, old.manifest.clone());
+        assert!(
+            matches!(lost, Err(DurableError::Superseded { ours: 1, theirs: 2 })),
+            "{lost:?}"
+        );
+        assert_eq!(store.get(&free).unwrap(), None);
+        let newest = Manifest::newest(&store).unwrap().unwrap();
+        assert_eq!(newest, young.manifest);
+    }
+
+    #[test]
+    fn what_runs_that_were_cut_off_left_is_tidied_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        let (mut run, _) = Generation::begin(&store, &plan()).unwrap();
+        let first = store.get(&name(1)).unwrap().unwrap();
+        for _ in 0..2 * KEPT {
+            run.commit(&store, run.manifest.clone()).unwrap();
+        }
+        store.put(&name(1), &first).unwrap();
+        let half = format!("{}.0123.tmp", name(99));
+        std::fs::write(folder.path().join("state").join(half), b"{").unwrap();
+        Generation::begin(&store, &plan()).unwrap();
+        let held = std::fs::read_dir(folder.path().join("state").join(FOLDER)).unwrap();
+        assert_eq!(held.count(), usize::try_from(KEPT).unwrap());
     }
 
     #[test]
