@@ -192,8 +192,15 @@ pub fn write_manifest(
         accounts: reference.accounts.clone(),
         shards,
     };
+    // Whoever reads the manifest may forget what it names.
+    let copies = [&manifest.catalog]
+        .into_iter()
+        .chain(manifest.accounts.values());
+    store.keep(copies.map(|file| file.name.as_str()))?;
+    store.keep(manifest.files().map(|file| file.name.as_str()))?;
     create(store, &name, &json(&manifest)?)?;
     let folder = layout::folder(period);
+    store.sweep(&folder)?;
     let named: BTreeSet<&str> = manifest.files().map(|file| file.name.as_str()).collect();
     for file in store.names(&folder)? {
         let place = format!("{folder}/{file}");
