@@ -28,10 +28,15 @@ const COUNTED: u32 = 1_250;
 const LOAD: f64 = 1e9 / 3_600.0;
 /// How often the job commits here, and which part of the load comes. A publisher, a reader and the broker
 /// share the machine with it.
-const ROUNDS: [(&str, f64); 3] = [("500ms", 0.25), ("250ms", 0.25), ("500ms", 0.5)];
+const ROUNDS: [(&str, f64); 4] = [
+    ("500ms", 0.25),
+    ("250ms", 0.25),
+    ("500ms", 0.5),
+    ("250ms", 0.5),
+];
 /// Of one round, and of all.
 const ROUND: u32 = 1 + WARM + COUNTED;
-pub(super) const PROBES: u32 = ROUND * 3;
+pub(super) const PROBES: u32 = ROUND * 4;
 /// Accounts stand near the beginning of a message.
 const BEGINNING: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -247,6 +247,7 @@ fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
         out: args.out.clone(),
         metrics: args.metrics,
         cluster: cluster_of(args)?,
+        stuck_after: Some(Duration::from_secs(args.cluster.stuck_after)),
     };
     let stop = Stop::default();
     if args.cluster.supervised {
@@ -295,14 +296,13 @@ fn cluster_of(args: &RunArgs) -> Result<Option<ClusterPlan>, RunError> {
         process,
         hostfile,
         patience,
-        stuck_after,
+        stuck_after: _,
         supervised: _,
     } = &args.cluster;
     let place = Place::of(*processes, *process, hostfile.as_deref())?;
     Ok(place.map(|place| ClusterPlan {
         place,
         patience: Duration::from_secs(*patience),
-        stuck_after: Duration::from_secs(*stuck_after),
     }))
 }
 

@@ -57,8 +57,6 @@ pub struct ClusterPlan {
     pub place: Place,
     /// How long to wait for the others at the start.
     pub patience: Duration,
-    /// How long epochs may be in flight without one of them completing.
-    pub stuck_after: Duration,
 }
 
 /// Why processes cannot run a job together.

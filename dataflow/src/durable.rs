@@ -43,6 +43,7 @@ pub use restore::{Known, Restored};
 
 use millrace_connectors::kafka::{KafkaError, PublishError};
 use millrace_connectors::store::StoreError;
+use millrace_operators::epoch::Epoch;
 
 /// Why durable state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +54,8 @@ pub enum DurableError {
     /// An object is not as the manifest says.
     #[error(
         "durable state: {object} in {folder} {problem}; nothing was started. Put the object back from \
-         a copy, or give `durability.folder` an empty folder to read all sources from their beginning"
+         a copy, or give `durability.folder` an empty folder to read all sources from their beginning (and \
+         the outputs topics without messages, where they are topics)"
     )]
     Damaged {
         /// Where the state is.
@@ -84,6 +86,21 @@ pub enum DurableError {
         ours: u64,
         /// The generation that holds the next manifest.
         theirs: u64,
+    },
+    /// The messages of a job are ahead of its state.
+    #[error(
+        "durable state: messages of epoch {published} are published by what topic {topic:?} says, and this \
+         state has committed the epochs before {live}: it is older, or was begun anew. Nothing was started; \
+         put the newer state back, or give the outputs topics without messages and `outputs.kafka.progress` \
+         another topic"
+    )]
+    Behind {
+        /// The topic of progress.
+        topic: String,
+        /// The last epoch published.
+        published: Epoch,
+        /// The first epoch that is not committed.
+        live: Epoch,
     },
     /// Kafka cannot be published to.
     #[error(transparent)]

@@ -14,7 +14,7 @@ pub use assist::assist;
 
 use crate::archive::{ArchiveSetting, Archiver, Left, forget, never_archived};
 use crate::board::{Board, ConservationError};
-use crate::cluster::{ClusterError, ClusterPlan, Company, Host, Terms};
+use crate::cluster::{ClusterError, ClusterPlan, Company, Host, Terms, Watchdog};
 use crate::durable::{
     Closed, Committer, DurableError, Forgetting, Generation, Manifest, MessageSink, Plan, Restored,
 };
@@ -34,7 +34,7 @@ use crate::watch::{FileWatch, WatchError};
 use crate::worker;
 use millrace_connectors::archive::ArchiveError;
 use millrace_connectors::diagnostic::Diagnostic;
-use millrace_connectors::kafka::KafkaError;
+use millrace_connectors::kafka::{Consumer, KafkaError};
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{LedgerRow, OutputError, Texts};
 use millrace_connectors::reference::Reference;
@@ -49,7 +49,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use timely::worker::Worker;
 use together::{Start, Together};
 
@@ -66,6 +66,8 @@ pub struct RunOptions {
     pub metrics: Option<SocketAddr>,
     /// The processes that run the job together, where it is not one.
     pub cluster: Option<ClusterPlan>,
+    /// How long epochs may be in flight without one of them completing, until the process ends.
+    pub stuck_after: Option<Duration>,
 }
 
 /// Why a run came to no end.
@@ -279,16 +281,50 @@ struct Kept {
     talk: Option<Talk>,
 }
 
+/// Whether several processes run the job.
+fn is_shared(options: &RunOptions) -> bool {
+    let plan = options.cluster.as_ref();
+    plan.is_some_and(|plan| plan.place.processes() > 1)
+}
+
 /// A bill unit is archived by the workers that hold its usage, with what the publisher knows.
 fn archives_alone(job: &Job, options: &RunOptions) -> Result<(), RunError> {
-    let plan = options.cluster.as_ref();
-    if job.archive.is_none() || plan.is_none_or(|plan| plan.place.processes() == 1) {
+    if job.archive.is_none() || !is_shared(options) {
         return Ok(());
     }
     Err(RunError::Start(
-        "`archive` is for a job of one process: take it out of the job, or `--processes` out of the command"
-            .to_owned(),
+        "`archive` is for a job of one process: take `--processes` out of the command".to_owned(),
     ))
+}
+
+/// What is left of closed bill units is told to the workers of one process.
+fn forgets_alone(state: &Store, options: &RunOptions) -> Result<(), RunError> {
+    let forgot =
+        || Manifest::newest(state).map(|newest| newest.is_some_and(|m| m.closed.is_some()));
+    if !is_shared(options) || !forgot()? {
+        return Ok(());
+    }
+    let folder = state.location();
+    Err(RunError::Start(format!(
+        "the state in {folder} has forgotten closed bill units, and such a job is one of one process: \
+         take `--processes` out of the command"
+    )))
+}
+
+/// Asks the brokers of a job whether its topics are there.
+fn ask_brokers(job: &Job) -> Result<(), RunError> {
+    let sources = job
+        .sources
+        .iter()
+        .filter_map(|source| source.kafka.as_ref());
+    for source in sources {
+        Consumer::open(&source.settings, &source.topics)?;
+    }
+    if let Some(plan) = &job.outputs.messages {
+        let topics: Vec<String> = plan.topics.all().map(str::to_owned).collect();
+        Consumer::open(&plan.settings, &topics)?;
+    }
+    Ok(())
 }
 
 /// What a job came to, for those who run it to ask.
@@ -327,13 +363,36 @@ pub fn read<T: Send + 'static>(
         workers,
         ..RunOptions::default()
     };
-    let prepared = Prepared::load(path, &options, listener, Mode::Read)?;
-    let (metrics, stop) = (Metrics::new(), Stop::default());
-    let harvest =
-        move |_: &mut Worker, _: &Company, open: &Open, _, _: Option<&Settled>| harvest(open);
-    let stop = (&stop, None);
-    let (ended, _) = prepared.execute(&options, &metrics, listener, stop, None, harvest)?;
-    Ok(ended)
+    let harvest = Arc::new(harvest);
+    let attempt = || {
+        let prepared = Prepared::load(path, &options, listener, Mode::Read)?;
+        let (metrics, stop) = (Metrics::new(), Stop::default());
+        let harvest = Arc::clone(&harvest);
+        let harvest =
+            move |_: &mut Worker, _: &Company, open: &Open, _, _: Option<&Settled>| harvest(open);
+        let stop = (&stop, None);
+        let (ended, _) = prepared.execute(&options, &metrics, listener, stop, None, harvest)?;
+        Ok(ended)
+    };
+    for _ in 1..READS {
+        let before = committed(path);
+        match attempt() {
+            // A run beside this one has merged or forgotten what was to be read.
+            Err(RunError::Durable(DurableError::Damaged { .. })) if committed(path) != before => {}
+            ended => return ended,
+        }
+    }
+    attempt()
+}
+
+/// How often state is read that changes meanwhile.
+const READS: u32 = 5;
+
+/// The number of the newest commit of the job at `path`.
+fn committed(path: &Path) -> Option<u64> {
+    let (job, _) = Job::load(path).ok()?;
+    let state = Store::open(&job.durability?.folder, &job.folder).ok()?;
+    Some(Manifest::newest(&state).ok()??.commit)
 }
 
 /// What stands when the last epoch is complete, for the workers to read beside what they hold.
@@ -455,6 +514,9 @@ impl Prepared {
         let (mut generation, mut restored, mut resumes) = (None, None, false);
         match (mode, &state) {
             (Mode::Write, Some(state)) => {
+                // A start that must fail ends no run that does well.
+                ask_brokers(&job)?;
+                forgets_alone(state, options)?;
                 let (ours, resumed) = Generation::begin(state, &Plan::of(&job))?;
                 (generation, resumes) = (Some(ours), resumed);
             }
@@ -626,7 +688,8 @@ impl Prepared {
             let messages = self.job.outputs.messages.clone();
             let sink = messages.map(|plan| {
                 let listener = Arc::clone(listener);
-                MessageSink::open(plan, &self.job.name, generation.number, listener)
+                let run = (generation.number, generation.manifest.live);
+                MessageSink::open(plan, &self.job.name, run, listener)
             });
             let (mut commits, ends) = Committer::new(
                 Arc::clone(state),
@@ -661,7 +724,8 @@ impl Prepared {
         let mut start = Start::of(connected.transpose()?, workers, &self.names);
         let bound = start.bound();
         let ears = together::ears_of_first(&start.company, stop);
-        let together = start.attend(options.cluster.as_ref(), metrics, ears)?;
+        let together = start.attend(ears)?;
+        let watchdog = watchdog(options, &start.company, metrics)?;
         let live = Live {
             restored,
             keeping,
@@ -774,7 +838,7 @@ impl Prepared {
         };
         settled.get_or_init(|| found);
         let results = guards.join();
-        drop(watch);
+        drop((watch, watchdog));
         let (generation, heard) = ended?;
         let talk = ear.zip(heard);
         let talk = talk.map(|(tell, saved)| Talk { tell, saved });
@@ -802,6 +866,17 @@ impl Prepared {
         };
         Ok((ended, kept))
     }
+}
+
+/// Watches that epochs move, where that is asked for.
+fn watchdog(
+    options: &RunOptions,
+    company: &Company,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Watchdog>, RunError> {
+    let start = |patience| Watchdog::start(company, Arc::clone(metrics), patience);
+    let started = options.stuck_after.map(start).transpose();
+    started.map_err(|error| RunError::Start(error.to_string()))
 }
 
 /// Where outputs go, and what that is relative to.

@@ -115,7 +115,7 @@ pub struct ClusterArgs {
     /// How long to wait for the other processes at the start.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub patience: u64,
-    /// End when epochs are in flight and none completes for this long; of a run with several processes.
+    /// End when epochs are in flight and none completes for this long, to be started again.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub stuck_after: u64,
     /// Started by a supervisor, which speaks on standard input.
@@ -208,7 +208,7 @@ pub struct BalanceArgs {
 #[command(
     after_help = "Closed bill units are rated again, each whole, by the catalog and accounts that the \
     archive keeps of their time, or by those given. Ends with 0 when nothing differs, with 1 when \
-    something does.\n\nExample: millrace replay out/archive --catalog next-year.yaml --account acme"
+    something does.\n\nExample: millrace replay out/archive --catalog next-year.yaml --accounts acme,initech"
 )]
 pub struct ReplayArgs {
     /// The archive: the folder that the job names as archive.folder, or s3://bucket/prefix.
@@ -218,16 +218,21 @@ pub struct ReplayArgs {
     pub catalog: Vec<PathBuf>,
     /// An accounts file in the place of the archived accounts; may be given several times.
     #[arg(long, value_name = "FILE")]
-    pub accounts: Vec<PathBuf>,
+    pub accounts_file: Vec<PathBuf>,
     /// Only bill units that end after this date or instant.
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
     /// Only bill units that begin before this date or instant.
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
-    /// Only this account; may be given several times.
-    #[arg(long, value_name = "ID")]
-    pub account: Vec<String>,
+    /// Only these accounts; may be given several times.
+    #[arg(
+        long,
+        visible_alias = "account",
+        value_name = "ID,…",
+        value_delimiter = ','
+    )]
+    pub accounts: Vec<String>,
     /// Worker threads; as many as there are processors unless given.
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,

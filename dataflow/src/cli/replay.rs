@@ -29,10 +29,10 @@ pub(super) fn replay_archive(
     let request = ReplayRequest {
         archive: args.archive.clone(),
         catalogs: args.catalog.clone(),
-        accounts: args.accounts.clone(),
+        accounts: args.accounts_file.clone(),
         from: args.from.clone(),
         to: args.to.clone(),
-        names: args.account.clone(),
+        names: args.accounts.clone(),
         workers: args.workers,
     };
     let bar = console.surroundings().err_is_terminal.then(bar);

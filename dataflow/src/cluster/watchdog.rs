@@ -1,7 +1,7 @@
-//! Ends a process whose epochs stay in flight: a worker hangs, here or elsewhere, or the network between
-//! two processes swallows what is sent while each still reaches process 0.
+//! Ends a process whose epochs stay in flight: a worker hangs, here or elsewhere, an output takes nothing,
+//! or the network between two processes swallows what is sent while each still reaches process 0.
 
-use super::EXIT_LOST;
+use super::{Company, EXIT_LOST};
 use crate::crash::end_process;
 use crate::metrics::Metrics;
 use std::io;
@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(250);
+/// Between two looks, when the whole process did not run.
+const ASLEEP: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// See the module. It watches as long as it is held.
 #[derive(Debug)]
 pub struct Watchdog {
     over: Arc<AtomicBool>,
@@ -24,7 +26,8 @@ impl Watchdog {
     ///
     /// # Errors
     /// When the system starts no thread.
-    pub fn start(me: String, metrics: Arc<Metrics>, patience: Duration) -> io::Result<Self> {
+    pub fn start(company: &Company, metrics: Arc<Metrics>, patience: Duration) -> io::Result<Self> {
+        let company = company.clone();
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
         let watch = move || {
@@ -35,7 +38,7 @@ impl Watchdog {
                 let (bound, complete) = (reading.epochs_bound, reading.epochs_complete);
                 let stood = frontier.stood(bound, complete, Instant::now());
                 if stood > patience && !ends.load(Ordering::Relaxed) {
-                    end_process(&describe(&me, bound, complete, stood), EXIT_LOST);
+                    end_process(&describe(&company, bound, complete, stood), EXIT_LOST);
                 }
             }
         };
@@ -43,19 +46,28 @@ impl Watchdog {
         thread.spawn(watch)?;
         Ok(Self { over })
     }
+}
 
-    /// Watches no longer.
-    pub fn end(&self) {
+impl Drop for Watchdog {
+    fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
     }
 }
 
-fn describe(me: &str, bound: u64, complete: u64, stood: Duration) -> String {
+fn describe(company: &Company, bound: u64, complete: u64, stood: Duration) -> String {
+    let (seconds, in_flight) = (stood.as_secs(), bound - complete);
+    let stands = format!(
+        "epoch {complete} has not completed for {seconds} s, and {in_flight} epochs are in flight: a \
+         worker hangs, an output takes nothing"
+    );
+    if company.is_many() {
+        let me = company.me();
+        return format!(
+            "{me}: {stands}, or processes do not reach each other; this process ends: start all of them again"
+        );
+    }
     format!(
-        "{me}: epoch {complete} has not completed for {} s, and {} epochs are in flight: a worker hangs, or \
-         processes do not reach each other; this process ends: start all of them again",
-        stood.as_secs(),
-        bound - complete
+        "{stands}, or the epoch has more to do than --stuck-after allows; this run ends: start it again"
     )
 }
 
@@ -63,6 +75,7 @@ fn describe(me: &str, bound: u64, complete: u64, stood: Duration) -> String {
 struct Frontier {
     complete: u64,
     since: Instant,
+    looked: Instant,
 }
 
 impl Frontier {
@@ -70,14 +83,18 @@ impl Frontier {
         Self {
             complete: 0,
             since: now,
+            looked: now,
         }
     }
 
     /// How long it has stood while epochs were in flight.
     fn stood(&mut self, bound: u64, complete: u64, now: Instant) -> Duration {
-        if complete != self.complete || complete >= bound {
+        // A process that was stopped has not hung meanwhile.
+        let slept = now.duration_since(self.looked) > ASLEEP;
+        if complete != self.complete || complete >= bound || slept {
             (self.complete, self.since) = (complete, now);
         }
+        self.looked = now;
         now.duration_since(self.since)
     }
 }
@@ -94,8 +111,12 @@ mod tests {
         assert_eq!(frontier.stood(0, 0, at(100)), Duration::ZERO);
         assert_eq!(frontier.stood(3, 0, at(107)), Duration::from_secs(7));
         assert_eq!(frontier.stood(4, 1, at(108)), Duration::ZERO);
+        assert_eq!(frontier.stood(4, 1, at(117)), Duration::from_secs(9));
         assert_eq!(frontier.stood(4, 1, at(120)), Duration::from_secs(12));
-        assert_eq!(frontier.stood(4, 4, at(121)), Duration::ZERO);
-        assert_eq!(frontier.stood(5, 4, at(122)), Duration::from_secs(1));
+        // Stopped for a minute.
+        assert_eq!(frontier.stood(4, 1, at(180)), Duration::ZERO);
+        assert_eq!(frontier.stood(4, 1, at(183)), Duration::from_secs(3));
+        assert_eq!(frontier.stood(4, 4, at(184)), Duration::ZERO);
+        assert_eq!(frontier.stood(5, 4, at(185)), Duration::from_secs(1));
     }
 }

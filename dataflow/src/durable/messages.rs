@@ -29,14 +29,16 @@ pub struct MessageSink {
 }
 
 impl MessageSink {
-    /// Opens the publisher of a job; older ones cannot publish any more.
+    /// Opens the publisher of a job, whose state has committed the epochs before `live`; older ones
+    /// cannot publish any more.
     ///
     /// # Errors
-    /// When no broker answers, or a topic is missing: nothing is started then.
+    /// When no broker answers, a topic is missing, or more was published than the state knows of:
+    /// nothing is started then.
     pub fn open(
         plan: MessagePlan,
         job: &str,
-        generation: u64,
+        (generation, live): (u64, Epoch),
         listener: Arc<dyn Listener>,
     ) -> Result<Self, DurableError> {
         let slot = PublisherSlot {
@@ -57,7 +59,16 @@ impl MessageSink {
         if let Some(publisher) = &sink.publisher {
             publisher.check_topics(sink.plan.topics.all())?;
         }
-        Ok(sink)
+        // Messages follow their commit. What is ahead was published from other state, and whatever this
+        // one comes to would be taken for published.
+        match sink.progress {
+            Some(done) if done.epoch >= live => Err(DurableError::Behind {
+                topic: sink.plan.progress,
+                published: done.epoch,
+                live,
+            }),
+            _ => Ok(sink),
+        }
     }
 
     fn reopen(&mut self) -> Result<(), KafkaError> {

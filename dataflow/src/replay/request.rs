@@ -9,7 +9,7 @@ use millrace_connectors::reference::{Reference, ReferenceFiles, moment};
 use millrace_operators::domain::{EventTime, Period};
 use millrace_operators::epoch::SHARDS;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) fn workers(asked: Option<usize>) -> Result<usize, ReplayError> {
@@ -81,6 +81,9 @@ pub(super) fn asked(
             }
             let hint = match did_you_mean(name, known.iter().map(String::as_str)) {
                 Some(meant) => format!("; did you mean \"{meant}\"?"),
+                None if Path::new(name).is_file() => {
+                    "; a file is given by --accounts-file".to_owned()
+                }
                 None => String::new(),
             };
             let message = format!("the archived periods have no account \"{name}\"{hint}");

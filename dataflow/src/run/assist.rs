@@ -4,7 +4,7 @@
 //! comes through the dataflow.
 
 use super::together::{Start, Together, snapshots};
-use super::{RunError, RunOptions, Seating, Stop, finder, output_folder, workers};
+use super::{RunError, RunOptions, Seating, Stop, finder, output_folder, watchdog, workers};
 use crate::cluster::{ClusterError, ClusterPlan, Ears, Go, Guest, Terms};
 use crate::graph::GraphStats;
 use crate::intake::{FileList, channels};
@@ -107,7 +107,8 @@ pub fn assist(
     let failed_to_start = |error: std::io::Error| RunError::Start(error.to_string());
     let thread = std::thread::Builder::new().name("frontier".to_owned());
     thread.spawn(frontier).map_err(failed_to_start)?;
-    let together = start.attend(Some(plan), metrics, ears)?;
+    let together = start.attend(ears)?;
+    let watchdog = watchdog(options, &start.company, metrics)?;
     if let (true, Some(together)) = (options.watch, &together) {
         let (tell, ends) = channel();
         *stop.lock().expect("whoever stops the job does not panic") = Some(tell);
@@ -141,6 +142,7 @@ pub fn assist(
         harvest(worker, seating.company(), &open, seat)
     })?;
     let parts = guards.join();
+    drop(watchdog);
     // What went wrong with a snapshot, process 0 has been told.
     together.into_iter().for_each(Together::done);
     drop(server);

@@ -1,12 +1,9 @@
 //! What the processes of a run do together: begin, and hand their parts of the snapshots to the first.
 
 use super::{RunError, Seat, Stop};
-use crate::cluster::{
-    Attending, ClusterError, ClusterPlan, Company, Connected, Ears, Host, Links, Watchdog,
-};
+use crate::cluster::{Attending, ClusterError, Company, Connected, Ears, Host, Links};
 use crate::graph::{Open, Resume};
 use crate::interrupt;
-use crate::metrics::Metrics;
 use crate::outputs::{Outputs, Piece, WorkerSnapshot};
 use millrace_connectors::names::Names;
 use millrace_connectors::output::OutputError;
@@ -52,22 +49,14 @@ impl Start {
         self.links.as_ref().map(Links::bound).unwrap_or_default()
     }
 
-    /// Listens to the other processes from now on, and watches that epochs move.
-    pub(super) fn attend(
-        &mut self,
-        plan: Option<&ClusterPlan>,
-        metrics: &Arc<Metrics>,
-        ears: Ears,
-    ) -> Result<Option<Together>, RunError> {
-        let (Some(links), Some(plan)) = (self.links.take(), plan) else {
+    /// Listens to the other processes from now on.
+    pub(super) fn attend(&mut self, ears: Ears) -> Result<Option<Together>, RunError> {
+        let Some(links) = self.links.take() else {
             return Ok(None);
         };
-        let failed = |error: std::io::Error| RunError::Start(error.to_string());
-        let me = self.company.me();
-        let watchdog = Watchdog::start(me, Arc::clone(metrics), plan.stuck_after);
+        let attending = links.attend(ears);
         Ok(Some(Together {
-            watchdog: watchdog.map_err(failed)?,
-            attending: links.attend(ears).map_err(failed)?,
+            attending: attending.map_err(|error| RunError::Start(error.to_string()))?,
             done: false,
         }))
     }
@@ -92,7 +81,6 @@ impl Start {
 /// A run under way with other processes; tells them how it ended.
 pub(super) struct Together {
     pub(super) attending: Attending,
-    watchdog: Watchdog,
     done: bool,
 }
 
@@ -105,7 +93,6 @@ impl Together {
 
 impl Drop for Together {
     fn drop(&mut self) {
-        self.watchdog.end();
         let failed = (!self.done).then(|| "it failed; it has said why itself".to_owned());
         self.attending.finish(failed);
     }

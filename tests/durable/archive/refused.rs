@@ -49,7 +49,10 @@ fn bad_input_is_said() {
     );
     desk.write("cycles.yaml", cycles);
     refused(
-        &["--accounts", &desk.at("cycles.yaml").display().to_string()],
+        &[
+            "--accounts-file",
+            &desk.at("cycles.yaml").display().to_string(),
+        ],
         &["\"acme\"", "another billing cycle"],
     );
     // acme is billed by the month, bulk by the quarter: a number moves from one to the other, or acme
@@ -70,15 +73,15 @@ fn bad_input_is_said() {
         "acme",
         "bulk",
     ];
-    refused(&["--accounts", &path], &says);
-    refused(&["--accounts", &path, "--account", "bulk"], &says);
+    refused(&["--accounts-file", &path], &says);
+    refused(&["--accounts-file", &path, "--account", "bulk"], &says);
     // Between accounts of one cycle it is a difference.
     let among = ACCOUNTS
         .replace("services: [\"+1\", \"+2\"]", "services: [\"+2\"]")
         .replace("services: [\"+4\"]", "services: [\"+4\", \"+1\"]");
     desk.write("among.yaml", &among);
     let path = desk.at("among.yaml").display().to_string();
-    replayed(&replay(&desk, &["--accounts", &path]), Exit::Findings);
+    replayed(&replay(&desk, &["--accounts-file", &path]), Exit::Findings);
     let shared = ACCOUNTS
         .replace(
             "account: acme, price_lists",
@@ -91,7 +94,7 @@ fn bad_input_is_said() {
     desk.write("shared.yaml", &shared);
     let path = desk.at("shared.yaml").display().to_string();
     refused(
-        &["--accounts", &path],
+        &["--accounts-file", &path],
         &["acme", "share balances with other cycles"],
     );
     let nowhere = millrace(&["replay", &desk.at("nowhere").display().to_string()]);

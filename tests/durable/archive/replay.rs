@@ -200,7 +200,7 @@ fn another_catalog_shows_its_differences_and_no_others() {
     let own = desk.at("catalog.yaml").display().to_string();
     let accounts = desk.at("accounts.yaml").display().to_string();
     replayed(
-        &replay(&desk, &["--catalog", &own, "--accounts", &accounts]),
+        &replay(&desk, &["--catalog", &own, "--accounts-file", &accounts]),
         Exit::Ok,
     );
     let shown = millrace(&[
