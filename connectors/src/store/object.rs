@@ -8,6 +8,8 @@ use super::{Backend, Store, StoreError};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::path::Path;
 
 /// Bytes that go to the disk at once: who has little to write waits behind those who write much.
@@ -202,16 +204,29 @@ fn write_beside(place: &Path, bytes: &[u8]) -> io::Result<std::path::PathBuf> {
         .write(true)
         .create_new(true)
         .open(&beside)?;
-    let mut rest = bytes;
+    let (mut rest, mut written) = (bytes, 0);
     while let Some((slice, more)) = rest.split_at_checked(SLICE) {
         file.write_all(slice)?;
         file.sync_data()?;
-        rest = more;
+        (rest, written) = (more, written + SLICE);
+        release(&file, written);
     }
     file.write_all(rest)?;
     file.sync_all()?;
     Ok(beside)
 }
+
+/// Lets the system use the memory again that holds the first bytes of a file: what is written here is read
+/// at a restart, if ever, and ever more memory for it would cost more than the writing.
+#[cfg(target_os = "linux")]
+fn release(file: &File, bytes: usize) {
+    let bytes = u64::try_from(bytes).ok().and_then(NonZeroU64::new);
+    // It is advice: nothing depends on it.
+    rustix::fs::fadvise(file, 0, bytes, rustix::fs::Advice::DontNeed).ok();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn release(_: &File, _: usize) {}
 
 /// Makes the name of a file as durable as its content.
 fn keep_name(place: &Path) -> io::Result<()> {

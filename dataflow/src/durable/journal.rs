@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  object = facts; for each epoch: head, usage of lane 0, of lane 1, …; billing lines that moved
-//!  block  = kind, lane, epoch, rows, length; then the content, compressed
+//!  block  = kind, lane, epoch, rows, length; then the content, compressed but for usage
 //! ```
 //!
 //! Usage is cut into lanes by the shard of its identity, so that several readers can each take their
@@ -27,10 +27,9 @@ use zstd::bulk::Compressor;
 
 /// Lanes that usage is cut into.
 const LANES: u64 = 16;
-/// Fast, and still a third of the bytes.
+/// Fast, and still a third of the bytes. Usage is written as it is: most of a row is hashes, and the rest
+/// is in few bytes already.
 const LEVEL: i32 = -4;
-/// For usage, which is hashes mostly: what repeats at length is found, and the rest passed by.
-const USAGE_LEVEL: i32 = -32;
 
 const FACTS: u8 = 1;
 const HEAD: u8 = 2;
@@ -131,26 +130,26 @@ struct Packer {
 
 impl Packer {
     fn pack(&mut self, block: &Unpacked, object: &mut Vec<u8>) {
-        self.packed.clear();
-        self.packed
-            .reserve(zstd::zstd_safe::compress_bound(block.content.len()));
-        let level = if block.kind == USAGE {
-            USAGE_LEVEL
-        } else {
-            LEVEL
+        let content = match block.kind {
+            USAGE => &block.content,
+            _ => self.compress(&block.content),
         };
-        let set = self.zstd.set_compression_level(level);
-        set.and_then(|()| {
-            self.zstd
-                .compress_to_buffer(&block.content, &mut self.packed)
-        })
-        .expect("there is room for all bytes");
-        let length = u32::try_from(self.packed.len()).expect("an epoch is far below 4 GiB");
+        let length = u32::try_from(content.len()).expect("an epoch is far below 4 GiB");
         object.extend_from_slice(&[block.kind, block.lane]);
         object.extend_from_slice(&block.epoch.to_le_bytes());
         object.extend_from_slice(&block.rows.to_le_bytes());
         object.extend_from_slice(&length.to_le_bytes());
-        object.extend_from_slice(&self.packed);
+        object.extend_from_slice(content);
+    }
+
+    fn compress(&mut self, content: &[u8]) -> &Vec<u8> {
+        self.packed.clear();
+        self.packed
+            .reserve(zstd::zstd_safe::compress_bound(content.len()));
+        let set = self.zstd.set_compression_level(LEVEL);
+        set.and_then(|()| self.zstd.compress_to_buffer(content, &mut self.packed))
+            .expect("there is room for all bytes");
+        &self.packed
     }
 }
 
@@ -190,7 +189,7 @@ impl Journal {
     #[must_use]
     pub fn pack(&self, facts: &Facts) -> (Vec<u8>, u64) {
         let bytes: usize = self.entered.iter().map(|block| block.content.len()).sum();
-        let (mut object, mut packer) = (Vec::with_capacity(bytes / 2), Packer::default());
+        let (mut object, mut packer) = (Vec::with_capacity(bytes), Packer::default());
         packer.pack(&Unpacked::of(FACTS, 0, facts), &mut object);
         for block in &self.entered {
             packer.pack(block, &mut object);
@@ -360,7 +359,7 @@ impl<'a> Epochs<'a> {
         while let Some(block) = &self.next
             && block.kind == USAGE
         {
-            let rows = rows::read(&unpack(block.packed)?, block.rows)?;
+            let rows = rows::read(block.packed, block.rows)?;
             entry.lanes.push((block.lane, rows));
             self.advance();
         }
