@@ -23,6 +23,7 @@ use millrace_operators::domain::{
     RecordId, Suspense,
 };
 use millrace_operators::epoch::Diff;
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Examples kept per reason.
@@ -31,9 +32,9 @@ const EXAMPLES_KEPT: usize = 64;
 /// See the module.
 pub struct Board {
     texts: Texts,
-    lines: HashMap<AggregateId, (LineKey, LineSum)>,
+    lines: HashMap<AggregateId, Line>,
     /// The lines that moved, where that is asked for.
-    moved: Option<HashMap<AggregateId, Before>>,
+    moved: Option<Moved>,
     totals: BTreeMap<Name, LineSum>,
     accounts: HashMap<(AccountKey, Name), LineSum>,
     items: BTreeMap<(Name, Name), LineSum>,
@@ -42,17 +43,27 @@ pub struct Board {
     subscribed: BTreeMap<Name, Amount>,
     notices: BTreeMap<Notice, Diff>,
     received: BTreeMap<FileId, u64>,
+    /// Records that a mediation rule excluded, where an output wants each.
+    ignored: RoaringTreemap,
     counts: BTreeMap<FileId, BTreeMap<Fate, u64>>,
     faults: BTreeMap<RecordId, Fault>,
     duplicates: BTreeMap<RecordId, Suspense>,
     examples: BTreeMap<Reason, BTreeSet<RecordId>>,
 }
 
-/// What a line that moved stood at before.
-struct Before {
+/// A billing line that stands.
+struct Line {
+    key: LineKey,
     sum: LineSum,
-    /// Its key, when it is gone.
-    gone: Option<LineKey>,
+    /// What it stood at before it moved, where that is noted.
+    before: Option<LineSum>,
+}
+
+/// The lines that moved: each once, and those of them that are gone, with what they stood at before.
+#[derive(Default)]
+struct Moved {
+    ids: Vec<AggregateId>,
+    gone: HashMap<AggregateId, (LineKey, LineSum)>,
 }
 
 /// A billing line that moved.
@@ -81,6 +92,7 @@ impl Board {
             subscribed: BTreeMap::new(),
             notices: BTreeMap::new(),
             received: BTreeMap::new(),
+            ignored: RoaringTreemap::new(),
             counts: BTreeMap::new(),
             faults: BTreeMap::new(),
             duplicates: BTreeMap::new(),
@@ -110,17 +122,25 @@ impl Board {
             account.or_default().plus_equals(&moved);
             add(&mut self.items, (key.item, key.currency), &moved);
             let id = key.aggregate_id();
-            let line = self.lines.entry(id);
-            let (_, held) = line.or_insert_with(|| (key.clone(), LineSum::default()));
-            let before = self.moved.as_mut().map(|lines| {
-                let (sum, gone) = (*held, None);
-                lines.entry(id).or_insert(Before { sum, gone })
+            let line = self.lines.entry(id).or_insert_with(|| Line {
+                key: key.clone(),
+                sum: LineSum::default(),
+                // It may have been there before.
+                before: self.moved.as_mut().and_then(|moved| {
+                    let (_, before) = moved.gone.remove(&id)?;
+                    Some(before)
+                }),
             });
-            held.plus_equals(&moved);
-            if held.is_zero() {
-                self.lines.remove(&id);
-                if let Some(before) = before {
-                    before.gone = Some(key.clone());
+            if let (Some(noted), None) = (&mut self.moved, line.before) {
+                line.before = Some(line.sum);
+                noted.ids.push(id);
+            }
+            line.sum.plus_equals(&moved);
+            if line.sum.is_zero() {
+                let gone = self.lines.remove(&id);
+                if let (Some(noted), Some(gone)) = (&mut self.moved, gone) {
+                    let before = gone.before.unwrap_or_default();
+                    noted.gone.insert(id, (gone.key, before));
                 }
             }
         }
@@ -165,20 +185,23 @@ impl Board {
 
     /// The billing lines that moved since the last call, by their identifiers.
     pub fn moved(&mut self) -> Vec<MovedLine> {
-        let before = self.moved.as_mut().map(std::mem::take).unwrap_or_default();
-        let moved = before.into_iter().filter_map(|(id, before)| {
-            let (key, sum, gone) = match self.lines.get(&id) {
-                Some((key, sum)) => (key.clone(), *sum, false),
-                None => (before.gone?, before.sum, true),
+        let noted = self.moved.as_mut().map(std::mem::take).unwrap_or_default();
+        let Moved { ids, mut gone } = noted;
+        let moved = ids.into_iter().filter_map(|id| {
+            let Some(line) = self.lines.get_mut(&id) else {
+                let (key, sum) = gone.remove(&id)?;
+                let line = AggregatedLine { key, sum };
+                // What came and went meanwhile was nowhere.
+                let (moved, gone) = (!sum.is_zero(), true);
+                return moved.then_some(MovedLine { id, line, gone });
             };
-            // What came and went meanwhile was nowhere.
-            let moved = if gone {
-                !sum.is_zero()
-            } else {
-                sum != before.sum
-            };
-            let line = AggregatedLine { key, sum };
-            moved.then_some(MovedLine { id, line, gone })
+            let (before, sum) = (line.before.take().unwrap_or_default(), line.sum);
+            let key = || line.key.clone();
+            (sum != before).then(|| MovedLine {
+                id,
+                line: AggregatedLine { key: key(), sum },
+                gone: false,
+            })
         });
         let mut moved: Vec<MovedLine> = moved.collect();
         moved.sort_unstable_by_key(|moved| moved.id);
@@ -190,6 +213,13 @@ impl Board {
         for (file, records) in &changes.received {
             *self.received.entry(*file).or_default() += records;
             touched.insert(*file);
+        }
+        for (record, diff) in &changes.ignored {
+            if *diff > 0 {
+                self.ignored.insert(record.0);
+            } else {
+                self.ignored.remove(record.0);
+            }
         }
         for (((file, fate), count), diff) in &changes.counts {
             let counts = self.counts.entry(*file).or_default();
@@ -248,6 +278,11 @@ impl Board {
             .map(|(file, records)| (*file, *records))
     }
 
+    /// Records that a mediation rule excluded, where an output wants each.
+    pub fn ignored(&self) -> impl Iterator<Item = RecordId> {
+        self.ignored.iter().map(RecordId)
+    }
+
     /// What became of all records.
     #[must_use]
     pub fn counts(&self) -> RecordCounts {
@@ -260,9 +295,9 @@ impl Board {
     /// All billing lines, in the order of their keys.
     #[must_use]
     pub fn lines(&self) -> Vec<AggregatedLine> {
-        let line = |(key, sum): &(LineKey, LineSum)| AggregatedLine {
-            key: key.clone(),
-            sum: *sum,
+        let line = |line: &Line| AggregatedLine {
+            key: line.key.clone(),
+            sum: line.sum,
         };
         let mut lines: Vec<AggregatedLine> = self.lines.values().map(line).collect();
         lines.sort_unstable_by(|a, b| a.key.cmp(&b.key));

@@ -48,9 +48,6 @@ const ADJUSTMENTS: RangeInclusive<Duration> =
 const ADJUST_DEFAULT: Duration = Duration::from_secs(3600);
 const COMMITS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 
-/// The topic of progress, unless the job says otherwise.
-const PROGRESS: &str = "millrace-progress";
-
 /// A job that can be run as far as its own file tells.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -218,6 +215,8 @@ pub struct OutputPlan {
     pub ledger: OutputForms,
     /// Messages.
     pub messages: Option<MessagePlan>,
+    /// Whether some of the records are messages of topics.
+    pub reads_topics: bool,
 }
 
 /// Where messages are published.
@@ -703,11 +702,12 @@ impl Judge {
                 progress: kafka
                     .progress
                     .clone()
-                    .unwrap_or_else(|| PROGRESS.to_owned()),
+                    .unwrap_or_else(|| progress_topic(&written.name)),
             }
         });
         OutputPlan {
             messages,
+            reads_topics: written.sources.iter().any(|s| s.value.kafka.is_some()),
             folder,
             monetised: outputs.monetised,
             impacts: outputs.impacts,
@@ -847,3 +847,12 @@ impl Judge {
 
 #[cfg(test)]
 mod tests;
+
+/// The topic of progress of a job that names none: its own, so that no job waits for a transaction of
+/// another.
+fn progress_topic(job: &str) -> String {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name = job.chars().map(|c| if legal(c) { c } else { '_' });
+    // A topic's name has up to 249 characters.
+    format!("millrace-progress-{}", name.take(200).collect::<String>())
+}

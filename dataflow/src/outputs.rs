@@ -27,6 +27,7 @@ use crate::board::Board;
 use crate::job::OutputPlan;
 use crate::job::file::OutputForms;
 use arrow::array::RecordBatch;
+use millrace_connectors::ledger::FileState;
 use millrace_connectors::output::{
     Balance, JsonFile, LedgerRow, MonetisedUsage, OutputError, OutputRow, ParquetFile, RawStatus,
     ResourceImpact, SubscriptionActivity, SuspendedUsage, Texts, encode, schema,
@@ -38,6 +39,7 @@ use millrace_operators::domain::{
     AccountKey, Activity, Amount, Charge, EventTime, Fate, FileId, GroupKey, Period, RecordId,
 };
 use parts::{BATCH_ROWS, Parts};
+use roaring::RoaringTreemap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -185,10 +187,16 @@ impl Outputs {
         messages.is_some_and(|messages| messages.topics.of(output).is_some())
     }
 
-    /// Whether an output needs each ignored record.
+    /// Whether an output needs each ignored record. Where rows are counted through, ignored are those that
+    /// nobody else has; offsets of topics are not.
     #[must_use]
     pub fn wants_ignored(&self) -> bool {
-        self.plan.raw_status.changes
+        let OutputForms {
+            changes,
+            snapshot,
+            json,
+        } = self.plan.raw_status;
+        changes || (self.plan.reads_topics && (snapshot || json))
     }
 
     /// Writes the snapshots that need all workers. Outputs of plans are written where there are plans,
@@ -206,6 +214,7 @@ impl Outputs {
             board,
             ledger,
             reference,
+            ..
         } = *ended;
         let (mut monetised, mut impacts) = (Parts::default(), Parts::default());
         let mut balances: Vec<Balance> = Vec::new();
@@ -249,7 +258,7 @@ impl Outputs {
         }
         let forms = plan.raw_status;
         if forms.snapshot || forms.json {
-            self.write_rows("raw_status", forms, &raw_statuses(fates, board))?;
+            self.write_rows("raw_status", forms, &raw_statuses(fates, ended))?;
         }
         Ok(())
     }
@@ -258,8 +267,9 @@ impl Outputs {
         &self,
         name: &str,
         forms: OutputForms,
-        parts: Parts,
+        mut parts: Parts,
     ) -> Result<(), OutputError> {
+        parts.settle()?;
         if parts.written {
             // The files of the shards are the snapshot; only lines are still to be written.
             let forms = OutputForms {
@@ -317,6 +327,8 @@ pub struct Standing<'a> {
     pub ledger: &'a [LedgerRow],
     /// The reference data in force.
     pub reference: &'a Reference,
+    /// Records that are archived, and not open any more.
+    pub archived: &'a RoaringTreemap,
 }
 
 /// The balances with the accounts that share them, by group and then by resource and time.
@@ -366,37 +378,58 @@ fn monetise(charge: &Charge, finder: &mut LineFinder) -> MonetisedUsage {
     }
 }
 
-/// The fate of every record of every file, in record order. A record that nobody else has is one
-/// that a mediation rule excluded: every record has exactly one fate, and conservation was checked.
-fn raw_statuses(open: Vec<(RecordId, Fate)>, board: &Board) -> Vec<RawStatus> {
-    let mut files: BTreeMap<FileId, Vec<Fate>> = BTreeMap::new();
-    for (file, received) in board.received() {
-        files.insert(
-            file,
-            vec![Fate::Ignored; usize::try_from(received).unwrap_or(0)],
-        );
-    }
+/// The fates of the records of a file, by row.
+enum Fates {
+    /// Rows that are counted through. A record that nobody else has is one that a mediation rule
+    /// excluded: every record has exactly one fate, and conservation was checked.
+    Counted(Vec<Fate>),
+    /// Offsets of a partition, where some stand for no record.
+    Offsets(BTreeMap<u64, Fate>),
+}
+
+/// The fate of every record of every file, in record order.
+fn raw_statuses(open: Vec<(RecordId, Fate)>, ended: &Standing<'_>) -> Vec<RawStatus> {
+    let Standing { board, ledger, .. } = ended;
+    let is_partition = |file: FileId| {
+        let row = usize::try_from(file.0).ok().and_then(|at| ledger.get(at));
+        row.is_some_and(|row| row.state == FileState::Followed.name())
+    };
+    let fates = |(file, received): (FileId, u64)| {
+        let fates = match is_partition(file) {
+            true => Fates::Offsets(BTreeMap::new()),
+            false => Fates::Counted(vec![Fate::Ignored; usize::try_from(received).unwrap_or(0)]),
+        };
+        (file, fates)
+    };
+    let mut files: BTreeMap<FileId, Fates> = board.received().map(fates).collect();
+    let ignored = board.ignored().map(|record| (record, Fate::Ignored));
+    let archived = ended.archived.iter();
+    let archived = archived.map(|record| (RecordId(record), Fate::Monetised));
     let stopped = board
         .stopped()
         .into_iter()
         .map(|row| (row.record(), Fate::of(row.reason())));
-    for (record, fate) in open.into_iter().chain(stopped) {
-        let row = usize::try_from(record.row()).unwrap_or(usize::MAX);
-        // The fault of a file that breaks off stands behind its last record.
-        if let Some(slot) = files
-            .get_mut(&record.file())
-            .and_then(|rows| rows.get_mut(row))
-        {
-            *slot = fate;
+    for (record, fate) in ignored.chain(archived).chain(open).chain(stopped) {
+        match files.get_mut(&record.file()) {
+            Some(Fates::Counted(rows)) => {
+                let row = usize::try_from(record.row()).unwrap_or(usize::MAX);
+                // The fault of a file that breaks off stands behind its last record.
+                rows.get_mut(row).into_iter().for_each(|slot| *slot = fate);
+            }
+            Some(Fates::Offsets(rows)) => drop(rows.insert(record.row(), fate)),
+            None => {}
         }
     }
     let mut statuses = Vec::new();
     for (file, fates) in files {
-        let rows = (0_u64..).zip(fates);
-        statuses.extend(rows.map(|(row, fate)| RawStatus {
-            record: RecordId::new(file, row),
-            fate,
-        }));
+        let mut tell = |row, fate| {
+            let record = RecordId::new(file, row);
+            statuses.push(RawStatus { record, fate });
+        };
+        match fates {
+            Fates::Counted(rows) => (0..).zip(rows).for_each(|(row, fate)| tell(row, fate)),
+            Fates::Offsets(rows) => rows.into_iter().for_each(|(row, fate)| tell(row, fate)),
+        }
     }
     statuses
 }

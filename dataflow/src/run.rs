@@ -234,12 +234,17 @@ fn turn(
     let (ended, kept) = prepared.execute(options, metrics, listener, stop, host, harvest)?;
     let parts = ended.parts.into_iter();
     let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, RunError>>()?;
+    if let (Some(kept), Some(state)) = (&kept, &state) {
+        // A run that stood still since its last commit writes over nothing of a younger one.
+        kept.generation.check(state)?;
+    }
     if let Some(outputs) = outputs {
         let parts = parts.into_iter().flatten().collect();
         let standing = Standing {
             board: &ended.board,
             ledger: &ended.files,
             reference: &ended.reference,
+            archived: &ended.closed.forgotten(),
         };
         outputs.snapshot(parts, &standing, &mut lines())?;
     }
@@ -812,34 +817,40 @@ impl Prepared {
             harvest(worker, seating.company(), &open, seat, settled.as_ref())
         })?;
         // All end when the workers have no more to tell, and the workers wait for what they found.
-        let settled_as = || {
-            let intake = intake.join().expect("the intake does not panic");
-            let board = publisher.join().expect("the publisher does not panic");
+        let intake = intake.join().expect("the intake does not panic");
+        let board = publisher.join().expect("the publisher does not panic");
+        let mut committer = committer;
+        let mut commit = || {
+            let thread = committer.take();
             let committed =
-                committer.map(|thread| thread.join().expect("the committer does not panic"));
-            let committed = committed.transpose();
-            if let Err(taken_over @ DurableError::Superseded { .. }) = committed {
-                // Whatever else failed did so for it.
-                return Err(taken_over.into());
-            }
-            let (taken, heard) = intake.map_err(|error| match error {
-                IntakeError::Durable(error) => RunError::Durable(error),
-                IntakeError::Source(message) => RunError::Source(message),
-                IntakeError::Reference(findings) => RunError::Configuration(findings),
-            })?;
+                thread.map(|thread| thread.join().expect("the committer does not panic"));
+            committed.transpose()
+        };
+        // What is archived is committed; snapshots are made beside the last commit, and take their
+        // places behind it.
+        let archives = self.job.archive.is_some();
+        let archived = archives.then(&mut commit);
+        let intake = intake.map_err(|error| match error {
+            IntakeError::Durable(error) => RunError::Durable(error),
+            IntakeError::Source(message) => RunError::Source(message),
+            IntakeError::Reference(findings) => RunError::Configuration(findings),
+        });
+        let (found, ended) = match (intake, board) {
+            (Ok((taken, heard)), Ok(board)) => (Some(Settled { board, taken }), Ok(heard)),
             // The committer only misses what a publisher that failed did not stage.
-            let board = board?;
-            let generation = committed?;
-            Ok::<_, RunError>((Settled { board, taken }, (generation, heard)))
+            (Err(failure), _) | (_, Err(failure)) => (None, Err(failure)),
         };
-        let (found, ended) = match settled_as() {
-            Ok((found, rest)) => (Some(found), Ok(rest)),
-            Err(failure) => (None, Err(failure)),
-        };
-        settled.get_or_init(|| found);
+        let lost = matches!(archived, Some(Err(_)));
+        settled.get_or_init(|| found.filter(|_| !lost));
+        let committed = archived.unwrap_or_else(commit);
         let results = guards.join();
         drop((watch, watchdog));
-        let (generation, heard) = ended?;
+        if let Err(taken_over @ DurableError::Superseded { .. }) = committed {
+            // Whatever else failed did so for it.
+            return Err(taken_over.into());
+        }
+        let heard = ended?;
+        let generation = committed?;
         let talk = ear.zip(heard);
         let talk = talk.map(|(tell, saved)| Talk { tell, saved });
         let settled = Arc::into_inner(settled).and_then(OnceLock::into_inner);

@@ -14,9 +14,12 @@ use millrace_connectors::kafka::{
 use std::error::Error;
 use std::fs::File;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Messages of one transaction.
 const BATCH: usize = 10_000;
+/// A broker may still be fetched, or start.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -25,7 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let usage = NewTopic::new("llm.usage", 4);
     let billed = ["llm.charges", "llm.lines", "llm.suspense"];
     let billed = billed.map(|topic| NewTopic::compacted(topic, 1));
-    create_missing_topics(&settings, &[[usage].as_slice(), &billed].concat())?;
+    let topics = [[usage].as_slice(), &billed].concat();
+    let begun = Instant::now();
+    while let Err(error) = create_missing_topics(&settings, &topics) {
+        if !error.is_temporary() || begun.elapsed() > PATIENCE {
+            return Err(error.into());
+        }
+        println!("waiting for the broker");
+    }
 
     let slot = PublisherSlot {
         transactional_id: "llm-feed".to_owned(),

@@ -113,6 +113,8 @@ impl Publisher {
         let decided = [
             ("transactional.id", slot.transactional_id.as_str()),
             ("enable.idempotence", "true"),
+            // A topic that is asked for and missing is not to be created by asking.
+            ("allow.auto.create.topics", "false"),
         ];
         let heard = Heard::default();
         let client: ThreadedProducer<Heard> = ThreadedProducer::from_config_and_context(

@@ -61,7 +61,15 @@ impl ParquetFile {
     /// # Errors
     /// When the last rows cannot be written.
     pub fn finish(self) -> Result<(), OutputError> {
-        Ok(self.writer.into_inner()?.finish()?)
+        Ok(self.close()?.finish()?)
+    }
+
+    /// Writes the last rows; the file is whole, and still to be put in its place.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn close(self) -> Result<NewFile, OutputError> {
+        Ok(self.writer.into_inner()?)
     }
 }
 

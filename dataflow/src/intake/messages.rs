@@ -22,8 +22,10 @@ use std::time::{Duration, Instant};
 
 /// How often new partitions are looked for.
 const REFRESH: Duration = Duration::from_secs(10);
-/// Before the registry is asked again.
+/// Before a registry or a broker is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often partitions are assigned while no broker answers.
+const ASSIGNMENTS: u32 = 6;
 
 /// The partitions of one source.
 pub(super) struct Messages {
@@ -149,15 +151,31 @@ impl Messages {
         }
         self.partitions
             .sort_by(|a, b| a.partition.cmp(&b.partition));
+        let is_read = |topic: &str| {
+            let mut of_topic = self
+                .partitions
+                .iter()
+                .filter(|p| &*p.partition.topic == topic);
+            of_topic.any(|entered| entered.next >= 0)
+        };
         let start = |entered: &Partition| {
             let start = match entered.next {
+                // What was added to a topic that is read already is new, all of it.
+                ..0 if is_read(&entered.partition.topic) => Start::Earliest,
                 ..0 => begin,
                 next => Start::At(next),
             };
             (entered.partition.clone(), start)
         };
         let starts: Vec<_> = self.partitions.iter().map(start).collect();
-        self.consumer.assign(&starts)?;
+        let mut tries = 1;
+        while let Err(error) = self.consumer.assign(&starts) {
+            if !error.is_temporary() || tries == ASSIGNMENTS {
+                return Err(error.into());
+            }
+            tries += 1;
+            std::thread::sleep(PAUSE);
+        }
         for (partition, next) in self.consumer.position()? {
             let mut held = self.partitions.iter_mut();
             if let Some(entered) = held.find(|held| held.partition == partition) {

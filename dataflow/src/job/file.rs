@@ -301,8 +301,8 @@ pub struct KafkaOutputEntry {
     pub settings: BTreeMap<String, String>,
     /// The topic of each output; outputs without a topic are not published.
     pub topics: MessageTopics,
-    /// The compacted topic that keeps how far each job has published; `millrace-progress` unless given,
-    /// created where it is missing.
+    /// The compacted topic that keeps how far the job has published; `millrace-progress-` and its name
+    /// unless given, created where it is missing.
     pub progress: Option<String>,
 }
 

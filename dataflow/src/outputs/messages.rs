@@ -152,9 +152,9 @@ impl MessageWriter {
     /// When a row cannot be encoded, which would be a defect of the encoder.
     pub fn write(&mut self, changes: &EpochChanges) -> Result<(), OutputError> {
         use MessageOutput::{Activity, Balances, Monetised, Notices, Suspense};
-        let texts = self.texts.clone();
         let wants = |output| self.topics.of(output).is_some();
-        let record = |record: RecordId| format!("{}:{}", texts.file(record.file()), record.row());
+        // By number: two sources may have files of one name.
+        let record = |record: RecordId| format!("{}:{}", record.file().0, record.row());
         let wanted = [Monetised, Suspense, Activity, Balances, Notices].map(wants);
         let [monetised, suspense, activity, balances, notices] = wanted;
         if monetised {

@@ -4,6 +4,8 @@
 //!  records open   few: batches go to the caller, who writes one file of all workers'
 //!                 many: one file per shard, written where the records are
 //! ```
+//!
+//! Files take their places when all of the snapshot does, behind the last commit.
 
 use super::{OutputError, Outputs};
 use crate::graph::Open;
@@ -13,6 +15,7 @@ use arrow::array::RecordBatch;
 use millrace_connectors::output::{
     Balance, ImpactCause, MonetisedUsage, OutputRow, ParquetFile, ResourceImpact, encode, schema,
 };
+use millrace_connectors::store::NewFile;
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::charge::{EdgeCharged, ItemImpact, Notice, Sink};
 use millrace_operators::domain::{
@@ -45,18 +48,30 @@ pub struct WorkerSnapshot {
 pub(super) struct Parts {
     /// Batches that the caller writes.
     pub(super) batches: BTreeMap<u64, Vec<RecordBatch>>,
-    /// Whether files have been written.
+    /// Files that are still to be put in their places.
+    files: Vec<NewFile>,
+    /// Whether some are in their places.
     pub(super) written: bool,
 }
 
 impl Parts {
     pub(super) fn extend(&mut self, other: Self) {
         self.batches.extend(other.batches);
+        self.files.extend(other.files);
         self.written |= other.written;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.written && self.batches.is_empty()
+        !self.written && self.files.is_empty() && self.batches.is_empty()
+    }
+
+    /// Puts the files in their places.
+    pub(super) fn settle(&mut self) -> Result<(), OutputError> {
+        for file in self.files.drain(..) {
+            file.finish()?;
+            self.written = true;
+        }
+        Ok(())
     }
 
     pub(super) fn into_batches(self) -> Vec<RecordBatch> {
@@ -128,8 +143,7 @@ impl<'a, T: OutputRow> Part<'a, T> {
     fn finish(mut self, parts: &mut Parts) -> Result<(), OutputError> {
         self.flush()?;
         if let Some(file) = self.file {
-            file.finish()?;
-            parts.written = true;
+            parts.files.push(file.close()?);
         }
         if !self.batches.is_empty() {
             parts.batches.insert(self.shard, self.batches);

@@ -32,11 +32,13 @@ pub enum Piece {
 }
 
 impl WorkerSnapshot {
-    /// The snapshot in pieces.
+    /// The snapshot in pieces, its files in their places.
     ///
     /// # Errors
-    /// When a batch cannot be written as a stream.
-    pub fn into_pieces(self) -> Result<Vec<Piece>, OutputError> {
+    /// When a batch cannot be written as a stream, or a file.
+    pub fn into_pieces(mut self) -> Result<Vec<Piece>, OutputError> {
+        self.monetised.settle()?;
+        self.impacts.settle()?;
         let mut pieces = vec![Piece::Written(self.monetised.written, self.impacts.written)];
         pack(self.monetised, &mut pieces, Piece::Monetised)?;
         pack(self.impacts, &mut pieces, Piece::Impacts)?;
