@@ -16,7 +16,7 @@
 
 use crate::domain::{Identity, Reason, RecordId, Suspense, Usage};
 use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
-use crate::keymap::KeyMap;
+use crate::keymap::WideMap;
 use crate::stats::NodeStats;
 use differential_dataflow::AsCollection;
 use std::cell::RefCell;
@@ -119,7 +119,7 @@ enum Outcome {
 #[derive(Default)]
 struct Seen {
     live: Epoch,
-    kept: KeyMap<Identity, RecordId>,
+    kept: WideMap<Identity, RecordId>,
     /// Duplicates in order of arrival; identities without duplicates have no entry.
     waiting: BTreeMap<Identity, BTreeMap<Arrival, Usage>>,
     /// Duplicates met before `live`.

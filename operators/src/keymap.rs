@@ -156,3 +156,125 @@ impl<K: Spread, V> KeyMap<K, V> {
         keys
     }
 }
+
+/// Tables of a [`WideMap`].
+const TABLES: usize = 32;
+/// Parts that keys fall into: table *i* takes `TABLES + i` of them.
+const PARTS: usize = TABLES * TABLES + TABLES * (TABLES - 1) / 2;
+
+/// The table of each part.
+const TABLE_OF: [u8; PARTS] = {
+    let mut table_of = [0; PARTS];
+    let (mut part, mut table) = (0, 0);
+    while table < TABLES {
+        let mut taken = 0;
+        while taken < TABLES + table {
+            #[expect(clippy::cast_possible_truncation, reason = "there are 32 tables")]
+            {
+                table_of[part] = table as u8;
+            }
+            taken += 1;
+            part += 1;
+        }
+        table += 1;
+    }
+    table_of
+};
+
+/// A map of ever more keys. A table that is full is copied into one twice as large, which takes seconds
+/// where it holds ten million keys; so there are many, of sizes from one to twice another, and each is
+/// full at a time of its own.
+#[derive(Debug)]
+pub(crate) struct WideMap<K, V> {
+    tables: [KeyMap<K, V>; TABLES],
+}
+
+impl<K, V> Default for WideMap<K, V> {
+    fn default() -> Self {
+        Self {
+            tables: std::array::from_fn(|_| KeyMap::default()),
+        }
+    }
+}
+
+impl<K: Spread, V> WideMap<K, V> {
+    /// By bits that neither the places in a table nor the shards of workers are chosen by.
+    fn table(key: K) -> usize {
+        let bits = usize::from(u16::try_from(key.bits() >> 40 & 0xffff).unwrap_or(0));
+        usize::from(TABLE_OF[bits.saturating_mul(PARTS) >> 16])
+    }
+
+    pub(crate) fn get(&self, key: K) -> Option<&V> {
+        self.tables[Self::table(key)].get(key)
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.tables[Self::table(key)].insert(key, value)
+    }
+
+    /// Sets the value of `key` unless it has one, which is then returned.
+    pub(crate) fn insert_new(&mut self, key: K, value: V) -> Option<&V> {
+        self.tables[Self::table(key)].insert_new(key, value)
+    }
+
+    pub(crate) fn remove(&mut self, key: K) -> Option<V> {
+        self.tables[Self::table(key)].remove(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tables.iter().map(KeyMap::len).sum()
+    }
+
+    /// Bytes of the tables themselves.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tables.iter().map(KeyMap::bytes).sum()
+    }
+
+    /// All keys in their own order: the only way to walk the map.
+    pub(crate) fn sorted_keys(&self) -> Vec<K> {
+        let tables = self.tables.iter();
+        let keys = tables.flat_map(|map| map.table.iter().map(|(key, _)| *key));
+        let mut keys: Vec<K> = keys.collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_found_again_and_no_two_tables_grow_together() {
+        let mut map = WideMap::default();
+        let mix = |n: u64| {
+            n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(31)
+                .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        };
+        let (mut grown, mut before) = (Vec::new(), map.tables.each_ref().map(KeyMap::bytes));
+        for n in 0..200_000_u64 {
+            assert_eq!(map.insert_new(mix(n), n), None);
+            let now = map.tables.each_ref().map(KeyMap::bytes);
+            if n >= 100_000 {
+                let tables = now.iter().zip(&before).filter(|(now, before)| now > before);
+                grown.push(tables.count());
+            }
+            before = now;
+        }
+        // Each has grown once while the keys became twice as many, and hardly ever two in a hundredth of that.
+        let growths: usize = grown.iter().sum();
+        assert!((30..=34).contains(&growths), "{growths} growths");
+        let most = grown
+            .chunks(1_000)
+            .map(|some| some.iter().sum::<usize>())
+            .max();
+        assert!(most <= Some(4), "{most:?} at once");
+        assert_eq!(map.len(), 200_000);
+        assert!((0..200_000).all(|n| map.get(mix(n)) == Some(&n)));
+        assert_eq!(map.insert(mix(7), 8), Some(7));
+        assert_eq!((map.remove(mix(7)), map.get(mix(7))), (Some(8), None));
+        let keys = map.sorted_keys();
+        assert!(keys.len() == 199_999 && keys.is_sorted());
+    }
+}
