@@ -3,7 +3,8 @@
 //! A file is known by its name in its stream and by the checksum of its content. The same content
 //! under another name is refused, whatever stream it lies in: it is the classic way to bill a month
 //! twice. The same name with other content is refused too: a file, once loaded, does not change; a
-//! correction is a new file. A file that failed before any record was taken may be sent again.
+//! correction is a new file. A file that failed before any record was taken may be sent again with
+//! other content, and is entered once as long as its content stays.
 
 use crate::stream::StreamId;
 use millrace_operators::domain::{FileId, RecordId};
@@ -124,6 +125,9 @@ pub struct Ledger {
     /// Files whose records count, by content and by name.
     by_checksum: HashMap<String, FileId>,
     by_name: HashMap<(StreamId, String), FileId>,
+    /// Files whose records do not count, by stream, name and content: each is entered once, however
+    /// often its folder is listed.
+    passed_over: HashMap<(StreamId, String, String), FileId>,
 }
 
 impl Ledger {
@@ -132,14 +136,16 @@ impl Ledger {
     pub fn restore(entries: Vec<LedgerEntry>) -> Self {
         let mut ledger = Self::default();
         for entry in &entries {
-            if !matches!(entry.state, FileState::Refused | FileState::Failed) {
-                ledger.remember(entry);
-            }
+            ledger.remember(entry);
         }
         Self { entries, ..ledger }
     }
 
     fn remember(&mut self, entry: &LedgerEntry) {
+        if matches!(entry.state, FileState::Refused | FileState::Failed) {
+            self.passed_over.insert(whole(entry), entry.file);
+            return;
+        }
         self.by_checksum.insert(entry.checksum.clone(), entry.file);
         self.by_name
             .insert((entry.stream.clone(), entry.name.clone()), entry.file);
@@ -163,14 +169,11 @@ impl Ledger {
         {
             return Ok(Admission::Known(content));
         }
-        // A refusal is entered once, however often the folder is listed.
-        let refused_before = self.entries.iter().find(|entry| {
-            let same = entry.name == name && entry.checksum == checksum && entry.stream == stream;
-            same && entry.state == FileState::Refused
-        });
-        if let Some(entry) = refused_before {
-            return Ok(Admission::Known(entry.file));
+        let key = (stream, name, checksum);
+        if let Some(file) = self.passed_over.get(&key) {
+            return Ok(Admission::Known(*file));
         }
+        let (stream, name, checksum) = key;
         let number = u32::try_from(self.entries.len())
             .ok()
             .filter(|n| *n < RecordId::FILES_MAX);
@@ -210,9 +213,7 @@ impl Ledger {
             state,
             message,
         };
-        if refusal.is_none() {
-            self.remember(&entry);
-        }
+        self.remember(&entry);
         self.entries.push(entry);
         Ok(match refusal {
             Some((earlier, message)) => Admission::Refused(Refusal {
@@ -224,7 +225,7 @@ impl Ledger {
         })
     }
 
-    /// Says what became of a file. One that failed may knock again.
+    /// Says what became of a file. One that failed may knock again with other content.
     pub fn settle(
         &mut self,
         file: FileId,
@@ -247,7 +248,35 @@ impl Ledger {
             if self.by_name.get(&name) == Some(&file) {
                 self.by_name.remove(&name);
             }
+            self.passed_over.insert(whole(entry), file);
         }
+    }
+
+    /// Lets a file that failed be read under its number after all; says whether it may. It may not when
+    /// its content or its name has been loaded from another file meanwhile.
+    pub fn retry(&mut self, file: FileId) -> bool {
+        let at = usize::try_from(file.0).ok();
+        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
+            return false;
+        };
+        let named = (entry.stream.clone(), entry.name.clone());
+        let taken =
+            self.by_name.contains_key(&named) || self.by_checksum.contains_key(&entry.checksum);
+        if entry.state != FileState::Failed || taken {
+            return false;
+        }
+        (entry.state, entry.message) = (FileState::Reading, String::new());
+        let entry = entry.clone();
+        self.passed_over.remove(&whole(&entry));
+        self.remember(&entry);
+        true
+    }
+
+    /// The file of a stream that counts under a name.
+    #[must_use]
+    pub fn named(&self, stream: &StreamId, name: &str) -> Option<&LedgerEntry> {
+        let file = self.by_name.get(&(stream.clone(), name.to_owned()))?;
+        self.entry(*file)
     }
 
     /// The entry of a file.
@@ -261,6 +290,15 @@ impl Ledger {
     pub fn entries(&self) -> &[LedgerEntry] {
         &self.entries
     }
+}
+
+/// All that tells a file from others.
+fn whole(entry: &LedgerEntry) -> (StreamId, String, String) {
+    (
+        entry.stream.clone(),
+        entry.name.clone(),
+        entry.checksum.clone(),
+    )
 }
 
 #[cfg(test)]
@@ -327,10 +365,19 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.admit(arrival("a.parquet", "1")).unwrap();
         ledger.settle(FileId(0), FileState::Failed, 0, "not a whole Parquet file");
+        let known = Ok(Admission::Known(FileId(0)));
+        assert_eq!(ledger.admit(arrival("a.parquet", "1")), known);
+        let mut restored = Ledger::restore(ledger.entries().to_vec());
+        assert_eq!(restored.admit(arrival("a.parquet", "1")), known);
+        assert!(restored.retry(FileId(0)));
+        restored.settle(FileId(0), FileState::Loaded, 1, "");
+        assert_eq!(restored.admit(arrival("a.parquet", "1")), known);
+        assert!(!restored.retry(FileId(0)));
         assert_eq!(
             ledger.admit(arrival("a.parquet", "2")),
             Ok(Admission::Admitted(FileId(1)))
         );
         assert_eq!(ledger.entry(FileId(0)).unwrap().state, FileState::Failed);
+        assert!(!ledger.retry(FileId(0)), "its name is another's");
     }
 }

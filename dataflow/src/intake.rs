@@ -13,9 +13,9 @@
 //! - A changed rule, lookup table or file is mediated again from the raw archive, old and new side
 //!   by side, and only what differs goes on.
 //! - Failure: a file that cannot be opened is entered as failed and the job goes on; one that breaks
-//!   off is entered as incomplete with the rows before. A saved configuration that does not hold is
-//!   reported and what was in force stays in force. So does a message of reference data that cannot be
-//!   used; its neighbours are.
+//!   off, or is another when it is read on, is entered as incomplete with the rows before. A saved
+//!   configuration that does not hold is reported and what was in force stays in force. So does a message
+//!   of reference data that cannot be used; its neighbours are.
 //! - Bounded: the channel to each worker holds few epochs; a slow worker makes the intake wait.
 
 mod again;
@@ -160,6 +160,8 @@ pub struct Intake {
     held: Vec<Diagnostic>,
     /// Messages of reference data have come and are not in force yet.
     messages_came: bool,
+    /// When the sources were looked at last.
+    looked: Instant,
 }
 
 /// How long an epoch gathers messages that come one by one.
@@ -242,6 +244,7 @@ impl Intake {
             forgotten: 0,
             held: Vec::new(),
             messages_came: false,
+            looked: Instant::now(),
         }
     }
 
@@ -513,7 +516,7 @@ impl Intake {
                 looked = Instant::now();
                 self.tell_time();
                 self.obey()?;
-                self.discover();
+                self.look();
                 for messages in &mut *topics {
                     let source = &self.setting.job.sources[messages.source];
                     let rule = &self.setting.rules[messages.source];
@@ -573,9 +576,11 @@ impl Intake {
 
     /// Waits for saved files, and for messages of reference data; `None` when there will be none.
     /// Editors save in several steps, and a person may save several files: what comes within a moment is
-    /// one change. Nothing saved for a while is told as such: time has gone on.
+    /// one change, which a long copy does not put off. Nothing saved for a while is told as such: time has
+    /// gone on, or the sources are to be looked at.
     fn wait(&mut self) -> Result<Option<Saved>, Halt> {
         const MOMENT: Duration = Duration::from_millis(15);
+        const MOMENTS: Duration = Duration::from_millis(200);
         const LOOK_UP: Duration = Duration::from_millis(200);
         const MESSAGES: Duration = Duration::from_millis(20);
         const WHILE: Duration = Duration::from_secs(60);
@@ -589,7 +594,7 @@ impl Intake {
             let Some(receiver) = self.setting.saved.as_ref().filter(|_| !self.ending) else {
                 return Ok(None);
             };
-            match receiver.recv_timeout(look_up) {
+            match receiver.recv_timeout(look_up.min(self.until_look())) {
                 // Whoever stops the job says that nothing was saved.
                 Ok(saved) if saved.is_empty() => return Ok(None),
                 Ok(saved) => break saved,
@@ -597,14 +602,18 @@ impl Intake {
                     if self.is_turn() {
                         return Ok(None);
                     }
-                    if begun.elapsed() >= patience || self.poll_reference()? {
+                    let due = begun.elapsed() >= patience || self.until_look().is_zero();
+                    if due || self.poll_reference()? {
                         return Ok(Some(Saved::new()));
                     }
                 }
                 Err(_) => return Ok(None),
             }
         };
-        while let Some(receiver) = &self.setting.saved {
+        let begun = Instant::now();
+        while let Some(receiver) = &self.setting.saved
+            && begun.elapsed() < MOMENTS
+        {
             match receiver.recv_timeout(MOMENT) {
                 Ok(more) if more.is_empty() => {
                     self.ending = true;
@@ -618,6 +627,19 @@ impl Intake {
         Ok(Some(saved))
     }
 
+    /// How long until the sources are looked at, whether the watcher tells of files or not.
+    fn until_look(&self) -> Duration {
+        let patience = self.files.patience();
+        patience.saturating_sub(self.looked.elapsed())
+    }
+
+    /// Enters new files when it is time to look.
+    fn look(&mut self) {
+        if self.until_look().is_zero() {
+            self.discover();
+        }
+    }
+
     /// Enters new files of all sources.
     fn discover(&mut self) {
         let sources = self.setting.job.sources.iter().enumerate();
@@ -627,12 +649,17 @@ impl Intake {
                 self.setting.listener.message(&message);
             }
         }
+        self.looked = Instant::now();
         self.name_files();
     }
 
     fn name_files(&self) {
-        let mut names = self.setting.file_names.write();
-        **names.as_mut().expect("the list of files is not poisoned") = self.files.names();
+        let names = self.setting.file_names.write();
+        let mut names = names.expect("the list of files is not poisoned");
+        // A name stays with its number.
+        if names.len() != self.files.entries().len() {
+            *names = self.files.names();
+        }
     }
 
     /// Reads the files that wait, epoch by epoch.
@@ -669,8 +696,9 @@ impl Intake {
             {
                 Ok(opened) => return Some(opened),
                 Err(message) => {
-                    self.setting.listener.message(&message);
-                    self.files.failed(file.id, message);
+                    if let Some(message) = self.files.failed(file.id, message) {
+                        self.setting.listener.message(&message);
+                    }
                 }
             }
         }
@@ -796,6 +824,7 @@ impl Intake {
     fn changed(&mut self, saved: &Saved, noticed: Instant) -> Result<(), Halt> {
         let came = self.poll_reference()?;
         if saved.is_empty() && !came {
+            self.look();
             return Ok(());
         }
         let mut report = ChangeReport::default();
@@ -899,6 +928,7 @@ impl Intake {
             return self.setting.listener.rejected(&unsuitable);
         }
         let old = std::mem::replace(&mut self.setting.rules, rules);
+        self.files.try_again();
         let mut archived = 0;
         for file in self.files.read_files() {
             let source = &self.setting.job.sources[file.source];

@@ -31,6 +31,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 /// A file in a store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,7 +42,8 @@ pub struct FileMeta {
     pub location: String,
     /// Its bytes.
     pub size: u64,
-    /// What the store says identifies its content; nothing for local files.
+    /// What the store says identifies its content. Of a local file, when it was written last: while that
+    /// and the size stay, its bytes do.
     pub etag: Option<String>,
 }
 
@@ -145,7 +147,11 @@ impl Store {
     /// When the location does not exist or may not be listed.
     pub fn list(&self) -> Result<Vec<FileMeta>, StoreError> {
         let mut files = match &self.backend {
-            Backend::Local(path) => local::list(&self.location, path)?,
+            Backend::Local(path) => {
+                let mut files = local::list(&self.location, path)?;
+                files.iter_mut().for_each(date);
+                files
+            }
             #[cfg(feature = "s3")]
             Backend::Remote(bucket) => bucket.list()?,
         };
@@ -159,7 +165,11 @@ impl Store {
     /// When it does not exist or may not be looked at.
     pub fn find(&self, name: &str) -> Result<FileMeta, StoreError> {
         match &self.backend {
-            Backend::Local(root) => local::find(root, name),
+            Backend::Local(root) => {
+                let mut file = local::find(root, name)?;
+                date(&mut file);
+                Ok(file)
+            }
             #[cfg(feature = "s3")]
             Backend::Remote(bucket) => bucket.find(name),
         }
@@ -209,6 +219,26 @@ impl Store {
         Ok(RandomAccess(access))
     }
 
+    /// Whether a file that was listed is still the same, as far as that is told without its bytes.
+    ///
+    /// # Errors
+    /// When it may not be looked at, or a bucket has it no more.
+    pub fn is_as_listed(&self, file: &FileMeta) -> Result<bool, StoreError> {
+        let now = match &self.backend {
+            Backend::Local(_) => {
+                let mut now = file.clone();
+                date(&mut now);
+                now
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => FileMeta {
+                etag: bucket.etag(file)?,
+                ..file.clone()
+            },
+        };
+        Ok(now.etag.is_some() && now == *file)
+    }
+
     /// What identifies the content: a hash of all bytes for local files; etag and size for remote
     /// ones, whose bytes would cost a transfer.
     ///
@@ -236,6 +266,15 @@ impl Store {
             },
         }
     }
+}
+
+/// Tells of a local file when it was written last, and its size at that time.
+fn date(file: &mut FileMeta) {
+    let found = std::fs::metadata(&file.location).ok();
+    let written = found.as_ref().and_then(|found| found.modified().ok());
+    let since = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    file.size = found.map_or(file.size, |found| found.len());
+    file.etag = since.map(|since| format!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
 }
 
 /// Whether a file of this name below a location is input.

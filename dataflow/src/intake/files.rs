@@ -1,4 +1,14 @@
-//! The files of the sources: found, entered in the ledger, opened, settled.
+//! The files of the sources: found, entered in the ledger, opened, settled, moved away.
+//!
+//! ```text
+//!  look ─► as seen before? ─► known            ┌─► failed: the same content is tried by the next run
+//!             └─► settled? ─► checksum ─► ledger ─► waits ─► read ─► moved, if it is what was read
+//! ```
+//!
+//! A file is told by its size and by when it was written, or by its etag; its bytes are read for a
+//! checksum only when these are new. A local file that arrives while the job runs is left alone until two
+//! looks find it the same: it may still be written. A file that an earlier run was reading is read on from
+//! its row only while its content is the same; what came in its place is another file.
 
 use super::Halt;
 use crate::durable::{FileRecord, Position};
@@ -11,12 +21,24 @@ use millrace_connectors::output::LedgerRow;
 use millrace_connectors::raw::{RawSource, RawWriter, open_archive};
 use millrace_connectors::store::{FileMeta, NewFile, Store, StoreError};
 use millrace_operators::domain::FileId;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 /// Rows decoded at a time.
 const CHUNK_ROWS: usize = 16_384;
+
+/// How long a file that arrives stays the same before it is read.
+const SETTLED: Duration = Duration::from_millis(300);
+/// How often buckets are looked at, which tell of nothing.
+const BUCKETS: Duration = Duration::from_secs(2);
+/// How often folders are looked at, in case that the watcher has missed something.
+const FOLDERS: Duration = Duration::from_secs(10);
+/// Where files move whose records count.
+const PROCESSED: &str = "processed";
+/// Where other files move.
+const FAILED: &str = "failed";
 
 /// Names of the files by their number, shared with the outputs.
 pub type FileList = Arc<RwLock<Vec<Arc<str>>>>;
@@ -28,6 +50,19 @@ pub(super) struct SourceFile {
     pub(super) source: usize,
     pub(super) store: Arc<Store>,
     pub(super) meta: FileMeta,
+}
+
+/// What a source held under a name when it was looked at.
+struct Seen {
+    id: FileId,
+    size: u64,
+    etag: Option<String>,
+}
+
+impl Seen {
+    fn is(&self, meta: &FileMeta) -> bool {
+        self.etag.is_some() && self.etag == meta.etag && self.size == meta.size
+    }
 }
 
 /// A file being read.
@@ -57,8 +92,26 @@ pub(super) struct Files {
     waiting: VecDeque<FileId>,
     /// Partitions, which are files that never end.
     partitions: BTreeMap<FileId, (usize, FileMeta)>,
-    /// Files that are read, to be moved out of their input folders.
-    read: VecDeque<FileId>,
+    /// By location, since a client of a bucket is dear.
+    stores: BTreeMap<String, Arc<Store>>,
+    /// Sources that were looked at by this run.
+    looked: BTreeSet<usize>,
+    /// What each source held, by name.
+    seen: BTreeMap<usize, HashMap<String, Seen>>,
+    /// Files of each source that may still be written, by name, and since when they are as they are.
+    settling: BTreeMap<usize, HashMap<String, (FileMeta, Instant)>>,
+    /// What was wrong with each source at the last look.
+    complaints: BTreeMap<usize, BTreeSet<String>>,
+    /// What was told of a file that stays as it is.
+    told: BTreeMap<FileId, String>,
+    /// Files that failed in this run.
+    tried: BTreeSet<FileId>,
+    /// Files that an earlier run began and this one could not open yet.
+    held: BTreeSet<FileId>,
+    /// Files that are read, to be moved out of their input folders; none of sources whose files stay.
+    read: BTreeSet<FileId>,
+    /// Sources whose files move.
+    moving: BTreeSet<usize>,
     /// Files whose entries are new or changed since somebody asked.
     changed: BTreeSet<FileId>,
     /// How far files were read by an earlier run.
@@ -74,7 +127,16 @@ impl Files {
             known: BTreeMap::new(),
             waiting: VecDeque::new(),
             partitions: BTreeMap::new(),
-            read: VecDeque::new(),
+            stores: BTreeMap::new(),
+            looked: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            settling: BTreeMap::new(),
+            complaints: BTreeMap::new(),
+            told: BTreeMap::new(),
+            tried: BTreeSet::new(),
+            held: BTreeSet::new(),
+            read: BTreeSet::new(),
+            moving: BTreeSet::new(),
             changed: BTreeSet::new(),
             positions: BTreeMap::new(),
             keep_raw,
@@ -90,7 +152,6 @@ impl Files {
         sources: &[SourcePlan],
         folder: &Path,
     ) -> Result<(), StoreError> {
-        let mut stores: BTreeMap<usize, Arc<Store>> = BTreeMap::new();
         let mut entries = Vec::with_capacity(records.len());
         for FileRecord {
             entry,
@@ -103,21 +164,12 @@ impl Files {
             if let Some(source) = of_topic {
                 self.partitions.insert(entry.file, (source, meta));
             } else if let Some(source) = source {
-                let store = match stores.get(&source) {
-                    Some(store) => Arc::clone(store),
-                    None => {
-                        let store = Arc::new(Store::open(&sources[source].path, folder)?);
-                        stores.insert(source, Arc::clone(&store));
-                        store
-                    }
-                };
+                let store = self.store(&sources[source].path, folder)?;
                 let id = entry.file;
-                match entry.state {
-                    FileState::Reading => self.waiting.push_back(id),
-                    // Perhaps the earlier run ended before it moved the file.
-                    _ if sources[source].moves_in.is_some() => self.read.push_back(id),
-                    _ => {}
+                if entry.state == FileState::Reading {
+                    self.waiting.push_back(id);
                 }
+                self.see(source, &entry.name, &meta, id);
                 let file = SourceFile {
                     id,
                     source,
@@ -130,7 +182,82 @@ impl Files {
         }
         self.ledger = Ledger::restore(entries);
         self.positions = positions;
+        self.find_moved(sources, folder)
+    }
+
+    /// Finds the files that an earlier run moved where they are now: there they are read again.
+    fn find_moved(&mut self, sources: &[SourcePlan], folder: &Path) -> Result<(), StoreError> {
+        for (index, source) in sources.iter().enumerate() {
+            let Some(root) = &source.moves_in else {
+                continue;
+            };
+            if !self.known.values().any(|file| file.source == index) {
+                continue;
+            }
+            let store = self.store(root, folder)?;
+            let mut there: HashMap<String, FileMeta> = HashMap::new();
+            for place in [PROCESSED, FAILED] {
+                let place_at = format!("{}/{place}", root.trim_end_matches('/'));
+                // What cannot be listed is missed, and told, when it is to be mediated again.
+                let listed = Store::open(&place_at, folder)?.list().unwrap_or_default();
+                there.extend(listed.into_iter().map(|meta| {
+                    let name = format!("{place}/{}", meta.name);
+                    (name.clone(), FileMeta { name, ..meta })
+                }));
+            }
+            for file in self.known.values_mut().filter(|file| file.source == index) {
+                let Some(entry) = self.ledger.entry(file.id) else {
+                    continue;
+                };
+                let Some(place) = place_of(entry.state) else {
+                    continue;
+                };
+                let places = [0, 1].map(|turn| moved_name(place, &entry.name, file.id, turn));
+                let places = places.iter().filter_map(|place| there.get(place));
+                let mut places = places.filter(|meta| meta.size == entry.size);
+                // Some buckets give a copy another etag.
+                let first = places.clone().next();
+                let same = places.find(|meta| meta.etag == file.meta.etag);
+                if let Some(meta) = same.or(first) {
+                    (file.store, file.meta) = (Arc::clone(&store), meta.clone());
+                }
+            }
+        }
         Ok(())
+    }
+
+    fn store(&mut self, location: &str, folder: &Path) -> Result<Arc<Store>, StoreError> {
+        if let Some(store) = self.stores.get(location) {
+            return Ok(Arc::clone(store));
+        }
+        let store = Arc::new(Store::open(location, folder)?);
+        self.stores.insert(location.to_owned(), Arc::clone(&store));
+        Ok(store)
+    }
+
+    fn see(&mut self, source: usize, name: &str, meta: &FileMeta, id: FileId) {
+        let seen = Seen {
+            id,
+            size: meta.size,
+            etag: meta.etag.clone(),
+        };
+        let of_source = self.seen.entry(source).or_default();
+        of_source.insert(name.to_owned(), seen);
+    }
+
+    fn seen(&self, source: usize, name: &str) -> Option<&Seen> {
+        self.seen.get(&source)?.get(name)
+    }
+
+    /// How long the sources need not be looked at while the watcher tells nothing.
+    pub(super) fn patience(&self) -> Duration {
+        let settling = self.settling.values().any(|files| !files.is_empty());
+        let mut stores = self.stores.values();
+        match stores.any(|store| store.local_path().is_none()) {
+            _ if settling => SETTLED,
+            true => BUCKETS,
+            false => FOLDERS,
+        }
     }
 
     /// How far an earlier run read the files that are still to be read, and partitions.
@@ -179,42 +306,81 @@ impl Files {
     }
 
     /// Moves the files that were read out of their input folders; returns what a person should hear.
-    /// A file that is gone was moved before.
     pub(super) fn move_read(&mut self, sources: &[SourcePlan], folder: &Path) -> Vec<String> {
         let mut messages = Vec::new();
         for id in std::mem::take(&mut self.read) {
-            let (Some(file), Some(entry)) = (self.known.get_mut(&id), self.ledger.entry(id)) else {
+            let (Some(file), Some(entry)) = (self.known.get(&id), self.ledger.entry(id)) else {
                 continue;
             };
             let Some(root) = &sources[file.source].moves_in else {
                 continue;
             };
-            let place = match entry.state {
-                FileState::Loaded | FileState::Incomplete => "processed",
-                FileState::Failed | FileState::Refused => "failed",
-                FileState::Reading | FileState::Followed => continue,
-            };
-            let moved = format!("{place}/{}", entry.name);
-            let store = match Store::open(root, folder) {
-                Ok(store) => Arc::new(store),
-                Err(error) => {
-                    messages.push(error.to_string());
-                    continue;
+            let entry = entry.clone();
+            match self.move_away(&entry, file.source, root, folder) {
+                Ok(()) => {
+                    self.told.remove(&id);
                 }
-            };
-            if let Err(error) = store.rename(&format!("input/{}", entry.name), &moved) {
-                messages.push(format!(
-                    "{:?} stays in its input folder: {error}",
-                    entry.name
-                ));
-                continue;
-            }
-            // Where it is read again, if its records are not kept raw.
-            if let Ok(meta) = store.find(&moved) {
-                (file.store, file.meta) = (store, meta);
+                Err(error) => {
+                    let message = format!("{:?} stays in its input folder: {error}", entry.name);
+                    messages.extend(self.tell_once(id, message));
+                }
             }
         }
         messages
+    }
+
+    /// Moves a file, if what lies under its name is what was read. One that is gone was moved before.
+    fn move_away(
+        &mut self,
+        entry: &LedgerEntry,
+        source: usize,
+        root: &str,
+        folder: &Path,
+    ) -> Result<(), StoreError> {
+        let Some(place) = place_of(entry.state) else {
+            return Ok(());
+        };
+        let store = self.store(root, folder)?;
+        let input = format!("input/{}", entry.name);
+        let Some(found) = unless_missing(store.find(&input))? else {
+            return Ok(());
+        };
+        let seen = self.seen(source, &entry.name);
+        let is_seen = seen.is_some_and(|seen| seen.id == entry.file && seen.is(&found));
+        if !is_seen && store.checksum(&found)? != entry.checksum {
+            // What has come in its place is entered by the next look.
+            return Ok(());
+        }
+        let mut turn = 0;
+        let moved = loop {
+            let moved = moved_name(place, &entry.name, entry.file, turn);
+            let Some(there) = unless_missing(store.find(&moved))? else {
+                if !store.rename(&input, &moved)? {
+                    return Ok(());
+                }
+                break moved;
+            };
+            if there.size == found.size && store.checksum(&there)? == entry.checksum {
+                // Sent once more, or cut off between copying and deleting.
+                store.remove(&input)?;
+                break moved;
+            }
+            turn += 1;
+        };
+        // Where it is read again, if its records are not kept raw.
+        let meta = store.find(&moved)?;
+        if let Some(file) = self.known.get_mut(&entry.file) {
+            (file.store, file.meta) = (store, meta);
+        }
+        // Whoever puts it back wants it to be tried again.
+        self.tried.remove(&entry.file);
+        Ok(())
+    }
+
+    /// The message, unless it is what was told of the file before.
+    fn tell_once(&mut self, id: FileId, message: String) -> Option<String> {
+        let before = self.told.insert(id, message.clone());
+        (before.as_ref() != Some(&message)).then_some(message)
     }
 
     /// The number of a partition, which is entered when it is met for the first time, and the next
@@ -251,75 +417,177 @@ impl Files {
         }
     }
 
-    /// Lists a source and enters what is new; returns what a person should hear.
+    /// Lists a source and enters what is new; returns what a person should hear. What is found by the
+    /// first look is taken as it is.
     pub(super) fn discover(
         &mut self,
         index: usize,
         source: &SourcePlan,
         folder: &Path,
     ) -> Vec<String> {
-        let mut messages = Vec::new();
-        let found = Store::open(&source.path, folder)
-            .and_then(|store| store.list().map(|files| (Arc::new(store), files)));
-        let (store, files) = match found {
-            Ok(found) => found,
-            Err(error) => return vec![format!("source {:?}: {error}", source.name)],
-        };
-        for meta in files {
-            if let Err(message) = self.admit(index, source, &store, meta, &mut messages) {
-                messages.push(message);
+        let (mut messages, mut complaints) = (Vec::new(), BTreeSet::new());
+        let begins = self.looked.insert(index);
+        if source.moves_in.is_some() {
+            self.moving.insert(index);
+        }
+        let store = self.store(&source.path, folder);
+        let listed = store.and_then(|store| store.list().map(|files| (store, files)));
+        match listed {
+            Ok((store, files)) => {
+                let files = match begins || store.local_path().is_none() {
+                    true => files,
+                    false => self.settled(index, files),
+                };
+                for meta in files {
+                    let seen = self.seen(index, &meta.name);
+                    let same = seen.filter(|seen| seen.is(&meta)).map(|seen| seen.id);
+                    let file = SourceFile {
+                        // One that is new is numbered by the ledger.
+                        id: same.unwrap_or_default(),
+                        source: index,
+                        store: Arc::clone(&store),
+                        meta,
+                    };
+                    if same.is_some() {
+                        self.meet_again(file);
+                    } else if let Err(message) = self.admit(source, file, &mut messages) {
+                        complaints.insert(message);
+                    }
+                }
+            }
+            Err(error) => {
+                complaints.insert(format!("source {:?}: {error}", source.name));
             }
         }
+        let before = self.complaints.insert(index, complaints.clone());
+        let before = before.unwrap_or_default();
+        messages.extend(complaints.difference(&before).cloned());
         messages
     }
 
+    /// The files that are known as they are, or have been as they are for a while.
+    fn settled(&mut self, index: usize, files: Vec<FileMeta>) -> Vec<FileMeta> {
+        let mut before = self.settling.remove(&index).unwrap_or_default();
+        let (mut settled, mut settling) = (Vec::new(), HashMap::new());
+        for meta in files {
+            let seen = self.seen(index, &meta.name);
+            let since = match before.remove(&meta.name) {
+                Some((same, since)) if same == meta => since,
+                _ => Instant::now(),
+            };
+            if seen.is_some_and(|seen| seen.is(&meta)) || since.elapsed() >= SETTLED {
+                settled.push(meta);
+            } else {
+                settling.insert(meta.name.clone(), (meta, since));
+            }
+        }
+        self.settling.insert(index, settling);
+        settled
+    }
+
+    /// Enters a file that is not known as it is.
     fn admit(
         &mut self,
-        index: usize,
         source: &SourcePlan,
-        store: &Arc<Store>,
-        meta: FileMeta,
+        found: SourceFile,
         messages: &mut Vec<String>,
     ) -> Result<(), String> {
-        let checksum = store.checksum(&meta).map_err(|error| error.to_string())?;
+        let (index, meta) = (found.source, found.meta.clone());
+        let checksum = found.store.checksum(&meta);
         let arrival = Arrival {
             name: meta.name.clone(),
             stream: source.stream.clone(),
             size: meta.size,
-            checksum,
+            checksum: checksum.map_err(|error| error.to_string())?,
         };
-        match self
-            .ledger
-            .admit(arrival)
-            .map_err(|error| error.to_string())?
-        {
-            // Sent once more, or not moved yet when an earlier run ended.
-            Admission::Known(id) => self.read.push_back(id),
+        messages.extend(self.replace(index, &arrival));
+        let admission = self.ledger.admit(arrival);
+        let id = match admission.map_err(|error| error.to_string())? {
+            Admission::Known(id) => {
+                self.meet_again(SourceFile { id, ..found });
+                id
+            }
             Admission::Refused(refusal) => {
                 messages.push(format!("refused: {}", refusal.message));
-                let file = SourceFile {
-                    id: refusal.file,
-                    source: index,
-                    store: Arc::clone(store),
-                    meta,
-                };
-                self.known.insert(refusal.file, file);
-                self.read.push_back(refusal.file);
-                self.changed.insert(refusal.file);
+                let id = refusal.file;
+                self.known.insert(id, SourceFile { id, ..found });
+                self.changed.insert(id);
+                self.leaves(id);
+                id
             }
             Admission::Admitted(id) => {
-                let file = SourceFile {
-                    id,
-                    source: index,
-                    store: Arc::clone(store),
-                    meta,
-                };
+                self.known.insert(id, SourceFile { id, ..found });
+                self.changed.insert(id);
+                self.waiting.push_back(id);
+                id
+            }
+        };
+        self.see(index, &meta.name, &meta, id);
+        Ok(())
+    }
+
+    /// A file that is in the ledger lies in its folder still, or again.
+    fn meet_again(&mut self, file: SourceFile) {
+        let id = file.id;
+        match self.ledger.entry(id).map(|entry| entry.state) {
+            Some(FileState::Failed) if !self.tried.contains(&id) && self.ledger.retry(id) => {
                 self.known.insert(id, file);
                 self.changed.insert(id);
                 self.waiting.push_back(id);
             }
+            Some(FileState::Reading) if self.held.remove(&id) => self.waiting.push_back(id),
+            // Sent once more, or not moved yet.
+            _ => self.leaves(id),
         }
-        Ok(())
+    }
+
+    /// Gives up a file that was to be read, or to be read on, when another has come in its place; says so.
+    fn replace(&mut self, source: usize, arrival: &Arrival) -> Option<String> {
+        let Arrival { name, stream, .. } = arrival;
+        let entry = self.ledger.named(stream, name)?;
+        let id = entry.file;
+        let of_source = self.known.get(&id)?.source == source;
+        if entry.state != FileState::Reading || entry.checksum == arrival.checksum || !of_source {
+            return None;
+        }
+        self.waiting.retain(|waiting| *waiting != id);
+        self.held.remove(&id);
+        let rows = self.positions.get(&id).copied().unwrap_or(0);
+        let message = match rows {
+            0 => format!("{name:?} has changed before it was read"),
+            _ => format!(
+                "{name:?} has changed since {rows} rows of it were read: these count, and what it holds now is not read; send what is missing under a new name"
+            ),
+        };
+        let state = match rows {
+            0 => FileState::Failed,
+            _ => FileState::Incomplete,
+        };
+        self.settle(id, state, rows, message.clone());
+        Some(message)
+    }
+
+    /// Lets files that failed be tried once more when they are met: what they are read by has changed.
+    pub(super) fn try_again(&mut self) {
+        self.tried.clear();
+    }
+
+    /// Says that a file may move, if it is settled and files of its source do.
+    fn leaves(&mut self, id: FileId) {
+        let state = self.ledger.entry(id).map(|entry| entry.state);
+        let file = self.known.get(&id);
+        if state.and_then(place_of).is_some()
+            && file.is_some_and(|file| self.moving.contains(&file.source))
+        {
+            self.read.insert(id);
+        }
+    }
+
+    fn settle(&mut self, id: FileId, state: FileState, rows: u64, message: String) {
+        self.changed.insert(id);
+        self.positions.remove(&id);
+        self.ledger.settle(id, state, rows, message);
+        self.leaves(id);
     }
 
     /// Names by file number.
@@ -369,7 +637,7 @@ impl Files {
         self.known.get(&id).cloned()
     }
 
-    /// Opens a file to be read for the first time.
+    /// Opens a file to be read for the first time, or on from where an earlier run was.
     pub(super) fn open(
         &self,
         file: &SourceFile,
@@ -377,6 +645,11 @@ impl Files {
         rule: &MediationPlan,
         rows: usize,
     ) -> Result<Opened, String> {
+        let skip = self.positions.get(&file.id).copied().unwrap_or(0);
+        if skip > 0 {
+            self.is_what_was_read(file)
+                .map_err(|error| format!("{:?} is not read on: {error}", file.meta.name))?;
+        }
         let format = format_of(file, source)?;
         let keeps = self.keep_raw && !matches!(format, Format::Parquet);
         let options = DecodeOptions {
@@ -414,7 +687,7 @@ impl Files {
         };
         Ok(Opened {
             archive,
-            skip: self.positions.get(&file.id).copied().unwrap_or(0),
+            skip,
             ..opened(file, decoder, rule)?
         })
     }
@@ -440,6 +713,7 @@ impl Files {
             let opened = open_archive(&self.archive, &archive, rule.columns(), &options);
             opened.map_err(|error| again(&error))?.1
         } else {
+            self.is_what_was_read(file).map_err(|error| again(&error))?;
             Decoder::open(
                 &file.store,
                 &file.meta,
@@ -451,6 +725,23 @@ impl Files {
             .map_err(|error| again(&error))?
         };
         opened(file, decoder, rule)
+    }
+
+    fn is_what_was_read(&self, file: &SourceFile) -> Result<(), String> {
+        let told = |error: StoreError| error.to_string();
+        if file.store.is_as_listed(&file.meta).map_err(told)? {
+            return Ok(());
+        }
+        let now = FileMeta {
+            etag: None,
+            ..file.meta.clone()
+        };
+        let checksum = file.store.checksum(&now).map_err(told)?;
+        let entry = self.ledger.entry(file.id);
+        match entry.is_some_and(|entry| entry.checksum == checksum) {
+            true => Ok(()),
+            false => Err("its content has changed since it was read".to_owned()),
+        }
     }
 
     /// Files whose records count, in order.
@@ -466,12 +757,16 @@ impl Files {
             .collect()
     }
 
-    /// A file that could not be opened.
-    pub(super) fn failed(&mut self, id: FileId, message: String) {
-        self.changed.insert(id);
-        self.read.push_back(id);
-        self.positions.remove(&id);
-        self.ledger.settle(id, FileState::Failed, 0, message);
+    /// A file that could not be opened; returns what a person should hear. One that an earlier run has
+    /// read rows of, which count, stays as it is until it can be.
+    pub(super) fn failed(&mut self, id: FileId, message: String) -> Option<String> {
+        if self.positions.get(&id).is_some_and(|rows| *rows > 0) {
+            self.held.insert(id);
+            return self.tell_once(id, message);
+        }
+        self.tried.insert(id);
+        self.settle(id, FileState::Failed, 0, message.clone());
+        Some(message)
     }
 
     /// A file that was read to its end, or to where it breaks off; returns what a person should hear.
@@ -493,11 +788,7 @@ impl Files {
             ),
             (None, Ok(())) => (FileState::Loaded, String::new()),
         };
-        self.changed.insert(opened.id);
-        self.read.push_back(opened.id);
-        self.positions.remove(&opened.id);
-        self.ledger
-            .settle(opened.id, state, opened.received, message.clone());
+        self.settle(opened.id, state, opened.received, message.clone());
         (!message.is_empty()).then(|| format!("{name:?} is {}: {message}", state.name()))
     }
 
@@ -523,6 +814,39 @@ impl Files {
             }
         };
         self.ledger.entries().iter().map(row).collect()
+    }
+}
+
+/// Nothing of what does not exist.
+fn unless_missing<T>(found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(StoreError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The folder that a file moves to, once it is known what became of it.
+fn place_of(state: FileState) -> Option<&'static str> {
+    match state {
+        FileState::Loaded | FileState::Incomplete => Some(PROCESSED),
+        FileState::Failed | FileState::Refused => Some(FAILED),
+        FileState::Reading | FileState::Followed => None,
+    }
+}
+
+/// The name that a file moves to: its own at the first turn, and with its number in front of its ending
+/// where that is another file's.
+fn moved_name(place: &str, name: &str, id: FileId, turn: u32) -> String {
+    let begin = name.rfind('/').map_or(0, |slash| slash + 1);
+    let at = name[begin..]
+        .find('.')
+        .map_or(name.len(), |dot| begin + dot);
+    let (stem, ending) = name.split_at(at);
+    match turn {
+        0 => format!("{place}/{name}"),
+        1 => format!("{place}/{stem}.{}{ending}", id.0),
+        more => format!("{place}/{stem}.{}-{more}{ending}", id.0),
     }
 }
 
