@@ -9,6 +9,7 @@ use millrace_connectors::decode::{DecodeOptions, Decoder};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::mediate::MediationPlan;
 use millrace_connectors::names::Names;
+use millrace_connectors::reference::location::is_local;
 use millrace_connectors::store::Store;
 use millrace_operators::domain::FileId;
 use std::collections::BTreeSet;
@@ -42,7 +43,8 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
             .map(|f| (f.file.clone(), f.line, f.column))
             .collect();
         findings.extend(inside.into_iter().filter(|f| {
-            let missing = f.line == 0 && !Path::new(&f.file).exists();
+            let file = Path::new(&f.file);
+            let missing = f.line == 0 && is_local(file) && !file.exists();
             !missing && !told.contains(&(f.file.clone(), f.line, f.column))
         }));
         for (source, plan) in job.sources.iter().zip(&rules.plans) {

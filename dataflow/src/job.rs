@@ -21,6 +21,7 @@ use millrace_connectors::kafka::KafkaSettings;
 use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::layout::{FormatName, format_of};
+use millrace_connectors::reference::location::located;
 use millrace_connectors::reference::yaml::{place_of, read};
 use millrace_connectors::reference::{ReferenceFiles, Section, moment};
 use millrace_connectors::store::Store;
@@ -65,9 +66,9 @@ pub struct Job {
     pub sources: Vec<SourcePlan>,
     /// Reference tables for mediation.
     pub lookups: Vec<LookupPlan>,
-    /// Catalog files.
+    /// Catalog files: paths, or URLs as they are written.
     pub catalogs: Vec<PathBuf>,
-    /// Accounts files.
+    /// Accounts files, likewise.
     pub accounts: Vec<PathBuf>,
     /// Topics of catalog and accounts.
     pub reference_topics: Vec<ReferenceTopics>,
@@ -156,7 +157,7 @@ pub struct ReferenceTopics {
 /// Where a mediation rule is.
 #[derive(Clone, Debug)]
 pub enum RuleSource {
-    /// In a file of its own.
+    /// In a file of its own: a path, or a URL as it is written.
     File(PathBuf),
     /// In the job file.
     Inline(Box<MediationRule>),
@@ -268,6 +269,7 @@ impl Job {
         let mut judge = Judge {
             file: shown,
             folder,
+            durable: written.durability.is_some(),
             findings: read.findings,
         };
         let job = judge.job(path, written);
@@ -311,6 +313,7 @@ pub(crate) fn dimension(name: &str, names: &Names) -> Dimension {
 struct Judge {
     file: String,
     folder: PathBuf,
+    durable: bool,
     findings: Vec<Diagnostic>,
 }
 
@@ -427,6 +430,9 @@ impl Judge {
 
     fn source(&mut self, written: &SourceEntry) -> SourcePlan {
         let kafka = written.kafka.as_ref().map(|kafka| self.topics(kafka));
+        if kafka.is_some() {
+            self.no_files(written);
+        }
         if written.path.is_some() == kafka.is_some() {
             let message = format!(
                 "the source \"{}\" reads from no one place",
@@ -440,10 +446,13 @@ impl Judge {
             None => (String::new(), place_of(&written.name)),
         };
         let path = &path;
+        let format = written.format.as_ref().map(|format| format.value);
+        let csv = written.csv.as_ref();
+        let csv = csv.map(|csv| csv.value.clone()).unwrap_or_default();
         if written.path.is_some()
             && let Some(local) = self.existing(path, place)
             && local.is_file()
-            && format_of(path, written.format, &written.csv).is_none()
+            && format_of(path, format, &csv).is_none()
         {
             let message = format!("the format of \"{path}\" cannot be told from its name");
             self.error(
@@ -455,7 +464,7 @@ impl Judge {
         let stream = self.stream(written);
         let mediation = match &written.mediation.value {
             MediationEntry::File(file) => {
-                let path = self.folder.join(file);
+                let path = located(&self.folder, file);
                 self.existing(file, place_of(&written.mediation));
                 RuleSource::File(path)
             }
@@ -468,25 +477,50 @@ impl Judge {
             path: path.clone(),
             place,
             moves_in: self.moves_in(written, path, place),
-            format: written.format,
-            csv: written.csv.clone(),
+            format,
+            csv,
             mediation,
         }
     }
 
     fn moves_in(&mut self, written: &SourceEntry, path: &str, place: (u64, u64)) -> Option<String> {
-        if written.after == file::After::Mark {
-            return None;
+        let after = written.after.as_ref().filter(|_| written.kafka.is_none());
+        let moves = after.filter(|after| after.value == file::After::Move)?;
+        if !self.durable {
+            let message = "files move away once they are read, and without durable state the next run \
+                           does not know of them";
+            let hint = "add `durability: { folder: state }`, or leave `after` out";
+            let warning = Diagnostic::warning(&self.file, place_of(moves), message);
+            self.findings.push(warning.with_hint(hint));
         }
         let folder = path.trim_end_matches('/').strip_suffix("input");
         let folder = folder.filter(|folder| folder.is_empty() || folder.ends_with('/'));
-        let Some(folder) = folder.filter(|_| written.kafka.is_none()) else {
+        let Some(folder) = folder else {
             let message = format!("\"{path}\" is no folder that files can be moved out of");
             let hint = "a folder whose files move is called `input`; or leave `after` out";
             self.error(place, message, hint);
             return None;
         };
         Some(if folder.is_empty() { "." } else { folder }.to_owned())
+    }
+
+    /// Messages have a format of their own, so what is said of files would be passed over.
+    fn no_files(&mut self, written: &SourceEntry) {
+        let format = written.format.as_ref().map(place_of);
+        let csv = written.csv.as_ref().map(place_of);
+        let after = written.after.as_ref().map(place_of);
+        let layout = "leave it out; how messages are laid out stands in `kafka: { format: … }`";
+        let moving = "leave it out; messages stay in their topics";
+        for (key, place, hint) in [
+            ("format", format, layout),
+            ("csv", csv, layout),
+            ("after", after, moving),
+        ] {
+            if let Some(place) = place {
+                let message = format!("`{key}` is for files, and the source reads topics");
+                self.error(place, message, hint);
+            }
+        }
     }
 
     fn topics(&mut self, written: &KafkaSourceEntry) -> MessageSource {
@@ -586,7 +620,7 @@ impl Judge {
                     continue;
                 }
             };
-            let path = self.folder.join(file);
+            let path = located(&self.folder, file);
             if files.contains(&path) {
                 let message = format!("the file \"{file}\" is given twice");
                 self.error(place_of(entry), message, "leave one of the two out");
@@ -845,9 +879,6 @@ impl Judge {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// The topic of progress of a job that names none: its own, so that no job waits for a transaction of
 /// another.
 fn progress_topic(job: &str) -> String {
@@ -856,3 +887,6 @@ fn progress_topic(job: &str) -> String {
     // A topic's name has up to 249 characters.
     format!("millrace-progress-{}", name.take(200).collect::<String>())
 }
+
+#[cfg(test)]
+mod tests;

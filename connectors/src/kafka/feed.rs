@@ -1,8 +1,10 @@
 //! Documents by the keys of compacted topics: reference data that somebody else keeps.
 //!
-//! - **Latest** is by offset; with a version field, a document with a lower version than one seen
-//!   before is late and changes nothing. A tombstone removes the document but not the memory of its
-//!   version, so a late repeat does not bring it back.
+//! - **Latest** is by offset within a partition. Between partitions, which hold one key when some were added
+//!   later, it is by the time of the message: the order in which partitions are read decides nothing. With
+//!   a version field, a document with a lower version than one seen before is late and changes nothing. A
+//!   tombstone removes the document but not the memory of its time and version, so a late repeat does not
+//!   bring it back.
 //! - **Repeats** change nothing.
 //! - A document that is not JSON, or lacks its version, is a fault; what its key had stays in force.
 //! - Compaction keeps what was written last: a producer that writes versions out of order to a
@@ -67,9 +69,29 @@ struct Latest {
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// The last message that counted; nothing before the first.
+    order: Option<Order>,
     version: Option<i128>,
     /// The digest of the document; nothing where there is none.
     document: Option<blake3::Hash>,
+}
+
+/// When and where a message was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    timestamp: Option<i64>,
+    partition: i32,
+    offset: i64,
+}
+
+impl Order {
+    /// Within a partition producers' clocks do not matter: compaction keeps the last message.
+    fn follows(&self, other: &Self) -> bool {
+        match self.partition == other.partition {
+            true => self.offset >= other.offset,
+            false => self > other,
+        }
+    }
 }
 
 impl UpsertFeed {
@@ -187,20 +209,28 @@ impl Latest {
 
     fn upsert(&mut self, message: &Message<'_>) -> Result<(), String> {
         let key = message.key().ok_or("it has no key")?.to_vec();
+        let order = Order {
+            timestamp: message.timestamp(),
+            partition: message.partition.partition,
+            offset: message.offset,
+        };
         let version = match message.payload() {
-            Some(document) => self.version(document)?,
-            None => None,
+            Some(document) => self.version(document),
+            None => Ok(None),
         };
         let place = (Arc::clone(&message.partition.topic), key);
         let kept = self.keys.entry(place).or_default();
-        let is_late = version.is_some_and(|version| match kept.version {
-            Some(seen) if kept.document.is_some() => version < seen,
-            Some(seen) => version <= seen,
-            None => false,
-        });
-        if is_late {
+        let follows = kept.order.is_none_or(|last| order.follows(&last));
+        let counts = match (&version, kept.version) {
+            (Ok(Some(version)), Some(seen)) if *version != seen => *version > seen,
+            (Ok(Some(_)), Some(_)) => follows && kept.document.is_some(),
+            _ => follows,
+        };
+        if !counts {
             return Ok(());
         }
+        let version = version?;
+        kept.order = Some(order);
         kept.version = version.or(kept.version);
         let document = message.payload().map(blake3::hash);
         if document != kept.document {
@@ -258,13 +288,24 @@ mod tests {
         key: &str,
         document: Option<&str>,
     ) -> Vec<(String, Option<String>)> {
+        put_at(latest, (0, 7, None), key, document)
+    }
+
+    /// Takes a message of a partition, an offset and a time.
+    fn put_at(
+        latest: &mut Latest,
+        (partition, offset, timestamp): (i32, i64, Option<i64>),
+        key: &str,
+        document: Option<&str>,
+    ) -> Vec<(String, Option<String>)> {
         let message = KeptMessage {
             key: Some(key.as_bytes().to_vec()),
             payload: document.map(|document| document.as_bytes().to_vec()),
+            timestamp,
             ..KeptMessage::default()
         };
-        let partition = TopicPartition::new("accounts", 0);
-        latest.take(&Message::of_kept(&partition, 7, &message));
+        let partition = TopicPartition::new("accounts", partition);
+        latest.take(&Message::of_kept(&partition, offset, &message));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let changes = std::mem::take(&mut latest.changes).into_iter();
         changes
@@ -284,6 +325,55 @@ mod tests {
         assert_eq!(put(&mut latest, "b", None), []);
         assert_eq!(put(&mut latest, "a", None), is("a", None));
         assert_eq!(put(&mut latest, "a", Some("{}")), is("a", Some("{}")));
+    }
+
+    #[test]
+    fn a_stale_copy_in_another_partition_is_late() {
+        let (old, new) = (Some(r#"{"n":1}"#), Some(r#"{"n":2}"#));
+        let (stale, fresh) = ((0, 90, Some(5)), (4, 3, Some(20)));
+        let mut latest = latest(None);
+        assert_eq!(put_at(&mut latest, fresh, "a", new), is("a", new));
+        assert_eq!(put_at(&mut latest, stale, "a", old), []);
+        assert_eq!(put_at(&mut latest, stale, "a", Some("[]")), []);
+        assert_eq!(put_at(&mut latest, stale, "a", None), []);
+        assert!(latest.faults.is_empty(), "{:?}", latest.faults);
+        // The other way around, both count.
+        assert_eq!(put_at(&mut latest, stale, "b", old), is("b", old));
+        assert_eq!(put_at(&mut latest, fresh, "b", new), is("b", new));
+        // What was removed stays so.
+        assert_eq!(
+            put_at(&mut latest, (4, 4, Some(21)), "a", None),
+            is("a", None)
+        );
+        assert_eq!(put_at(&mut latest, stale, "a", old), []);
+        // Of messages of one time that of the higher partition counts.
+        assert_eq!(put_at(&mut latest, (4, 9, Some(5)), "c", new), is("c", new));
+        assert_eq!(put_at(&mut latest, (0, 91, Some(5)), "c", old), []);
+        // Within a partition a clock that goes back is nobody's business.
+        assert_eq!(
+            put_at(&mut latest, (4, 10, Some(1)), "c", old),
+            is("c", old)
+        );
+    }
+
+    #[test]
+    fn a_version_goes_before_the_time_and_the_time_before_a_tombstone() {
+        let (one, two) = (Some(r#"{"v":1}"#), Some(r#"{"v":2}"#));
+        let mut latest = latest(Some("v"));
+        assert_eq!(
+            put_at(&mut latest, (4, 3, Some(20)), "a", one),
+            is("a", one)
+        );
+        assert_eq!(put_at(&mut latest, (0, 9, Some(5)), "a", None), []);
+        assert_eq!(
+            put_at(&mut latest, (0, 10, Some(6)), "a", two),
+            is("a", two)
+        );
+        assert_eq!(put_at(&mut latest, (4, 4, Some(30)), "a", one), []);
+        assert_eq!(
+            put_at(&mut latest, (4, 5, Some(31)), "a", None),
+            is("a", None)
+        );
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl PriceFields {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceTable {
-    /// The file, relative to this one.
+    /// The file, relative to this one, or `s3://bucket/file`.
     #[schemars(with = "String")]
     pub file: Spanned<String>,
     /// Its format; as its name suggests unless given.

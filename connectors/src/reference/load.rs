@@ -8,6 +8,7 @@
 use super::Reference;
 use super::accounts::{AccountsFile, account_rows};
 use super::catalog::{CatalogFile, price_rows};
+use super::location::{is_local, located, read_text};
 use super::mapping::Mapping;
 use super::messages::{Agreed, HeldMessage, Messages, Section};
 use super::rows::{Rows, Setting};
@@ -47,7 +48,7 @@ pub struct ReferenceFiles {
 }
 
 impl ReferenceFiles {
-    /// Reference data from these files; dates in them begin at midnight in `zone`.
+    /// Reference data from these files, paths or URLs; dates in them begin at midnight in `zone`.
     #[must_use]
     pub fn new(
         catalogs: Vec<PathBuf>,
@@ -55,7 +56,14 @@ impl ReferenceFiles {
         zone: TimeZone,
         names: Arc<Names>,
     ) -> Self {
-        let files = catalogs.iter().chain(&accounts).cloned().collect();
+        let place = |file: PathBuf| match file.to_str() {
+            Some(text) => located(Path::new(""), text),
+            None => file,
+        };
+        let catalogs: Vec<_> = catalogs.into_iter().map(place).collect();
+        let accounts: Vec<_> = accounts.into_iter().map(place).collect();
+        let files = catalogs.iter().chain(&accounts);
+        let files = files.filter(|file| is_local(file)).cloned().collect();
         Self {
             catalogs,
             accounts,
@@ -77,7 +85,7 @@ impl ReferenceFiles {
         }
     }
 
-    /// Every file that the last load read, tables too: saving any of them calls for another.
+    /// Every local file that the last load read, tables too: saving any of them calls for another.
     #[must_use]
     pub fn files(&self) -> &BTreeSet<PathBuf> {
         &self.files
@@ -220,19 +228,14 @@ fn read_file<T: serde::de::DeserializeOwned>(
     path: &Path,
     findings: &mut Vec<Diagnostic>,
 ) -> Option<T> {
-    let file = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match read_text(path, "the file") {
         Ok(text) => {
-            let mut read = read::<T>(&file, &text);
+            let mut read = read::<T>(&path.display().to_string(), &text);
             findings.append(&mut read.findings);
             read.value
         }
-        Err(error) => {
-            findings.push(Diagnostic::error(
-                &file,
-                (0, 0),
-                format!("cannot read the file: {error}"),
-            ));
+        Err(finding) => {
+            findings.push(finding);
             None
         }
     }

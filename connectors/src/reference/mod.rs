@@ -20,6 +20,7 @@ mod difference;
 mod field;
 pub mod layout;
 mod load;
+pub mod location;
 pub mod lookups;
 mod mapping;
 mod messages;

@@ -11,6 +11,7 @@
 
 use super::account::{account_row, service_row, subscription_row};
 use super::field::Complaint;
+use super::location::{is_local, located};
 use super::mapping::{Kind, Mapping, Output};
 use super::price::price_row;
 use super::rows::{Origin, Placed, Rows, Setting};
@@ -25,7 +26,7 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use millrace_operators::domain::{FileId, Period};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Findings about the rows of one table that are told apart; the others are counted.
@@ -237,7 +238,14 @@ impl Source {
             let message = format!("the format of \"{name}\" cannot be told from its name");
             return Err(fault(message).with_hint("add `format: csv`, `jsonl`, `json` or `parquet`"));
         };
-        let store = Store::open(name, mapping.folder).map_err(|error| fault(error.to_string()))?;
+        let opened = match name.contains("://") || is_local(mapping.folder) {
+            true => Store::open(name, mapping.folder),
+            false => Store::open(
+                &located(mapping.folder, name).to_string_lossy(),
+                Path::new(""),
+            ),
+        };
+        let store = opened.map_err(|error| fault(error.to_string()))?;
         let files = store.list().map_err(|error| fault(error.to_string()))?;
         if files.is_empty() {
             return Err(fault(format!("there is no file in \"{name}\"")));

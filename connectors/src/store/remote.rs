@@ -3,13 +3,21 @@
 //! All buckets of the process share one runtime with one thread: it only moves bytes. Ranges are
 //! fetched in blocks and a few blocks are kept, because a Parquet reader asks for page after page of
 //! several columns in turn.
+//!
+//! A name is the object's key as it is, whatever characters it has. What `object_store` has no path for,
+//! a key with `//` above all, is listed but cannot be read: its neighbours are, and whoever asks for it is
+//! told.
 
 use super::{FileMeta, Put, StoreError, is_input, stream_error};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, WriteMultipart};
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::path::{Error as PathError, Path};
+use object_store::{
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, WriteMultipart,
+};
+use std::fmt;
 use std::future::Future;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +26,11 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 const BLOCKS_KEPT: usize = 16;
+/// Keys of a page; no store gives more.
+const PAGE_KEYS: usize = 1000;
+/// Why there is no path for a key.
+const REFUSED: &str = "a key with an empty part (`//`), with `.` or `..` as a part, or with control \
+                       characters cannot be used; give the object another name";
 
 fn wait<F: Future>(future: F) -> io::Result<F::Output> {
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
@@ -35,12 +48,84 @@ fn wait<F: Future>(future: F) -> io::Result<F::Output> {
     }
 }
 
-#[derive(Debug)]
 pub(super) struct Bucket {
     location: String,
     root: String,
     prefix: Path,
     objects: Arc<dyn ObjectStore>,
+    /// The same objects, for those who list them page by page.
+    pages: Option<Arc<dyn PaginatedListStore>>,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What lies below a location.
+#[derive(Default)]
+struct Found {
+    objects: Vec<ObjectMeta>,
+    /// Keys that there is no path for; of those that begin alike up to a `//`, that beginning.
+    refused: Vec<String>,
+}
+
+/// Everything below a path. A key that there is no path for fails the page that it is on, so such a page
+/// is asked for in ever smaller parts, until the key is alone and can be passed over.
+async fn listed(
+    pages: &dyn PaginatedListStore,
+    below: Option<&Path>,
+) -> object_store::Result<Found> {
+    let prefix = below.map(|below| format!("{below}/"));
+    let mut found = Found::default();
+    let (mut page_token, mut offset, mut most) = (None, None, PAGE_KEYS);
+    loop {
+        let options = PaginatedListOptions {
+            offset: offset.clone(),
+            page_token: page_token.clone(),
+            max_keys: Some(most),
+            ..PaginatedListOptions::default()
+        };
+        let error = match pages.list_paginated(prefix.as_deref(), options).await {
+            Ok(page) => {
+                found.objects.extend(page.result.objects);
+                page_token = page.page_token;
+                if page_token.is_none() {
+                    return Ok(found);
+                }
+                most = PAGE_KEYS.min(most * 2);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let key = match &error {
+            object_store::Error::InvalidPath {
+                source: PathError::EmptySegment { path } | PathError::BadSegment { path, .. },
+            } => path.clone(),
+            _ => return Err(error),
+        };
+        if most > 1 {
+            most /= 2;
+            continue;
+        }
+        // All keys that begin alike up to a `//` are refused: behind this text comes none of them.
+        let (refused, last) = match key.find("//") {
+            Some(at) => {
+                let alike = &key[..at + 2];
+                (alike.to_owned(), format!("{alike}{}", char::MAX))
+            }
+            None => (key.clone(), key),
+        };
+        // A store that goes on from where it was asked not to would do so for ever.
+        if found.refused.last() == Some(&refused) {
+            return Err(error);
+        }
+        found.refused.push(refused);
+        (page_token, offset) = (None, Some(last));
+    }
 }
 
 impl Bucket {
@@ -60,14 +145,17 @@ impl Bucket {
         if endpoint.is_ok_and(|endpoint| is_loopback(&endpoint)) {
             builder = builder.with_allow_http(true);
         }
+        let prefix = parsed(prefix, location)?;
         let objects = builder
             .build()
             .map_err(|e| StoreError::remote("open", location, e))?;
+        let objects = Arc::new(objects);
         Ok(Self {
             location: location.to_owned(),
             root: format!("s3://{bucket}/"),
-            prefix: Path::from(prefix),
-            objects: Arc::new(objects),
+            prefix,
+            pages: Some(Arc::clone(&objects) as _),
+            objects,
         })
     }
 
@@ -78,6 +166,7 @@ impl Bucket {
             root: format!("{location}/"),
             prefix: Path::default(),
             objects,
+            pages: None,
         }
     }
 
@@ -88,25 +177,41 @@ impl Bucket {
     pub(super) fn list(&self) -> Result<Vec<FileMeta>, StoreError> {
         let below = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
         let failed = |error| StoreError::remote("list", &self.location, error);
-        let found: Vec<_> = wait(self.objects.list(below).try_collect())
-            .map_err(|error| StoreError::io("list", &self.location, error))?
-            .map_err(failed)?;
-        let mut files: Vec<FileMeta> = found
-            .into_iter()
-            .filter_map(|object| {
-                let full = object.location.as_ref();
-                let name = full
-                    .strip_prefix(self.prefix.as_ref())?
-                    .trim_start_matches('/');
-                let is_marker = object.size == 0 && !name.contains('.');
-                (is_input(name) && !name.is_empty() && !is_marker).then(|| FileMeta {
-                    name: name.to_owned(),
-                    location: format!("{}{full}", self.root),
-                    size: object.size,
-                    etag: object.e_tag.clone(),
-                })
+        let found = wait(async {
+            match &self.pages {
+                Some(pages) => listed(pages.as_ref(), below).await,
+                None => Ok(Found {
+                    objects: self.objects.list(below).try_collect().await?,
+                    refused: Vec::new(),
+                }),
+            }
+        })
+        .map_err(|error| StoreError::io("list", &self.location, error))?
+        .map_err(failed)?;
+        let file = |key: &str, size: u64, etag: Option<String>| {
+            let name = key.strip_prefix(self.prefix.as_ref())?;
+            let name = match below {
+                Some(_) => name.strip_prefix('/')?,
+                None => name,
+            };
+            Some(FileMeta {
+                name: name.to_owned(),
+                location: format!("{}{key}", self.root),
+                size,
+                etag,
             })
-            .collect();
+        };
+        let objects = found.objects.into_iter().filter_map(|object| {
+            let file = file(object.location.as_ref(), object.size, object.e_tag)?;
+            let is_marker = file.size == 0 && !file.name.contains('.');
+            (is_input(&file.name) && !file.name.is_empty() && !is_marker).then_some(file)
+        });
+        // They are told of by whoever reads them.
+        let refused = found.refused.iter().filter_map(|key| {
+            let file = file(key, 0, None)?;
+            is_input(file.name.trim_end_matches('/')).then_some(file)
+        });
+        let mut files: Vec<FileMeta> = objects.chain(refused).collect();
         if files.is_empty() && below.is_some() {
             // Nothing lies below the location: it may be an object itself.
             match wait(self.objects.head(&self.prefix)) {
@@ -126,8 +231,7 @@ impl Bucket {
     }
 
     pub(super) fn find(&self, name: &str) -> Result<FileMeta, StoreError> {
-        let path = Path::from(format!("{}/{name}", self.prefix));
-        let location = format!("{}{path}", self.root);
+        let (path, location) = self.at(name)?;
         let object = wait(self.objects.head(&path))
             .map_err(|error| StoreError::io("find", &location, error))?
             .map_err(|error| StoreError::remote("find", &location, error))?;
@@ -141,22 +245,19 @@ impl Bucket {
 
     /// The etag of an object, from stores that do not give it in listings.
     pub(super) fn etag(&self, file: &FileMeta) -> Result<Option<String>, StoreError> {
-        let object = wait(self.objects.head(&self.path(file)))
+        let object = wait(self.objects.head(&self.path(file)?))
             .map_err(|error| StoreError::io("find", &file.location, error))?
             .map_err(|error| StoreError::remote("find", &file.location, error))?;
         Ok(object.e_tag)
     }
 
-    fn path(&self, file: &FileMeta) -> Path {
-        Path::from(
-            file.location
-                .strip_prefix(&self.root)
-                .unwrap_or(&file.location),
-        )
+    fn path(&self, file: &FileMeta) -> Result<Path, StoreError> {
+        let key = file.location.strip_prefix(&self.root);
+        parsed(key.unwrap_or(&file.location), &file.location)
     }
 
     pub(super) fn read(&self, file: &FileMeta) -> Result<Box<dyn Read + Send>, StoreError> {
-        let result = wait(self.objects.get(&self.path(file)))
+        let result = wait(self.objects.get(&self.path(file)?))
             .map_err(|error| StoreError::io("open", &file.location, error))?
             .map_err(|error| StoreError::remote("open", &file.location, error))?;
         let mut stream = result.into_stream().map_err(stream_error);
@@ -171,11 +272,19 @@ impl Bucket {
             block: block.max(1),
             count,
             objects: Arc::clone(&self.objects),
-            path: self.path(file),
+            path: self.path(file).map_err(|error| error.to_string()),
             size: file.size,
             kept: Mutex::default(),
         }))
     }
+}
+
+/// The path of a key as it is. `Path::from` would encode characters of it, and name another object.
+fn parsed(key: &str, location: &str) -> Result<Path, StoreError> {
+    Path::parse(key).map_err(|_| StoreError::Unsupported {
+        location: location.to_owned(),
+        hint: REFUSED,
+    })
 }
 
 /// An upload in parts: a few are in flight while the next is filled.
@@ -186,8 +295,7 @@ const PARTS_IN_FLIGHT: usize = 4;
 impl Bucket {
     /// Starts an object below the prefix; returns where it will be.
     pub(super) fn upload(&self, name: &str) -> Result<(String, Upload), StoreError> {
-        let path = Path::from(format!("{}/{name}", self.prefix));
-        let location = format!("{}{path}", self.root);
+        let (path, location) = self.at(name)?;
         let upload = wait(self.objects.put_multipart(&path))
             .map_err(|error| StoreError::io("create", &location, error))?
             .map_err(|error| StoreError::remote("create", &location, error))?;
@@ -196,8 +304,7 @@ impl Bucket {
 
     /// Deletes the objects below a folder.
     pub(super) fn clear(&self, folder: &str) -> Result<(), StoreError> {
-        let below = Path::from(format!("{}/{folder}", self.prefix));
-        let location = format!("{}{below}", self.root);
+        let (below, location) = self.at(folder)?;
         let listed = self
             .objects
             .list(Some(&below))
@@ -212,15 +319,19 @@ impl Bucket {
 }
 
 impl Bucket {
-    fn at(&self, name: &str) -> (Path, String) {
-        let path = Path::from(format!("{}/{name}", self.prefix));
-        let location = format!("{}{path}", self.root);
-        (path, location)
+    /// The object of this name, and where it is.
+    fn at(&self, name: &str) -> Result<(Path, String), StoreError> {
+        let key = match self.prefix.as_ref() {
+            "" => name.to_owned(),
+            prefix => format!("{prefix}/{name}"),
+        };
+        let location = format!("{}{key}", self.root);
+        Ok((parsed(&key, &location)?, location))
     }
 
     /// Writes an object at once.
     pub(super) fn put(&self, name: &str, bytes: &[u8], replace: bool) -> Result<Put, StoreError> {
-        let (path, location) = self.at(name);
+        let (path, location) = self.at(name)?;
         let mode = if replace {
             PutMode::Overwrite
         } else {
@@ -237,7 +348,7 @@ impl Bucket {
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let (path, location) = self.at(name);
+        let (path, location) = self.at(name)?;
         let removed = wait(self.objects.delete(&path))
             .map_err(|error| StoreError::io("remove", &location, error))?;
         match removed {
@@ -247,7 +358,7 @@ impl Bucket {
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<bool, StoreError> {
-        let ((from, location), (to, _)) = (self.at(from), self.at(to));
+        let ((from, location), (to, _)) = (self.at(from)?, self.at(to)?);
         let moved = wait(self.objects.rename(&from, &to))
             .map_err(|error| StoreError::io("move", &location, error))?;
         match moved {
@@ -258,7 +369,7 @@ impl Bucket {
     }
 
     pub(super) fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
-        let (below, location) = self.at(folder);
+        let (below, location) = self.at(folder)?;
         let listed = wait(self.objects.list_with_delimiter(Some(&below)))
             .map_err(|error| StoreError::io("list", &location, error))?
             .map_err(|error| StoreError::remote("list", &location, error))?;
@@ -342,7 +453,8 @@ pub(super) struct RemoteFile(Arc<Blocks>);
 #[derive(Debug)]
 struct Blocks {
     objects: Arc<dyn ObjectStore>,
-    path: Path,
+    /// Or why there is none.
+    path: Result<Path, String>,
     size: u64,
     /// Bytes of a block.
     block: u64,
@@ -366,8 +478,9 @@ impl RemoteFile {
         }
         let start = number * self.0.block;
         let end = self.0.size.min(start + self.0.block);
-        let bytes =
-            wait(self.0.objects.get_range(&self.0.path, start..end))?.map_err(stream_error)?;
+        let path = self.0.path.as_ref();
+        let path = path.map_err(|told| io::Error::other(told.as_str()))?;
+        let bytes = wait(self.0.objects.get_range(path, start..end))?.map_err(stream_error)?;
         let received = u64::try_from(bytes.len()).unwrap_or(0);
         self.0.count.fetch_add(received, Ordering::Relaxed);
         if kept.len() >= BLOCKS_KEPT {
@@ -436,6 +549,9 @@ impl Read for RemoteRead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use object_store::list::PaginatedListResult;
 
     #[test]
     fn plain_http_is_for_this_machine() {
@@ -451,6 +567,128 @@ mod tests {
         }
     }
 
+    /// Keys of a bucket, listed as S3 lists them: in order, by pages, from a token or an offset on.
+    struct Keys(&'static [&'static str]);
+
+    impl PaginatedListStore for Keys {
+        fn list_paginated<'s, 'p, 'f>(
+            &'s self,
+            prefix: Option<&'p str>,
+            options: PaginatedListOptions,
+        ) -> BoxFuture<'f, object_store::Result<PaginatedListResult>>
+        where
+            's: 'f,
+            'p: 'f,
+            Self: 'f,
+        {
+            let prefix = prefix.unwrap_or_default();
+            let after = options.page_token.or(options.offset).unwrap_or_default();
+            let below = self.0.iter().filter(|key| key.starts_with(prefix));
+            let rest: Vec<&str> = below.copied().filter(|key| **key > *after).collect();
+            let page = &rest[..rest.len().min(options.max_keys.unwrap())];
+            let object = |key: &&str| {
+                Ok(ObjectMeta {
+                    location: Path::parse(key)?,
+                    last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+                    size: 1,
+                    e_tag: Some("e".to_owned()),
+                    version: None,
+                })
+            };
+            let objects: object_store::Result<_> = page.iter().map(object).collect();
+            let more = page.len() < rest.len();
+            let page_token = more.then(|| (*page.last().unwrap()).to_owned());
+            let result = objects.map(|objects| PaginatedListResult {
+                result: object_store::ListResult {
+                    common_prefixes: Vec::new(),
+                    objects,
+                },
+                page_token,
+            });
+            std::future::ready(result).boxed()
+        }
+    }
+
+    fn bucket(prefix: &str, objects: Arc<dyn ObjectStore>) -> Bucket {
+        Bucket {
+            prefix: parsed(prefix, prefix).unwrap(),
+            ..Bucket::over("s3://b", objects)
+        }
+    }
+
+    #[test]
+    fn keys_are_read_as_they_are_listed() {
+        let name = r##"a #[b]{c}~%20^*?"<d>|\`.csv"##;
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let bucket = bucket("in~{x}", objects);
+        assert_eq!(bucket.put(name, b"content", false).unwrap(), Put::Created);
+        let files = bucket.list().unwrap();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].name, name);
+        assert_eq!(files[0].location, format!("s3://b/in~{{x}}/{name}"));
+        let mut text = String::new();
+        bucket
+            .read(&files[0])
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "content");
+        assert_eq!(bucket.find(name).unwrap().size, 7);
+        assert!(bucket.etag(&files[0]).unwrap().is_some());
+        let random = bucket.random(&files[0], 4, Arc::default());
+        assert_eq!(random.range(2, 5).unwrap(), &b"ntent"[..]);
+        assert!(bucket.rename(name, "done/50%.csv").unwrap());
+        assert_eq!(bucket.list().unwrap()[0].name, "done/50%.csv");
+        bucket.remove("done/50%.csv").unwrap();
+        assert!(bucket.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_leaves_its_neighbours() {
+        let objects = Arc::new(object_store::memory::InMemory::new());
+        let mut bucket = bucket("in", objects);
+        bucket.pages = Some(Arc::new(Keys(&[
+            "in//a.csv",
+            "in//b.csv",
+            "in/a.csv",
+            "in/b\u{1}.csv",
+            "in/d/_x//e.csv",
+            "in/d/e//f.csv",
+            "in/d/e//g/h.csv",
+            "in/d/e/f.csv",
+            "in/d/e0",
+            "other//x.csv",
+        ])));
+        let files = bucket.list().unwrap();
+        let (good, bad): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.etag.is_some());
+        let names = |files: &[&FileMeta]| -> Vec<String> {
+            files.iter().map(|file| file.name.clone()).collect()
+        };
+        assert_eq!(names(&good), ["a.csv", "d/e/f.csv", "d/e0"]);
+        assert_eq!(names(&bad), ["/", "b\u{1}.csv", "d/e//"]);
+        let told = bucket.etag(bad[2]).unwrap_err().to_string();
+        assert!(
+            told.contains(r#""s3://b/in/d/e//": a key with an empty part"#),
+            "{told}"
+        );
+        assert!(bucket.put("x//y", b"", true).is_err());
+        assert!(Bucket::open("s3://b/x//y", "b/x//y").is_err());
+    }
+
+    #[test]
+    fn many_keys_come_once_each() {
+        let keys: Vec<&str> = (0..5_000)
+            .map(|n| match n % 700 {
+                0 => &*format!("in/{n:04}//x").leak(),
+                _ => &*format!("in/{n:04}").leak(),
+            })
+            .collect();
+        let found = wait(listed(&Keys(keys.leak()), Some(&Path::from("in"))));
+        let found = found.unwrap().unwrap();
+        assert_eq!((found.objects.len(), found.refused.len()), (4_992, 8));
+        assert!(found.objects.is_sorted_by(|a, b| a.location < b.location));
+    }
+
     #[test]
     fn ranges_cross_blocks() {
         let objects = object_store::memory::InMemory::new();
@@ -464,7 +702,7 @@ mod tests {
         let size = u64::try_from(content.len()).unwrap();
         let file = RemoteFile(Arc::new(Blocks {
             objects: Arc::new(objects),
-            path,
+            path: Ok(path),
             size,
             block: 4 << 20,
             count: Arc::default(),

@@ -144,3 +144,56 @@ fn a_job_without_its_files_says_so_once_per_file() {
     let lines: Vec<u64> = findings.iter().map(|finding| finding.line).collect();
     assert_eq!(lines, [7, 8, 10, 11, 12], "{findings:?}");
 }
+
+#[test]
+fn a_source_of_topics_has_no_options_of_files() {
+    let topics = [
+        "    kafka: { brokers: 'localhost:1', topics: [usage] }\n",
+        "    format: jsonl\n",
+        "    csv: { delimiter: ; }\n",
+        "    after: move\n",
+    ];
+    let job = JOB.replace("    path: usage.csv\n", &topics.concat());
+    let found = with("job.yaml", &job);
+    for (place, key) in [("8:13", "format"), ("9:10", "csv"), ("10:12", "after")] {
+        let expected = format!(
+            "job.yaml:{place}: `{key}` is for files, and the source reads topics\n  hint: "
+        );
+        assert!(found.contains(&expected), "{expected}\nis not in\n{found}");
+    }
+    assert!(!found.contains("moved"), "{found}");
+}
+
+#[test]
+fn files_that_move_away_need_durable_state() {
+    let job = JOB.replace("usage.csv", "in/input\n    after: move");
+    let found = with("job.yaml", &job);
+    let expected = "job.yaml:8:12: warning: files move away once they are read";
+    assert!(found.contains(expected), "{found}");
+    let durable = format!("{job}durability: {{ folder: state }}\n");
+    let found = with("job.yaml", &durable);
+    assert!(!found.contains("files move away"), "{found}");
+}
+
+#[test]
+fn local_files_may_be_urls_and_remote_ones_are_not_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in FILES {
+        fs::write(folder.path().join(file), text).unwrap();
+    }
+    let path = folder.path().join("job.yaml");
+    let urls = JOB
+        .replace("[catalog.yaml]", "['file://catalog.yaml']")
+        .replace("mediation: ", "mediation: file://");
+    fs::write(&path, &urls).unwrap();
+    assert_eq!(check(&path), []);
+    let watched = |text: &str| {
+        let files = Job::from_text(&path, text).0.unwrap().rule_files();
+        let names = files.iter().filter_map(|file| file.file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(watched(&urls), ["mediation.yaml", "teams.csv"]);
+    let remote = urls.replace("file://mediation", "s3://b/mediation");
+    assert_eq!(watched(&remote), ["teams.csv"]);
+}

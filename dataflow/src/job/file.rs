@@ -32,11 +32,13 @@ pub struct JobFile {
     /// Reference tables for `lookup()` in mediation rules, by name.
     #[serde(default)]
     pub lookups: BTreeMap<String, LookupEntry>,
-    /// Catalog files, and topics of prices and plans.
+    /// Catalog files, and topics of prices and plans. Files in a bucket are read when a run begins, and are
+    /// not watched.
     #[serde(default)]
     #[schemars(with = "Vec<ReferenceEntry>")]
     pub catalog: Vec<Spanned<ReferenceEntry>>,
-    /// Accounts files, and topics of accounts and subscriptions.
+    /// Accounts files, and topics of accounts and subscriptions. Files in a bucket are read when a run
+    /// begins, and are not watched.
     #[serde(default)]
     #[schemars(with = "Vec<ReferenceEntry>")]
     pub accounts: Vec<Spanned<ReferenceEntry>>,
@@ -92,26 +94,26 @@ pub struct SourceEntry {
     pub path: Option<Spanned<String>>,
     /// Topics. Either this or `path`.
     pub kafka: Option<KafkaSourceEntry>,
-    /// The format; as each file's name suggests unless given.
-    pub format: Option<FormatName>,
+    /// The format of files; as each file's name suggests unless given.
+    #[schemars(with = "Option<FormatName>")]
+    pub format: Option<Spanned<FormatName>>,
     /// What varies between CSV files.
-    #[serde(default)]
-    pub csv: CsvLayout,
-    /// What becomes of a file that was read: it stays and is known (`mark`), or it moves from `input` to
-    /// `processed` or `failed` beside it (`move`).
-    #[serde(default)]
-    pub after: After,
+    #[schemars(with = "Option<CsvLayout>")]
+    pub csv: Option<Spanned<CsvLayout>>,
+    /// What becomes of a file that was read: it stays and is known (`mark`, unless told otherwise), or it
+    /// moves from `input` to `processed` or `failed` beside it (`move`).
+    #[schemars(with = "Option<After>")]
+    pub after: Option<Spanned<After>>,
     /// The mediation rule: a file of its own, or written here.
     #[schemars(with = "MediationEntry")]
     pub mediation: Spanned<MediationEntry>,
 }
 
 /// What becomes of a file that was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum After {
     /// It stays where it is; the ledger knows it.
-    #[default]
     Mark,
     /// It moves out of the input folder.
     Move,
@@ -141,7 +143,7 @@ pub struct KafkaSourceEntry {
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
 pub enum ReferenceEntry {
-    /// A file.
+    /// A file: a path, or `s3://bucket/file`.
     File(String),
     /// Topics.
     Topics(Box<ReferenceTopicsEntry>),

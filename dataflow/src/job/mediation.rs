@@ -11,7 +11,8 @@ use std::fmt;
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
 pub enum MediationEntry {
-    /// The file, relative to the job file.
+    /// The file, relative to the job file, or `s3://bucket/file`. A local one may be corrected while the
+    /// job runs; one in a bucket is read when a run begins and is not watched.
     File(String),
     /// The rule itself.
     Inline(Box<MediationRule>),

@@ -6,6 +6,7 @@ use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::lookup::{LookupTable, Lookups};
 use millrace_connectors::mediate::{MediationPlan, MediationRule};
 use millrace_connectors::names::Names;
+use millrace_connectors::reference::location::{is_local, read_text};
 use millrace_connectors::reference::lookups::columns_looked_up;
 use millrace_connectors::reference::yaml::read;
 use millrace_connectors::store::Store;
@@ -36,7 +37,7 @@ impl Job {
             .sources
             .iter()
             .filter_map(|source| match &source.mediation {
-                RuleSource::File(path) => Some(path.clone()),
+                RuleSource::File(path) => is_local(path).then(|| path.clone()),
                 RuleSource::Inline(_) => None,
             });
         let local = |file: &String| {
@@ -100,7 +101,7 @@ impl Job {
             RuleSource::File(path) => path,
         };
         let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        match read_text(path, "the mediation rule") {
             Ok(text) => {
                 let mut read = read::<MediationRule>(&file, &text);
                 let sound = read.findings.is_empty();
@@ -109,9 +110,8 @@ impl Job {
                     .filter(|_| sound)
                     .map(|rule| Written { rule, file })
             }
-            Err(error) => {
-                let message = format!("cannot read the mediation rule: {error}");
-                findings.push(Diagnostic::error(&file, (0, 0), message));
+            Err(finding) => {
+                findings.push(finding);
                 None
             }
         }

@@ -39,7 +39,7 @@ use text::TextMessages;
 pub enum MessageFormat {
     /// One JSON object per message.
     Json,
-    /// CloudEvents 1.0, structured or binary, with JSON data. The columns `specversion`, `id`,
+    /// CloudEvents 1.0, structured or binary, with JSON data, in `data_base64` too. The columns `specversion`, `id`,
     /// `source`, `type`, `subject`, `time`, `datacontenttype` and `dataschema` are the attributes;
     /// `ce_<name>` is any attribute, extensions too; every other column, also written
     /// `data.<path>`, is a field of the data.

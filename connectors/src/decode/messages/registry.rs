@@ -3,23 +3,39 @@
 //! A schema never changes under its id, so what was found is kept for ever. A registry that does
 //! not answer is asked again for [`TIMEOUT`]; an id that it does not know is the fault of the
 //! message that names it.
+//!
+//! - **Not known** is what the registry says in its own words, [`NO_SCHEMA`]. A bare 404 may come from a
+//!   proxy or a wrong path, and is no answer.
+//! - **A registry lags** behind producers, so an id is asked for again for [`LAG`] before it is unknown.
+//!   Then it is so for [`UNKNOWN`], whatever number of messages names it; behind that one look is enough.
 
 use super::super::DecodeError;
 use reqwest::{Client, StatusCode, Url};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::fmt;
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long a registry that does not answer is asked again.
 const TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+/// How long an id that the registry does not know is asked for again.
+const LAG: Duration = Duration::from_millis(if cfg!(test) { 400 } else { 5_000 });
+/// How long an id stays unknown without being asked for.
+const UNKNOWN: Duration = Duration::from_millis(if cfg!(test) { 1_000 } else { 30_000 });
+/// The registry's own codes: for no schema of an id, and for no subject, version or schema.
+const NO_SCHEMA: RangeInclusive<u32> = 40403..=40403;
+const NO_SUBJECT: RangeInclusive<u32> = 40401..=40403;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// The URL of a schema registry; `https://user:password@host` logs in.
+/// The URL of a schema registry; `https://user:password@host` logs in. `${NAME}` in it is taken from the
+/// environment, so that secrets stay out of files: `https://${USER}:${PASSWORD}@host`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegistryUrl(pub String);
 
@@ -33,6 +49,51 @@ impl RegistryUrl {
             _ => self.0.clone(),
         }
     }
+
+    /// The URL with the values of the environment's variables. What stands before `@` may hold any
+    /// characters; elsewhere a value is part of the URL as it is.
+    ///
+    /// # Errors
+    /// That there is no such variable, or no end of its name.
+    pub(super) fn resolved(
+        &self,
+        variable: impl Fn(&str) -> Result<String, VarError>,
+    ) -> Result<Self, String> {
+        let host = self.0.find("://").map_or(0, |at| at + 3);
+        let path = self.0[host..].find('/').map(|at| host + at);
+        let login_ends = self.0[..path.unwrap_or(self.0.len())]
+            .rfind('@')
+            .unwrap_or(0);
+        let (mut url, mut rest) = (String::new(), self.0.as_str());
+        while let Some((before, after)) = rest.split_once("${") {
+            let at = self.0.len() - rest.len() + before.len();
+            let (name, behind) = after
+                .split_once('}')
+                .ok_or("a `${` in it has no `}` behind the name")?;
+            let value = variable(name).map_err(|_| {
+                format!("the environment has no {name}; set it, or write the value itself")
+            })?;
+            url.push_str(before);
+            match at < login_ends {
+                true => url.push_str(&escaped(&value)),
+                false => url.push_str(&value),
+            }
+            rest = behind;
+        }
+        url.push_str(rest);
+        Ok(Self(url))
+    }
+}
+
+/// A text of which no character means anything to a URL.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        match byte.is_ascii_alphanumeric() {
+            true => escaped.push(char::from(byte)),
+            false => write!(escaped, "%{byte:02X}").expect("text takes any text"),
+        }
+        escaped
+    })
 }
 
 impl fmt::Debug for RegistryUrl {
@@ -47,11 +108,24 @@ pub struct Registry {
     base: Url,
     client: Client,
     runtime: Runtime,
-    schemas: Mutex<BTreeMap<u32, Schema>>,
+    schemas: Mutex<BTreeMap<u32, Known>>,
+}
+
+/// What is known of an id.
+enum Known {
+    Schema(Schema),
+    /// The registry knew nothing of it when it was asked.
+    Unknown(Instant),
 }
 
 /// What the registry has under an id: the schema's JSON, or why it cannot be used.
 pub(super) type Schema = Result<Arc<str>, String>;
+
+/// What the registry says of what it does not have.
+#[derive(Deserialize)]
+struct Refusal {
+    error_code: u32,
+}
 
 /// An answer of the registry.
 #[derive(Deserialize)]
@@ -66,6 +140,12 @@ struct Answer {
 
 impl Registry {
     pub(super) fn new(url: &RegistryUrl) -> Result<Self, DecodeError> {
+        let written = url.shown();
+        let url = url.resolved(|name| std::env::var(name));
+        let url = url.map_err(|detail| DecodeError::Registry {
+            url: written,
+            detail,
+        })?;
         let shown = url.shown();
         let failed = |detail: String| DecodeError::Registry {
             url: shown.clone(),
@@ -87,13 +167,19 @@ impl Registry {
     /// The schema of an id; nothing when the registry does not know it.
     pub(super) fn schema(&self, id: u32) -> Result<Option<Schema>, DecodeError> {
         let known = || self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(schema) = known().get(&id) {
-            return Ok(Some(schema.clone()));
-        }
-        let found = self.get(&format!("schemas/ids/{id}"))?;
-        if let Some(schema) = &found {
-            known().insert(id, schema.clone());
-        }
+        let lag = match known().get(&id) {
+            Some(Known::Schema(schema)) => return Ok(Some(schema.clone())),
+            Some(Known::Unknown(asked)) if asked.elapsed() < UNKNOWN => return Ok(None),
+            // It had its time.
+            Some(Known::Unknown(_)) => Duration::ZERO,
+            None => LAG,
+        };
+        let found = self.get(&format!("schemas/ids/{id}"), NO_SCHEMA, lag)?;
+        let entry = match &found {
+            Some(schema) => Known::Schema(schema.clone()),
+            None => Known::Unknown(Instant::now()),
+        };
+        known().insert(id, entry);
         Ok(found)
     }
 
@@ -103,7 +189,8 @@ impl Registry {
             url: self.shown.clone(),
             detail,
         };
-        self.get(&format!("subjects/{subject}/versions/latest"))?
+        let path = format!("subjects/{subject}/versions/latest");
+        self.get(&path, NO_SUBJECT, Duration::ZERO)?
             .ok_or_else(|| {
                 failed(format!(
                     "it has no subject {subject:?}; register the schema, or name its `subject`"
@@ -112,8 +199,16 @@ impl Registry {
             .map_err(|detail| failed(format!("the latest schema of {subject:?} {detail}")))
     }
 
-    fn get(&self, path: &str) -> Result<Option<Schema>, DecodeError> {
+    /// The schema at a path; nothing when the registry says one of the codes of `none`, and says so
+    /// still after `lag`.
+    fn get(
+        &self,
+        path: &str,
+        none: RangeInclusive<u32>,
+        lag: Duration,
+    ) -> Result<Option<Schema>, DecodeError> {
         let deadline = Instant::now() + TIMEOUT;
+        let mut refused: Option<Instant> = None;
         let failed = |detail: String| DecodeError::Registry {
             url: self.shown.clone(),
             detail,
@@ -132,7 +227,22 @@ impl Registry {
                     })?;
                     return Ok(Some(usable(answer)));
                 }
-                Ok((StatusCode::NOT_FOUND, _)) => return Ok(None),
+                Ok((StatusCode::NOT_FOUND, body)) => {
+                    let refusal = serde_json::from_slice::<Refusal>(&body).ok();
+                    if refusal.is_some_and(|refusal| none.contains(&refusal.error_code)) {
+                        let first = *refused.get_or_insert_with(Instant::now);
+                        if first.elapsed() + pause >= lag {
+                            return Ok(None);
+                        }
+                        std::thread::sleep(pause);
+                        pause = (pause * 2).min(PAUSE_MAX);
+                        continue;
+                    }
+                    format!(
+                        "it answers {}, but not as a registry does",
+                        StatusCode::NOT_FOUND
+                    )
+                }
                 Ok((status, _))
                     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS =>
                 {

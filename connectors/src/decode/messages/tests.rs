@@ -3,6 +3,8 @@ use crate::decode::ColumnType;
 use crate::kafka::KeptMessage;
 use arrow::array::Array;
 use arrow::util::display::array_value_to_string;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -165,6 +167,17 @@ fn events_are_the_same_in_both_modes() {
         headers.push(("content-type", kind));
         with_headers(Some(data), &headers)
     };
+    let encoded = |kind: Option<&str>| {
+        let mut event: serde_json::Value = serde_json::from_str(&structured).unwrap();
+        let fields = event.as_object_mut().unwrap();
+        fields.remove("data");
+        fields.remove("datacontenttype");
+        if let Some(kind) = kind {
+            fields.insert("datacontenttype".to_owned(), kind.into());
+        }
+        fields.insert("data_base64".to_owned(), STANDARD.encode(data).into());
+        event.to_string()
+    };
     let kind = [(
         "content-type",
         "application/cloudevents+json; charset=utf-8",
@@ -182,6 +195,19 @@ fn events_are_the_same_in_both_modes() {
         message(data),
         with_headers(None, &kind),
         message(structured.replace("\"data\"", "\"data_base64\"")),
+        message(encoded(Some("Application/Vnd.Usage+JSON"))),
+        message(encoded(None)),
+        message(encoded(Some("application/protobuf"))),
+        message(structured.replace("\"data\":", "\"data_base64\":\"e30=\",\"data\":")),
+        binary("Application/JSON; charset=utf-8"),
+        with_headers(
+            Some(&structured),
+            &[("content-type", "Application/CloudEvents+JSON")],
+        ),
+        with_headers(
+            Some(&structured),
+            &[("content-type", "Application/CloudEvents-Batch+JSON")],
+        ),
         with_headers(
             Some(&structured),
             &[("content-type", "application/cloudevents-batch+json")],
@@ -196,6 +222,7 @@ fn events_are_the_same_in_both_modes() {
         .step_by(2)
         .map(|offset| format!("{offset}: {row}"))
         .collect();
+    let later = [34, 36, 42, 44].map(|offset| format!("{offset}: {row}"));
     let mut expected: Vec<&str> = rows.iter().map(String::as_str).collect();
     expected.extend([
         "18: ROW_UNREADABLE : its data is \"text/plain\"",
@@ -205,9 +232,16 @@ fn events_are_the_same_in_both_modes() {
         "26: ROW_UNREADABLE : its CloudEvents version is \"0.3\"",
         "28: ROW_UNREADABLE : it is no CloudEvent: it has no attribute \"specversion\"",
         "30: TOMBSTONE",
-        "32: ROW_UNREADABLE : its data is in data_base64",
-        "34: ROW_UNREADABLE : it is a batch",
-        "36: ROW_UNREADABLE : its events are \"+avro\"",
+        "32: ROW_UNREADABLE : its data_base64 is no base64",
+        &later[0],
+        &later[1],
+        "38: ROW_UNREADABLE : its data is in data_base64; only JSON",
+        "40: ROW_UNREADABLE : it has both data and data_base64",
+        &later[2],
+        &later[3],
+        "46: ROW_UNREADABLE : it is a batch",
+        "48: ROW_UNREADABLE : it is a batch",
+        "50: ROW_UNREADABLE : its events are \"+avro\"",
     ]);
     check(&decoded(&mut decoder, &messages), &expected);
 }
@@ -234,8 +268,13 @@ fn registry(deaf: usize, answers: &[(&str, String)]) -> (RegistryUrl, Arc<Atomic
             let request = String::from_utf8_lossy(&request[..read]).into_owned();
             let path = request.split(' ').nth(1).unwrap_or_default();
             let found = answers.iter().find(|(known, _)| known == path);
+            let none = match path.split('/').nth(1) {
+                Some("schemas") => r#"{"error_code":40403,"message":"no such schema"}"#,
+                Some("subjects") => r#"{"error_code":40401,"message":"no such subject"}"#,
+                _ => "no such page",
+            };
             let (status, body) =
-                found.map_or(("404 Not Found", "{}"), |(_, body)| ("200 OK", body));
+                found.map_or(("404 Not Found", none), |(_, body)| ("200 OK", body));
             let length = body.len();
             let answer = format!(
                 "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
@@ -382,9 +421,8 @@ fn avro_messages_of_several_schemas_are_rows_of_one() {
     check(&decoded(&mut decoder, &messages), &expected);
     let after = asked.load(Ordering::SeqCst);
     assert_eq!(
-        after - before,
-        1,
-        "only the unknown schema is asked for again"
+        after, before,
+        "what is known to be unknown is not asked for"
     );
     check(
         &decoded(&mut decoder, &messages[3..5]),
@@ -431,6 +469,121 @@ fn a_registry_or_schema_that_does_not_serve_is_said_at_once() {
         "{told}"
     );
     assert!(!told.contains("hunter2"), "{told}");
+}
+
+/// A registry on loopback that answers the nth request, counted from 0, as told.
+fn registry_saying(say: impl Fn(usize, &str) -> (u16, String) + Send + 'static) -> RegistryUrl {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).unwrap();
+            let (status, body) = say(n, &String::from_utf8_lossy(&request[..read]));
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    RegistryUrl(format!("http://{address}"))
+}
+
+const NO_SCHEMA: &str = r#"{"error_code":40403,"message":"Schema 7 not found"}"#;
+
+#[test]
+fn a_schema_that_comes_a_little_late_is_known() {
+    let url = registry_saying(|n, _| match n {
+        0 => (404, NO_SCHEMA.to_owned()),
+        _ => (200, answer(OLD)),
+    });
+    let registry = Registry::new(&url).unwrap();
+    assert!(registry.schema(7).unwrap().is_some());
+}
+
+#[test]
+fn an_unknown_schema_is_asked_for_once_in_a_while() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let url = registry_saying(move |_, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+        (404, NO_SCHEMA.to_owned())
+    });
+    let registry = Registry::new(&url).unwrap();
+    assert!(registry.schema(7).unwrap().is_none());
+    let first = asked.load(Ordering::SeqCst);
+    assert!(first > 1, "asked {first} times");
+    for _ in 0..100 {
+        assert!(registry.schema(7).unwrap().is_none());
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), first);
+}
+
+#[test]
+fn a_404_that_is_not_the_registrys_word_is_no_answer() {
+    for body in [
+        "",
+        "<html>",
+        r#"{"error_code":404}"#,
+        r#"{"error_code":40401}"#,
+    ] {
+        let url = registry_saying(move |_, _| (404, body.to_owned()));
+        let told = Registry::new(&url)
+            .unwrap()
+            .schema(7)
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains("it answers 404"), "{told}");
+    }
+    // The wrong path, then the right one.
+    let url = registry_saying(|n, _| match n {
+        0 => (404, "starting".to_owned()),
+        _ => (200, answer(OLD)),
+    });
+    let registry = Registry::new(&url).unwrap();
+    assert!(registry.schema(7).unwrap().is_some());
+}
+
+#[test]
+fn the_login_may_come_from_the_environment() {
+    let variable = |name: &str| match name {
+        "USER" => Ok("ann".to_owned()),
+        "PASSWORD" => Ok("p@ss/w:rd%41".to_owned()),
+        "URL" => Ok("http://bob:b@host:1/v1".to_owned()),
+        _ => Err(std::env::VarError::NotPresent),
+    };
+    let resolved = |url: &str| RegistryUrl(url.to_owned()).resolved(variable);
+    let found = |url: &str| resolved(url).unwrap().0;
+    assert_eq!(
+        found("http://${USER}:${PASSWORD}@host/x${USER}@"),
+        "http://ann:p%40ss%2Fw%3Ard%2541@host/xann@"
+    );
+    assert_eq!(found("${URL}"), "http://bob:b@host:1/v1");
+    assert_eq!(found("http://a:b@host"), "http://a:b@host");
+    let told = resolved("http://${NOBODY}@host").unwrap_err();
+    assert!(told.contains("the environment has no NOBODY"), "{told}");
+    assert!(resolved("http://${USER@host").is_err());
+    // What is sent is what the variable holds.
+    let header = Arc::new(std::sync::Mutex::new(String::new()));
+    let seen = Arc::clone(&header);
+    let url = registry_saying(move |_, request| {
+        *seen.lock().unwrap() = request.to_owned();
+        (200, answer(OLD))
+    });
+    let login = url.0.replace("http://", "http://${PATH}:x@");
+    let registry = Registry::new(&RegistryUrl(login)).unwrap();
+    assert!(registry.schema(1).unwrap().is_some());
+    let path = std::env::var("PATH").unwrap();
+    let expected = STANDARD.encode(format!("{path}:x"));
+    assert!(header.lock().unwrap().contains(&expected));
+    let told = Registry::new(&RegistryUrl("http://${MILLRACE_NO_SUCH}:x@host".to_owned()));
+    let told = told.unwrap_err().to_string();
+    assert!(
+        told.contains("http://***@host") && told.contains("MILLRACE_NO_SUCH"),
+        "{told}"
+    );
 }
 
 #[test]

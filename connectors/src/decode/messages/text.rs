@@ -5,6 +5,8 @@ use super::super::json::{FieldPaths, utf8, value_text};
 use super::super::{ColumnRequest, RawChunk};
 use super::metadata::Metadata;
 use crate::kafka::Message;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use millrace_operators::domain::{FileId, Reason};
 use std::borrow::Cow;
 
@@ -54,7 +56,7 @@ struct Envelope {
 /// An event, in whichever mode it came.
 struct Event<'m> {
     attributes: Vec<Option<Cow<'m, str>>>,
-    data: Option<&'m str>,
+    data: Option<Cow<'m, str>>,
 }
 
 impl TextMessages {
@@ -134,12 +136,12 @@ impl TextMessages {
             None => match message.payload() {
                 Some(payload) => Event {
                     attributes: Vec::new(),
-                    data: Some(utf8(payload)?),
+                    data: Some(Cow::Borrowed(utf8(payload)?)),
                 },
                 None => return Ok(false),
             },
         };
-        let fields = match event.data {
+        let fields = match &event.data {
             Some(data) => self.fields.find(data)?,
             None => Vec::new(),
         };
@@ -175,7 +177,10 @@ impl Envelope {
     /// The event of a message; nothing for a tombstone.
     fn open<'m>(&self, message: &Message<'m>) -> Result<Option<Event<'m>>, String> {
         let content_type = message.header("content-type").map(utf8).transpose()?;
-        let structured = content_type.and_then(|kind| kind.strip_prefix("application/cloudevents"));
+        // Types of content are the same in capitals.
+        let kind = content_type.map(str::to_ascii_lowercase);
+        let structured = kind.as_deref();
+        let structured = structured.and_then(|kind| kind.strip_prefix("application/cloudevents"));
         let is_binary = structured.is_none() && message.header("ce_specversion").is_some();
         let event = match (structured, message.payload()) {
             (Some(kind), _) if !kind.is_empty() && !kind.starts_with(['+', ';']) => {
@@ -215,6 +220,7 @@ impl Envelope {
             *attribute = content_type.map(Cow::Borrowed);
         }
         let data = payload.map(utf8).transpose()?;
+        let data = data.map(Cow::Borrowed);
         Ok(Event { attributes, data })
     }
 
@@ -223,22 +229,30 @@ impl Envelope {
         let (attributes, data) = found
             .split_at_checked(self.attributes.len())
             .unwrap_or_default();
-        if data.get(1).is_some_and(Option::is_some) {
-            return Err("its data is in data_base64; only JSON data can be read".to_owned());
-        }
         let text = |value: &Option<&'m serde_json::value::RawValue>| match value {
             Some(value) => value_text(value).map_err(|error| format!("not a JSON text: {error}")),
             None => Ok(None),
         };
-        let data = data
-            .first()
-            .copied()
-            .flatten()
-            .map(serde_json::value::RawValue::get);
-        Ok(Event {
-            attributes: attributes.iter().map(text).collect::<Result<_, _>>()?,
-            data: data.filter(|data| *data != "null"),
-        })
+        let attributes: Vec<_> = attributes.iter().map(text).collect::<Result<_, _>>()?;
+        let encoded = text(data.get(1).unwrap_or(&None))?;
+        let data = data.first().copied().flatten();
+        let data = data.map(serde_json::value::RawValue::get);
+        let data = data.filter(|data| *data != "null");
+        let data = match (data, encoded) {
+            (Some(_), Some(_)) => return Err("it has both data and data_base64".to_owned()),
+            (data, None) => data.map(Cow::Borrowed),
+            (None, Some(encoded)) => {
+                let kind = attributes.get(CONTENT_TYPE).and_then(Option::as_deref);
+                if kind.is_some_and(|kind| !is_json(kind)) {
+                    return Err("its data is in data_base64; only JSON data can be read".to_owned());
+                }
+                let decoded = STANDARD.decode(encoded.as_bytes());
+                let decoded =
+                    decoded.map_err(|error| format!("its data_base64 is no base64: {error}"))?;
+                Some(Cow::Owned(utf8(&decoded)?.to_owned()))
+            }
+        };
+        Ok(Event { attributes, data })
     }
 
     fn check(&self, event: &Event<'_>) -> Result<(), String> {
@@ -258,12 +272,19 @@ impl Envelope {
             }
         }
         let kind = attribute(CONTENT_TYPE).filter(|_| event.data.is_some());
-        match kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim()) {
-            Some(kind) if !kind.ends_with("/json") && !kind.ends_with("+json") => Err(format!(
+        match kind {
+            Some(kind) if !is_json(kind) => Err(format!(
                 "its data is {}; only JSON can be read",
                 quoted(kind)
             )),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether content of this type is JSON. An event that names no type has JSON in it.
+fn is_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or(kind).trim();
+    let kind = kind.to_ascii_lowercase();
+    kind.ends_with("/json") || kind.ends_with("+json")
 }

@@ -389,3 +389,20 @@ tables:
         )
     );
 }
+
+#[test]
+fn remote_files_are_not_watched() {
+    let place = |text: &str| PathBuf::from(text);
+    let files = ReferenceFiles::new(
+        vec![place("s3://b/catalog.yaml"), place("catalog.yaml")],
+        vec![
+            place("s3://b/accounts.yaml"),
+            place("file:///x/accounts.yaml"),
+        ],
+        TimeZone::UTC,
+        Arc::new(Names::default()),
+    );
+    let watched: Vec<_> = files.files().iter().map(|file| file.display()).collect();
+    let watched: Vec<_> = watched.iter().map(ToString::to_string).collect();
+    assert_eq!(watched, ["/x/accounts.yaml", "catalog.yaml"]);
+}
