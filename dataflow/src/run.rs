@@ -441,6 +441,8 @@ struct Prepared {
     setting: Box<dyn FnOnce(Live) -> Setting>,
     /// The run that may commit, where epochs are made durable.
     generation: Option<Generation>,
+    /// Where messages are published.
+    sink: Option<MessageSink>,
     state: Option<Arc<Store>>,
     /// What an earlier run took in.
     restored: Option<Restored>,
@@ -517,12 +519,18 @@ impl Prepared {
             reference_feeds = ReferenceFeeds::open(&job, &mut reference_files)?;
         }
         let (mut generation, mut restored, mut resumes) = (None, None, false);
+        let mut sink = None;
         match (mode, &state) {
             (Mode::Write, Some(state)) => {
                 // A start that must fail ends no run that does well.
                 ask_brokers(&job)?;
                 forgets_alone(state, options)?;
                 let (ours, resumed) = Generation::begin(state, &Plan::of(&job))?;
+                // It may refuse: before outputs of other state are cleared.
+                let run = (ours.number, ours.manifest.live);
+                let messages = job.outputs.messages.clone();
+                let open = |plan| MessageSink::open(plan, &job.name, run, Arc::clone(listener));
+                sink = messages.map(open).transpose()?;
                 (generation, resumes) = (Some(ours), resumed);
             }
             (Mode::Read, Some(state)) => {
@@ -617,6 +625,7 @@ impl Prepared {
             names,
             setting,
             generation,
+            sink,
             state,
             restored,
             closed,
@@ -690,17 +699,11 @@ impl Prepared {
             (self.generation.take(), &self.state, &self.job.durability)
         {
             let told = Arc::clone(metrics);
-            let messages = self.job.outputs.messages.clone();
-            let sink = messages.map(|plan| {
-                let listener = Arc::clone(listener);
-                let run = (generation.number, generation.manifest.live);
-                MessageSink::open(plan, &self.job.name, run, listener)
-            });
             let (mut commits, ends) = Committer::new(
                 Arc::clone(state),
                 Arc::clone(&self.output_store),
                 generation,
-                sink.transpose()?,
+                self.sink.take(),
                 Box::new(move |manifest| told.committed(manifest)),
             );
             commits.recover()?;

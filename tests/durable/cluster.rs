@@ -57,10 +57,10 @@ fn arguments(
     arguments.map(str::to_owned).to_vec()
 }
 
-/// The processes of a job; killed with their owner.
-struct Cluster(Vec<Child>);
+/// Processes of a job; killed with their owner.
+pub(crate) struct Processes(pub(crate) Vec<Child>);
 
-impl Cluster {
+impl Processes {
     fn start(desk: &Desk, job: &str, processes: usize, more: &[&str]) -> Self {
         let hosts = hostfile(desk, processes);
         let process = |n| {
@@ -71,7 +71,7 @@ impl Cluster {
         Self((0..processes).map(process).collect())
     }
 
-    fn signal(&self, process: usize, signal: &str) {
+    pub(crate) fn signal(&self, process: usize, signal: &str) {
         let process = self.0[process].id().to_string();
         let told = Command::new("kill").args([signal, &process]).status();
         assert!(told.unwrap().success());
@@ -84,7 +84,7 @@ impl Cluster {
     }
 
     /// Waits until all have ended by themselves: how, and what they said.
-    fn end(mut self, what: &str) -> Vec<(ExitStatus, String)> {
+    pub(crate) fn end(mut self, what: &str) -> Vec<(ExitStatus, String)> {
         let begun = Instant::now();
         while !self.is_over() {
             assert!(
@@ -106,7 +106,7 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for Processes {
     fn drop(&mut self) {
         for process in &mut self.0 {
             process.kill().ok();
@@ -146,7 +146,7 @@ fn any_number_of_processes_writes_the_same_bytes() {
     assert!(alone.len() > 20, "{:?}", alone.keys());
     for processes in [2, 3] {
         let name = format!("{processes}x1");
-        let ended = Cluster::start(&desk, &job, processes, &["--out", &out(&name)]).end(&name);
+        let ended = Processes::start(&desk, &job, processes, &["--out", &out(&name)]).end(&name);
         for (status, said) in ended {
             assert!(status.success(), "{name}: {said}");
         }
@@ -250,8 +250,8 @@ fn a_folder_that_is_not_shared_is_noticed() {
     assert!(!desk.at("out/_cluster").exists());
 }
 
-/// The number of the newest commit.
-fn commits(desk: &Desk) -> usize {
+/// The number of the newest commit; 0 before the first.
+pub(crate) fn commits(desk: &Desk) -> usize {
     let names = std::fs::read_dir(desk.at("state/manifest")).into_iter();
     let names = names.flatten().flatten();
     let names = names.filter_map(|name| name.file_name().into_string().ok());
@@ -260,10 +260,10 @@ fn commits(desk: &Desk) -> usize {
 }
 
 /// Starts a job that watches, and waits until it has committed: a run under way.
-fn under_way(desk: &Desk, processes: usize, more: &[&str]) -> Cluster {
+fn under_way(desk: &Desk, processes: usize, more: &[&str]) -> Processes {
     let job = desk.at("job.yaml").display().to_string();
     let before = commits(desk);
-    let cluster = Cluster::start(desk, &job, processes, &[&["--watch"], more].concat());
+    let cluster = Processes::start(desk, &job, processes, &[&["--watch"], more].concat());
     let begun = Instant::now();
     // The first commit takes the job over.
     while commits(desk) < before + 2 {
@@ -344,7 +344,7 @@ fn a_worker_that_hangs_is_noticed() {
     });
     assert!(noticed);
     let job = desk.at("job.yaml").display().to_string();
-    let again = Cluster::start(&desk, &job, 2, &[]).end("again");
+    let again = Processes::start(&desk, &job, 2, &[]).end("again");
     assert!(
         again.iter().all(|(status, _)| status.success()),
         "{again:?}"
@@ -375,13 +375,13 @@ fn kills_of_processes_neither_lose_nor_double() {
             file += 1;
         }
         let processes = [1, 3, 2][round % 3];
-        let mut cluster = Cluster::start(&desk, &job, processes, &[]);
+        let mut cluster = Processes::start(&desk, &job, processes, &[]);
         let until = Instant::now() + Duration::from_millis(50 + dice.roll(1500));
         while !cluster.is_over() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(3));
         }
         let one = usize::try_from(dice.roll(3)).unwrap() % processes;
-        let lives = |cluster: &mut Cluster, n: usize| cluster.0[n].try_wait().unwrap().is_none();
+        let lives = |cluster: &mut Processes, n: usize| cluster.0[n].try_wait().unwrap().is_none();
         let what = match dice.roll(4) {
             _ if cluster.is_over() || !lives(&mut cluster, one) => "none",
             0 => {

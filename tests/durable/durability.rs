@@ -8,6 +8,9 @@
 //! `MILLRACE_KILLS` asks for more kills than the few of the short form, `MILLRACE_SEED` for another
 //! history.
 
+use crate::archive::forget::desk_that_forgot;
+use crate::by_hand;
+use crate::cluster::{Processes, commits};
 use millrace::cli::Exit;
 use millrace_tests::jobs::{Desk, millrace, rows, standing};
 use millrace_tests::kills::{CATALOG, Dice, MEDIATION, accounts, start, variable};
@@ -20,6 +23,10 @@ use std::time::{Duration, Instant};
 const KILLS: u32 = 20;
 const FILES: u32 = 12;
 const ROWS: u32 = 2_000;
+/// Rows of a small file.
+pub(crate) const FEW: u32 = 60;
+/// How long a run may take to do what it is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn job(durability: &str) -> String {
     format!(
@@ -53,6 +60,34 @@ pub(crate) fn calls(file: u32, dice: &mut Dice) -> String {
         writeln!(text, "c{id},+{},{at},{seconds}", dice.roll(9)).unwrap();
     }
     text
+}
+
+/// The beginning of a file of calls.
+pub(crate) fn few(file: u32) -> String {
+    let calls = calls(file, &mut Dice(u64::from(file)));
+    let lines = calls.lines().take(usize::try_from(FEW).unwrap() + 1);
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Waits for something that a run does.
+#[track_caller]
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "{what} in vain");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until the job has committed so many records.
+#[track_caller]
+pub(crate) fn received(desk: &Desk, records: u32) {
+    let job = desk.at("job.yaml").display().to_string();
+    wait("records are waited for", || {
+        // There is none before the first commit, and none to read while one takes another's place.
+        let status = millrace(&["status", &job, "--output", "json"]);
+        status.exit == Exit::Ok && status.summary()["received"] == records
+    });
 }
 
 /// Bytes of every file below a folder.
@@ -142,10 +177,19 @@ fn kills_neither_lose_nor_double() {
     let mut dice = Dice(seed);
     let desk = desk();
     let (mut killed, mut ended, mut file) = (0, 0, 0);
+    // Kills before anything new is committed, and how many of them follow another such.
+    let (mut in_recovery, mut in_a_row) = (0, 0);
+    // Behind every third kill two are aimed at recoveries, so many milliseconds after a run took over.
+    let mut aims = [[0, 0], [5, 60], [15, 25], [100, 140]]
+        .map(|pair| pair.map(Duration::from_millis))
+        .into_iter()
+        .cycle();
+    let (mut aimed, mut unaimed, mut last_caught) = (Vec::new(), 0, false);
     let job = desk.at("job.yaml").display().to_string();
     while file < FILES || killed < kills {
+        let aim: Option<Duration> = aimed.pop();
         // More when all is read, so that there is more to be killed at; a file never changes.
-        if file < FILES || dice.roll(3) == 0 {
+        if aim.is_none() && (file < FILES || dice.roll(3) == 0) {
             desk.write(
                 &format!("usage/calls-{file:04}.csv"),
                 calls(file, &mut dice),
@@ -153,21 +197,37 @@ fn kills_neither_lose_nor_double() {
             file += 1;
         }
         let workers = (1 + dice.roll(3)).to_string();
+        let before = commits(&desk);
         let mut process = start(&["run", &job, "--workers", &workers]);
-        let patience = Duration::from_millis(20 + dice.roll(900));
-        let begun = Instant::now();
+        let patience = aim.unwrap_or_else(|| Duration::from_millis(20 + dice.roll(900)));
+        let mut begun = Instant::now();
         let status = loop {
+            let takes_over = aim.is_some() && commits(&desk) == before;
+            if takes_over {
+                begun = Instant::now();
+            }
             if let Some(status) = process.try_wait().unwrap() {
                 break status;
             }
-            if begun.elapsed() > patience {
+            if !takes_over && begun.elapsed() > patience {
                 process.kill().unwrap();
                 break process.wait().unwrap();
             }
             std::thread::sleep(Duration::from_millis(3));
         };
+        // It has taken over what there was, and committed nothing since.
+        let caught = status.signal().is_some() && before > 0 && commits(&desk) == before + 1;
+        in_recovery += u32::from(caught);
+        in_a_row += u32::from(caught && last_caught);
+        last_caught = caught;
         match status.signal() {
-            Some(_) => killed += 1,
+            Some(_) => {
+                killed += 1;
+                unaimed += u32::from(aim.is_none());
+                if aim.is_none() && unaimed % 3 == 0 {
+                    aimed.extend(aims.next().into_iter().flatten());
+                }
+            }
             None => {
                 let output = process.wait_with_output().unwrap();
                 let said = String::from_utf8_lossy(&output.stderr);
@@ -179,21 +239,21 @@ fn kills_neither_lose_nor_double() {
     let last = millrace(&["run", &job, "--workers", "2"]);
     assert!(matches!(last.exit, Exit::Findings), "{}", last.err);
     compare(&desk, seed);
-    println!("{killed} kills, {ended} runs to the end, {file} files, seed {seed}");
+    by_hand::compare(&desk, seed);
+    println!(
+        "{killed} kills, {in_recovery} in recovery, {in_a_row} of them in a row, {ended} runs to the end, \
+         {file} files, seed {seed}"
+    );
+    assert!(kills < KILLS || (in_recovery > 0 && in_a_row > 0));
 }
 
-/// The objects that a restart reads.
-fn objects(desk: &Desk) -> Vec<String> {
-    let names = |folder: &str| {
-        let entries = std::fs::read_dir(desk.at(&format!("state/{folder}"))).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.map(|name| format!("{folder}/{name}")).collect();
-        names.sort();
-        names
-    };
-    let mut objects = names("journal");
-    objects.extend(names("manifest").pop());
-    objects
+/// The objects of a folder of the state, sorted.
+fn objects(desk: &Desk, folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(desk.at(&format!("state/{folder}"))).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.map(|name| format!("{folder}/{name}")).collect();
+    names.sort();
+    names
 }
 
 #[test]
@@ -202,18 +262,33 @@ fn damaged_state_is_named_and_nothing_is_started() {
     desk.write("usage/calls.csv", calls(0, &mut Dice(3)));
     let whole = desk.run();
     assert!(matches!(whole.exit, Exit::Findings), "{}", whole.err);
-    for object in objects(&desk) {
+    let mut read = objects(&desk, "journal");
+    read.extend(objects(&desk, "manifest").pop());
+    damage_is_named(&desk, &read);
+    assert_eq!(desk.run().totals(), whole.totals());
+}
+
+#[test]
+fn damage_to_what_is_left_of_closed_bill_units_is_named() {
+    let desk = desk_that_forgot();
+    let whole = desk.run();
+    let closed = objects(&desk, "closed");
+    assert_eq!(closed.len(), 1, "{closed:?}");
+    damage_is_named(&desk, &closed);
+    assert_eq!(desk.run().totals(), whole.totals());
+}
+
+/// Damages each object in several ways, and puts it back in the end.
+fn damage_is_named(desk: &Desk, objects: &[String]) {
+    for object in objects {
         let place = desk.at(&format!("state/{object}"));
         let bytes = std::fs::read(&place).unwrap();
         let refused = |what: &str| {
+            let manifests = self::objects(desk, "manifest");
             let before = self::bytes(&desk.at("out"));
             let ended = desk.run();
             assert_eq!(ended.exit, Exit::Unusable, "{object} {what}: {}", ended.err);
-            assert!(
-                ended.err.contains(&object),
-                "{object} {what}: {}",
-                ended.err
-            );
+            assert!(ended.err.contains(object), "{object} {what}: {}", ended.err);
             assert!(ended.err.contains("nothing was started"), "{}", ended.err);
             let changes = |files: BTreeMap<String, Vec<u8>>| {
                 let mut files = files;
@@ -225,10 +300,10 @@ fn damaged_state_is_named_and_nothing_is_started() {
                 "{object} {what}"
             );
             // The generation that looked has created a manifest of its own.
-            for manifest in objects(&desk).into_iter().rev().take(1) {
-                if manifest > object && manifest.starts_with("manifest/") {
-                    std::fs::remove_file(desk.at(&format!("state/{manifest}"))).unwrap();
-                }
+            let mut created = self::objects(desk, "manifest");
+            created.retain(|manifest| !manifests.contains(manifest));
+            for manifest in created {
+                std::fs::remove_file(desk.at(&format!("state/{manifest}"))).unwrap();
             }
         };
         for at in (0..bytes.len()).step_by(bytes.len() / 5 + 1) {
@@ -237,16 +312,16 @@ fn damaged_state_is_named_and_nothing_is_started() {
             std::fs::write(&place, &torn).unwrap();
             refused(&format!("changed at byte {at}"));
         }
-        std::fs::write(&place, &bytes[..bytes.len() / 2]).unwrap();
-        refused("cut");
-        if object.starts_with("journal/") {
+        for left in [0, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&place, &bytes[..left]).unwrap();
+            refused(&format!("cut to {left} bytes"));
+        }
+        if !object.starts_with("manifest/") {
             std::fs::remove_file(&place).unwrap();
             refused("missing");
         }
         std::fs::write(&place, &bytes).unwrap();
     }
-    let again = desk.run();
-    assert_eq!(again.totals(), whole.totals());
 }
 
 #[test]
@@ -296,6 +371,51 @@ fn the_older_of_two_runs_ends() {
         said.contains("another run of this job has taken over"),
         "{said}"
     );
+    compare(&desk, 0);
+}
+
+/// Manifests are taken away sixteen commits later, so the number that the older run would commit next
+/// is free again when it goes on; and it has something to commit.
+#[test]
+fn an_older_run_that_stood_still_for_long_commits_nothing() {
+    let desk = desk();
+    desk.write("usage/calls-00.csv", few(0));
+    let job = desk.at("job.yaml").display().to_string();
+    let watching = || Processes(vec![start(&["run", &job, "--watch", "--workers", "1"])]);
+    let older = watching();
+    received(&desk, FEW);
+    older.signal(0, "-STOP");
+    let stood = commits(&desk);
+    let younger = watching();
+    wait("the younger run is waited for", || commits(&desk) > stood);
+    for file in 1..=25 {
+        let before = commits(&desk);
+        desk.write(&format!("usage/calls-{file:02}.csv"), few(file));
+        wait("a commit is waited for", || commits(&desk) > before);
+    }
+    received(&desk, 26 * FEW);
+    younger.signal(0, "-TERM");
+    let (status, said) = younger.end("younger").remove(0);
+    assert!(status.success(), "{said}");
+    assert!(commits(&desk) > stood + 20, "{stood}, {}", commits(&desk));
+    let next = format!("state/manifest/{:020}.json", stood + 1);
+    assert!(
+        !desk.at(&next).exists(),
+        "the older run's next number is free"
+    );
+    let committed = bytes(&desk.at("state/manifest"));
+    older.signal(0, "-CONT");
+    let (status, said) = older.end("older").remove(0);
+    assert!(!status.success(), "{said}");
+    let says = "another run of this job has taken over";
+    assert!(said.contains(says), "{said}");
+    assert!(
+        committed == bytes(&desk.at("state/manifest")),
+        "it committed"
+    );
+    compare(&desk, 0);
+    let last = desk.run();
+    assert_eq!(last.exit, Exit::Findings, "{}", last.err);
     compare(&desk, 0);
 }
 

@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod archive;
+mod by_hand;
 mod cluster;
 mod discard;
 mod disk_full;
 mod durability;
+mod kubernetes;
 mod object_store;
+mod remote_reference;
 mod s3;
+mod sources;
 mod store_faults;
+mod stuck;
 
 /// Runs the job that the environment asks for, where it asks for one.
 #[test]

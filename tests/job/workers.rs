@@ -68,7 +68,7 @@ fn check_folders(job: &Path, reasons: &[&str], folders: &[&str]) {
             "nothing under {folder}"
         );
     }
-    for workers in [2, 4] {
+    for workers in [2, 3, 4] {
         let together = left(job, workers).files;
         let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&together), names(&alone), "with {workers} workers");

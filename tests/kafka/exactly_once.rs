@@ -1,23 +1,29 @@
 //! From a real Kafka to a real Kafka under kills: a job is killed at any moment while messages arrive,
 //! and the broker with it now and then. What readers of committed messages have in the end is the bill
-//! of an undisturbed run over the same calls, each row once.
+//! of an undisturbed run over the same calls, each row once. One process in ten is stopped for a while
+//! before it is killed, as a machine may be.
 //!
 //! `MILLRACE_KILLS` asks for more kills than the few of the short form, `MILLRACE_SEED` for another
 //! history.
 
 use millrace::cli::Exit;
-use millrace_connectors::kafka::{Consumer, Start};
+use millrace_connectors::kafka::{Consumer, Progress, Start};
 use millrace_tests::broker::{Broker, Sent};
-use millrace_tests::jobs::{Desk, instant, millrace, rows};
+use millrace_tests::jobs::{Desk, instant, millrace, rows, text};
 use millrace_tests::kills::{CATALOG, Dice, MEDIATION, accounts, start, variable};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const KILLS: u32 = 8;
 const BATCHES: u64 = 10;
 const BATCH: u64 = 400;
+/// Seconds that calls are spread over, however many: all before the clock.
+const SPREAD: u64 = 60 * 86_400;
+/// What is sent instead of a call now and then.
+const POISON: &str = "no call";
 
 fn job(source: &str, rest: &str) -> String {
     format!(
@@ -28,7 +34,7 @@ fn job(source: &str, rest: &str) -> String {
 }
 
 /// A batch of calls: some late, some sent before, some of numbers that nobody has, some no calls.
-fn calls(batch: u64, dice: &mut Dice) -> Vec<(String, String)> {
+pub(crate) fn calls(batch: u64, dice: &mut Dice) -> Vec<(String, String)> {
     let call = |row: u64, dice: &mut Dice| {
         let number = batch * BATCH + row;
         let id = match dice.roll(12) {
@@ -42,10 +48,10 @@ fn calls(batch: u64, dice: &mut Dice) -> Vec<(String, String)> {
         } else {
             0
         };
-        let at = instant(1_767_225_600 + (id * 500).saturating_sub(late));
+        let at = instant(1_767_225_600 + (id * 500 % SPREAD).saturating_sub(late));
         let (line, seconds) = (of_call.roll(9), of_call.roll(60));
         let call = match dice.roll(100) {
-            0 => "no call".to_owned(),
+            0 => POISON.to_owned(),
             _ => format!(
                 r#"{{"id": "c{id}", "number": "+{line}", "at": "{at}", "seconds": {seconds}}}"#
             ),
@@ -55,8 +61,17 @@ fn calls(batch: u64, dice: &mut Dice) -> Vec<(String, String)> {
     (0..BATCH).map(|row| call(row, dice)).collect()
 }
 
+/// All committed messages of a topic with JSON in them, in the order of each partition.
+pub(crate) fn messages(broker: &Broker, topic: &str) -> Vec<(String, Option<Value>)> {
+    let json = |content: Vec<u8>| serde_json::from_slice(&content).unwrap();
+    let messages = contents(broker, topic).into_iter();
+    messages
+        .map(|(key, content)| (key, content.map(json)))
+        .collect()
+}
+
 /// All committed messages of a topic, in the order of each partition.
-fn messages(broker: &Broker, topic: &str) -> Vec<(String, Option<Value>)> {
+fn contents(broker: &Broker, topic: &str) -> Vec<(String, Option<Vec<u8>>)> {
     let mut consumer = Consumer::open(&broker.settings(), &[topic.to_owned()]).unwrap();
     let partitions = consumer.partitions().to_vec();
     let ends: Vec<_> = consumer.watermarks().unwrap().into_iter().collect();
@@ -80,10 +95,7 @@ fn messages(broker: &Broker, topic: &str) -> Vec<(String, Option<Value>)> {
         );
         let mut each = |message: millrace_connectors::kafka::Message<'_>| {
             let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
-            let value = message
-                .payload()
-                .map(|value| serde_json::from_slice(value).unwrap());
-            read.push((key, value));
+            read.push((key, message.payload().map(<[u8]>::to_vec)));
         };
         let count = consumer.poll(1_000, Duration::from_millis(500), &mut each);
         quiet = count.unwrap() == 0;
@@ -92,7 +104,7 @@ fn messages(broker: &Broker, topic: &str) -> Vec<(String, Option<Value>)> {
 }
 
 /// What stands after all messages.
-fn standing(messages: &[(String, Option<Value>)]) -> BTreeMap<String, Value> {
+pub(crate) fn standing(messages: &[(String, Option<Value>)]) -> BTreeMap<String, Value> {
     let mut standing = BTreeMap::new();
     for (key, value) in messages {
         match value {
@@ -104,7 +116,7 @@ fn standing(messages: &[(String, Option<Value>)]) -> BTreeMap<String, Value> {
 }
 
 /// Rows as sorted text; a field without a value is like none.
-fn texts(rows: impl IntoIterator<Item = Value>) -> Vec<String> {
+pub(crate) fn texts(rows: impl IntoIterator<Item = Value>) -> Vec<String> {
     let text = |mut row: Value| {
         row.as_object_mut()
             .unwrap()
@@ -118,7 +130,7 @@ fn texts(rows: impl IntoIterator<Item = Value>) -> Vec<String> {
 
 /// Says which rows only one side has.
 #[track_caller]
-fn compare(what: &str, told: &[String], stands: &[String]) {
+pub(crate) fn compare(what: &str, told: &[String], stands: &[String]) {
     let missing = |rows: &[String], of: &[String]| {
         let rows = rows.iter().filter(|row| !of.contains(row));
         rows.take(5).cloned().collect::<Vec<_>>().join("\n")
@@ -160,21 +172,30 @@ fn kills_neither_lose_nor_double_messages() {
         ),
     ]);
     let path = desk.at("job.yaml").display().to_string();
-    let (mut killed, mut restarts, mut batch) = (0, 0, 0);
+    let (mut killed, mut restarts, mut stops, mut batch) = (0, 0, 0, 0);
     let mut sent = String::new();
+    // The next offset of each partition, and where there is something that is no call.
+    let (mut offsets, mut poisoned) = ([0; 3], BTreeSet::new());
     while batch < BATCHES || killed < kills {
-        if batch < BATCHES {
+        // Traffic goes on, so that no kill meets an idle job only.
+        if batch < BATCHES || dice.roll(3) == 0 {
             let calls = calls(batch, &mut dice);
-            let message = |(key, call): &(String, String)| {
+            let message = |(key, call): &'_ (String, String)| {
                 sent.push_str(call);
                 sent.push('\n');
-                (key.clone(), call.clone())
+                let partition = dice.roll(3);
+                let offset: &mut u64 = &mut offsets[usize::try_from(partition).unwrap()];
+                if call == POISON {
+                    poisoned.insert((format!("usage/{partition}"), *offset));
+                }
+                *offset += 1;
+                (i32::try_from(partition).unwrap(), key.clone(), call.clone())
             };
             let calls: Vec<_> = calls.iter().map(message).collect();
             let messages: Vec<Sent<'_>> = calls
                 .iter()
-                .map(|(key, call)| Sent {
-                    partition: Some(i32::try_from(dice.roll(3)).unwrap()),
+                .map(|(partition, key, call)| Sent {
+                    partition: Some(*partition),
                     key,
                     payload: Some(call.as_bytes()),
                     ..Sent::default()
@@ -196,6 +217,19 @@ fn kills_neither_lose_nor_double_messages() {
         while begun.elapsed() < patience && process.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(3));
         }
+        if dice.roll(10) == 0 && process.try_wait().unwrap().is_none() {
+            let signal = |signal: &str| {
+                let id = process.id().to_string();
+                let told = Command::new("kill").args([signal, &id]).status();
+                assert!(told.unwrap().success());
+            };
+            signal("-STOP");
+            std::thread::sleep(Duration::from_millis(dice.roll(1_000)));
+            signal("-CONT");
+            // What it does next is what it was stopped before.
+            std::thread::sleep(Duration::from_millis(dice.roll(50)));
+            stops += 1;
+        }
         process.kill().unwrap();
         let ended = process.wait_with_output().unwrap();
         if ended.status.signal().is_some() {
@@ -208,6 +242,18 @@ fn kills_neither_lose_nor_double_messages() {
     }
     let last = millrace(&["run", &path, "--workers", "2"]);
     assert!(matches!(last.exit, Exit::Findings), "{}", last.err);
+
+    is_read_to_the_end(&broker, &path, offsets.iter().sum());
+    progress_rises(&broker, "millrace-progress-calls");
+    let suspended = rows(&desk.at("out/suspense/snapshot"));
+    let unreadable = suspended
+        .iter()
+        .filter(|row| text(row, "reason") == "ROW_UNREADABLE");
+    let unreadable: BTreeSet<(String, u64)> = unreadable
+        .map(|row| (text(row, "file").to_owned(), row["row"].as_u64().unwrap()))
+        .collect();
+    assert!(!poisoned.is_empty());
+    assert_eq!(unreadable, poisoned, "seed {seed}");
 
     // The same calls from a file, undisturbed.
     desk.write("usage.jsonl", sent);
@@ -262,5 +308,45 @@ fn kills_neither_lose_nor_double_messages() {
     for (key, times) in times {
         assert_eq!(times, 1, "seed {seed}: {key} was published {times} times");
     }
-    println!("{killed} kills, {restarts} restarts of the broker, {batch} batches, seed {seed}");
+    println!(
+        "{killed} kills, {stops} behind a stop, {restarts} restarts of the broker, {batch} batches, seed {seed}"
+    );
+    assert!(kills < 20 || restarts > 0);
+}
+
+/// All that was sent is committed as read, and the job says so.
+fn is_read_to_the_end(broker: &Broker, job: &str, sent: u64) {
+    let status = millrace(&["status", job, "--output", "json"]);
+    assert_eq!(status.err, "");
+    let status = status.summary();
+    let positions = status["positions"].as_array().unwrap();
+    assert_eq!(positions.len(), 3, "{status}");
+    let next: u64 = positions
+        .iter()
+        .map(|position| position["next"].as_u64().unwrap())
+        .sum();
+    // Nobody sends within transactions, so every offset is a message.
+    let consumer = Consumer::open(&broker.settings(), &["usage".to_owned()]).unwrap();
+    let marks = consumer.watermarks().unwrap();
+    let low: i64 = marks.values().map(|marks| marks.low).sum();
+    assert_eq!(next - u64::try_from(low).unwrap(), sent, "{status}");
+    for position in positions {
+        assert_eq!(position["lag"], 0, "{status}");
+    }
+}
+
+/// No part of a commit is published twice, and none before an earlier one.
+fn progress_rises(broker: &Broker, topic: &str) {
+    let mut last = None;
+    for (key, content) in contents(broker, topic) {
+        // What a publisher marks the end with when it opens.
+        if key.ends_with("/opened") {
+            continue;
+        }
+        let done: Progress = serde_json::from_slice(&content.unwrap()).unwrap();
+        let done = (done.epoch, done.part);
+        assert!(last < Some(done), "{done:?} is published behind {last:?}");
+        last = Some(done);
+    }
+    assert!(last.is_some(), "nothing is published");
 }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod begun_anew;
 mod exactly_once;
 mod feeds;
+mod outputs;
 mod reference;
 
 /// Runs the job that the environment asks for, where it asks for one.

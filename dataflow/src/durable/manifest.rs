@@ -197,7 +197,8 @@ impl Manifest {
         let text = std::str::from_utf8(bytes).map_err(|_| "is damaged: not text".to_owned())?;
         let mut lines = text.lines();
         let (line, digest) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
-        if blake3::hash(line.as_bytes()).to_hex().as_str() != digest || lines.next().is_some() {
+        let is_whole = text.ends_with('\n') && lines.next().is_none();
+        if blake3::hash(line.as_bytes()).to_hex().as_str() != digest || !is_whole {
             return Err("is damaged: its digest does not match".to_owned());
         }
         let said: Form =
@@ -261,7 +262,8 @@ impl Generation {
                 let folder = store.location().to_owned();
                 return Err(DurableError::OtherPlan { folder, difference });
             }
-            let resumes = before.is_some();
+            // A run that committed nothing has left nothing to go on from.
+            let resumes = before.as_ref().is_some_and(|before| before.live > 0);
             let before = before.unwrap_or_default();
             let digest = blake3::hash(&before.encode()?).to_hex().to_string();
             let mut ours = Self {
@@ -478,8 +480,10 @@ mod tests {
                 "byte {at}"
             );
         }
-        store.put(&place, &whole[..whole.len() / 2]).unwrap();
-        assert!(Manifest::newest(&store).is_err());
+        for left in [whole.len() / 2, whole.len() - 1] {
+            store.put(&place, &whole[..left]).unwrap();
+            assert!(Manifest::newest(&store).is_err(), "{left} bytes");
+        }
     }
 
     #[test]

@@ -40,6 +40,14 @@ fn desk() -> Desk {
     desk
 }
 
+/// A job that has closed and forgotten January.
+pub(crate) fn desk_that_forgot() -> Desk {
+    let desk = desk();
+    as_of(&desk, DAYS[1]);
+    is_the_twins(&desk, &run(&desk));
+    desk
+}
+
 /// Billing lines, by account, bill unit, item and zone.
 fn lines(desk: &Desk, folder: &str) -> BTreeMap<String, (Value, Value)> {
     let lines = rows(&desk.at(&format!("{folder}/aggregated/snapshot"))).into_iter();

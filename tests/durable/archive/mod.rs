@@ -3,7 +3,7 @@
 
 mod adjust;
 mod books;
-mod forget;
+pub(crate) mod forget;
 mod kept;
 mod refused;
 mod remote;
