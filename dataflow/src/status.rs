@@ -170,5 +170,6 @@ pub fn command(job: &Job, command: &OperatorCommand) -> Result<u64, StatusError>
         }
     }
     let store = Store::open(&plan.folder, &job.folder).map_err(DurableError::Store)?;
-    Ok(tell(&store, command)?)
+    let applied = Manifest::newest(&store)?.map_or(0, |newest| newest.commands);
+    Ok(tell(&store, command, applied)?)
 }

@@ -2,7 +2,7 @@
 //!
 //! A command is numbered; the job applies commands in their order, at an epoch, and the commit of that
 //! epoch says up to which number. So a command that was told while the job was stopped is applied when
-//! it starts, and none is applied twice.
+//! it starts, and none is applied twice. Like a manifest, a command is a line of JSON and its digest.
 
 use super::DurableError;
 use millrace_connectors::store::{Put, Store};
@@ -47,16 +47,19 @@ fn name(number: u64) -> String {
     format!("{FOLDER}/{number:020}.json")
 }
 
-/// Tells a command; returns its number.
+/// Tells a command to a job that has applied those up to `applied`; returns its number.
 ///
 /// # Errors
 /// When the store fails.
-pub fn tell(store: &Store, command: &OperatorCommand) -> Result<u64, DurableError> {
-    let text = serde_json::to_vec(command).map_err(|error| damaged(store, FOLDER, &error))?;
+pub fn tell(store: &Store, command: &OperatorCommand, applied: u64) -> Result<u64, DurableError> {
+    let line = serde_json::to_string(command).map_err(|error| damaged(store, FOLDER, &error))?;
+    let text = format!("{line}\n{}\n", digest(&line));
     let told = store.names(FOLDER)?.pop();
-    let mut number = told.as_deref().and_then(number_of).unwrap_or(0) + 1;
+    let told = told.as_deref().and_then(number_of).unwrap_or(0);
+    // A folder that somebody has emptied begins behind what was applied.
+    let mut number = told.max(applied) + 1;
     // Somebody may tell another one at the same time.
-    while store.put_new(&name(number), &text)? == Put::Exists {
+    while store.put_new(&name(number), text.as_bytes())? == Put::Exists {
         number += 1;
     }
     Ok(number)
@@ -73,11 +76,20 @@ pub fn told(store: &Store, applied: u64) -> Result<Vec<(u64, OperatorCommand)>, 
     for number in numbers.filter(|number| *number > applied) {
         let object = name(number);
         let text = store.get(&object)?.unwrap_or_default();
+        let text = String::from_utf8(text).map_err(|error| damaged(store, &object, &error))?;
+        let line = text.lines().next().unwrap_or("");
+        if text != format!("{line}\n{}\n", digest(line)) {
+            return Err(damaged(store, &object, &"its digest does not match"));
+        }
         let command =
-            serde_json::from_slice(&text).map_err(|error| damaged(store, &object, &error))?;
+            serde_json::from_str(line).map_err(|error| damaged(store, &object, &error))?;
         commands.push((number, command));
     }
     Ok(commands)
+}
+
+fn digest(line: &str) -> String {
+    blake3::hash(line.as_bytes()).to_hex().to_string()
 }
 
 fn number_of(name: &str) -> Option<u64> {
@@ -89,5 +101,35 @@ fn damaged(store: &Store, object: &str, problem: &dyn std::fmt::Display) -> Dura
         folder: store.location().to_owned(),
         object: object.to_owned(),
         problem: format!("is no command: {problem}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_once_and_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        let pause = |source: &str| OperatorCommand::Pause {
+            source: source.to_owned(),
+        };
+        assert_eq!(tell(&store, &pause("a"), 0).unwrap(), 1);
+        assert_eq!(tell(&store, &pause("b"), 0).unwrap(), 2);
+        assert_eq!(told(&store, 1).unwrap(), [(2, pause("b"))]);
+        // Emptied by somebody: what is told now is not taken for applied.
+        store.clear(FOLDER).unwrap();
+        assert_eq!(tell(&store, &pause("c"), 2).unwrap(), 3);
+        assert_eq!(told(&store, 2).unwrap(), [(3, pause("c"))]);
+        let whole = store.get(&name(3)).unwrap().unwrap();
+        for at in 0..whole.len() {
+            let mut torn = whole.clone();
+            torn[at] ^= 1;
+            store.put(&name(3), &torn).unwrap();
+            assert!(told(&store, 2).is_err(), "byte {at}");
+        }
+        store.put(&name(3), &whole[..whole.len() - 1]).unwrap();
+        assert!(told(&store, 2).is_err());
     }
 }

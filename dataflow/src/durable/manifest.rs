@@ -159,6 +159,9 @@ pub struct Manifest {
     pub positions: BTreeMap<FileId, Position>,
     /// Sources that operators have paused.
     pub paused: BTreeSet<String>,
+    /// The number of the last command that was applied.
+    #[serde(default)]
+    pub commands: u64,
     /// Files and partitions met so far.
     pub files: u64,
     /// Records received so far.

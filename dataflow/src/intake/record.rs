@@ -95,8 +95,11 @@ pub fn find_record(job: &Job, rules: &[Arc<MediationPlan>], id: &str) -> Result<
         messages.extend(files.discover(index, source, &job.folder));
     }
     let file = named(&files, name).map_err(|message| {
-        let told: Vec<String> = [message].into_iter().chain(messages).collect();
-        told.join("; ")
+        let topics = job.sources.iter().any(|source| source.kafka.is_some());
+        let kept = "messages of topics are not kept beside them, so they cannot be explained";
+        let kept = topics.then(|| kept.to_owned());
+        let told = [message].into_iter().chain(kept).chain(messages);
+        told.collect::<Vec<_>>().join("; ")
     })?;
     read(&files, file, row, job, rules)
 }
