@@ -3,7 +3,7 @@
 //! Nothing is run and nothing is written. How far a topic is behind is asked of its broker, where one
 //! answers.
 
-use crate::durable::{DurableError, Manifest, OperatorCommand, tell};
+use crate::durable::{DurableError, Manifest, Object, OperatorCommand, tell};
 use crate::job::Job;
 use millrace_connectors::diagnostic::did_you_mean;
 use millrace_connectors::kafka::{Consumer, KafkaError, TopicPartition, Watermarks};
@@ -36,6 +36,10 @@ pub struct Status {
     pub paused: Vec<String>,
     /// What a restart reads.
     pub state: Size,
+    /// The objects that it is in.
+    pub objects: Vec<StateObject>,
+    /// The output files of the newest commit.
+    pub outputs: Vec<String>,
     /// Why a broker could not be asked.
     pub complaints: Vec<String>,
 }
@@ -51,6 +55,17 @@ pub struct Reading {
     pub next: u64,
     /// Messages behind it.
     pub lag: Option<u64>,
+}
+
+/// An object of the state.
+#[derive(Clone, Debug, Serialize)]
+pub struct StateObject {
+    /// Its name below the state folder.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Usage rows in it.
+    pub rows: u64,
 }
 
 /// What a restart reads.
@@ -105,12 +120,17 @@ pub fn status(job: &Job) -> Result<Status, StatusError> {
             next: position.next,
         }
     });
-    let mut state = Size::default();
-    for object in manifest.journal.iter().chain(&manifest.closed) {
+    let (mut state, mut objects) = (Size::default(), Vec::new());
+    for Object {
+        name, bytes, rows, ..
+    } in manifest.journal.into_iter().chain(manifest.closed)
+    {
         state.objects += 1;
-        state.bytes += object.bytes;
-        state.rows += object.rows;
+        state.bytes += bytes;
+        state.rows += rows;
+        objects.push(StateObject { name, bytes, rows });
     }
+    let outputs = manifest.outputs.into_iter().map(|output| output.place);
     Ok(Status {
         job: job.name.clone(),
         folder: store.location().to_owned(),
@@ -123,6 +143,8 @@ pub fn status(job: &Job) -> Result<Status, StatusError> {
         positions: positions.collect(),
         paused: manifest.paused.into_iter().collect(),
         state,
+        objects,
+        outputs: outputs.collect(),
         complaints,
     })
 }

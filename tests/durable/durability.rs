@@ -495,6 +495,12 @@ fn status_tells_the_newest_commit() {
         (&status["generation"], &status["files"]),
         (&1.into(), &1.into())
     );
+    let objects = status["objects"].as_array().unwrap();
+    assert_eq!(status["state"]["objects"], objects.len());
+    for object in objects {
+        let place = desk.at(&format!("state/{}", object["name"].as_str().unwrap()));
+        assert_eq!(object["bytes"], std::fs::metadata(place).unwrap().len());
+    }
     // What is committed is what balances are told from: the sources are not read again.
     std::fs::remove_file(desk.at("usage/calls.csv")).unwrap();
     let balances = millrace(&["balance", &job, "a0"]);
