@@ -196,10 +196,12 @@ impl Board {
                 return moved.then_some(MovedLine { id, line, gone });
             };
             let (before, sum) = (line.before.take().unwrap_or_default(), line.sum);
-            let key = || line.key.clone();
             (sum != before).then(|| MovedLine {
                 id,
-                line: AggregatedLine { key: key(), sum },
+                line: AggregatedLine {
+                    key: line.key.clone(),
+                    sum,
+                },
                 gone: false,
             })
         });

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const JOB_VARIABLE: &str = "MILLRACE_TEST_JOB";
 
-const MEDIATION: &str = "\
+pub(crate) const MEDIATION: &str = "\
 columns: { seconds: bigint, at: timestamp }
 identity: [id]
 service: number

@@ -1,7 +1,7 @@
 //! Reference data and mediation rules in a bucket, and usage under keys that need care, against a real
 //! server on loopback.
 
-use crate::object_store::{process, run};
+use crate::object_store::{MEDIATION, process, run};
 use crate::s3::{SECRET, serve};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use millrace::cli::Exit;
@@ -9,15 +9,6 @@ use millrace_tests::jobs::{Desk, totals};
 use std::sync::Arc;
 
 const CHECK_VARIABLE: &str = "MILLRACE_TEST_CHECK";
-
-const MEDIATION: &str = "\
-columns: { seconds: bigint, at: timestamp }
-identity: [id]
-service: number
-time: at
-attributes: { zone: zone }
-charges: { seconds: seconds }
-";
 
 const CATALOG: &str = "\
 currency: EUR

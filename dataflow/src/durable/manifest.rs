@@ -185,6 +185,13 @@ fn name(commit: u64) -> String {
     format!("{FOLDER}/{commit:020}.json")
 }
 
+/// The name of the newest manifest, if there is one.
+fn newest_name(store: &Store) -> Result<Option<String>, DurableError> {
+    let names = store.names(FOLDER)?;
+    let newest = names.iter().rfind(|name| name.ends_with(".json"));
+    Ok(newest.map(|newest| format!("{FOLDER}/{newest}")))
+}
+
 impl Manifest {
     fn encode(&self) -> Result<Vec<u8>, DurableError> {
         let line = serde_json::to_string(self).map_err(|error| DurableError::Damaged {
@@ -220,11 +227,9 @@ impl Manifest {
     /// # Errors
     /// When it is damaged or cannot be read.
     pub fn newest(store: &Store) -> Result<Option<Self>, DurableError> {
-        let names = store.names(FOLDER)?;
-        let Some(newest) = names.iter().rfind(|name| name.ends_with(".json")) else {
+        let Some(object) = newest_name(store)? else {
             return Ok(None);
         };
-        let object = format!("{FOLDER}/{newest}");
         let damaged = |problem: String| DurableError::Damaged {
             folder: store.location().to_owned(),
             object: object.clone(),
@@ -362,10 +367,7 @@ impl Generation {
     /// the number free at which it would have met another; but the newest is always there.
     fn refuse_younger(&self, store: &Store, commit: u64) -> Result<(), DurableError> {
         let ours = name(commit);
-        let names = store.names(FOLDER)?;
-        let newest = names.iter().rfind(|name| name.ends_with(".json"));
-        let newest = newest.map(|newest| format!("{FOLDER}/{newest}"));
-        let Some(younger) = newest.filter(|newest| *newest > ours) else {
+        let Some(younger) = newest_name(store)?.filter(|newest| *newest > ours) else {
             return Ok(());
         };
         let held = store.get(&younger)?;
