@@ -72,10 +72,7 @@ pub(crate) fn client(records: u64, out: &mut Figure) -> Result<(), Box<dyn Error
     let read = read_all(&mut consumer, records, &mut count, || {})?;
     clock.tell("read", read, out);
 
-    let column = |(name, kind): &(&str, ColumnType)| ColumnRequest {
-        name: (*name).to_owned(),
-        kind: Some(*kind),
-    };
+    let column = |(name, kind): &(&str, ColumnType)| ColumnRequest::new(*name, Some(*kind));
     let columns: Vec<ColumnRequest> = [
         ("id", ColumnType::Text),
         ("subject", ColumnType::Text),

@@ -78,17 +78,15 @@ impl LookupTable {
         key: &str,
         columns: &[String],
     ) -> Result<Self, LookupError> {
-        let request = |name: &String| ColumnRequest {
-            name: name.clone(),
-            kind: Some(ColumnType::Text),
-        };
+        let request = |name: &String| ColumnRequest::new(name, Some(ColumnType::Text));
         let key_column = key.to_owned();
         let requests: Vec<_> = std::iter::once(&key_column)
             .chain(columns)
             .map(request)
             .collect();
         let options = DecodeOptions::default();
-        let mut decoder = Decoder::open(store, file, FileId(0), format, &requests, &options)?;
+        let mut decoder = Decoder::open(store, file, FileId(0), format, &requests, &options)
+            .map_err(DecodeError::without_declaration)?;
         let mut rows: HashMap<Box<str>, usize> = HashMap::new();
         let mut parts: Vec<Vec<StringArray>> = vec![Vec::new(); columns.len()];
         let mut findings = Vec::new();

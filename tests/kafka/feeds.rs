@@ -621,10 +621,7 @@ fn a_poison_message_leaves_its_neighbours() {
         sent(1, event),
     ];
     broker.send("poison", &messages);
-    let column = |name: &str| ColumnRequest {
-        name: name.to_owned(),
-        kind: None,
-    };
+    let column = |name: &str| ColumnRequest::new(name, None);
     let columns = [column("id"), column("tokens"), column("_key")];
     let mut consumer = Consumer::open(&broker.settings(), &["poison".to_owned()]).unwrap();
     let mut decoders: Vec<MessageDecoder> = (7..)

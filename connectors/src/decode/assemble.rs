@@ -23,6 +23,7 @@ pub(crate) struct Assembler {
     file: FileId,
     schema: SchemaRef,
     names: Vec<String>,
+    columns: Vec<ColumnRequest>,
     builders: Vec<ColumnBuilder>,
     rows: Vec<u64>,
     lines: Vec<u64>,
@@ -51,6 +52,7 @@ impl Assembler {
             file,
             schema: text_schema(columns),
             names: columns.iter().map(|column| column.name.clone()).collect(),
+            columns: columns.to_vec(),
             builders: kinds.map(ColumnBuilder::new).collect(),
             rows: Vec::new(),
             lines: Vec::new(),
@@ -65,6 +67,11 @@ impl Assembler {
 
     pub(crate) fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The requested columns.
+    pub(super) fn columns(&self) -> &[ColumnRequest] {
+        &self.columns
     }
 
     /// From now on keeps records as they stood, with these source columns.

@@ -93,7 +93,7 @@ impl FromStr for ColumnType {
         };
         match lower.as_str() {
             "text" => return Ok(Self::Text),
-            "bigint" => return Ok(Self::BigInt),
+            "bigint" | "integer" => return Ok(Self::BigInt),
             "boolean" => return Ok(Self::Boolean),
             "timestamp" => return Ok(Self::Timestamp),
             "date" => return Ok(Self::Date),
@@ -106,8 +106,19 @@ impl FromStr for ColumnType {
             .and_then(arguments)
             .map(|(precision, scale)| Self::Decimal { precision, scale })
             .ok_or_else(|| {
+                // In braces, YAML ends a value at its comma.
+                let cut = lower
+                    .strip_prefix("decimal")
+                    .and_then(|rest| rest.trim().strip_prefix('('))
+                    .filter(|rest| rest.trim().parse::<u8>().is_ok());
+                if let Some(precision) = cut {
+                    return format!(
+                        "{text:?} is cut at its comma, which separates entries within braces; \
+                         write \"decimal({precision},3)\" in quotes"
+                    );
+                }
                 format!(
-                    "unknown column type {text:?}; types are text, bigint, decimal(precision,scale) \
+                    "unknown column type {text:?}; types are text, bigint (or integer), decimal(precision,scale) \
                      with at most 38 digits, boolean, timestamp, date"
                 )
             })

@@ -19,8 +19,8 @@ pub(super) struct Layout<'l> {
 pub(super) struct CsvSource {
     splitter: Splitter,
     assembler: Assembler,
-    /// Where each requested column stands in the file.
-    positions: Vec<usize>,
+    /// Where each requested column stands in the file; `None` for one that may be absent, and is.
+    positions: Vec<Option<usize>>,
     width: usize,
     chunk_rows: u64,
     done: bool,
@@ -42,19 +42,20 @@ impl CsvSource {
         let done = header.is_none();
         let header = header.unwrap_or_else(|| assembler.names().to_vec());
         let mut positions = Vec::with_capacity(assembler.names().len());
-        for column in assembler.names() {
+        for column in assembler.columns() {
             let mut places = header
                 .iter()
                 .enumerate()
-                .filter(|(_, name)| *name == column);
+                .filter(|(_, name)| **name == column.name);
             match (places.next(), places.next()) {
-                (Some((place, _)), None) => positions.push(place),
+                (Some((place, _)), None) => positions.push(Some(place)),
                 (Some(_), Some(_)) => {
                     return Err(DecodeError::AmbiguousColumn {
                         file: file.to_owned(),
-                        column: column.clone(),
+                        column: column.name.clone(),
                     });
                 }
+                (None, _) if column.may_be.absent => positions.push(None),
                 (None, _) => {
                     let available = header.iter().map(String::as_str);
                     return Err(DecodeError::unknown_column(file, column, available));
@@ -101,7 +102,9 @@ impl CsvSource {
             // An empty field is NULL: CSV has no other way to say it.
             assembler.value(
                 column,
-                splitter.field(position).filter(|text| !text.is_empty()),
+                position
+                    .and_then(|position| splitter.field(position))
+                    .filter(|text| !text.is_empty()),
             );
         }
         assembler.end_row();

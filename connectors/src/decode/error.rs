@@ -1,5 +1,6 @@
 //! Why a file cannot be decoded at all.
 
+use super::{ColumnRequest, ColumnType};
 use crate::store::StoreError;
 use std::io;
 
@@ -26,7 +27,9 @@ pub enum DecodeError {
         detail: String,
     },
     /// A column that the file does not have.
-    #[error("{file:?} has no column {column:?}{suggestion}; its columns are {available}")]
+    #[error(
+        "{file:?} has no column {column:?}{suggestion}; its columns are {available}{declaration}"
+    )]
     UnknownColumn {
         /// The file.
         file: String,
@@ -36,6 +39,8 @@ pub enum DecodeError {
         suggestion: String,
         /// What there is.
         available: String,
+        /// How the rule says that files may lack it; nothing where no rule asks.
+        declaration: String,
     },
     /// A column asked for whose name stands twice in the header.
     #[error("the header of {file:?} names the column {column:?} twice")]
@@ -106,15 +111,43 @@ pub enum DecodeError {
 impl DecodeError {
     pub(crate) fn unknown_column<'n>(
         file: &str,
-        column: &str,
+        column: &ColumnRequest,
         available: impl Iterator<Item = &'n str> + Clone,
     ) -> Self {
         Self::UnknownColumn {
             file: file.to_owned(),
-            column: column.to_owned(),
-            suggestion: crate::diagnostic::did_you_mean(column, available.clone())
+            column: column.name.clone(),
+            suggestion: crate::diagnostic::did_you_mean(&column.name, available.clone())
                 .map_or_else(String::new, |name| format!(", did you mean {name:?}")),
             available: available.take(100).collect::<Vec<_>>().join(", "),
+            declaration: declaration(column),
         }
     }
+
+    /// The same for files that no rule of mediation reads, whose columns cannot be declared.
+    #[must_use]
+    pub fn without_declaration(mut self) -> Self {
+        if let Self::UnknownColumn { declaration, .. } = &mut self {
+            declaration.clear();
+        }
+        self
+    }
+}
+
+/// The way to declare a column that only some files have, as it can be pasted.
+fn declaration(column: &ColumnRequest) -> String {
+    let kind = match column.kind.unwrap_or(ColumnType::Text) {
+        kind @ ColumnType::Decimal { .. } => format!("\"{kind}\""),
+        kind => kind.to_string(),
+    };
+    let name = &column.name;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
+    let name = if name.bytes().all(is_plain) {
+        name.clone()
+    } else {
+        format!("{name:?}")
+    };
+    format!(
+        "; if files may lack it, declare it in `columns`: {name}: {{ type: {kind}, may_be: absent }}"
+    )
 }

@@ -17,6 +17,7 @@ mod assemble;
 mod columns;
 mod convert;
 mod csv;
+mod declared;
 mod error;
 mod json;
 mod messages;
@@ -26,6 +27,7 @@ mod split;
 mod window;
 
 pub use columns::ColumnType;
+pub use declared::{ColumnDeclaration, MayBe};
 pub use error::DecodeError;
 pub use messages::{MessageDecoder, MessageFormat, Registry, RegistryUrl};
 pub use parquet::{RowGroup, row_groups};
@@ -111,6 +113,17 @@ pub struct ColumnRequest {
     pub name: String,
     /// The declared type; text, or for Parquet the type of the file, unless given.
     pub kind: Option<ColumnType>,
+    /// Which absence of it is intended.
+    pub may_be: MayBe,
+}
+
+impl ColumnRequest {
+    /// A column that every file must have.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: Option<ColumnType>) -> Self {
+        let (name, may_be) = (name.into(), MayBe::default());
+        Self { name, kind, may_be }
+    }
 }
 
 /// The arrow schema of requested columns of a text format, known without any file.

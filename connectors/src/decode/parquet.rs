@@ -7,12 +7,13 @@ use super::convert::Conversion;
 use super::error::DecodeError;
 use super::{ColumnRequest, DecodeOptions, RawChunk, Source};
 use crate::store::{FileMeta, RandomAccess, Store};
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A part of a Parquet file that can be read by itself.
@@ -71,16 +72,17 @@ pub(super) fn open(
         .iter()
         .map(|f| f.name().as_str())
         .collect();
-    let mut roots = Vec::with_capacity(columns.len());
-    let mut conversions = Vec::with_capacity(columns.len());
+    let mut wanted = Vec::with_capacity(columns.len());
     let mut fields = Vec::with_capacity(columns.len());
     for column in columns {
         let Some(root) = names.iter().position(|name| *name == column.name) else {
-            return Err(DecodeError::unknown_column(
-                file,
-                &column.name,
-                names.iter().copied(),
-            ));
+            if let (true, Some(kind)) = (column.may_be.absent, column.kind) {
+                fields.push(Field::new(&column.name, kind.data_type(), true));
+                wanted.push(None);
+                continue;
+            }
+            let names = names.iter().copied();
+            return Err(DecodeError::unknown_column(file, column, names));
         };
         let found = builder.schema().field(root).data_type().clone();
         let conversion =
@@ -93,8 +95,7 @@ pub(super) fn open(
                     .map_or_else(String::new, |kind| kind.to_string()),
             })?;
         fields.push(Field::new(&column.name, conversion.data_type(&found), true));
-        roots.push(root);
-        conversions.push(conversion);
+        wanted.push(Some((root, conversion)));
     }
     let metadata = Arc::clone(builder.metadata());
     let groups = metadata.row_groups();
@@ -104,13 +105,14 @@ pub(super) fn open(
     };
     let next_row = groups.iter().take(range.start).map(count).sum();
     let range = range.start.min(groups.len())..range.end.min(groups.len());
-    let projection = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
     // The reader hands columns out in the file's order, whatever the request's.
-    let mut in_file_order: Vec<usize> = roots.clone();
-    in_file_order.sort_unstable();
-    in_file_order.dedup();
-    let place = |root: &usize| in_file_order.binary_search(root).unwrap_or(0);
-    let positions = roots.iter().map(place).collect();
+    let roots: BTreeSet<usize> = wanted.iter().flatten().map(|(root, _)| *root).collect();
+    let projection = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
+    let place = |(root, conversion): (usize, Conversion)| ReadColumn {
+        position: roots.range(..root).count(),
+        conversion,
+    };
+    let columns = wanted.into_iter().map(|read| read.map(place)).collect();
     let reader = builder
         .with_projection(projection)
         .with_row_groups(range.collect())
@@ -123,8 +125,7 @@ pub(super) fn open(
     let schema = Arc::new(Schema::new(fields));
     let shape = Shape {
         schema: Arc::clone(&schema),
-        conversions,
-        positions,
+        columns,
     };
     Ok((
         schema,
@@ -140,8 +141,15 @@ pub(super) fn open(
 
 struct Shape {
     schema: SchemaRef,
-    conversions: Vec<Conversion>,
-    positions: Vec<usize>,
+    /// The columns in the order of the request; `None` for one that may be absent, and is.
+    columns: Vec<Option<ReadColumn>>,
+}
+
+/// A column of the file that is read.
+struct ReadColumn {
+    /// Which of the columns read it is, in the order of the file.
+    position: usize,
+    conversion: Conversion,
 }
 
 pub(super) struct ParquetSource {
@@ -178,14 +186,18 @@ impl ParquetSource {
         let received = u64::try_from(read.num_rows()).unwrap_or(0);
         let mut faults = Vec::new();
         let mut good = vec![true; read.num_rows()];
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.shape.conversions.len());
-        for (index, conversion) in self.shape.conversions.iter().enumerate() {
-            let column = self
-                .shape
-                .positions
-                .get(index)
-                .map(|place| read.column(*place));
-            let column = column.expect("every requested column has its place in the file");
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.shape.columns.len());
+        for (index, wanted) in self.shape.columns.iter().enumerate() {
+            let Some(ReadColumn {
+                position,
+                conversion,
+            }) = wanted
+            else {
+                let kind = self.shape.schema.field(index).data_type();
+                columns.push(new_null_array(kind, read.num_rows()));
+                continue;
+            };
+            let column = read.column(*position);
             columns.push(conversion.apply(column, |row, detail| {
                 let Some(good) = good.get_mut(row) else {
                     return;

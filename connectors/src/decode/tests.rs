@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use std::io::{self, Write};
 
 fn columns(wanted: &[(&str, &str)]) -> Vec<ColumnRequest> {
-    let column = |(name, kind): &(&str, &str)| ColumnRequest {
-        name: (*name).to_owned(),
-        kind: (!kind.is_empty()).then(|| kind.parse().unwrap()),
+    let column = |(name, kind): &(&str, &str)| {
+        ColumnRequest::new(*name, (!kind.is_empty()).then(|| kind.parse().unwrap()))
     };
     wanted.iter().map(column).collect()
 }
@@ -138,8 +137,14 @@ fn a_column_that_is_not_there_is_named_with_its_neighbours() {
         .to_string();
     assert_eq!(
         error,
-        "\"a.csv\" has no column \"modle\", did you mean \"model\"; its columns are model, tokens"
+        "\"a.csv\" has no column \"modle\", did you mean \"model\"; its columns are model, tokens; \
+         if files may lack it, declare it in `columns`: modle: { type: text, may_be: absent }"
     );
+    let error = open("a.csv", &CSV, "a\n", &[("net cost", "decimal(12,3)")]).unwrap_err();
+    let told = "`columns`: \"net cost\": { type: \"decimal(12,3)\", may_be: absent }";
+    assert!(error.to_string().ends_with(told), "{error}");
+    let kept = error.without_declaration().to_string();
+    assert!(kept.ends_with("its columns are a"), "{kept}");
     let error = open("a.csv", &CSV, "a,b,a\n", &[("a", "")])
         .unwrap_err()
         .to_string();
@@ -393,6 +398,53 @@ fn parquet_columns_keep_their_types_and_row_groups_stand_alone() {
     std::fs::write(folder.path().join("a.parquet"), &bytes[..bytes.len() - 20]).unwrap();
     let error = open(&[("n", "")], None).unwrap_err().to_string();
     assert!(error.contains("not a whole Parquet file"), "{error}");
+}
+
+#[test]
+fn a_column_that_may_be_absent_is_empty_in_files_without_it() {
+    let mut wanted = columns(&[("id", ""), ("n", "bigint")]);
+    wanted[1].may_be = MayBe {
+        empty: true,
+        absent: true,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let ids: arrow::array::ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a", "b"]));
+    let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let file = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "id,x\na,\nb,1\n").unwrap();
+    std::fs::write(
+        folder.path().join("a.jsonl"),
+        "{\"id\":\"a\"}\n{\"id\":\"b\"}\n",
+    )
+    .unwrap();
+    let store = Store::open(&folder.path().display().to_string(), folder.path()).unwrap();
+    let files = store.list().unwrap();
+    assert_eq!(files.len(), 3);
+    for file in &files {
+        let (format, options) = (Format::of_name(&file.name), DecodeOptions::default());
+        let open = |wanted: &[ColumnRequest]| {
+            let format = format.as_ref().unwrap();
+            Decoder::open(&store, file, FileId(7), format, wanted, &options)
+        };
+        let decoder = open(&wanted).unwrap();
+        let kind = decoder.schema().field(1).data_type().clone();
+        assert_eq!(kind, arrow::datatypes::DataType::Int64, "{}", file.name);
+        let lines: Vec<String> = shown(decoder)
+            .iter()
+            .map(|line| line.split(' ').nth(1).unwrap().to_owned())
+            .collect();
+        assert_eq!(lines, ["a|NULL", "b|NULL"], "{}", file.name);
+        if file.name != "a.jsonl" {
+            let told = open(&columns(&[("n", "bigint")])).unwrap_err().to_string();
+            assert!(
+                told.ends_with("n: { type: bigint, may_be: absent }"),
+                "{told}"
+            );
+        }
+    }
 }
 
 #[test]

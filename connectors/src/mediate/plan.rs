@@ -4,7 +4,7 @@
 use super::Mediator;
 use super::rule::{IdentityRule, MediationRule, Sql};
 use super::text::has_text;
-use crate::decode::{ColumnRequest, text_schema};
+use crate::decode::{ColumnRequest, MayBe, text_schema};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::expression::{Expression, ExpressionError, Functions, Parsed};
 use crate::lookup::Lookups;
@@ -115,8 +115,12 @@ impl MediationPlan {
         };
         let warnings = unread(rule, &columns, file, &service);
         let request = |name: String| {
-            let kind = rule.columns.get(&name).copied();
-            ColumnRequest { name, kind }
+            let declared = rule.columns.get(&name);
+            ColumnRequest {
+                kind: declared.and_then(|declared| declared.kind),
+                may_be: declared.map_or_else(MayBe::default, |declared| declared.may_be),
+                name,
+            }
         };
         Ok(Self {
             functions: Functions::new(lookups),

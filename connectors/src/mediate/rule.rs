@@ -12,7 +12,7 @@
 //! charges: { input: uncached, cached: cached_tokens }
 //! ```
 
-use crate::decode::ColumnType;
+use crate::decode::ColumnDeclaration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -30,9 +30,11 @@ pub type Sql = Spanned<String>;
 #[serde(deny_unknown_fields)]
 pub struct MediationRule {
     /// Types of columns whose text is not just text: `bigint`, `decimal(precision,scale)`,
-    /// `boolean`, `timestamp`, `date`. Parquet columns have types of their own.
+    /// `boolean`, `timestamp`, `date`. Parquet columns have types of their own. In the longer form
+    /// `{ type: bigint, may_be: empty }` records without a value are intended; with `may_be: absent`
+    /// files without the column are, too.
     #[serde(default)]
-    pub columns: BTreeMap<String, ColumnType>,
+    pub columns: BTreeMap<String, ColumnDeclaration>,
     /// Intermediate values by name, in order; each may use those before it.
     #[serde(default, rename = "let")]
     pub lets: NamedSql,

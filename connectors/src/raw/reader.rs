@@ -57,14 +57,10 @@ pub fn open_archive(
     for column in columns {
         if names.contains(&column.name.as_str()) {
             wanted.push(column.name.clone());
-        } else if is_csv && !is_empty {
+        } else if is_csv && !is_empty && !column.may_be.absent {
             let own = |name: &&str| !name.starts_with("millrace_");
             let available = names.iter().copied().filter(own);
-            return Err(DecodeError::unknown_column(
-                &source.name,
-                &column.name,
-                available,
-            ));
+            return Err(DecodeError::unknown_column(&source.name, column, available));
         }
     }
     if names.contains(&KEY_COLUMN) {

@@ -6,10 +6,7 @@ use millrace_operators::domain::{
 };
 
 fn request(name: &str, kind: &str) -> ColumnRequest {
-    ColumnRequest {
-        name: name.to_owned(),
-        kind: kind.parse().ok(),
-    }
+    ColumnRequest::new(name, kind.parse().ok())
 }
 
 fn chunks(mut decoder: Decoder) -> Vec<RawChunk> {

@@ -126,10 +126,7 @@ impl Plan {
             .chain(outputs.iter().flatten())
             .flat_map(Parsed::columns)
             .collect();
-        let request = |name: &String| ColumnRequest {
-            name: name.clone(),
-            kind: mapping.columns.get(name).copied(),
-        };
+        let request = |name: &String| ColumnRequest::new(name, mapping.columns.get(name).copied());
         let columns = names.into_iter().map(request).collect();
         (
             Some(Self {

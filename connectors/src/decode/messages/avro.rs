@@ -72,6 +72,8 @@ enum Column {
     Metadata(Metadata, ColumnBuilder),
     /// The way to it from the top, and what is made of it.
     Field(Vec<usize>, Conversion),
+    /// May be absent, and is.
+    Absent,
 }
 
 impl AvroMessages {
@@ -264,6 +266,7 @@ impl AvroMessages {
                     let told = builder.finish();
                     arrow::compute::filter(&told, &has_row).expect("one value for each message")
                 }
+                Column::Absent => new_null_array(field.data_type(), decoded.len()),
                 Column::Field(path, conversion) => {
                     let found = records.as_ref().map(|records| at(records, path));
                     let mut bad = |row: usize, detail: String| {
@@ -442,8 +445,11 @@ fn field(
         let place = fields.iter().position(|field| field.name() == name);
         let is_below = reached.is_none_or(|kind| matches!(kind, DataType::Struct(_)));
         let Some(place) = place.filter(|_| is_below) else {
+            if let (true, Some(kind)) = (request.may_be.absent, request.kind) {
+                return Ok((Column::Absent, kind.data_type()));
+            }
             let names = found.fields().iter().map(|field| field.name().as_str());
-            return Err(DecodeError::unknown_column(topic, &request.name, names));
+            return Err(DecodeError::unknown_column(topic, request, names));
         };
         reached = fields.get(place).map(|field| field.data_type());
         path.push(place);

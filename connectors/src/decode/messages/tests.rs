@@ -12,10 +12,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn columns(requests: &[(&str, &str)]) -> Vec<ColumnRequest> {
-    let request = |(name, kind): &(&str, &str)| ColumnRequest {
-        name: (*name).to_owned(),
-        kind: kind.parse::<ColumnType>().ok(),
-    };
+    let request =
+        |(name, kind): &(&str, &str)| ColumnRequest::new(*name, kind.parse::<ColumnType>().ok());
     requests.iter().map(request).collect()
 }
 
