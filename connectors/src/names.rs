@@ -123,12 +123,18 @@ macro_rules! book {
             key
         }
 
-        #[doc = concat!("The text of ", $what, "; the key in hexadecimal if it was never entered.")]
+        #[doc = concat!(
+            "The text of ", $what, "; the key in hexadecimal if it was never entered, and `-` for the ",
+            "key of none."
+        )]
         #[must_use]
         pub fn $text(&self, key: $key) -> Arc<str> {
             self.$field
                 .text(key.0)
-                .unwrap_or_else(|| Arc::from(format!("#{:016x}", key.0)))
+                .unwrap_or_else(|| match key.0 {
+                    0 => Arc::from("-"),
+                    key => Arc::from(format!("#{key:016x}")),
+                })
         }
     };
 }

@@ -19,8 +19,8 @@ use millrace_connectors::reference::{Reference, ReferenceFiles};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
     Account, AccountKey, Amount, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder,
-    Item, Name, Period, PlanRow, PriceRow, Quantity, Reason, RecordId, ServiceUse, Subscription,
-    SubscriptionStatus, Usage, UsageClass, parse_decimal,
+    Item, Name, Period, PlanRow, PriceKey, PriceRow, Quantity, Reason, RecordId, ServiceUse,
+    Subscription, SubscriptionStatus, Usage, UsageClass, parse_decimal,
 };
 use millrace_operators::epoch::Epoch;
 use serde::Serialize;
@@ -396,7 +396,8 @@ impl<'a> Desk<'a> {
                 row: charge.record.row() + 1,
                 item: names.text(item.name).to_string(),
                 quantity: quantity.unwrap_or_default().to_string(),
-                price: Some(names.price(charge.price).to_string()),
+                price: (charge.price != PriceKey::NONE)
+                    .then(|| names.price(charge.price).to_string()),
                 amount: Some(charge.amount.to_string()),
                 currency: Some(currency),
                 reason: None,

@@ -11,5 +11,6 @@ mod known;
 mod live;
 mod quiet;
 mod quote;
+mod unpriced;
 mod unsettled;
 mod workers;

@@ -3,9 +3,26 @@
 use super::charging::parts_of_tiers;
 use super::{World, money, suspense};
 use millrace_operators::domain::{
-    Account, Amount, Charge, EventTime, GroupKey, Item, Period, PriceModel, PriceRow, Reason,
-    Subscription, SubscriptionStatus, Suspense, TierReference, Usage, UsageClass,
+    Account, Amount, Charge, EventTime, GroupKey, Item, Name, Period, Price, PriceKey, PriceModel,
+    PriceRow, Reason, Subscription, SubscriptionStatus, Suspense, TierReference, Usage, UsageClass,
 };
+use std::sync::LazyLock;
+
+/// The price of nothing.
+static FREE: LazyLock<PriceRow> = LazyLock::new(|| PriceRow {
+    key: PriceKey::NONE,
+    list: Name::default(),
+    account: None,
+    item: Name::default(),
+    conditions: Vec::new(),
+    priority: 0,
+    valid: Period::ALWAYS,
+    model: PriceModel::PerUnit {
+        price: Price::parse("0").expect("0 is a price"),
+        per: 1,
+    },
+    currency: Name::default(),
+});
 
 /// Who pays.
 #[derive(Clone, Copy)]
@@ -37,7 +54,7 @@ impl Priced<'_> {
             account: self.payer.account.key,
             profile: self.payer.account.profile,
             price: row.key,
-            currency: row.currency,
+            currency: self.payer.account.currency,
             quantity: self.usage.quantities[index],
             amount,
         }
@@ -58,12 +75,18 @@ pub(super) fn rate<'a>(world: &'a World, usage: &'a Usage) -> Result<Rated<'a>, 
     let payer = payer(world, usage).map_err(|reason| fault((reason, None)))?;
     let class = &world.classes[&usage.class];
     let mut priced: Vec<(Item, &PriceRow)> = Vec::new();
-    for item in &class.items {
-        let row = price(world, &payer, class, *item, usage.time);
-        priced.push((*item, row.map_err(|reason| fault((reason, Some(*item))))?));
+    for (item, quantity) in class.items.iter().zip(&usage.quantities) {
+        match price(world, &payer, class, *item, usage.time) {
+            Ok(row) => priced.push((*item, row)),
+            // Nothing of an item without a price needs none.
+            Err(Reason::PriceNotFound | Reason::PriceNotEffective) if *quantity == 0 => {
+                priced.push((*item, &FREE));
+            }
+            Err(reason) => return Err(fault((reason, Some(*item)))),
+        }
     }
     for (item, row) in &priced {
-        if row.currency != payer.account.currency {
+        if row.key != FREE.key && row.currency != payer.account.currency {
             return Err(fault((Reason::CurrencyMismatch, Some(*item))));
         }
     }

@@ -5,7 +5,7 @@ use super::{OutputRow, Texts};
 use arrow::array::{ArrayRef, UInt64Array};
 use arrow::datatypes::Field;
 use millrace_operators::domain::{
-    AggregateId, Amount, BillUnit, Charge, ClassKey, Quantity, UsageClass,
+    AggregateId, Amount, BillUnit, Charge, ClassKey, PriceKey, Quantity, UsageClass,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,7 +71,10 @@ impl OutputRow for MonetisedUsage {
             service_type.push(class.service_type.0, || names.text(class.service_type));
             service.push(charge.service.0, || names.service(charge.service).1);
             attributes.push(charge.class.0, || attributes_text(class, texts));
-            price.push(charge.price.0, || names.price(charge.price));
+            match charge.price {
+                PriceKey::NONE => price.push_null(),
+                key => price.push(key.0, || names.price(key)),
+            }
             currency.push(charge.currency.0, || names.text(charge.currency));
             line.push(id.0, || Arc::from(id.to_string()));
             quantities.push(Quantity::new(charge.quantity, charged.scale).map(|q| q.0));

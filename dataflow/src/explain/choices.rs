@@ -58,6 +58,8 @@ pub struct ItemPriceTold {
     pub price: Option<String>,
     /// Why there is none.
     pub reason: Option<&'static str>,
+    /// Whether there is no price and none is needed, because the record has nothing of the item.
+    pub needs_none: bool,
     /// Rows that name the item, the nearest first.
     pub candidates: Vec<PriceTold>,
     /// More rows of its price lists, whose conditions do not match.
@@ -111,7 +113,7 @@ impl Choices<'_> {
         let guided = found.outcome.as_ref().ok();
         let prices = guided.map(|guided| {
             let prices = &self.reference.prices;
-            rate::explain(prices, guided, self.class, usage.time)
+            rate::explain(prices, guided, self.class, (usage.time, &usage.quantities))
         });
         let prices = prices.unwrap_or_default();
         let names = &self.texts.names;
@@ -165,12 +167,14 @@ impl Choices<'_> {
             item: self.name(found.item.name),
             price: None,
             reason: None,
+            needs_none: false,
             candidates: Vec::new(),
             more_with_other_conditions: 0,
             more_of_other_lists: 0,
         };
         match &found.outcome {
             Ok(row) => told.price = Some(self.texts.names.price(row.key).to_string()),
+            Err(_) if found.needs_none => told.needs_none = true,
             Err(reason) => told.reason = Some(reason.code()),
         }
         let (mut other_conditions, mut other_lists) = (0, 0);

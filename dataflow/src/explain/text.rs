@@ -162,6 +162,9 @@ impl Page {
     }
 
     fn price(&mut self, price: &ItemPriceTold) {
+        if price.needs_none {
+            self.note("no price, and none is needed: there is nothing of the item");
+        }
         if price.candidates.is_empty() {
             return self.note("no price row names the item");
         }

@@ -117,7 +117,7 @@ impl fmt::Display for Quantity {
 
 /// A price: an exact decimal of up to 28 digits, normalised so that 1.0 and 1.00 are one value with
 /// one text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Price(Decimal);
 
 impl Price {

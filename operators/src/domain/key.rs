@@ -63,6 +63,11 @@ key!(
     EdgeKey, 9
 );
 
+impl PriceKey {
+    /// Stands where nothing was used of an item that has no price: the key of no text.
+    pub const NONE: Self = Self(0);
+}
+
 /// Terms of charging, by the hash of all they say.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

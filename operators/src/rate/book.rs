@@ -1,6 +1,8 @@
 //! The price book: which price row is in force for an item of a class, at every event time.
 
-use crate::domain::{AccountKey, EventTime, Name, PriceRow, Reason, UsageClass};
+use crate::domain::{
+    AccountKey, EventTime, Name, Period, Price, PriceKey, PriceModel, PriceRow, Reason, UsageClass,
+};
 use crate::guide::Guided;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,11 +31,38 @@ pub(super) struct RateFault {
 /// The price rows of a class's items, in item order.
 pub(super) type Prices = SmallVec<[Rc<PriceRow>; 3]>;
 
+/// The price rows of a class's items, and what is wrong with those that have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// A row per item; of an item without a price, one that makes nothing of nothing.
+    pub(super) rows: Prices,
+    /// The items without a price, in item order, and why; mostly none.
+    pub(super) faults: SmallVec<[ItemFault; 1]>,
+}
+
+/// Why an item has no price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ItemFault {
+    /// The place of the item in its class.
+    pub(super) place: usize,
+    pub(super) item: Name,
+    pub(super) reason: Reason,
+}
+
+impl ItemFault {
+    /// Whether a record with this quantity of the item waits: nothing needs no price, but where two
+    /// rows claim an item, either may charge for the record itself.
+    pub(super) fn stops(&self, quantities: &[i64]) -> bool {
+        let missing = [Reason::PriceNotFound, Reason::PriceNotEffective].contains(&self.reason);
+        !missing || quantities.get(self.place) != Some(&0)
+    }
+}
+
 /// A stretch of a price timeline, from `start` to the start of the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PriceSegment {
     pub(super) start: EventTime,
-    pub(super) prices: Result<Prices, RateFault>,
+    pub(super) prices: Found,
 }
 
 /// The prices of one class under one order of owners, over all of event time.
@@ -138,22 +167,43 @@ impl PriceBook {
 
         let mut segments: Vec<PriceSegment> = Vec::with_capacity(starts.len());
         for start in starts {
-            let prices = class
-                .items
-                .iter()
-                .zip(&candidates)
-                .map(|(item, rows)| {
-                    best(rows, start).map_err(|reason| RateFault {
+            let mut faults = SmallVec::new();
+            let mut row = |(place, rows): (usize, &Vec<&Rc<PriceRow>>)| {
+                let item = class.items[place].name;
+                best(rows, start).unwrap_or_else(|reason| {
+                    faults.push(ItemFault {
+                        place,
+                        item,
                         reason,
-                        item: Some(item.name),
-                    })
+                    });
+                    Rc::new(nothing(item))
                 })
-                .collect::<Result<Prices, RateFault>>();
+            };
+            let rows = candidates.iter().enumerate().map(&mut row).collect();
+            let prices = Found { rows, faults };
             if segments.last().is_none_or(|last| last.prices != prices) {
                 segments.push(PriceSegment { start, prices });
             }
         }
         PriceTimeline { segments }
+    }
+}
+
+/// What prices nothing of an item that has no price: at nothing, in whichever currency.
+fn nothing(item: Name) -> PriceRow {
+    PriceRow {
+        key: PriceKey::NONE,
+        list: Name::default(),
+        account: None,
+        item,
+        conditions: Vec::new(),
+        priority: 0,
+        valid: Period::ALWAYS,
+        model: PriceModel::PerUnit {
+            price: Price::default(),
+            per: 1,
+        },
+        currency: Name::default(),
     }
 }
 
@@ -207,7 +257,7 @@ pub(super) fn leaders<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Condition, Item, Period, Price, PriceKey, PriceModel};
+    use crate::domain::{Condition, Item};
 
     fn class(attributes: &[(&str, &str)]) -> UsageClass {
         let mut attributes: Vec<_> = attributes
@@ -262,12 +312,10 @@ mod tests {
         time: i64,
     ) -> Result<PriceKey, Reason> {
         let timeline = book.timeline(owners, class);
-        let segment = timeline.at(EventTime(time));
-        segment
-            .prices
-            .as_ref()
-            .map(|rows| rows[0].key)
-            .map_err(|fault| fault.reason)
+        let Found { rows, faults } = &timeline.at(EventTime(time)).prices;
+        faults
+            .first()
+            .map_or(Ok(rows[0].key), |fault| Err(fault.reason))
     }
 
     fn list(name: &str) -> Owner {

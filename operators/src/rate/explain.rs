@@ -4,15 +4,14 @@
 //! the verdict on a loser asks, in the order in which the book does, for the first thing that it
 //! lacked.
 
-use super::book::{Owner, PriceBook, leaders, rank};
-use super::kernel::resolve;
+use super::book::{ItemFault, Owner, PriceBook, leaders, rank};
 use crate::domain::tier;
 use crate::domain::{
     Amount, Condition, EventTime, Item, PriceModel, PriceRow, Quantity, Reason, TierReference,
     UsageClass,
 };
 use crate::guide::Guided;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::rc::Rc;
 
@@ -58,25 +57,27 @@ pub struct ItemPrice {
     pub item: Item,
     /// The row that prices it, or why none does.
     pub outcome: Result<PriceRow, Reason>,
+    /// Whether the record has nothing of the item and no price is missed.
+    pub needs_none: bool,
     /// All rows that name the item: the best first, of equals the one that misses least.
     pub candidates: Vec<PriceCandidate>,
 }
 
-/// How the price of each item of a record was found: usage of `class` at `time`, that goes to
-/// `guided`, under the catalog `rows`.
+/// How the price of each item of a record was found: usage of `class` at `time`, with `quantities` of
+/// its items, that goes to `guided`, under the catalog `rows`.
 #[must_use]
 pub fn explain(
     rows: &[PriceRow],
     guided: &Guided,
     class: &UsageClass,
-    time: EventTime,
+    (time, quantities): (EventTime, &[i64]),
 ) -> Vec<ItemPrice> {
     let mut book = PriceBook::default();
     for row in rows {
         book.change(row, true);
     }
     let owners = book.owners(guided);
-    let item_price = |item: &Item| {
+    let item_price = |(place, item): (usize, &Item)| {
         let found = leaders(&book.matching(&owners, class, item.name), time);
         let (held, tie) = match found {
             Ok(held) => (held, None),
@@ -94,21 +95,26 @@ pub fn explain(
         let of_item = rows.iter().filter(|row| row.item == item.name);
         let mut candidates: Vec<PriceCandidate> = of_item.map(judged).collect();
         candidates.sort_by_cached_key(|candidate| order(candidate, &owners));
+        let fault = outcome.as_ref().err().map(|reason| ItemFault {
+            place,
+            item: item.name,
+            reason: *reason,
+        });
         ItemPrice {
             item: *item,
+            needs_none: fault.is_some_and(|fault| !fault.stops(quantities)),
             outcome,
             candidates,
         }
     };
-    class.items.iter().map(item_price).collect()
+    class.items.iter().enumerate().map(item_price).collect()
 }
 
 /// The row, unless the account is billed in another currency: the rule of the kernel.
 fn in_currency(guided: &Guided, row: &Rc<PriceRow>) -> Result<PriceRow, Reason> {
-    let (guide, prices) = (Ok(guided.clone()), Ok(smallvec![Rc::clone(row)]));
-    match resolve(&guide, &prices) {
-        Ok(_) => Ok(PriceRow::clone(row)),
-        Err(fault) => Err(fault.reason),
+    match row.currency == guided.currency {
+        true => Ok(PriceRow::clone(row)),
+        false => Err(Reason::CurrencyMismatch),
     }
 }
 
@@ -226,6 +232,7 @@ mod tests {
     use crate::domain::{
         AccountKey, BillingProfile, GroupKey, Name, Period, Price, PriceKey, SubscriptionKey, Tier,
     };
+    use smallvec::smallvec;
     use std::sync::Arc;
 
     const NOW: EventTime = EventTime(1_000);
@@ -281,7 +288,7 @@ mod tests {
     fn explained(rows: &[(&str, PriceRow)]) -> (Vec<(String, Verdict)>, Result<PriceKey, Reason>) {
         let all: Vec<PriceRow> = rows.iter().map(|(_, row)| row.clone()).collect();
         let class = class(&[("model", "a"), ("zone", "eu")]);
-        let found = explain(&all, &guided(&["first", "second"]), &class, NOW);
+        let found = explain(&all, &guided(&["first", "second"]), &class, (NOW, &[1]));
         let id = |row: &PriceRow| {
             let (id, _) = rows.iter().find(|(_, known)| known == row).unwrap();
             (*id).to_owned()

@@ -2,46 +2,76 @@
 //! price may depend on the usage before goes on, with its terms, to be charged in order.
 
 use super::Rating;
-use super::book::{Prices, RateFault};
+use super::book::{Found, Prices, RateFault};
 use super::open_usage::OpenRecord;
 use super::terms::TermsMaker;
 use crate::domain::{
-    Amount, Charge, ClassKey, PricedUsage, Reason, ServiceKey, Suspense, UsageClass,
+    Amount, Charge, ClassKey, Name, PriceKey, PriceRow, PricedUsage, Reason, ServiceKey, Suspense,
+    UsageClass,
 };
 use crate::guide::Guided;
 use smallvec::SmallVec;
+use std::rc::Rc;
 
-/// Where a record goes and at which prices, or why it cannot.
-pub(super) type Resolved<'a> = Result<(&'a Guided, &'a Prices), RateFault>;
+/// Where usage goes and at which prices, or why it cannot go anywhere.
+pub(super) type Resolved<'a> = Result<Terms<'a>, RateFault>;
 
-/// Joins a guide segment and a price segment.
-pub(super) fn resolve<'a>(
-    guide: &'a Result<Guided, Reason>,
-    prices: &'a Result<Prices, RateFault>,
-) -> Resolved<'a> {
-    let guided = guide.as_ref().map_err(|reason| RateFault {
-        reason: *reason,
-        item: None,
-    })?;
-    let prices = prices.as_ref().map_err(|fault| *fault)?;
-    match prices
-        .iter()
-        .find(|price| price.currency != guided.currency)
-    {
-        Some(price) => Err(RateFault {
-            reason: Reason::CurrencyMismatch,
-            item: Some(price.item),
-        }),
-        None => Ok((guided, prices)),
+/// Where usage goes and at which prices; what is wrong with them may not concern every record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms<'a> {
+    guided: &'a Guided,
+    prices: &'a Found,
+    /// The first item whose price is in another currency than the account's.
+    foreign: Option<Name>,
+}
+
+impl<'a> Terms<'a> {
+    /// The prices of a record with these quantities, or why it waits.
+    fn of(&self, quantities: &[i64]) -> Result<(&'a Guided, &'a Prices), RateFault> {
+        let mut faults = self.prices.faults.iter();
+        if let Some(fault) = faults.find(|fault| fault.stops(quantities)) {
+            return Err(RateFault {
+                reason: fault.reason,
+                item: Some(fault.item),
+            });
+        }
+        match self.foreign {
+            Some(item) => Err(RateFault {
+                reason: Reason::CurrencyMismatch,
+                item: Some(item),
+            }),
+            None => Ok((self.guided, &self.prices.rows)),
+        }
     }
 }
 
-/// Whether what is found charges records in order.
-pub(super) fn is_ordered(resolved: &Resolved<'_>) -> bool {
-    let ordered = |(guided, prices): &(&Guided, &Prices)| {
-        guided.ordered || prices.iter().any(|price| price.model.is_ordered())
-    };
-    resolved.as_ref().is_ok_and(ordered)
+/// Joins a guide segment and a price segment; there are prices wherever there is a guide.
+pub(super) fn resolve<'a>(
+    guide: &'a Result<Guided, Reason>,
+    prices: Option<&'a Found>,
+) -> Resolved<'a> {
+    let fault = |reason| RateFault { reason, item: None };
+    let guided = guide.as_ref().map_err(|reason| fault(*reason))?;
+    let prices = prices.ok_or_else(|| fault(Reason::PriceNotFound))?;
+    let is_foreign =
+        |price: &&Rc<PriceRow>| price.currency != guided.currency && price.key != PriceKey::NONE;
+    let foreign = prices.rows.iter().find(is_foreign).map(|price| price.item);
+    Ok(Terms {
+        guided,
+        prices,
+        foreign,
+    })
+}
+
+/// Whether a record with these quantities is charged in order by what is found.
+pub(super) fn is_ordered(resolved: &Resolved<'_>, quantities: &[i64]) -> bool {
+    let terms = resolved.as_ref().ok();
+    let found = terms.and_then(|terms| terms.of(quantities).ok());
+    found.is_some_and(|(guided, prices)| are_ordered(guided, prices))
+}
+
+fn are_ordered(guided: &Guided, prices: &Prices) -> bool {
+    guided.ordered || prices.iter().any(|price| price.model.is_ordered())
 }
 
 /// The kernel: what one record comes to.
@@ -64,11 +94,12 @@ pub(super) fn rate_record(
             original: None,
         })
     };
-    let (guided, prices) = match resolved {
+    let terms = resolved.as_ref().map_err(|fault| *fault);
+    let (guided, prices) = match terms.and_then(|terms| terms.of(record.quantities)) {
         Ok(found) => found,
-        Err(fault) => return emit(suspend(*fault)),
+        Err(fault) => return emit(suspend(fault)),
     };
-    if is_ordered(resolved) {
+    if are_ordered(guided, prices) {
         return emit(Rating::Priced(PricedUsage {
             time: record.time,
             record: record.record,
@@ -105,7 +136,7 @@ pub(super) fn rate_record(
             account: guided.account,
             profile: guided.profile,
             price: price.key,
-            currency: price.currency,
+            currency: guided.currency,
             quantity: *quantity,
             amount,
         }));

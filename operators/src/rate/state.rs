@@ -1,15 +1,15 @@
 //! The state of the rate stage on one worker, and how a change of usage or reference data moves it.
 
 use super::Rating;
-use super::book::{Owner, PriceTimeline, RateFault};
+use super::book::{Owner, PriceTimeline};
 use super::discard::Discarded;
 use super::kernel::{is_ordered, rate_record, resolve};
 use super::matcher::{PriceMatcher, match_key, prices_an_item};
 use super::open_usage::{OpenRecord, OpenUsage};
 use super::terms::TermsMaker;
 use crate::domain::{
-    ClassKey, Discard, EventTime, Period, PriceRow, Quantities, Reason, ServiceKey, Usage,
-    UsageClass, UsagePlace,
+    ClassKey, Discard, EventTime, Period, PriceRow, Quantities, ServiceKey, Usage, UsageClass,
+    UsagePlace,
 };
 use crate::epoch::Diff;
 use crate::guide::{Guided, ServiceTimeline};
@@ -233,13 +233,9 @@ impl RateState {
             .as_ref()
             .ok()
             .map(|guided| prices.timeline(guided, usage.class));
-        let none = Err(RateFault {
-            reason: Reason::PriceNotFound,
-            item: None,
-        });
         let found = timeline
             .as_ref()
-            .map_or(&none, |timeline| &timeline.at(usage.time).prices);
+            .map(|timeline| &timeline.at(usage.time).prices);
         let resolved = resolve(&segment.guide, found);
         let record = OpenRecord {
             time: usage.time,
@@ -428,10 +424,6 @@ impl RateState {
             .flat_map(|timeline| &timeline.segments);
         cuts.extend(old.map(|segment| segment.start));
 
-        let none = Err(RateFault {
-            reason: Reason::PriceNotFound,
-            item: None,
-        });
         let mut rerated: usize = 0;
         let mut cuts = cuts.into_iter().peekable();
         while let Some(start) = cuts.next() {
@@ -446,7 +438,7 @@ impl RateState {
                 .as_ref()
                 .ok()
                 .map(|guided| old_match(guided, &held.old_prices));
-            let old_found = old_timeline.as_ref().map_or(&none, |t| &t.at(start).prices);
+            let old_found = old_timeline.as_ref().map(|t| &t.at(start).prices);
             let old = resolve(&old_segment.guide, old_found);
 
             let after = service
@@ -455,9 +447,7 @@ impl RateState {
                 .partition_point(|segment| segment.start <= start);
             let index = after.saturating_sub(1);
             let new_segment = &service.guide.segments()[index];
-            let new_found = new_prices[index]
-                .as_ref()
-                .map_or(&none, |t| &t.at(start).prices);
+            let new_found = new_prices[index].as_ref().map(|t| &t.at(start).prices);
             let new = resolve(&new_segment.guide, new_found);
 
             if old == new {
@@ -535,10 +525,6 @@ fn visit_class<E>(
     let class = prices.class(class_key);
     let mut terms = TermsMaker::default();
     let mut result = Ok(());
-    let none = Err(RateFault {
-        reason: Reason::PriceNotFound,
-        item: None,
-    });
     let mut last: Option<(EventTime, Option<Rc<PriceTimeline>>)> = None;
     for record in open.usage.iter() {
         let segment = service.guide.at(record.time);
@@ -554,11 +540,9 @@ fn visit_class<E>(
                 found
             }
         };
-        let found = timeline
-            .as_ref()
-            .map_or(&none, |t| &t.at(record.time).prices);
+        let found = timeline.as_ref().map(|t| &t.at(record.time).prices);
         let resolved = resolve(&segment.guide, found);
-        if !in_order && is_ordered(&resolved) {
+        if !in_order && is_ordered(&resolved, record.quantities) {
             continue;
         }
         let class = (class_key, &*class);
