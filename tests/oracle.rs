@@ -212,7 +212,18 @@ impl World {
         let mut in_order: BTreeMap<GroupKey, Vec<Priced<'_>>> = BTreeMap::new();
         for (arrival, usage) in self.usage.values() {
             let outcome = match self.original(*arrival, usage) {
-                Some(original) => Err(suspense(usage, Reason::Duplicate, None, Some(original))),
+                Some(original) => {
+                    let same = |other: &Usage| {
+                        (other.time, other.service, other.class)
+                            == (usage.time, usage.service, usage.class)
+                            && other.quantities == usage.quantities
+                    };
+                    let reason = match same(original) {
+                        true => Reason::Duplicate,
+                        false => Reason::Conflict,
+                    };
+                    Err(suspense(usage, reason, None, Some(original.record)))
+                }
                 None if self.is_discarded(usage.record) => {
                     Err(suspense(usage, Reason::Discarded, None, None))
                 }
@@ -328,15 +339,15 @@ impl World {
     }
 
     /// The record that came first with the identity of `usage`, unless that is `usage` itself.
-    fn original(&self, arrival: Epoch, usage: &Usage) -> Option<RecordId> {
+    fn original(&self, arrival: Epoch, usage: &Usage) -> Option<&Usage> {
         let same = self
             .usage
             .values()
             .filter(|(_, other)| other.identity == usage.identity);
-        let first = same.map(|(arrival, other)| (*arrival, other.record)).min();
+        let first = same.min_by_key(|(arrival, other)| (*arrival, other.record));
         first
-            .filter(|first| *first < (arrival, usage.record))
-            .map(|(_, record)| record)
+            .filter(|(first, other)| (*first, other.record) < (arrival, usage.record))
+            .map(|(_, other)| other)
     }
 
     fn line(&self, rules: &BillRules, charge: &Charge, item: Item) -> LineKey {
@@ -370,6 +381,7 @@ impl Bill {
 
     fn suspend(&mut self, suspense: Suspense) {
         let fate = match suspense.reason.stage() {
+            Stage::Dedup if suspense.reason == Reason::Conflict => Fate::Conflict,
             Stage::Dedup => Fate::Duplicate,
             Stage::Discard => Fate::Discarded,
             _ => Fate::Suspended(suspense.reason),

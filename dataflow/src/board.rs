@@ -20,7 +20,7 @@ use millrace_connectors::output::{
 use millrace_operators::charge::Notice;
 use millrace_operators::domain::{
     AccountKey, Activity, AggregateId, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason,
-    RecordId, Suspense,
+    RecordId, Stage, Suspense,
 };
 use millrace_operators::epoch::Diff;
 use roaring::RoaringTreemap;
@@ -47,7 +47,8 @@ pub struct Board {
     ignored: RoaringTreemap,
     counts: BTreeMap<FileId, BTreeMap<Fate, u64>>,
     faults: BTreeMap<RecordId, Fault>,
-    duplicates: BTreeMap<RecordId, Suspense>,
+    /// Records of which another with the same identity holds.
+    outvoted: BTreeMap<RecordId, Suspense>,
     examples: BTreeMap<Reason, BTreeSet<RecordId>>,
 }
 
@@ -95,7 +96,7 @@ impl Board {
             ignored: RoaringTreemap::new(),
             counts: BTreeMap::new(),
             faults: BTreeMap::new(),
-            duplicates: BTreeMap::new(),
+            outvoted: BTreeMap::new(),
             examples: BTreeMap::new(),
         }
     }
@@ -165,8 +166,8 @@ impl Board {
             stand(&mut self.notices, notice, *diff);
         }
         for (suspense, diff) in &changes.suspense {
-            if suspense.reason == Reason::Duplicate {
-                change(&mut self.duplicates, suspense.record, suspense, *diff);
+            if suspense.reason.stage() == Stage::Dedup {
+                change(&mut self.outvoted, suspense.record, suspense, *diff);
             }
             self.example(suspense.reason, suspense.record, *diff);
         }
@@ -316,12 +317,12 @@ impl Board {
     #[must_use]
     pub fn stopped(&self) -> Vec<SuspendedUsage> {
         let faults = self.faults.values().cloned().map(SuspendedUsage::Fault);
-        let duplicates = self
-            .duplicates
+        let outvoted = self
+            .outvoted
             .values()
             .copied()
             .map(SuspendedUsage::Suspense);
-        let mut stopped: Vec<_> = faults.chain(duplicates).collect();
+        let mut stopped: Vec<_> = faults.chain(outvoted).collect();
         stopped.sort_by_key(SuspendedUsage::record);
         stopped
     }
@@ -460,6 +461,7 @@ impl Board {
             let reason = match fate {
                 Fate::Error(reason) | Fate::Suspended(reason) => *reason,
                 Fate::Duplicate => Reason::Duplicate,
+                Fate::Conflict => Reason::Conflict,
                 Fate::Discarded => Reason::Discarded,
                 Fate::Ignored | Fate::Monetised => continue,
             };
@@ -499,6 +501,12 @@ impl Board {
         let detail = fault.map(|fault| match fault.field.as_str() {
             "" => fault.detail.clone(),
             field => format!("{field}: {}", fault.detail),
+        });
+        let outvoted = record.and_then(|record| self.outvoted.get(record));
+        let detail = detail.or_else(|| {
+            let holds = outvoted?.original?;
+            let (file, row) = (self.texts.file(holds.file()), holds.row());
+            Some(format!("of its identity {file} row {row} holds"))
         });
         ReasonCount {
             reason: reason.code(),

@@ -348,7 +348,7 @@ pub fn build(
     let lines = aggregate(charges.clone(), billed, stood, finder);
     let suspense = rated
         .suspense
-        .concatenate([unique.duplicates, charged.suspense]);
+        .concatenate([unique.outvoted, charged.suspense]);
     let settled = suspense
         .clone()
         .map(|s| (s.record.file(), Fate::of(s.reason)));

@@ -107,9 +107,13 @@ impl Summary {
     #[must_use]
     pub fn has_findings(&self) -> bool {
         let RecordCounts {
-            error, suspended, ..
+            conflict,
+            error,
+            suspended,
+            ..
         } = self.records;
-        error > 0
+        conflict > 0
+            || error > 0
             || suspended > 0
             || !self.unsettled.is_empty()
             || !self.held.is_empty()

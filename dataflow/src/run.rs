@@ -1051,6 +1051,7 @@ fn with_counts(ledger: Vec<LedgerRow>, board: &Board) -> Vec<LedgerRow> {
             received: counts.received,
             ignored: counts.ignored,
             duplicate: counts.duplicate,
+            conflict: counts.conflict,
             error: counts.error,
             suspended: counts.suspended,
             discarded: counts.discarded,

@@ -1,15 +1,17 @@
-//! Drops exact duplicates: of all records with one identity, the first to arrive is kept.
+//! Of all records with one identity, the first to arrive is kept: equal copies of it are duplicates,
+//! another content is told.
 //!
 //! - **In:** `usage: Usage`
-//! - **Out:** `unique: Usage`, `duplicates: Suspense` (reason `DUPLICATE`, naming the first)
+//! - **Out:** `unique: Usage`, `outvoted: Suspense` (reason `DUPLICATE` or `CONFLICT`, naming the first)
 //! - **Key:** `Identity`, exchanged; 128 bits, so a chance collision is not a concern at any volume
 //! - **Time:** first means smallest (arrival epoch, source position); records arrive in the order of
 //!   their positions, so the choice does not depend on how the input is cut into epochs. Event time
 //!   plays no part: a changed timestamp does not hide a duplicate. Epochs before `live` hold what an
 //!   earlier run took in, of many epochs, in the order of arrival
-//! - **Cost per change:** O(1); a retraction of a kept record O(log of its duplicates)
-//! - **State:** identity and position of each kept record (24 bytes), and duplicates whole, so that
-//!   the next can step forward when the kept one is retracted; freed by retraction
+//! - **Cost per change:** O(1); a retraction O(the other records of its identity)
+//! - **State:** identity, position and digest of the content of each kept record (32 bytes, 8 of them
+//!   for the digest), and the others whole, so that the next can step forward when the kept one is
+//!   retracted; freed by retraction
 //! - **Invariants:** each identity that is present has exactly one record in `unique`
 //!
 //! A custom operator and not `reduce`: that would hold every record twice, in and out.
@@ -20,7 +22,7 @@ use crate::keymap::WideMap;
 use crate::stats::NodeStats;
 use differential_dataflow::AsCollection;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
@@ -32,7 +34,7 @@ pub struct Deduplicated<'scope> {
     /// The first record of each identity.
     pub unique: Collection<'scope, Usage>,
     /// The others.
-    pub duplicates: Collection<'scope, Suspense>,
+    pub outvoted: Collection<'scope, Suspense>,
     /// The identities of this worker, for whoever reads between steps.
     pub open: OpenIdentities,
 }
@@ -46,8 +48,8 @@ impl OpenIdentities {
     pub fn visit(&self, mut visit: impl FnMut(Identity, RecordId)) {
         let seen = self.0.borrow();
         for identity in seen.kept.sorted_keys() {
-            if let Some(record) = seen.kept.get(identity) {
-                visit(identity, *record);
+            if let Some(kept) = seen.kept.get(identity) {
+                visit(identity, kept.record);
             }
         }
     }
@@ -63,9 +65,9 @@ pub fn dedup<'scope>(
     let route = Exchange::new(|(usage, _, _): &(Usage, Epoch, Diff)| shard(usage.identity.0[0]));
     let mut input = builder.new_input(usage.inner, route);
     let (unique_output, unique) = builder.new_output();
-    let (duplicate_output, duplicates) = builder.new_output();
+    let (outvoted_output, outvoted) = builder.new_output();
     let mut unique_output = OutputBuilder::from(unique_output);
-    let mut duplicate_output = OutputBuilder::from(duplicate_output);
+    let mut outvoted_output = OutputBuilder::from(outvoted_output);
 
     let state = Rc::new(RefCell::new(Seen::new(live)));
     let open = OpenIdentities(Rc::clone(&state));
@@ -78,13 +80,13 @@ pub fn dedup<'scope>(
                 pending.stash(updates);
             });
             let mut unique_output = unique_output.activate();
-            let mut duplicate_output = duplicate_output.activate();
+            let mut outvoted_output = outvoted_output.activate();
             while let Some(epoch) = pending.first().filter(|epoch| complete(frontiers, *epoch)) {
                 let changes = pending.take(epoch);
                 let received = changes.len();
-                let (unique_right, duplicate_right) = (rights.at(0, epoch), rights.at(1, epoch));
+                let (unique_right, outvoted_right) = (rights.at(0, epoch), rights.at(1, epoch));
                 let mut unique = unique_output.session(&unique_right);
-                let mut duplicates = duplicate_output.session(&duplicate_right);
+                let mut outvoted = outvoted_output.session(&outvoted_right);
                 let (mut kept, mut dropped) = (0, 0);
                 let mut seen = state.borrow_mut();
                 seen.apply(epoch, changes, &mut |outcome, diff| match outcome {
@@ -92,9 +94,9 @@ pub fn dedup<'scope>(
                         kept += 1;
                         unique.give((usage, epoch, diff));
                     }
-                    Outcome::Duplicate(suspense) => {
+                    Outcome::Outvoted(suspense) => {
                         dropped += 1;
-                        duplicates.give((suspense, epoch, diff));
+                        outvoted.give((suspense, epoch, diff));
                     }
                 });
                 stats.count(received, kept, dropped);
@@ -105,21 +107,21 @@ pub fn dedup<'scope>(
     });
     Deduplicated {
         unique: unique.as_collection(),
-        duplicates: duplicates.as_collection(),
+        outvoted: outvoted.as_collection(),
         open,
     }
 }
 
 enum Outcome {
     Unique(Usage),
-    Duplicate(Suspense),
+    Outvoted(Suspense),
 }
 
 /// The kernel: which record each identity keeps.
 #[derive(Default)]
 struct Seen {
     live: Epoch,
-    kept: WideMap<Identity, RecordId>,
+    kept: WideMap<Identity, Kept>,
     /// Duplicates in order of arrival; identities without duplicates have no entry.
     waiting: BTreeMap<Identity, BTreeMap<Arrival, Usage>>,
     /// Duplicates met before `live`.
@@ -174,94 +176,94 @@ impl Seen {
     }
 
     fn insert(&mut self, epoch: Epoch, usage: Usage, emit: &mut impl FnMut(Outcome, Diff)) {
-        match self.kept.insert_new(usage.identity, usage.record) {
+        match self.kept.insert_new(usage.identity, Kept::of(&usage)) {
             None => emit(Outcome::Unique(usage), 1),
-            Some(&first) => {
-                assert_ne!(first, usage.record, "a record was inserted twice");
-                emit(Outcome::Duplicate(duplicate(&usage, first)), 1);
-                let place = if epoch < self.live {
-                    self.loaded = self.loaded.saturating_add(1);
-                    self.loaded
-                } else {
-                    usage.record.0
-                };
-                let waiting = self.waiting.entry(usage.identity).or_default();
-                waiting.insert((epoch, place), usage);
+            Some(&kept) => {
+                assert_ne!(kept.record, usage.record, "a record was inserted twice");
+                emit(Outcome::Outvoted(kept.outvotes(&usage)), 1);
+                self.wait(epoch, usage);
             }
         }
     }
 
+    /// Puts a record behind those of its identity that came before.
+    fn wait(&mut self, epoch: Epoch, usage: Usage) {
+        let place = if epoch < self.live {
+            self.loaded = self.loaded.saturating_add(1);
+            self.loaded
+        } else {
+            usage.record.0
+        };
+        let waiting = self.waiting.entry(usage.identity).or_default();
+        waiting.insert((epoch, place), usage);
+    }
+
+    /// Settles the changes of one identity: what it came to before goes, what it comes to now comes.
     fn amend(
         &mut self,
         epoch: Epoch,
         identity: Identity,
-        mut removed: Vec<Usage>,
+        removed: Vec<Usage>,
         mut added: Vec<Usage>,
         emit: &mut impl FnMut(Outcome, Diff),
     ) {
-        // Duplicates go before the record that hides them: what steps forward then stays.
-        let first = self.kept.get(identity).copied();
-        removed.sort_by_key(|usage| first == Some(usage.record));
+        let before = self.outvoted(identity);
+        let kept = self.kept.get(identity).copied();
+        let mut waiting = self.waiting.remove(&identity).unwrap_or_default();
+        let mut steps_forward = false;
         for usage in removed {
-            let first = *self
-                .kept
-                .get(identity)
-                .expect("a retracted record was inserted before");
             let again = added.iter().position(|new| new.record == usage.record);
             let again = again.map(|at| added.remove(at));
-            if first != usage.record {
-                let waiting = self.waiting.get_mut(&identity).expect("it was a duplicate");
-                let mut places = waiting.iter();
-                let place = places.find(|(_, held)| held.record == usage.record);
-                let place = *place
-                    .map(|(place, _)| place)
-                    .expect("a retracted duplicate was inserted before");
-                waiting.remove(&place);
-                emit(Outcome::Duplicate(duplicate(&usage, first)), -1);
-                if let Some(usage) = again {
-                    emit(Outcome::Duplicate(duplicate(&usage, first)), 1);
-                    waiting.insert(place, usage);
-                } else if waiting.is_empty() {
-                    self.waiting.remove(&identity);
+            if kept.is_some_and(|kept| kept.record == usage.record) {
+                emit(Outcome::Unique(usage), -1);
+                if let Some(amended) = again {
+                    self.kept.insert(identity, Kept::of(&amended));
+                    emit(Outcome::Unique(amended), 1);
+                } else {
+                    self.kept.remove(identity);
+                    steps_forward = true;
                 }
-            } else if let Some(amended) = again {
-                emit(Outcome::Unique(usage), -1);
-                emit(Outcome::Unique(amended), 1);
-            } else {
-                emit(Outcome::Unique(usage), -1);
-                self.promote(identity, first, emit);
+                continue;
             }
+            let mut places = waiting.iter();
+            let place = places.find(|(_, held)| held.record == usage.record);
+            let place = *place
+                .map(|(place, _)| place)
+                .expect("a retracted record was inserted before");
+            match again {
+                Some(amended) => waiting.insert(place, amended),
+                None => waiting.remove(&place),
+            };
         }
-        for usage in added {
-            self.insert(epoch, usage, emit);
-        }
-    }
-
-    /// The first of `identity` is gone: the next in order of arrival takes its place.
-    fn promote(
-        &mut self,
-        identity: Identity,
-        gone: RecordId,
-        emit: &mut impl FnMut(Outcome, Diff),
-    ) {
-        self.kept.remove(identity);
-        let Some(mut waiting) = self.waiting.remove(&identity) else {
-            return;
-        };
-        let Some((_, next)) = waiting.pop_first() else {
-            return;
-        };
-        let first = next.record;
-        emit(Outcome::Duplicate(duplicate(&next, gone)), -1);
-        emit(Outcome::Unique(next), 1);
-        self.kept.insert(identity, first);
-        for usage in waiting.values() {
-            emit(Outcome::Duplicate(duplicate(usage, gone)), -1);
-            emit(Outcome::Duplicate(duplicate(usage, first)), 1);
+        if steps_forward && let Some((_, next)) = waiting.pop_first() {
+            self.kept.insert(identity, Kept::of(&next));
+            emit(Outcome::Unique(next), 1);
         }
         if !waiting.is_empty() {
             self.waiting.insert(identity, waiting);
         }
+        for usage in added {
+            match self.kept.insert_new(identity, Kept::of(&usage)) {
+                None => emit(Outcome::Unique(usage), 1),
+                Some(_) => self.wait(epoch, usage),
+            }
+        }
+        let after = self.outvoted(identity);
+        for row in before.difference(&after) {
+            emit(Outcome::Outvoted(*row), -1);
+        }
+        for row in after.difference(&before) {
+            emit(Outcome::Outvoted(*row), 1);
+        }
+    }
+
+    /// The records of an identity that do not hold, each with the one that does.
+    fn outvoted(&self, identity: Identity) -> BTreeSet<Suspense> {
+        let (Some(kept), Some(waiting)) = (self.kept.get(identity), self.waiting.get(&identity))
+        else {
+            return BTreeSet::new();
+        };
+        waiting.values().map(|usage| kept.outvotes(usage)).collect()
     }
 
     fn bytes(&self) -> usize {
@@ -272,14 +274,39 @@ impl Seen {
     }
 }
 
-fn duplicate(usage: &Usage, first: RecordId) -> Suspense {
+/// The record that an identity keeps, and what tells its content from another.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    record: RecordId,
+    content: u64,
+}
+
+impl Kept {
+    fn of(usage: &Usage) -> Self {
+        Self {
+            record: usage.record,
+            content: usage.content(),
+        }
+    }
+
+    /// What becomes of another record of the identity.
+    fn outvotes(self, usage: &Usage) -> Suspense {
+        let reason = match usage.content() == self.content {
+            true => Reason::Duplicate,
+            false => Reason::Conflict,
+        };
+        outvoted(usage, reason, Some(self.record))
+    }
+}
+
+fn outvoted(usage: &Usage, reason: Reason, holds: Option<RecordId>) -> Suspense {
     Suspense {
         record: usage.record,
-        reason: Reason::Duplicate,
+        reason,
         service: usage.service,
         class: usage.class,
         time: usage.time,
         item: None,
-        original: Some(first),
+        original: holds,
     }
 }

@@ -4,8 +4,8 @@
 //! - **Out:** `counts: ((FileId, Fate), count)`
 //! - **Cost per change:** O(1), added up before the exchange
 //! - **State:** one count per file and fate
-//! - **Invariants:** received = ignored + error + duplicate + suspended + discarded + monetised, per file, at
-//!   every epoch; checked by whoever reads the counts
+//! - **Invariants:** received = ignored + error + duplicate + conflict + suspended + discarded + monetised, per
+//!   file, at every epoch; checked by whoever reads the counts
 
 use crate::domain::{Fate, FileId};
 use crate::epoch::{Collection, Diff};

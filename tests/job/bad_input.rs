@@ -67,7 +67,15 @@ fn run(desk: &Desk) -> Ended {
     assert_eq!(ended.summary()["ties_out"], true, "{ended:?}");
     for row in desk.snapshot("ledger") {
         let count = |key: &str| row[key].as_u64().unwrap();
-        let settled = ["ignored", "duplicate", "error", "suspended", "monetised"].map(count);
+        let settled = [
+            "ignored",
+            "duplicate",
+            "conflict",
+            "error",
+            "suspended",
+            "monetised",
+        ]
+        .map(count);
         assert_eq!(settled.iter().sum::<u64>(), count("received"), "{row}");
     }
     ended

@@ -134,13 +134,14 @@ fn json_has_money_as_text_and_every_record_accounted_for() {
         "received",
         "ignored",
         "duplicate",
+        "conflict",
         "error",
         "suspended",
         "monetised",
     ];
     assert_eq!(
         counts.map(|name| records[name].as_u64().unwrap()),
-        [4, 1, 1, 0, 0, 2]
+        [4, 1, 1, 0, 0, 0, 2]
     );
     assert_eq!(json["ties_out"], true);
     assert!(Path::new(&out).join("monetised/snapshot").is_dir());

@@ -168,13 +168,24 @@ fn record() -> impl Strategy<Value = RecordSpec> {
     let identity = 0_u64..16;
     let service = prop_oneof![12 => 0_u64..4, 1 => Just(4)];
     let quantities = (quantity(), quantity(), 0_i64..100_000);
-    (identity, service, 0_usize..5, instant(), quantities).prop_map(
-        |(identity, service, class, time, quantities)| RecordSpec {
-            identity,
-            service,
-            class,
-            time,
-            quantities: quantities.into(),
+    let copies = prop::bool::weighted(0.3);
+    (identity, service, 0_usize..5, instant(), quantities, copies).prop_map(
+        |(identity, service, class, time, quantities, copies)| match copies {
+            // Content that follows from the identity: two of them are equal.
+            true => RecordSpec {
+                identity,
+                service: identity % 4,
+                class: 0,
+                time: EventTime(START + HOUR * i64::try_from(identity).unwrap_or(0)),
+                quantities: [20, 3, 59],
+            },
+            false => RecordSpec {
+                identity,
+                service,
+                class,
+                time,
+                quantities: quantities.into(),
+            },
         },
     )
 }

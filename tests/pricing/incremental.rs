@@ -7,7 +7,7 @@ use crate::history::{History, histories, rules, take_back};
 use millrace::publish::EpochChanges;
 use millrace_operators::charge::ItemImpact;
 use millrace_operators::domain::{
-    ActivityKind, ClassKey, EventTime, ImpactKind, Reason, ServiceKey,
+    ActivityKind, ClassKey, EventTime, ImpactKind, Reason, ServiceKey, Stage,
 };
 use millrace_operators::epoch::Epoch;
 use millrace_operators::rate::Rating;
@@ -46,7 +46,7 @@ fn text(epochs: &[EpochChanges]) -> String {
     text
 }
 
-/// Received = ignored + error + duplicate + suspended + discarded + monetised, in every file.
+/// Received = ignored + error + duplicate + conflict + suspended + discarded + monetised, in every file.
 fn check_conservation(world: &World, bill: &Bill) {
     let mut settled = BTreeMap::new();
     for ((file, _), count) in &bill.counts {
@@ -96,7 +96,7 @@ fn check_open(rules: &BillRules, script: &[Changes], run: &Run, bill: &Bill) {
     let undoubled = bill
         .suspense
         .iter()
-        .filter(|s| s.reason != Reason::Duplicate);
+        .filter(|s| s.reason.stage() != Stage::Dedup);
     suspense.sort_unstable();
     assert_eq!(suspense, undoubled.copied().collect::<Vec<_>>());
     priced.sort_unstable();

@@ -31,8 +31,10 @@ pub struct LedgerRow {
     pub received: u64,
     /// Records excluded by the mediation rule.
     pub ignored: u64,
-    /// Records with the identity of an earlier one.
+    /// Records with the identity and the content of an earlier one.
     pub duplicate: u64,
+    /// Records with the identity of another that holds, and another content.
+    pub conflict: u64,
     /// Records stopped by the source or by mediation.
     pub error: u64,
     /// Records that wait for reference data.
@@ -50,6 +52,7 @@ impl LedgerRow {
         let settled = [
             self.ignored,
             self.duplicate,
+            self.conflict,
             self.error,
             self.suspended,
             self.discarded,
@@ -73,6 +76,7 @@ impl OutputRow for LedgerRow {
             "received",
             "ignored",
             "duplicate",
+            "conflict",
             "error",
             "suspended",
             "discarded",
@@ -105,6 +109,7 @@ impl OutputRow for LedgerRow {
             number(|row| row.received),
             number(|row| row.ignored),
             number(|row| row.duplicate),
+            number(|row| row.conflict),
             number(|row| row.error),
             number(|row| row.suspended),
             number(|row| row.discarded),

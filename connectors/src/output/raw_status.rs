@@ -4,7 +4,7 @@ use super::columns::{Labels, label, number};
 use super::{OutputRow, Texts};
 use arrow::array::{ArrayRef, UInt64Array};
 use arrow::datatypes::Field;
-use millrace_operators::domain::{Fate, RecordId};
+use millrace_operators::domain::{Fate, Reason, RecordId};
 use std::sync::Arc;
 
 /// A raw record and its fate.
@@ -23,6 +23,7 @@ pub fn status_of(fate: Fate) -> (&'static str, &'static str) {
         Fate::Monetised => ("processed", "MONETISED"),
         Fate::Ignored => ("processed", "IGNORED"),
         Fate::Duplicate => ("failed", "DUPLICATE"),
+        Fate::Conflict => ("failed", "CONFLICT"),
         Fate::Discarded => ("failed", "DISCARDED"),
         Fate::Error(reason) => ("failed", reason.code()),
         Fate::Suspended(reason) => ("pending", reason.code()),
@@ -44,6 +45,7 @@ impl OutputRow for RawStatus {
                 Fate::Ignored => 1,
                 Fate::Duplicate => 2,
                 Fate::Discarded => 3,
+                Fate::Conflict => 4 + u32::from(Reason::Conflict as u8),
                 Fate::Error(reason) | Fate::Suspended(reason) => 4 + u32::from(*reason as u8),
             };
             file.push(record.file().0, || texts.file(record.file()));

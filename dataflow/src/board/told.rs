@@ -14,6 +14,8 @@ pub struct RecordCounts {
     pub ignored: u64,
     /// Copies of an earlier record.
     pub duplicate: u64,
+    /// Records of a known identity with another content than the one that holds.
+    pub conflict: u64,
     /// Stopped by the source or by mediation.
     pub error: u64,
     /// Waiting for reference data.
@@ -31,6 +33,7 @@ impl RecordCounts {
         let settled = [
             self.ignored,
             self.duplicate,
+            self.conflict,
             self.error,
             self.suspended,
             self.discarded,
@@ -43,6 +46,7 @@ impl RecordCounts {
         match fate {
             Fate::Ignored => self.ignored += count,
             Fate::Duplicate => self.duplicate += count,
+            Fate::Conflict => self.conflict += count,
             Fate::Error(_) => self.error += count,
             Fate::Suspended(_) => self.suspended += count,
             Fate::Discarded => self.discarded += count,
@@ -55,6 +59,7 @@ impl RecordCounts {
             received: self.received + other.received,
             ignored: self.ignored + other.ignored,
             duplicate: self.duplicate + other.duplicate,
+            conflict: self.conflict + other.conflict,
             error: self.error + other.error,
             suspended: self.suspended + other.suspended,
             discarded: self.discarded + other.discarded,

@@ -100,6 +100,7 @@ impl Exposition {
         let fates = [
             ("ignored", counts.ignored),
             ("duplicate", counts.duplicate),
+            ("conflict", counts.conflict),
             ("error", counts.error),
             ("suspended", counts.suspended),
             ("discarded", counts.discarded),
@@ -133,6 +134,7 @@ impl Exposition {
         let settled = [
             counts.ignored,
             counts.duplicate,
+            counts.conflict,
             counts.error,
             counts.suspended,
             counts.discarded,

@@ -185,11 +185,19 @@ fn files(summary: &Summary, style: Style) -> Table {
     if discards {
         header.insert(6, "+ discarded");
     }
-    let mut table = style.table(&header, 1..if discards { 8 } else { 7 });
+    let conflicts = summary.records.conflict > 0;
+    if conflicts {
+        header.insert(4, "+ conflict");
+    }
+    let mut table = style.table(&header, 1..header.len() - 2);
     let count_row = |name: &str, counts: RecordCounts, ties_out, state| {
         let mut row = count_row(name, counts, ties_out, state);
         if discards {
             row.insert(6, Cell::new(grouped(&counts.discarded.to_string())));
+        }
+        if conflicts {
+            let conflict = Cell::new(grouped(&counts.conflict.to_string()));
+            row.insert(4, conflict.fg(Color::Yellow));
         }
         row
     };
@@ -234,6 +242,7 @@ fn counts_of(file: &LedgerRow) -> RecordCounts {
         received: file.received,
         ignored: file.ignored,
         duplicate: file.duplicate,
+        conflict: file.conflict,
         error: file.error,
         suspended: file.suspended,
         discarded: file.discarded,

@@ -141,8 +141,11 @@ reasons! {
         "A quantity has more than 18 digits.",
         "check the source; derive the quantity in a larger unit if it is real";
     Duplicate = "DUPLICATE", Dedup, Info,
-        "A record with the same identity came before.",
+        "A record with the same identity and the same content came before.",
         "nothing; if it is no duplicate, name more identity fields in the mediation rule";
+    Conflict = "CONFLICT", Dedup, Warning,
+        "A record with the same identity and another content holds.",
+        "look at both (`millrace explain` shows all versions of a record); if they are two uses, name more identity fields in the mediation rule";
     Discarded = "DISCARDED", Discard, Info,
         "Operators have taken the record out of suspense.",
         "nothing; `millrace retry` puts it back";
@@ -221,7 +224,7 @@ pub struct Suspense {
     pub time: EventTime,
     /// The item at fault, for reasons of the rate stage.
     pub item: Option<Name>,
-    /// The record that came first, for duplicates.
+    /// The record that holds instead, for those that share an identity.
     pub original: Option<RecordId>,
 }
 
@@ -256,8 +259,10 @@ pub enum Fate {
     Ignored,
     /// Stopped by a source or by mediation.
     Error(Reason),
-    /// Another record with its identity came before.
+    /// Another record with its identity and its content came before.
     Duplicate,
+    /// Another record with its identity holds, and has another content.
+    Conflict,
     /// Waits for reference data.
     Suspended(Reason),
     /// Charged.
@@ -272,6 +277,7 @@ impl Fate {
     pub fn of(reason: Reason) -> Self {
         match reason.stage() {
             Stage::Parse | Stage::Mediation => Self::Error(reason),
+            Stage::Dedup if reason == Reason::Conflict => Self::Conflict,
             Stage::Dedup => Self::Duplicate,
             Stage::Discard => Self::Discarded,
             Stage::Guide | Stage::Rate | Stage::Charge => Self::Suspended(reason),

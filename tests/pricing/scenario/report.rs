@@ -168,6 +168,7 @@ fn files(names: &Names, bill: &Bill) -> String {
                 Fate::Ignored => format!("{count} ignored"),
                 Fate::Error(reason) => format!("{count} error {}", reason.code()),
                 Fate::Duplicate => format!("{count} duplicate"),
+                Fate::Conflict => format!("{count} conflict"),
                 Fate::Suspended(reason) => format!("{count} suspended {}", reason.code()),
                 Fate::Discarded => format!("{count} discarded"),
                 Fate::Monetised => format!("{count} monetised"),
