@@ -166,6 +166,7 @@ impl World {
             class,
             time: EventTime(raw.time),
             quantities: [raw.tokens].into_iter().collect(),
+            mark: None,
         }
     }
 

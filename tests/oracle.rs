@@ -15,6 +15,7 @@ pub mod money;
 mod plans;
 mod rating;
 mod times;
+mod versions;
 
 use calendar::{Zone, bill_unit};
 use charging::Course;
@@ -210,20 +211,9 @@ impl World {
             bill.count(file, fate);
         }
         let mut in_order: BTreeMap<GroupKey, Vec<Priced<'_>>> = BTreeMap::new();
-        for (arrival, usage) in self.usage.values() {
-            let outcome = match self.original(*arrival, usage) {
-                Some(original) => {
-                    let same = |other: &Usage| {
-                        (other.time, other.service, other.class)
-                            == (usage.time, usage.service, usage.class)
-                            && other.quantities == usage.quantities
-                    };
-                    let reason = match same(original) {
-                        true => Reason::Duplicate,
-                        false => Reason::Conflict,
-                    };
-                    Err(suspense(usage, reason, None, Some(original.record)))
-                }
+        for (_, usage) in self.usage.values() {
+            let outcome = match self.outvoted(usage) {
+                Some((reason, holds)) => Err(suspense(usage, reason, None, holds)),
                 None if self.is_discarded(usage.record) => {
                     Err(suspense(usage, Reason::Discarded, None, None))
                 }
@@ -338,16 +328,14 @@ impl World {
         self.discards.iter().any(|discard| discard.record == record)
     }
 
-    /// The record that came first with the identity of `usage`, unless that is `usage` itself.
-    fn original(&self, arrival: Epoch, usage: &Usage) -> Option<&Usage> {
+    /// Why a record is not the one that its identity is charged for.
+    fn outvoted(&self, usage: &Usage) -> Option<(Reason, Option<RecordId>)> {
         let same = self
             .usage
             .values()
             .filter(|(_, other)| other.identity == usage.identity);
-        let first = same.min_by_key(|(arrival, other)| (*arrival, other.record));
-        first
-            .filter(|(first, other)| (*first, other.record) < (arrival, usage.record))
-            .map(|(_, other)| other)
+        let same = same.map(|(arrival, other)| (*arrival, other)).collect();
+        versions::outvoted(same, usage)
     }
 
     fn line(&self, rules: &BillRules, charge: &Charge, item: Item) -> LineKey {
@@ -381,8 +369,12 @@ impl Bill {
 
     fn suspend(&mut self, suspense: Suspense) {
         let fate = match suspense.reason.stage() {
-            Stage::Dedup if suspense.reason == Reason::Conflict => Fate::Conflict,
-            Stage::Dedup => Fate::Duplicate,
+            Stage::Dedup => match suspense.reason {
+                Reason::Duplicate => Fate::Duplicate,
+                Reason::Conflict => Fate::Conflict,
+                Reason::OriginalMissing => Fate::Suspended(suspense.reason),
+                reason => Fate::Superseded(reason),
+            },
             Stage::Discard => Fate::Discarded,
             _ => Fate::Suspended(suspense.reason),
         };

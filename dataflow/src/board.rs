@@ -459,7 +459,7 @@ impl Board {
         let mut records: BTreeMap<Reason, u64> = BTreeMap::new();
         for (fate, count) in self.counts.values().flatten() {
             let reason = match fate {
-                Fate::Error(reason) | Fate::Suspended(reason) => *reason,
+                Fate::Error(reason) | Fate::Suspended(reason) | Fate::Superseded(reason) => *reason,
                 Fate::Duplicate => Reason::Duplicate,
                 Fate::Conflict => Reason::Conflict,
                 Fate::Discarded => Reason::Discarded,

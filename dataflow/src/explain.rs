@@ -13,9 +13,11 @@
 mod charges;
 mod choices;
 mod text;
+mod versions;
 
 pub use charges::{BalanceTold, ChargeTold, ImpactTold, LineTold, TierTold};
 pub use choices::{GuideTold, ItemPriceTold, PriceTold, SubscriptionTold};
+pub use versions::VersionTold;
 
 use crate::graph::Open;
 use crate::intake::{Fields, Mediation, RawRecord, find_record};
@@ -25,9 +27,11 @@ use crate::run::{Ended, RunError, read};
 use charges::Charged;
 use choices::Choices;
 use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::mediate::MediationPlan;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{SuspendedUsage, Texts, status_of};
 use millrace_operators::charge::{Explained, Group};
+use millrace_operators::dedup::KnownVersion;
 use millrace_operators::domain::{
     Bucket, Charge, EventTime, Fate, Fault, Item, Period, PricedUsage, Quantity, Reason, RecordId,
     Suspense, Usage, UsageClass,
@@ -65,8 +69,10 @@ pub struct Explanation {
     pub raw: RawTold,
     /// What mediation makes of it; nothing for a record that it stopped or left out.
     pub usage: Option<UsageTold>,
-    /// The record that came first, for a duplicate.
+    /// The record that holds instead, for one that shares its identity.
     pub duplicate_of: Option<String>,
+    /// All records with its identity, and which of them holds; none where it is the only one.
+    pub versions: Vec<VersionTold>,
     /// Where it is, if its bill unit is closed and archived: what it was charged is known there alone.
     pub archived: Option<String>,
     /// Where it goes, and why; nothing for a record that came to no stage behind mediation.
@@ -153,6 +159,8 @@ struct Found {
     priced: Option<PricedUsage>,
     /// Charged in order, with the buckets of the balance group.
     in_order: Option<(Explained, Vec<Bucket>)>,
+    /// All records with its identity.
+    versions: Vec<KnownVersion>,
 }
 
 /// Explains a record of the job at `path`. Nothing is written.
@@ -192,7 +200,7 @@ pub fn explain(
             let ended = read(path, request.workers, listener, move |open| {
                 found(open, &wanted)
             })?;
-            told.rated(&usage, ended, request, &job)?;
+            told.rated(&usage, ended, request, (&job, &rules))?;
         }
     }
     Ok(told)
@@ -202,6 +210,7 @@ pub fn explain(
 fn found(open: &Open, usage: &Usage) -> Found {
     let mut found = Found {
         in_order: in_order(open, usage),
+        versions: open.identities.versions(usage.identity),
         ..Found::default()
     };
     let mut take = |rating: &Rating| {
@@ -239,6 +248,7 @@ impl Found {
             all.suspense = all.suspense.or(part.suspense);
             all.priced = all.priced.or(part.priced);
             all.in_order = all.in_order.or(part.in_order);
+            all.versions.extend(part.versions);
         }
         if let Some((explained, _)) = &all.in_order {
             all.suspense = all.suspense.or(explained.suspense);
@@ -271,6 +281,7 @@ impl Explanation {
             },
             usage: None,
             duplicate_of: None,
+            versions: Vec::new(),
             archived: None,
             guide: None,
             prices: Vec::new(),
@@ -295,32 +306,12 @@ impl Explanation {
         });
     }
 
-    fn mediated(&mut self, usage: &Usage, class: &UsageClass, names: &Names) {
-        let text = |name| names.text(name).to_string();
-        let (service_type, service) = names.service(usage.service);
-        let attributes = class.attributes.iter();
-        let items = class.items.iter().zip(&usage.quantities);
-        let item = |(item, mantissa): (&Item, &i64)| {
-            let quantity = Quantity::new(*mantissa, item.scale).unwrap_or_default();
-            (text(item.name), quantity.to_string())
-        };
-        let [high, low] = usage.identity.0;
-        self.usage = Some(UsageTold {
-            service_type: service_type.to_string(),
-            service: service.to_string(),
-            event_time: usage.time.to_string(),
-            attributes: attributes.map(|(a, v)| (text(*a), text(*v))).collect(),
-            items: items.map(item).collect(),
-            identity: format!("{high:016x}{low:016x}"),
-        });
-    }
-
     fn rated(
         &mut self,
         usage: &Usage,
         ended: Ended<Found>,
         request: &ExplainRequest,
-        job: &Job,
+        (job, rules): (&Job, &[Arc<MediationPlan>]),
     ) -> Result<(), ExplainError> {
         let Ended {
             board,
@@ -331,14 +322,16 @@ impl Explanation {
             ..
         } = ended;
         let class = texts.names.class(usage.class).ok_or(ExplainError::Lost)?;
-        self.mediated(usage, &class, &texts.names);
-        let found = Found::merge(parts);
+        self.usage = Some(usage_told(usage, &class, &texts.names));
+        let mut found = Found::merge(parts);
+        let versions = std::mem::take(&mut found.versions);
+        self.versions = versions::told(versions, usage, job, rules, &texts);
         let stopped = board.stopped().into_iter();
         let mut duplicates = stopped.filter(|stopped| stopped.record() == usage.record);
         if let Some(SuspendedUsage::Suspense(duplicate)) = duplicates.next() {
             let first = duplicate.original.map(|first| shown(first, &texts));
             self.duplicate_of = first;
-            self.settle(Fate::Duplicate);
+            self.settle(Fate::of(duplicate.reason));
             self.reason = Some(reason_told(duplicate.reason, None));
             return Ok(());
         }
@@ -364,6 +357,26 @@ impl Explanation {
         self.balances = ledger.balances(&found, usage);
         self.charges = ledger.charges(&found, &class);
         Ok(())
+    }
+}
+
+fn usage_told(usage: &Usage, class: &UsageClass, names: &Names) -> UsageTold {
+    let text = |name| names.text(name).to_string();
+    let (service_type, service) = names.service(usage.service);
+    let attributes = class.attributes.iter();
+    let items = class.items.iter().zip(&usage.quantities);
+    let item = |(item, mantissa): (&Item, &i64)| {
+        let quantity = Quantity::new(*mantissa, item.scale).unwrap_or_default();
+        (text(item.name), quantity.to_string())
+    };
+    let [high, low] = usage.identity.0;
+    UsageTold {
+        service_type: service_type.to_string(),
+        service: service.to_string(),
+        event_time: usage.time.to_string(),
+        attributes: attributes.map(|(a, v)| (text(*a), text(*v))).collect(),
+        items: items.map(item).collect(),
+        identity: format!("{high:016x}{low:016x}"),
     }
 }
 

@@ -342,7 +342,8 @@ impl Intake {
             }
             Ok(())
         };
-        let known = restored.load(&self.setting.names, channels.len(), feed)?;
+        let correctable = self.correctable();
+        let known = restored.load(&self.setting.names, channels.len(), &correctable, feed)?;
         let Known {
             reference,
             clock,
@@ -368,6 +369,13 @@ impl Intake {
         self.name_files();
         (self.setting.loaded)().map_err(DurableError::Store)?;
         Ok(reference)
+    }
+
+    /// The sources whose records may be corrected.
+    fn correctable(&self) -> BTreeSet<String> {
+        let sources = self.setting.job.sources.iter().zip(&self.setting.rules);
+        let correctable = sources.filter(|(_, rule)| rule.decides());
+        correctable.map(|(source, _)| source.name.clone()).collect()
     }
 
     fn learn(&mut self) {

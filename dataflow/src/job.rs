@@ -116,6 +116,8 @@ pub struct SourcePlan {
     pub format: Option<FormatName>,
     /// What varies between CSV files.
     pub csv: millrace_connectors::reference::layout::CsvLayout,
+    /// Whether its records correct what was reported.
+    pub corrections: bool,
     /// Where its mediation rule is.
     pub mediation: RuleSource,
 }
@@ -479,6 +481,7 @@ impl Judge {
             moves_in: self.moves_in(written, path, place),
             format,
             csv,
+            corrections: written.corrections,
             mediation,
         }
     }

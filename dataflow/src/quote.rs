@@ -346,6 +346,7 @@ impl<'a> Desk<'a> {
             class: names.enter_class(&class),
             time,
             quantities: [mantissa].into_iter().collect(),
+            mark: None,
         });
         self.classes.insert(class);
         Ok(())

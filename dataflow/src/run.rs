@@ -1052,6 +1052,7 @@ fn with_counts(ledger: Vec<LedgerRow>, board: &Board) -> Vec<LedgerRow> {
             ignored: counts.ignored,
             duplicate: counts.duplicate,
             conflict: counts.conflict,
+            superseded: counts.superseded,
             error: counts.error,
             suspended: counts.suspended,
             discarded: counts.discarded,

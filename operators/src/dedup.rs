@@ -1,22 +1,25 @@
-//! Of all records with one identity, the first to arrive is kept: equal copies of it are duplicates,
-//! another content is told.
+//! Of all records with one identity one holds: the first to arrive, unless marks say otherwise. Equal
+//! copies of it are duplicates, another content is told.
 //!
 //! - **In:** `usage: Usage`
-//! - **Out:** `unique: Usage`, `outvoted: Suspense` (reason `DUPLICATE` or `CONFLICT`, naming the first)
+//! - **Out:** `unique: Usage`, `outvoted: Suspense` (of the reasons of the dedup stage, naming the record
+//!   that holds)
 //! - **Key:** `Identity`, exchanged; 128 bits, so a chance collision is not a concern at any volume
 //! - **Time:** first means smallest (arrival epoch, source position); records arrive in the order of
 //!   their positions, so the choice does not depend on how the input is cut into epochs. Event time
 //!   plays no part: a changed timestamp does not hide a duplicate. Epochs before `live` hold what an
 //!   earlier run took in, of many epochs, in the order of arrival
-//! - **Cost per change:** O(1); a retraction O(the other records of its identity)
+//! - **Cost per change:** O(1); of a retraction, or where marks decide, O(the records of its identity)
 //! - **State:** identity, position and digest of the content of each kept record (32 bytes, 8 of them
 //!   for the digest), and the others whole, so that the next can step forward when the kept one is
-//!   retracted; freed by retraction
+//!   retracted. Where marks decide, every record whole, about 200 bytes each. Freed by retraction
 //! - **Invariants:** each identity that is present has exactly one record in `unique`
 //!
 //! A custom operator and not `reduce`: that would hold every record twice, in and out.
 
-use crate::domain::{Identity, Reason, RecordId, Suspense, Usage};
+mod versions;
+
+use crate::domain::{Identity, Mark, Reason, RecordId, Suspense, Usage};
 use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
 use crate::keymap::WideMap;
 use crate::stats::NodeStats;
@@ -28,6 +31,7 @@ use std::sync::Arc;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use versions::{Standing, Version, stand};
 
 /// What [`dedup`] makes of usage.
 pub struct Deduplicated<'scope> {
@@ -39,17 +43,72 @@ pub struct Deduplicated<'scope> {
     pub open: OpenIdentities,
 }
 
+/// A record of an identity, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownVersion {
+    /// The record.
+    pub record: RecordId,
+    /// What decides between it and the others, where that is more than who came first.
+    pub mark: Option<Mark>,
+    /// Why it does not hold, and because of which record; nothing if it does.
+    pub outvoted: Option<(Reason, Option<RecordId>)>,
+    /// The record itself, where it is held.
+    pub usage: Option<Usage>,
+}
+
 /// Reads the identities of one worker, as of the last complete epoch.
 #[derive(Clone)]
 pub struct OpenIdentities(Rc<RefCell<Seen>>);
 
 impl OpenIdentities {
-    /// Visits the kept record of each identity, in the order of identities.
+    /// All records of an identity that this worker has.
+    #[must_use]
+    pub fn versions(&self, identity: Identity) -> Vec<KnownVersion> {
+        let seen = self.0.borrow();
+        let kept = seen.kept.get(identity).copied();
+        let first = kept.map(|kept| KnownVersion {
+            record: kept.record,
+            mark: None,
+            outvoted: None,
+            usage: None,
+        });
+        let waiting = seen.waiting.get(&identity).into_iter();
+        let waiting = waiting.flat_map(BTreeMap::values).filter_map(|usage| {
+            let row = kept?.outvotes(usage);
+            Some(KnownVersion {
+                record: usage.record,
+                mark: None,
+                outvoted: Some((row.reason, row.original)),
+                usage: Some(usage.clone()),
+            })
+        });
+        let whole = seen.whole.get(identity).map_or(&[][..], Vec::as_slice);
+        let standings = whole.iter().zip(stand(whole));
+        let whole = standings.map(|(version, standing)| KnownVersion {
+            record: version.usage.record,
+            mark: Some(version.mark),
+            outvoted: match standing {
+                Standing::Holds => None,
+                Standing::Outvoted(reason, holds) => Some((reason, holds)),
+            },
+            usage: Some(version.usage.clone()),
+        });
+        first.into_iter().chain(waiting).chain(whole).collect()
+    }
+
+    /// Visits the record of each identity that holds: in the order of identities those of streams that
+    /// keep the first, and then the others.
     pub fn visit(&self, mut visit: impl FnMut(Identity, RecordId)) {
         let seen = self.0.borrow();
         for identity in seen.kept.sorted_keys() {
             if let Some(kept) = seen.kept.get(identity) {
                 visit(identity, kept.record);
+            }
+        }
+        for identity in seen.whole.sorted_keys() {
+            let versions = seen.whole.get(identity).map_or(&[][..], Vec::as_slice);
+            if let Some(held) = Outcomes::of(versions).holds {
+                visit(identity, held.record);
             }
         }
     }
@@ -100,7 +159,8 @@ pub fn dedup<'scope>(
                     }
                 });
                 stats.count(received, kept, dropped);
-                stats.set_state(seen.kept.len(), seen.bytes());
+                let identities = seen.kept.len().saturating_add(seen.whole.len());
+                stats.set_state(identities, seen.bytes());
             }
             rights.advance(pending.first());
         }
@@ -126,6 +186,8 @@ struct Seen {
     waiting: BTreeMap<Identity, BTreeMap<Arrival, Usage>>,
     /// Duplicates met before `live`.
     loaded: u64,
+    /// All records of identities where more than the order of arrival decides.
+    whole: WideMap<Identity, Vec<Version>>,
 }
 
 /// When a record arrived: its epoch, and its place in it.
@@ -146,6 +208,29 @@ impl Seen {
         mut changes: Vec<(Usage, Diff)>,
         emit: &mut impl FnMut(Outcome, Diff),
     ) {
+        let mut marked = Vec::new();
+        if self.whole.len() > 0 || changes.iter().any(|(usage, _)| usage.mark.is_some()) {
+            let whole = |(usage, _): &(Usage, Diff)| {
+                usage.mark.is_some() || self.whole.get(usage.identity).is_some()
+            };
+            (marked, changes) = changes.into_iter().partition(whole);
+        }
+        self.apply_plain(epoch, changes, emit);
+        // Where the first was kept without its content, it stays, and another is told.
+        let plain = |(usage, _): &(Usage, Diff)| self.kept.get(usage.identity).is_some();
+        let (mut plain, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(plain);
+        plain.iter_mut().for_each(|(usage, _)| usage.mark = None);
+        self.apply_plain(epoch, plain, emit);
+        self.apply_whole(epoch, marked, emit);
+    }
+
+    /// Applies the changes of identities that keep the first.
+    fn apply_plain(
+        &mut self,
+        epoch: Epoch,
+        mut changes: Vec<(Usage, Diff)>,
+        emit: &mut impl FnMut(Outcome, Diff),
+    ) {
         if changes.iter().all(|(_, diff)| *diff > 0) {
             // Arrival order is position order, so this is usually sorted already.
             if epoch >= self.live && !changes.is_sorted_by_key(|(usage, _)| usage.record) {
@@ -158,20 +243,57 @@ impl Seen {
         }
         // With retractions, all changes of one identity are settled together: a record that is
         // taken away and put back amended keeps its place in the order of arrival.
-        changes.sort_by_key(|(usage, diff)| (usage.identity, *diff > 0, usage.record));
-        let mut changes = changes.into_iter().peekable();
-        while let Some((first, diff)) = changes.next() {
-            let identity = first.identity;
-            let (mut removed, mut added) = (Vec::new(), Vec::new());
-            let mut sort = |usage: Usage, diff| match diff {
-                0.. => added.push(usage),
-                _ => removed.push(usage),
-            };
-            sort(first, diff);
-            while let Some((usage, diff)) = changes.next_if(|(u, _)| u.identity == identity) {
-                sort(usage, diff);
-            }
+        for (identity, Change { removed, added }) in by_identity(changes) {
             self.amend(epoch, identity, removed, added, emit);
+        }
+    }
+
+    /// Applies the changes of identities of which all records are held.
+    fn apply_whole(
+        &mut self,
+        epoch: Epoch,
+        changes: Vec<(Usage, Diff)>,
+        emit: &mut impl FnMut(Outcome, Diff),
+    ) {
+        for (identity, Change { removed, added }) in by_identity(changes) {
+            let mut versions = self.whole.remove(identity).unwrap_or_default();
+            let before = Outcomes::of(&versions);
+            let mut places = Vec::new();
+            for usage in removed {
+                let at = versions.iter().position(|v| v.usage.record == usage.record);
+                let at = at.expect("a retracted record was inserted before");
+                let gone = versions.remove(at);
+                places.push((usage.record, gone.arrival));
+            }
+            for mut usage in added {
+                let place = places.iter().find(|(record, _)| *record == usage.record);
+                let arrival = match place {
+                    Some((_, arrival)) => *arrival,
+                    None => self.arrival(epoch, usage.record),
+                };
+                let mark = usage.mark.take().map(|mark| *mark).unwrap_or_default();
+                versions.push(Version {
+                    arrival,
+                    mark,
+                    content: usage.content(),
+                    usage,
+                });
+            }
+            before.give_way(&Outcomes::of(&versions), emit);
+            if !versions.is_empty() {
+                versions.shrink_to_fit();
+                self.whole.insert(identity, versions);
+            }
+        }
+    }
+
+    /// When a record arrives.
+    fn arrival(&mut self, epoch: Epoch, record: RecordId) -> Arrival {
+        if epoch < self.live {
+            self.loaded = self.loaded.saturating_add(1);
+            (epoch, self.loaded)
+        } else {
+            (epoch, record.0)
         }
     }
 
@@ -188,14 +310,9 @@ impl Seen {
 
     /// Puts a record behind those of its identity that came before.
     fn wait(&mut self, epoch: Epoch, usage: Usage) {
-        let place = if epoch < self.live {
-            self.loaded = self.loaded.saturating_add(1);
-            self.loaded
-        } else {
-            usage.record.0
-        };
+        let arrival = self.arrival(epoch, usage.record);
         let waiting = self.waiting.entry(usage.identity).or_default();
-        waiting.insert((epoch, place), usage);
+        waiting.insert(arrival, usage);
     }
 
     /// Settles the changes of one identity: what it came to before goes, what it comes to now comes.
@@ -268,9 +385,79 @@ impl Seen {
 
     fn bytes(&self) -> usize {
         let duplicate = size_of::<(Arrival, Usage)>();
+        let versions = self.whole.len().saturating_mul(size_of::<Version>());
         self.kept
             .bytes()
+            .saturating_add(self.whole.bytes())
+            .saturating_add(versions)
             .saturating_add(self.waiting.len().saturating_mul(duplicate))
+    }
+}
+
+/// What an epoch takes back and brings of one identity.
+#[derive(Default)]
+struct Change {
+    removed: Vec<Usage>,
+    added: Vec<Usage>,
+}
+
+/// Changes by identity, each in the order of records.
+fn by_identity(mut changes: Vec<(Usage, Diff)>) -> Vec<(Identity, Change)> {
+    changes.sort_by_key(|(usage, diff)| (usage.identity, *diff > 0, usage.record));
+    let mut identities: Vec<(Identity, Change)> = Vec::new();
+    for (usage, diff) in changes {
+        if identities
+            .last()
+            .is_none_or(|(last, _)| *last != usage.identity)
+        {
+            identities.push((usage.identity, Change::default()));
+        }
+        if let Some((_, change)) = identities.last_mut() {
+            match diff {
+                0.. => change.added.push(usage),
+                _ => change.removed.push(usage),
+            }
+        }
+    }
+    identities
+}
+
+/// What the records of one identity come to.
+#[derive(Default)]
+struct Outcomes {
+    holds: Option<Usage>,
+    outvoted: BTreeSet<Suspense>,
+}
+
+impl Outcomes {
+    fn of(versions: &[Version]) -> Self {
+        let mut outcomes = Self::default();
+        for (version, standing) in versions.iter().zip(stand(versions)) {
+            match standing {
+                Standing::Holds => outcomes.holds = Some(version.usage.clone()),
+                Standing::Outvoted(reason, holds) => {
+                    let row = outvoted(&version.usage, reason, holds);
+                    outcomes.outvoted.insert(row);
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Tells what is other than it was.
+    fn give_way(self, after: &Self, emit: &mut impl FnMut(Outcome, Diff)) {
+        for row in self.outvoted.difference(&after.outvoted) {
+            emit(Outcome::Outvoted(*row), -1);
+        }
+        for row in after.outvoted.difference(&self.outvoted) {
+            emit(Outcome::Outvoted(*row), 1);
+        }
+        if self.holds != after.holds {
+            let gone = self.holds.into_iter();
+            gone.for_each(|usage| emit(Outcome::Unique(usage), -1));
+            let come = after.holds.iter().cloned();
+            come.for_each(|usage| emit(Outcome::Unique(usage), 1));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! - **Out:** `counts: ((FileId, Fate), count)`
 //! - **Cost per change:** O(1), added up before the exchange
 //! - **State:** one count per file and fate
-//! - **Invariants:** received = ignored + error + duplicate + conflict + suspended + discarded + monetised, per
+//! - **Invariants:** received = ignored + error + duplicate + conflict + superseded + suspended + discarded + monetised, per
 //!   file, at every epoch; checked by whoever reads the counts
 
 use crate::domain::{Fate, FileId};

@@ -72,7 +72,7 @@ fn what_is_discarded_stays_so_until_it_is_put_back() {
     let (suspended, errors) = (first["suspended"], first["error"]);
     assert!(suspended > 50 && errors > 3, "{first:?}");
     let unreadable = records(&desk, "FIELD_UNPARSABLE")[0].clone();
-    let duplicate = records(&desk, "DUPLICATE")[0].clone();
+    let duplicate = records(&desk, "CONFLICT")[0].clone();
 
     tell(
         &desk,

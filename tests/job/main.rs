@@ -7,6 +7,7 @@ mod balances;
 mod bill;
 mod cli;
 mod explain;
+mod identity;
 mod known;
 mod live;
 mod quiet;

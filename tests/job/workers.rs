@@ -95,10 +95,10 @@ fn the_main_job_writes_the_same_bytes_with_any_number_of_workers() {
     check(&example("llm/job.yaml"), &[]);
 }
 
-/// Half of its records end in suspense, as duplicates.
+/// Half of its records end in suspense: they have the identity of others, and another content.
 #[test]
 fn suspense_has_the_same_bytes_with_any_number_of_workers() {
-    check(&example("llm/double-recorded.yaml"), &["DUPLICATE"]);
+    check(&example("llm/double-recorded.yaml"), &["CONFLICT"]);
 }
 
 /// Files, epochs and reasons in numbers: three small files of calls, some without a price or a

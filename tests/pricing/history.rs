@@ -11,9 +11,9 @@ mod plan;
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
     Account, AccountKey, BillingProfile, Condition, Cycle, Discard, EventTime, Fate, Fault, FileId,
-    Identity, Item, Name, Period, PlanRow, Price, PriceKey, PriceModel, PriceRow, Reason, RecordId,
-    ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus, Usage, UsageClass,
-    UsagePlace,
+    Identity, Item, Keep, Kind, Mark, Name, Period, PlanRow, Price, PriceKey, PriceModel, PriceRow,
+    Rank, Reason, RecordId, ServiceKey, ServiceUse, Subscription, SubscriptionKey,
+    SubscriptionStatus, Usage, UsageClass, UsagePlace,
 };
 use millrace_operators::epoch::Diff;
 use millrace_tests::oracle::calendar::Zone;
@@ -54,6 +54,8 @@ struct RecordSpec {
     class: usize,
     time: EventTime,
     quantities: [i64; 3],
+    kind: Kind,
+    rank: Option<i8>,
 }
 
 /// A history: operations, epoch by epoch.
@@ -169,8 +171,24 @@ fn record() -> impl Strategy<Value = RecordSpec> {
     let service = prop_oneof![12 => 0_u64..4, 1 => Just(4)];
     let quantities = (quantity(), quantity(), 0_i64..100_000);
     let copies = prop::bool::weighted(0.3);
-    (identity, service, 0_usize..5, instant(), quantities, copies).prop_map(
-        |(identity, service, class, time, quantities, copies)| match copies {
+    let kind = prop_oneof![
+        6 => Just(Kind::Usage),
+        1 => Just(Kind::Restate),
+        1 => Just(Kind::Amend),
+        1 => Just(Kind::Void),
+    ];
+    let marks = (kind, prop::option::weighted(0.9, 0_i8..3));
+    let parts = (
+        identity,
+        service,
+        0_usize..5,
+        instant(),
+        quantities,
+        copies,
+        marks,
+    );
+    parts.prop_map(
+        |(identity, service, class, time, quantities, copies, (kind, rank))| match copies {
             // Content that follows from the identity: two of them are equal.
             true => RecordSpec {
                 identity,
@@ -178,6 +196,8 @@ fn record() -> impl Strategy<Value = RecordSpec> {
                 class: 0,
                 time: EventTime(START + HOUR * i64::try_from(identity).unwrap_or(0)),
                 quantities: [20, 3, 59],
+                kind,
+                rank,
             },
             false => RecordSpec {
                 identity,
@@ -185,6 +205,8 @@ fn record() -> impl Strategy<Value = RecordSpec> {
                 class,
                 time,
                 quantities: quantities.into(),
+                kind,
+                rank,
             },
         },
     )
@@ -457,6 +479,22 @@ struct Slots {
     arrived: u64,
 }
 
+/// How the records of an identity are marked; of half of them not at all.
+fn mark(identity: u64, spec: &RecordSpec) -> Option<Mark> {
+    let keep = match identity {
+        0..8 => return None,
+        8..10 => Keep::First,
+        10..12 => Keep::Last,
+        12..14 => Keep::Greatest,
+        _ => Keep::Version,
+    };
+    Some(Mark {
+        keep,
+        kind: spec.kind,
+        rank: spec.rank.map(|rank| Rank::Number(rank.into())),
+    })
+}
+
 impl Slots {
     fn record(&mut self, slot: u64, spec: Option<RecordSpec>, in_order: bool) {
         let Some(spec) = spec else {
@@ -492,6 +530,7 @@ impl Slots {
                     _ => spec.quantities[2],
                 })
                 .collect(),
+            mark: mark(identity.0[1], &spec).map(Box::new),
         };
         self.records.insert(slot, usage);
     }

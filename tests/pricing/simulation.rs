@@ -26,7 +26,7 @@ use millrace_tests::oracle::{Bill, BillRules, Changes, World};
 use objects::{Crash, Objects};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -154,7 +154,7 @@ impl Simulation {
             &self.script,
             (restored.live(), restored.manifest.from),
         );
-        let known = restored.load(&Names::default(), workers, |parts| {
+        let known = restored.load(&Names::default(), workers, &BTreeSet::new(), |parts| {
             team.feed(parts);
             Ok::<(), DurableError>(())
         })?;

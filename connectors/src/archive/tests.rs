@@ -83,6 +83,7 @@ impl World {
                 quantities: (0..items)
                     .map(|item| i64::try_from(n).unwrap() + i64::try_from(item).unwrap())
                     .collect(),
+                mark: None,
             },
             account: names.enter_account(account),
             subscription: names.enter_subscription(&format!("{account}-voice")),

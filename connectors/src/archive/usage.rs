@@ -271,6 +271,7 @@ impl<'n> UsageReader<'n> {
                     class,
                     time: EventTime(times.value(row)),
                     quantities: Quantities::from_slice(quantities.values()),
+                    mark: None,
                 },
                 account: accounts.get(row).ok_or_else(missing)?,
                 subscription: subscriptions.get(row).ok_or_else(missing)?,

@@ -1,12 +1,13 @@
 //! The last step: values become usage, guarded in the order of the reasons.
 
 use super::cache::Traits;
+use super::marks::{Marks, stops_void};
 use super::text::{canonical, decimal};
 use super::{Failure, Mediated, Mediator, Rows};
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, StringArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimeUnit, TimestampMicrosecondType};
-use millrace_operators::domain::{EventTime, Quantities, Reason, Usage};
+use millrace_operators::domain::{EventTime, Kind, Quantities, Reason, Usage};
 
 /// Quantities have up to 18 digits, so that they and their sums keep room.
 const QUANTITY_LIMIT: u64 = 10_u64.pow(18);
@@ -93,6 +94,7 @@ impl Mediator {
             .map(|(planned, _)| Mantissas::of(&rows.values(planned)))
             .collect();
 
+        let marks = Marks::of(self.steps.marking.as_ref(), &mut rows);
         let mut failed = std::mem::take(&mut rows.failed);
         let mut values: Vec<Option<&str>> = Vec::with_capacity(attributes.len());
         out.usage.reserve(rows.records.len());
@@ -102,6 +104,9 @@ impl Mediator {
             } else {
                 failed.remove(&row)
             };
+            let mark = marks.get(row);
+            let takes_out = matches!(&mark, Ok(Some(mark)) if mark.kind == Kind::Void);
+            let found = found.filter(|failure| !takes_out || stops_void(failure));
             let usage = match found {
                 Some(failure) => Err(failure),
                 None => (|| {
@@ -112,6 +117,7 @@ impl Mediator {
                             return Err(failure(Reason::IdentityMissing, "identity", detail));
                         }
                     }
+                    let mark = mark?;
                     let service = text(&services, row).filter(|id| !id.is_empty());
                     let service = service.ok_or_else(|| {
                         failure(
@@ -119,9 +125,17 @@ impl Mediator {
                             "service",
                             "the service id is empty".into(),
                         )
-                    })?;
-                    let time = event_time(&times, instants, row)?;
-                    let (items, quantities) = self.quantities(&charges, row)?;
+                    });
+                    let time = event_time(&times, instants, row);
+                    let (service, time, (items, quantities)) = match takes_out {
+                        // Nothing but the identity of what it takes out is read.
+                        true => (
+                            service.unwrap_or_default(),
+                            time.unwrap_or(EventTime::EARLIEST),
+                            (0, Quantities::new()),
+                        ),
+                        false => (service?, time?, self.quantities(&charges, row)?),
+                    };
 
                     self.identity.field(&self.stream_field);
                     match &identity {
@@ -149,6 +163,7 @@ impl Mediator {
                         class: self.classes.key(&traits, &self.names, &mut out.classes),
                         time,
                         quantities,
+                        mark,
                     })
                 })(),
             };

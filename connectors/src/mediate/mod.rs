@@ -16,11 +16,12 @@
 
 mod cache;
 mod guard;
+mod marks;
 mod plan;
 mod rule;
 mod text;
 
-pub use plan::MediationPlan;
+pub use plan::{MediationPlan, Treatment};
 pub use rule::{IdentityRule, MediationRule, NamedSql, Sql};
 
 use crate::decode::RawChunk;
@@ -30,8 +31,9 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBa
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema};
 use cache::{ClassCache, ServiceCache};
+use marks::Marking;
 use millrace_operators::domain::{
-    ClassKey, Fault, FileId, IdentityBuilder, Item, Reason, RecordId, Usage, UsageClass,
+    ClassKey, Fault, FileId, IdentityBuilder, Item, Kind, Reason, RecordId, Usage, UsageClass,
 };
 use plan::Planned;
 use std::collections::BTreeMap;
@@ -83,6 +85,8 @@ struct Steps {
     filter: Option<Planned>,
     /// `None` when the position is the identity.
     identity: Option<Vec<Planned>>,
+    /// `None` in streams that keep the first and know no corrections.
+    marking: Option<Marking>,
     service: Planned,
     time: Planned,
     attributes: Vec<Planned>,
@@ -129,6 +133,13 @@ impl Mediator {
             services: ServiceCache::new(),
             identity: IdentityBuilder::default(),
             names,
+        }
+    }
+
+    /// From now on records are rows of a file that was sent again, unless they say otherwise.
+    pub fn restate(&mut self) {
+        if let Some(marking) = &mut self.steps.marking {
+            marking.unless_told = Kind::Restate;
         }
     }
 

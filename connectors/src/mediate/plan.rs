@@ -2,6 +2,7 @@
 //! columns waits for a file, see [`MediationPlan::mediator`].
 
 use super::Mediator;
+use super::marks::{Marking, ranks};
 use super::rule::{IdentityRule, MediationRule, Sql};
 use super::text::has_text;
 use crate::decode::{ColumnRequest, MayBe, text_schema};
@@ -11,6 +12,7 @@ use crate::lookup::Lookups;
 use crate::names::Names;
 use crate::stream::StreamId;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millrace_operators::domain::{Keep, Kind};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,12 +35,27 @@ pub struct MediationPlan {
     before_filter: Vec<bool>,
     filter: Option<Written>,
     identity: Option<Vec<Written>>,
+    keep: Keep,
+    /// What records are ranked by.
+    rank: Option<Written>,
+    /// What a record does.
+    kind: Option<Written>,
+    treatment: Treatment,
     service: Written,
     time: Written,
     attributes: Vec<Written>,
     charges: Vec<Written>,
     /// What is odd about the rule without keeping it from working.
     warnings: Vec<Diagnostic>,
+}
+
+/// What the job says about the records of a source, beside its rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Treatment {
+    /// Its records correct what was reported, unless they take it out.
+    pub corrects: bool,
+    /// Records of its stream may be corrected, so all of them are held whole.
+    pub correctable: bool,
 }
 
 /// One expression of the rule.
@@ -85,6 +102,9 @@ impl MediationPlan {
                     .map(Some)
             }
         };
+        let (keep, rank) = compiler.keep(rule);
+        let kind = rule.kind.as_ref();
+        let kind = kind.and_then(|sql| compiler.one("", "kind", sql));
         let service = compiler.one("", "service", &rule.service);
         let time = compiler.one("", "time", &rule.time);
         let attributes = compiler.all("attributes", &rule.attributes.0);
@@ -100,6 +120,8 @@ impl MediationPlan {
 
         let users = filter.iter().chain(identity.iter().flatten().flatten());
         let users = users
+            .chain(&rank)
+            .chain(&kind)
             .chain(&service)
             .chain(&time)
             .chain(&attributes)
@@ -132,12 +154,40 @@ impl MediationPlan {
             lets,
             filter,
             identity,
+            keep,
+            rank,
+            kind,
+            treatment: Treatment::default(),
             service,
             time,
             attributes,
             charges,
             warnings,
         })
+    }
+
+    /// The rule for a source whose records are treated so.
+    #[must_use]
+    pub fn treated(self, treatment: Treatment) -> Self {
+        Self { treatment, ..self }
+    }
+
+    /// Whether more than the order of arrival decides which record of an identity holds.
+    #[must_use]
+    pub fn decides(&self) -> bool {
+        self.keep != Keep::First || self.kind.is_some() || self.treatment.correctable
+    }
+
+    /// Which record of an identity holds.
+    #[must_use]
+    pub fn keep(&self) -> Keep {
+        self.keep
+    }
+
+    /// Whether records have an identity of their own, beside their place.
+    #[must_use]
+    pub fn has_identity(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// The raw columns that the rule reads, to be asked of the decoder in this order.
@@ -209,6 +259,24 @@ impl MediationPlan {
                 .filter_map(|written| as_text(&mut typing, written))
                 .collect::<Vec<_>>()
         });
+        let kind = self.kind.as_ref();
+        let kind = kind.and_then(|written| as_text(&mut typing, written));
+        let rank = self.rank.as_ref().and_then(|written| {
+            let hint = "declare the column in `columns` as bigint, decimal or timestamp";
+            let wanted = "a whole number, a decimal of up to 18 decimals or a time";
+            typing.check(written, ranks, wanted, hint)
+        });
+        let unless_told = match self.treatment.corrects {
+            true => Kind::Amend,
+            false => Kind::Usage,
+        };
+        let keep = self.keep;
+        let marking = self.decides().then_some(Marking {
+            keep,
+            kind,
+            rank,
+            unless_told,
+        });
         let service = as_text(&mut typing, &self.service);
         let time = typing.check(
             &self.time,
@@ -237,6 +305,7 @@ impl MediationPlan {
                 lets_before_filter,
                 filter,
                 identity,
+                marking,
                 service,
                 time,
                 attributes,
@@ -359,6 +428,69 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    /// Which record of an identity holds, and what records are ranked by for that.
+    fn keep(&mut self, rule: &MediationRule) -> (Keep, Option<Written>) {
+        let by_place = rule.identity == IdentityRule::Position;
+        let fields = [
+            ("keep", &rule.keep),
+            ("version", &rule.version),
+            ("kind", &rule.kind),
+        ];
+        for (field, sql) in fields {
+            if let (Some(sql), true) = (sql, by_place) {
+                let message = format!("{field}: no record has the identity of another here");
+                let hint =
+                    "name the fields that a record and its correction have in common in `identity`";
+                self.refuse(sql, message, hint);
+            }
+        }
+        let Some(sql) = &rule.keep else {
+            let version = rule.version.as_ref();
+            let version = version.and_then(|sql| self.one("", "version", sql));
+            let keep = if rule.version.is_some() {
+                Keep::Version
+            } else {
+                Keep::First
+            };
+            return (keep, version);
+        };
+        if rule.version.is_some() {
+            let message =
+                "keep: the greatest `version` holds, so there is nothing to keep otherwise";
+            self.refuse(sql, message.to_owned(), "write one of the two");
+        }
+        let word = sql.value.trim();
+        let inner = word
+            .strip_prefix("greatest(")
+            .and_then(|rest| rest.strip_suffix(')'));
+        match (word, inner) {
+            ("first", _) => (Keep::First, None),
+            ("last", _) => (Keep::Last, None),
+            (_, Some(inner)) if !inner.trim().is_empty() => {
+                let inner = Sql::new(inner.to_owned(), sql.referenced, sql.defined);
+                (Keep::Greatest, self.one("", "keep", &inner))
+            }
+            _ => {
+                let message = format!(
+                    "keep: {word:?} is none of `first`, `last` and `greatest(<expression>)`"
+                );
+                let meant = did_you_mean(word, ["first", "last", "greatest"]);
+                let hint = match meant {
+                    Some(meant) => format!("did you mean {meant:?}?"),
+                    None => "write for example `keep: last`".to_owned(),
+                };
+                self.refuse(sql, message, &hint);
+                (Keep::First, None)
+            }
+        }
+    }
+
+    fn refuse(&mut self, sql: &Sql, message: String, hint: &str) {
+        let place = (sql.referenced.line(), sql.referenced.column());
+        let finding = Diagnostic::error(self.file, place, message);
+        self.findings.push(finding.with_hint(hint));
     }
 
     fn all(&mut self, section: &str, entries: &[(String, Sql)]) -> Vec<Written> {

@@ -6,6 +6,8 @@
 //!   uncached: input_tokens - cached_tokens
 //! where: status = 200
 //! identity: [request_id]            # or: position
+//! keep: last                        # or: first, greatest(output_tokens); or version: revision
+//! kind: op                          # usage, amend or void
 //! service: team
 //! time: t
 //! attributes: { model: lower(model) }
@@ -45,6 +47,25 @@ pub struct MediationRule {
     /// What makes a record itself: two records that agree in all of these are duplicates. The word
     /// `position` makes every record of every file its own.
     pub identity: IdentityRule,
+    /// Which record holds where several have one identity: `first`, the first to arrive, where a record
+    /// with another content is a CONFLICT (unless told otherwise); `last`, the one read last;
+    /// `greatest(<expression>)`, the one with the greatest number or time.
+    #[serde(default)]
+    #[schemars(
+        with = "Option<String>",
+        regex(pattern = r"^(first|last|greatest\(.+\))$")
+    )]
+    pub keep: Option<Sql>,
+    /// What a record does: an expression that gives `usage`, `amend` (the record replaces what has its
+    /// identity) or `void` (it takes that out; nothing but its identity is read). Usage unless given.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub kind: Option<Sql>,
+    /// The version of a record, a number or a time: of the records of one identity the one with the
+    /// greatest version holds, corrections included. Without it the correction that was read last does.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub version: Option<Sql>,
     /// The service id, which a subscription must have.
     #[schemars(with = "String")]
     pub service: Sql,
@@ -57,6 +78,15 @@ pub struct MediationRule {
     /// Quantities by item, whole numbers or decimals of up to 12 decimals; an item that is NULL is
     /// absent from the record.
     pub charges: NamedSql,
+}
+
+impl MediationRule {
+    /// Whether more than the order of arrival decides which record of an identity holds.
+    #[must_use]
+    pub fn decides(&self) -> bool {
+        let keep = self.keep.as_ref().map(|keep| keep.value.trim());
+        keep.is_some_and(|keep| keep != "first") || self.kind.is_some() || self.version.is_some()
+    }
 }
 
 /// Expressions by name, in the order of the file.

@@ -35,6 +35,8 @@ pub struct LedgerRow {
     pub duplicate: u64,
     /// Records with the identity of another that holds, and another content.
     pub conflict: u64,
+    /// Records that gave way to another version of theirs, and corrections that take one out.
+    pub superseded: u64,
     /// Records stopped by the source or by mediation.
     pub error: u64,
     /// Records that wait for reference data.
@@ -53,6 +55,7 @@ impl LedgerRow {
             self.ignored,
             self.duplicate,
             self.conflict,
+            self.superseded,
             self.error,
             self.suspended,
             self.discarded,
@@ -77,6 +80,7 @@ impl OutputRow for LedgerRow {
             "ignored",
             "duplicate",
             "conflict",
+            "superseded",
             "error",
             "suspended",
             "discarded",
@@ -110,6 +114,7 @@ impl OutputRow for LedgerRow {
             number(|row| row.ignored),
             number(|row| row.duplicate),
             number(|row| row.conflict),
+            number(|row| row.superseded),
             number(|row| row.error),
             number(|row| row.suspended),
             number(|row| row.discarded),

@@ -25,6 +25,7 @@ pub fn status_of(fate: Fate) -> (&'static str, &'static str) {
         Fate::Duplicate => ("failed", "DUPLICATE"),
         Fate::Conflict => ("failed", "CONFLICT"),
         Fate::Discarded => ("failed", "DISCARDED"),
+        Fate::Superseded(reason) => ("processed", reason.code()),
         Fate::Error(reason) => ("failed", reason.code()),
         Fate::Suspended(reason) => ("pending", reason.code()),
     }
@@ -46,7 +47,9 @@ impl OutputRow for RawStatus {
                 Fate::Duplicate => 2,
                 Fate::Discarded => 3,
                 Fate::Conflict => 4 + u32::from(Reason::Conflict as u8),
-                Fate::Error(reason) | Fate::Suspended(reason) => 4 + u32::from(*reason as u8),
+                Fate::Error(reason) | Fate::Suspended(reason) | Fate::Superseded(reason) => {
+                    4 + u32::from(*reason as u8)
+                }
             };
             file.push(record.file().0, || texts.file(record.file()));
             status.push(key, || Arc::from(shown));

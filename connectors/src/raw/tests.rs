@@ -116,6 +116,7 @@ fn identities_stand_beside_their_records() {
         class: ClassKey(0),
         time: EventTime(0),
         quantities: std::iter::once(1).collect(),
+        mark: None,
     };
     let (file, name, checksum) = (FileId(1), "a.csv".to_owned(), String::new());
     let mut writer = RawWriter::new(

@@ -24,6 +24,11 @@ pub fn columns_looked_up(rule: &MediationRule) -> BTreeMap<String, BTreeSet<Stri
         .filter
         .iter()
         .chain(identity)
+        .chain(
+            [&rule.keep, &rule.kind, &rule.version]
+                .into_iter()
+                .flatten(),
+        )
         .chain([&rule.service, &rule.time]);
     let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (table, column) in named.chain(single).flat_map(lookups_in) {

@@ -16,6 +16,8 @@ pub struct RecordCounts {
     pub duplicate: u64,
     /// Records of a known identity with another content than the one that holds.
     pub conflict: u64,
+    /// Records that gave way to another version of theirs, and corrections that take one out.
+    pub superseded: u64,
     /// Stopped by the source or by mediation.
     pub error: u64,
     /// Waiting for reference data.
@@ -34,6 +36,7 @@ impl RecordCounts {
             self.ignored,
             self.duplicate,
             self.conflict,
+            self.superseded,
             self.error,
             self.suspended,
             self.discarded,
@@ -47,6 +50,7 @@ impl RecordCounts {
             Fate::Ignored => self.ignored += count,
             Fate::Duplicate => self.duplicate += count,
             Fate::Conflict => self.conflict += count,
+            Fate::Superseded(_) => self.superseded += count,
             Fate::Error(_) => self.error += count,
             Fate::Suspended(_) => self.suspended += count,
             Fate::Discarded => self.discarded += count,
@@ -60,6 +64,7 @@ impl RecordCounts {
             ignored: self.ignored + other.ignored,
             duplicate: self.duplicate + other.duplicate,
             conflict: self.conflict + other.conflict,
+            superseded: self.superseded + other.superseded,
             error: self.error + other.error,
             suspended: self.suspended + other.suspended,
             discarded: self.discarded + other.discarded,

@@ -231,7 +231,7 @@ pub(super) fn without(
                             Left::Monetised => Fate::Monetised,
                             Left::Duplicate(row) => {
                                 entry.head.duplicates.push((row, *diff));
-                                Fate::Duplicate
+                                Fate::of(row.reason)
                             }
                         };
                         *fates.entry((usage.record.file(), fate)).or_default() += *diff;

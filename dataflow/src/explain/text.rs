@@ -2,7 +2,7 @@
 
 use super::{
     BalanceTold, ChargeTold, Explanation, Fields, GuideTold, ItemPriceTold, LineTold, PriceTold,
-    RawTold, ReasonTold, SubscriptionTold, TierTold, UsageTold,
+    RawTold, ReasonTold, SubscriptionTold, TierTold, UsageTold, VersionTold,
 };
 use crate::report::Style;
 use comfy_table::{Attribute, Cell, Color, Table};
@@ -36,10 +36,15 @@ impl Explanation {
         }
         if self.usage.is_some() {
             page.section("Dedup");
-            page.note(&match &self.duplicate_of {
-                Some(first) => format!("stopped here: a copy of {first}"),
-                None => "the first with its identity".to_owned(),
+            page.note(&match (&self.duplicate_of, self.code) {
+                (Some(first), "DUPLICATE") => format!("stopped here: a copy of {first}"),
+                (Some(other), "VOID") => format!("takes {other} out"),
+                (Some(holds), _) => format!("stopped here: {holds} holds"),
+                (None, "ORIGINAL_MISSING") => "waits for the record that it corrects".to_owned(),
+                (None, _) if self.versions.is_empty() => "the first with its identity".to_owned(),
+                (None, _) => "holds, of all with its identity".to_owned(),
             });
+            page.versions(&self.versions);
         }
         if let Some(archive) = &self.archived {
             page.section("Archive");
@@ -110,6 +115,43 @@ impl Page {
 
     fn table(&mut self, table: &Table) {
         self.line(&table.to_string());
+    }
+
+    fn versions(&mut self, versions: &[VersionTold]) {
+        if versions.is_empty() {
+            return;
+        }
+        let ranked = versions.iter().any(|version| version.rank.is_some());
+        let mut header = vec!["record", "kind", "event time", "quantities", "verdict"];
+        if ranked {
+            header.insert(2, "ranked by");
+        }
+        let mut table = self.style.table(&header, 0..0);
+        for version in versions {
+            let usage = version.usage.as_ref();
+            let quantities = usage.map(|usage| {
+                let items = usage.items.iter().map(|(name, quantity)| (name, quantity));
+                equalities(items)
+            });
+            let verdict = match (version.code, &version.because) {
+                ("HOLDS", _) => "chosen: it holds".to_owned(),
+                ("VOID", Some(original)) => format!("VOID: takes {original} out"),
+                (code, Some(holds)) => format!("{code}: {holds} decides"),
+                (code, None) => code.to_owned(),
+            };
+            let mut row = vec![
+                Cell::new(&version.record),
+                Cell::new(version.kind),
+                Cell::new(usage.map_or("-", |usage| usage.event_time.as_str())),
+                Cell::new(quantities.unwrap_or_else(|| "-".to_owned())),
+                self.verdict(&verdict),
+            ];
+            if ranked {
+                row.insert(2, Cell::new(version.rank.as_deref().unwrap_or("-")));
+            }
+            table.add_row(row);
+        }
+        self.table(&table);
     }
 
     fn verdict(&self, verdict: &str) -> Cell {

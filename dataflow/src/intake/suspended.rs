@@ -2,7 +2,9 @@
 //! when operators name records by their reason or their file.
 
 use crate::publish::EpochChanges;
-use millrace_operators::domain::{Discard, Fate, Fault, Reason, RecordId, Suspense, UsagePlace};
+use millrace_operators::domain::{
+    Discard, Fate, Fault, Reason, RecordId, Stage, Suspense, UsagePlace,
+};
 use millrace_operators::epoch::{Diff, Epoch};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -65,6 +67,8 @@ impl Suspended {
     pub(super) fn select(&self, wanted: impl Fn(RecordId, Reason) -> bool) -> Vec<Discard> {
         let waiting = self.lock();
         let records = waiting.records.iter();
+        // A correction that waits for its original is nowhere that it could be taken out of.
+        let records = records.filter(|(_, (reason, _))| reason.stage() != Stage::Dedup);
         let records = records.filter(|(record, (reason, _))| wanted(**record, *reason));
         let discard = |(record, why): (&RecordId, &(Reason, Option<UsagePlace>))| Discard {
             record: *record,

@@ -104,6 +104,10 @@ pub struct SourceEntry {
     /// moves from `input` to `processed` or `failed` beside it (`move`).
     #[schemars(with = "Option<After>")]
     pub after: Option<Spanned<After>>,
+    /// Whether its records correct what was reported under their identities, by this source or another of
+    /// its stream: each replaces that record, or takes it out where the rule's `kind` says `void`.
+    #[serde(default)]
+    pub corrections: bool,
     /// The mediation rule: a file of its own, or written here.
     #[schemars(with = "MediationEntry")]
     pub mediation: Spanned<MediationEntry>,

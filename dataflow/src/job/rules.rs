@@ -4,12 +4,13 @@
 use super::{Job, RuleSource, SourcePlan};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::lookup::{LookupTable, Lookups};
-use millrace_connectors::mediate::{MediationPlan, MediationRule};
+use millrace_connectors::mediate::{MediationPlan, MediationRule, Treatment};
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::location::{is_local, read_text};
 use millrace_connectors::reference::lookups::columns_looked_up;
 use millrace_connectors::reference::yaml::read;
 use millrace_connectors::store::Store;
+use millrace_connectors::stream::StreamId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -73,20 +74,33 @@ impl Job {
             .collect();
         let (lookups, unloaded) = self.lookups(written.iter().flatten(), &mut findings);
         let lookups = Arc::new(lookups);
+        let of_sources = self.sources.iter().zip(&written);
+        let correctable = of_sources.filter(|(source, written)| {
+            let decides = written
+                .as_ref()
+                .is_some_and(|written| written.rule.decides());
+            source.corrections || decides
+        });
+        let correctable: BTreeSet<StreamId> = correctable
+            .map(|(source, _)| source.stream.clone())
+            .collect();
         let mut plans = Vec::new();
         for (source, written) in self.sources.iter().zip(written) {
+            let treatment = Treatment {
+                corrects: source.corrections,
+                correctable: correctable.contains(&source.stream),
+            };
             // A rule that needs a table which could not be loaded has nothing wrong of its own.
             let whole = written.filter(|written| {
                 !columns_looked_up(&written.rule)
                     .keys()
                     .any(|table| unloaded.contains(table))
             });
-            plans.push(
-                whole.and_then(|written| {
-                    self.plan(source, &written, &lookups, names, &mut findings)
-                }),
-            );
+            let plan = whole
+                .and_then(|written| self.plan(source, &written, &lookups, names, &mut findings));
+            plans.push(plan.map(|plan| Arc::new(plan.treated(treatment))));
         }
+        findings.extend(self.identities(&plans));
         findings.sort();
         findings.dedup();
         Rules { plans, findings }
@@ -168,7 +182,7 @@ impl Job {
         lookups: &Arc<Lookups>,
         names: &Arc<Names>,
         findings: &mut Vec<Diagnostic>,
-    ) -> Option<Arc<MediationPlan>> {
+    ) -> Option<MediationPlan> {
         let (rule, file) = (&written.rule, written.file.as_str());
         let stream = source.stream.clone();
         let plan = match MediationPlan::compile(stream, rule, file, lookups, Arc::clone(names)) {
@@ -184,7 +198,40 @@ impl Job {
             .format_of(&source.path)
             .is_some_and(|format| format.is_typed());
         let sound = typed || self.type_checks(source, &plan, findings);
-        sound.then(|| Arc::new(plan))
+        sound.then_some(plan)
+    }
+
+    /// What is wrong with how the sources of a stream decide between records of one identity.
+    fn identities(&self, plans: &[Option<Arc<MediationPlan>>]) -> Vec<Diagnostic> {
+        let job = self.path.display().to_string();
+        let mut findings = Vec::new();
+        let known = self.sources.iter().zip(plans);
+        let known: Vec<_> = known
+            .filter_map(|(source, plan)| Some((source, plan.as_ref()?)))
+            .collect();
+        for (at, (source, plan)) in known.iter().enumerate() {
+            if source.corrections && !plan.has_identity() {
+                let message = format!(
+                    "the source \"{}\" has corrections, and its records no identity but their place",
+                    source.name
+                );
+                let hint =
+                    "name the fields that a record and its correction have in common in `identity`";
+                findings.push(Diagnostic::error(&job, source.place, message).with_hint(hint));
+            }
+            let earlier = known[..at].iter().find(|(other, other_plan)| {
+                other.stream == source.stream && other_plan.keep() != plan.keep()
+            });
+            if let Some((other, _)) = earlier {
+                let message = format!(
+                    "the sources \"{}\" and \"{}\" are of one stream, and keep different records of an identity",
+                    other.name, source.name
+                );
+                let hint = "write the same `keep` or `version` in both rules, or give one another `record_type` or `platform`";
+                findings.push(Diagnostic::error(&job, source.place, message).with_hint(hint));
+            }
+        }
+        findings
     }
 
     fn type_checks(

@@ -186,6 +186,10 @@ fn files(summary: &Summary, style: Style) -> Table {
         header.insert(6, "+ discarded");
     }
     let conflicts = summary.records.conflict > 0;
+    let superseded = summary.records.superseded > 0;
+    if superseded {
+        header.insert(4, "+ superseded");
+    }
     if conflicts {
         header.insert(4, "+ conflict");
     }
@@ -194,6 +198,9 @@ fn files(summary: &Summary, style: Style) -> Table {
         let mut row = count_row(name, counts, ties_out, state);
         if discards {
             row.insert(6, Cell::new(grouped(&counts.discarded.to_string())));
+        }
+        if superseded {
+            row.insert(4, Cell::new(grouped(&counts.superseded.to_string())));
         }
         if conflicts {
             let conflict = Cell::new(grouped(&counts.conflict.to_string()));
@@ -243,6 +250,7 @@ fn counts_of(file: &LedgerRow) -> RecordCounts {
         ignored: file.ignored,
         duplicate: file.duplicate,
         conflict: file.conflict,
+        superseded: file.superseded,
         error: file.error,
         suspended: file.suspended,
         discarded: file.discarded,

@@ -14,6 +14,7 @@ mod charge;
 mod charging;
 mod closed;
 mod key;
+mod mark;
 mod plan;
 mod suspense;
 pub(crate) mod tier;
@@ -36,6 +37,7 @@ pub use key::{
     AccountKey, BucketKey, ClassKey, EdgeKey, GroupKey, Identity, IdentityBuilder, Name, PriceKey,
     ServiceKey, SubscriptionKey, TermsKey,
 };
+pub use mark::{Keep, Kind, Mark, Rank};
 pub use plan::{
     Accumulator, Allowance, Cap, ChargeWhen, Commitment, Grant, PlanCharge, PlanKey, PlanPart,
     PlanRow, Proration, Rollover, Term, Volume,

@@ -131,6 +131,12 @@ reasons! {
     TimeOutOfRange = "TIME_OUT_OF_RANGE", Mediation, Error,
         "The event time is before 1970 or after 2199.",
         "correct the `time` expression of the mediation rule, or the source's clock";
+    KindUnknown = "KIND_UNKNOWN", Mediation, Error,
+        "The kind is none of usage, amend and void.",
+        "correct the `kind` expression of the mediation rule, or the source";
+    VersionMissing = "VERSION_MISSING", Mediation, Error,
+        "A correction has no version.",
+        "have the source fill the version, or correct the `version` expression of the mediation rule";
     QuantityMissing = "QUANTITY_MISSING", Mediation, Error,
         "The record has no quantity for any item.",
         "correct the `charges` of the mediation rule, or ignore such records with `where`";
@@ -143,6 +149,21 @@ reasons! {
     Duplicate = "DUPLICATE", Dedup, Info,
         "A record with the same identity and the same content came before.",
         "nothing; if it is no duplicate, name more identity fields in the mediation rule";
+    OriginalMissing = "ORIGINAL_MISSING", Dedup, Warning,
+        "The record corrects one that has not come.",
+        "send the record that it corrects, or correct its identity fields; it is applied by itself once the original is there";
+    Superseded = "SUPERSEDED", Dedup, Info,
+        "Another record of its identity holds, as the rule's `keep`, `version` or a correction says.",
+        "nothing; `millrace explain` shows all versions of the record";
+    Amended = "AMENDED", Dedup, Info,
+        "A correction gives the record another content.",
+        "nothing; `millrace explain` shows all versions of the record";
+    Voided = "VOIDED", Dedup, Info,
+        "A correction takes the record out.",
+        "nothing; if it was wrong, send the record again as a correction";
+    Void = "VOID", Dedup, Info,
+        "The record takes another out.",
+        "nothing; `millrace explain` shows which";
     Conflict = "CONFLICT", Dedup, Warning,
         "A record with the same identity and another content holds.",
         "look at both (`millrace explain` shows all versions of a record); if they are two uses, name more identity fields in the mediation rule";
@@ -263,6 +284,9 @@ pub enum Fate {
     Duplicate,
     /// Another record with its identity holds, and has another content.
     Conflict,
+    /// Another record with its identity holds, as a rule or a correction says; or it is a correction
+    /// that takes another out.
+    Superseded(Reason),
     /// Waits for reference data.
     Suspended(Reason),
     /// Charged.
@@ -277,8 +301,12 @@ impl Fate {
     pub fn of(reason: Reason) -> Self {
         match reason.stage() {
             Stage::Parse | Stage::Mediation => Self::Error(reason),
-            Stage::Dedup if reason == Reason::Conflict => Self::Conflict,
-            Stage::Dedup => Self::Duplicate,
+            Stage::Dedup => match reason {
+                Reason::Duplicate => Self::Duplicate,
+                Reason::Conflict => Self::Conflict,
+                Reason::OriginalMissing => Self::Suspended(reason),
+                _ => Self::Superseded(reason),
+            },
             Stage::Discard => Self::Discarded,
             Stage::Guide | Stage::Rate | Stage::Charge => Self::Suspended(reason),
         }

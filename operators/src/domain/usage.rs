@@ -1,6 +1,7 @@
 //! Usage: what is left of a raw record once mediation has read it.
 
 use super::key::{ClassKey, Identity, Name, ServiceKey};
+use super::mark::Mark;
 use super::time::EventTime;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -128,6 +129,9 @@ pub struct Usage {
     pub time: EventTime,
     /// How much, per item of the class.
     pub quantities: Quantities,
+    /// What decides between it and others of its identity, where that is more than who came first.
+    /// Nothing behind dedup, nor of streams that keep the first and know no corrections.
+    pub mark: Option<Box<Mark>>,
 }
 
 impl Usage {

@@ -68,6 +68,7 @@ impl Discarded {
                     class: place.class,
                     time: place.time,
                     quantities,
+                    mark: None,
                 };
                 changes.usage.push((usage.clone(), -1));
                 self.hold(usage, emit);

@@ -111,6 +111,7 @@ impl Books {
             class: names.enter_class(&class),
             time: EventTime(at("2026-01-01T00:00:00Z").0 + call.day * DAY + 7),
             quantities: std::iter::once(call.seconds).collect(),
+            mark: None,
         }
     }
 

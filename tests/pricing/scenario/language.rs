@@ -579,6 +579,7 @@ impl Reader {
             class: key,
             time,
             quantities,
+            mark: None,
         };
         self.stated
             .usage

@@ -169,6 +169,7 @@ fn files(names: &Names, bill: &Bill) -> String {
                 Fate::Error(reason) => format!("{count} error {}", reason.code()),
                 Fate::Duplicate => format!("{count} duplicate"),
                 Fate::Conflict => format!("{count} conflict"),
+                Fate::Superseded(reason) => format!("{count} {}", reason.code().to_lowercase()),
                 Fate::Suspended(reason) => format!("{count} suspended {}", reason.code()),
                 Fate::Discarded => format!("{count} discarded"),
                 Fate::Monetised => format!("{count} monetised"),

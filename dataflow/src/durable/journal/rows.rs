@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  row = record, time: less those of the row before; class: its place   small numbers in few bytes
-//!        among those met; quantities; diff
+//!        among those met; quantities; mark, if there is one; diff
 //!        class, where it is met first; service; identity                hashes, as they are
 //! ```
 
 use bincode::Options;
 use hashbrown::HashMap;
 use millrace_operators::domain::{
-    ClassKey, EventTime, Identity, Quantities, RecordId, ServiceKey, Usage,
+    ClassKey, EventTime, Identity, Mark, Quantities, RecordId, ServiceKey, Usage,
 };
 use millrace_operators::epoch::Diff;
 use serde::{Deserialize, Serialize};
@@ -19,11 +19,12 @@ const ROW_BYTES: usize = 44;
 
 /// What is small, mostly.
 #[derive(Serialize, Deserialize)]
-struct Small<Q> {
+struct Small<Q, M> {
     record: i64,
     time: i64,
     class: u32,
     quantities: Q,
+    mark: M,
     diff: Diff,
 }
 
@@ -58,6 +59,7 @@ impl RowWriter {
             time: time.wrapping_sub(self.time),
             class,
             quantities: usage.quantities.as_slice(),
+            mark: usage.mark.as_deref(),
             diff,
         };
         let written = options().serialize_into(&mut self.content, &small);
@@ -85,7 +87,8 @@ pub(super) fn read(mut content: &[u8], count: u32) -> Result<Vec<(Usage, Diff)>,
     let (mut record, mut time, mut classes) = (0_u64, 0_i64, Vec::new());
     for _ in 0..count {
         let small = options().deserialize_from(&mut content);
-        let small: Small<Quantities> = small.map_err(|error| error.to_string())?;
+        let small: Small<Quantities, Option<Box<Mark>>> =
+            small.map_err(|error| error.to_string())?;
         let mut key = || {
             let (key, rest) = content.split_first_chunk().ok_or("ends within a row")?;
             content = rest;
@@ -109,6 +112,7 @@ pub(super) fn read(mut content: &[u8], count: u32) -> Result<Vec<(Usage, Diff)>,
             class,
             time: EventTime(time),
             quantities: small.quantities,
+            mark: small.mark,
         };
         rows.push((usage, small.diff));
     }
@@ -122,14 +126,30 @@ pub(super) fn read(mut content: &[u8], count: u32) -> Result<Vec<(Usage, Diff)>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_operators::domain::{Keep, Kind, Rank};
     use proptest::prelude::*;
 
     fn row() -> impl Strategy<Value = (Usage, Diff)> {
         let quantities = prop::collection::vec(any::<i64>(), 0..5);
         let keys = (0..4_u64, any::<u64>(), any::<[u64; 2]>());
-        let parts = (any::<u64>(), any::<i64>(), keys, quantities, any::<Diff>());
+        let mark = prop::option::of(any::<i128>()).prop_map(|rank| {
+            Box::new(Mark {
+                keep: Keep::Version,
+                kind: Kind::Amend,
+                rank: rank.map(Rank::Number),
+            })
+        });
+        let mark = prop::option::of(mark);
+        let parts = (
+            any::<u64>(),
+            any::<i64>(),
+            keys,
+            quantities,
+            mark,
+            any::<Diff>(),
+        );
         parts.prop_map(
-            |(record, time, (class, service, identity), quantities, diff)| {
+            |(record, time, (class, service, identity), quantities, mark, diff)| {
                 let usage = Usage {
                     record: RecordId(record),
                     identity: Identity(identity),
@@ -137,6 +157,7 @@ mod tests {
                     class: ClassKey(class),
                     time: EventTime(time),
                     quantities: quantities.into_iter().collect(),
+                    mark,
                 };
                 (usage, diff)
             },

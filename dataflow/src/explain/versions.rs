@@ -1,0 +1,110 @@
+//! All records of an identity: which of them holds, and what became of the others.
+
+use super::{UsageTold, usage_told};
+use crate::intake::{Mediation, find_record};
+use crate::job::Job;
+use millrace_connectors::mediate::MediationPlan;
+use millrace_connectors::output::Texts;
+use millrace_operators::dedup::KnownVersion;
+use millrace_operators::domain::{Kind, Rank, RecordId, Usage};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A record of an identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VersionTold {
+    /// File name and row.
+    pub record: String,
+    /// `usage`, `amend`, `void`, or `row sent again`.
+    pub kind: &'static str,
+    /// Its version, or what else it is ranked by.
+    pub rank: Option<String>,
+    /// `HOLDS`, or the code of the reason why it does not.
+    pub code: &'static str,
+    /// The record that decides: the one that holds, or the one that it takes out.
+    pub because: Option<String>,
+    /// What it says; nothing for a record that takes another out, or that cannot be read any more.
+    pub usage: Option<UsageTold>,
+}
+
+/// The records of an identity, in the order of their positions; none where there is only one.
+pub(super) fn told(
+    mut versions: Vec<KnownVersion>,
+    explained: &Usage,
+    job: &Job,
+    rules: &[Arc<MediationPlan>],
+    texts: &Texts,
+) -> Vec<VersionTold> {
+    if versions.len() < 2 {
+        return Vec::new();
+    }
+    versions.sort_by_key(|version| version.record);
+    let shown = |record: RecordId| super::shown(record, texts);
+    let told = |version: KnownVersion| {
+        let mark = version.mark.unwrap_or_default();
+        let record = shown(version.record);
+        let usage = match mark.kind {
+            Kind::Void => None,
+            _ => version
+                .usage
+                .or_else(|| match version.record == explained.record {
+                    true => Some(explained.clone()),
+                    false => read_again(job, rules, &record),
+                }),
+        };
+        let usage = usage.and_then(|usage| {
+            let class = texts.names.class(usage.class)?;
+            Some(usage_told(&usage, &class, &texts.names))
+        });
+        let (code, because) = match version.outvoted {
+            None => ("HOLDS", None),
+            Some((reason, because)) => (reason.code(), because.map(shown)),
+        };
+        VersionTold {
+            record,
+            kind: match mark.kind {
+                Kind::Usage => "usage",
+                Kind::Restate => "row sent again",
+                Kind::Amend => "amend",
+                Kind::Void => "void",
+            },
+            rank: mark.rank.map(rank_text),
+            code,
+            because,
+            usage,
+        }
+    };
+    versions.into_iter().map(told).collect()
+}
+
+fn read_again(job: &Job, rules: &[Arc<MediationPlan>], record: &str) -> Option<Usage> {
+    match find_record(job, rules, record).ok()?.mediation {
+        Mediation::Usage(usage) => Some(usage),
+        Mediation::Fault(_) | Mediation::Ignored => None,
+    }
+}
+
+fn rank_text(rank: Rank) -> String {
+    match rank {
+        Rank::Number(mantissa) => number_text(mantissa),
+        Rank::Time(nanos) => {
+            let instant = jiff::Timestamp::from_nanosecond(nanos);
+            instant.map_or_else(|_| nanos.to_string(), |instant| instant.to_string())
+        }
+    }
+}
+
+/// A number of 18 decimals, without the zeros behind.
+fn number_text(mantissa: i128) -> String {
+    const UNIT: u128 = 1_000_000_000_000_000_000;
+    let (whole, rest) = (
+        mantissa.unsigned_abs() / UNIT,
+        mantissa.unsigned_abs() % UNIT,
+    );
+    let sign = if mantissa < 0 { "-" } else { "" };
+    let decimals = format!("{rest:018}");
+    match decimals.trim_end_matches('0') {
+        "" => format!("{sign}{whole}"),
+        decimals => format!("{sign}{whole}.{decimals}"),
+    }
+}
