@@ -6,7 +6,7 @@
 //! that it looks into), [`mediate`] (raw records of a [`stream`] to usage), [`raw`] (the records as
 //! they stood), [`reference`] (catalog and accounts), [`names`] (the text behind the keys),
 //! [`output`] (domain values to files), [`archive`] (closed periods, and back), [`kafka`] (messages
-//! in, rows out in transactions).
+//! in, rows out in transactions), [`shield`] (what holds when a library that reads for us panics).
 
 #![forbid(unsafe_code)]
 
@@ -23,5 +23,6 @@ pub mod names;
 pub mod output;
 pub mod raw;
 pub mod reference;
+pub mod shield;
 pub mod store;
 pub mod stream;

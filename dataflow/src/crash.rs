@@ -1,9 +1,11 @@
 //! What happens when an invariant of ours breaks: one clear line, and the whole process ends.
 //!
 //! A panic on one worker would leave the others waiting for it for ever, and a half-finished bill
-//! looks like a bill; so nothing survives a panic.
+//! looks like a bill; so nothing survives a panic. The exception is a panic inside of a library that
+//! reads a file for us, which is a finding about that file: see [`millrace_connectors::shield`].
 
 use crate::cluster::EXIT_LOST;
+use millrace_connectors::shield::is_up;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 
@@ -20,6 +22,9 @@ pub fn end_process(line: &str, code: u8) -> ! {
 /// Makes every panic, on any thread, say what it is and end the process with [`EXIT_BUG`].
 pub fn end_process_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
+        if is_up() {
+            return; // told with the file or row that it was about
+        }
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("without a name");
         match lost(panic.payload_as_str().unwrap_or(""), thread) {

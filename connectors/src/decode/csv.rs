@@ -87,11 +87,11 @@ impl CsvSource {
         // One look at the whole record instead of one per field: nearly all records are plain ASCII.
         if text.contains(&0) {
             assembler.original_bytes(line, None, splitter.record());
-            return assembler.reject(line, format!("{} holds a NUL byte", lossy(text)));
+            return assembler.reject(line, format!("{} holds a NUL byte", quoted(&lossy(text))));
         }
         if !text.is_ascii() && (0..splitter.count).any(|i| splitter.field(i).is_none()) {
             assembler.original_bytes(line, None, splitter.record());
-            return assembler.reject(line, format!("{} is not UTF-8 text", lossy(text)));
+            return assembler.reject(line, format!("{} is not UTF-8 text", quoted(&lossy(text))));
         }
         if assembler.keeps_originals() {
             let fields = (0..splitter.count).map(|i| splitter.field(i).unwrap_or_default());

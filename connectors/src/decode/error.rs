@@ -26,6 +26,14 @@ pub enum DecodeError {
         /// What the reader said.
         detail: String,
     },
+    /// A file on which its reader panicked.
+    #[error("{file:?} cannot be read: {detail}; have the source send it again")]
+    Panicked {
+        /// The file.
+        file: String,
+        /// What the panic said.
+        detail: String,
+    },
     /// A column that the file does not have.
     #[error(
         "{file:?} has no column {column:?}{suggestion}; its columns are {available}{declaration}"

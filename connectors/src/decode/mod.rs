@@ -11,6 +11,7 @@
 //!   record go on. After a fault of the file itself no chunk follows.
 //! - A row's number counts records from 0, faulty ones too, so it names the same record whenever the
 //!   file is read again, whichever columns are asked for.
+//! - A library that panics on the bytes of a file has found a fault of that file and nothing else.
 //! - Memory is bounded by the rows of a chunk and by [`RECORD_BYTES_MAX`] for a record.
 
 mod assemble;
@@ -22,6 +23,7 @@ mod error;
 mod json;
 mod messages;
 mod parquet;
+mod parquet_layout;
 pub(crate) mod scalar;
 mod split;
 mod window;
@@ -36,10 +38,11 @@ pub use window::RECORD_BYTES_MAX;
 pub(crate) use assemble::quoted;
 pub(crate) use json::{FieldPaths, KEY_COLUMN};
 
+use crate::shield::shielded;
 use crate::store::{FileMeta, Store};
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millrace_operators::domain::{Fault, FileId};
+use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::ops::Range;
@@ -199,10 +202,35 @@ pub(crate) trait Source: Send {
     fn next_chunk(&mut self) -> Option<RawChunk>;
 }
 
+impl RawChunk {
+    /// No records, and what broke the file behind its first `rows` records.
+    pub(crate) fn broken(schema: &SchemaRef, file: FileId, rows: u64, detail: String) -> Self {
+        let fault = Fault {
+            record: RecordId::new(file, rows.min(RecordId::ROWS_MAX - 1)),
+            line: 0,
+            reason: Reason::FileUnreadable,
+            field: String::new(),
+            detail,
+        };
+        Self {
+            rows: Vec::new(),
+            lines: Vec::new(),
+            batch: RecordBatch::new_empty(Arc::clone(schema)),
+            faults: vec![fault],
+            received: 0,
+            originals: None,
+        }
+    }
+}
+
 /// A file being decoded.
 pub struct Decoder {
+    file: FileId,
     schema: SchemaRef,
-    source: Box<dyn Source>,
+    /// Nothing when it panicked: it may be half changed.
+    source: Option<Box<dyn Source>>,
+    /// Records handed out.
+    received: u64,
 }
 
 impl Decoder {
@@ -219,11 +247,10 @@ impl Decoder {
         options: &DecodeOptions,
     ) -> Result<Self, DecodeError> {
         if matches!(format, Format::Parquet) {
-            let (schema, source) =
-                parquet::open(store.random(file)?, &file.name, id, columns, options)?;
-            return Ok(Self {
-                schema,
-                source: Box::new(source),
+            let access = store.random(file)?;
+            return opening(&file.name, || {
+                let (schema, source) = parquet::open(&access, &file.name, id, columns, options)?;
+                Ok(Self::from_source(id, schema, Box::new(source)))
             });
         }
         Self::from_reader(store.read(file)?, &file.name, id, format, columns, options)
@@ -235,6 +262,19 @@ impl Decoder {
     /// # Errors
     /// As [`Self::open`]; and for Parquet, which is read from its end and so cannot be a stream.
     pub fn from_reader(
+        input: Box<dyn Read + Send>,
+        name: &str,
+        id: FileId,
+        format: &Format,
+        columns: &[ColumnRequest],
+        options: &DecodeOptions,
+    ) -> Result<Self, DecodeError> {
+        opening(name, || {
+            Self::of_text(input, name, id, format, columns, options)
+        })
+    }
+
+    fn of_text(
         input: Box<dyn Read + Send>,
         name: &str,
         id: FileId,
@@ -268,14 +308,16 @@ impl Decoder {
                 });
             }
         };
-        Ok(Self {
-            schema: text_schema(columns),
-            source,
-        })
+        Ok(Self::from_source(id, text_schema(columns), source))
     }
 
-    pub(crate) fn from_source(schema: SchemaRef, source: Box<dyn Source>) -> Self {
-        Self { schema, source }
+    pub(crate) fn from_source(file: FileId, schema: SchemaRef, source: Box<dyn Source>) -> Self {
+        Self {
+            file,
+            schema,
+            source: Some(source),
+            received: 0,
+        }
     }
 
     /// The schema of every chunk's batch.
@@ -286,7 +328,19 @@ impl Decoder {
 
     /// The next records of the file; `None` after the last.
     pub fn next_chunk(&mut self) -> Option<RawChunk> {
-        self.source.next_chunk()
+        let source = self.source.as_mut()?;
+        match shielded(|| source.next_chunk()) {
+            Ok(chunk) => {
+                self.received += chunk.as_ref().map_or(0, |chunk| chunk.received);
+                chunk
+            }
+            Err(panicked) => {
+                self.source = None;
+                let detail = format!("the file is damaged: {panicked}");
+                let (schema, file) = (&self.schema, self.file);
+                Some(RawChunk::broken(schema, file, self.received, detail))
+            }
+        }
     }
 }
 
@@ -296,6 +350,19 @@ impl std::fmt::Debug for Decoder {
             .field("schema", &self.schema)
             .finish_non_exhaustive()
     }
+}
+
+/// Opens a file behind the shield.
+pub(crate) fn opening<T>(
+    file: &str,
+    open: impl FnOnce() -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    shielded(open).unwrap_or_else(|panicked| {
+        Err(DecodeError::Panicked {
+            file: file.to_owned(),
+            detail: panicked.to_string(),
+        })
+    })
 }
 
 fn decompress(

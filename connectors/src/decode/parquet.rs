@@ -2,19 +2,42 @@
 //!
 //! A declared type applies where it loses nothing: text is parsed like the fields of text formats,
 //! whole numbers and decimals widen. Everything else is refused when the file is opened.
+//!
+//! ```text
+//!   footer ─► do its places add up? ─► first batch ─► batches ─► as many rows as it says? ─► end
+//!      └──────────┴──────────────────────┴► not opened  └► row by row up to the damage ─► broken
+//! ```
+//!
+//! - A damaged file in front of whose damage no row stands is not opened at all, so that it may be
+//!   sent again under its name.
+//! - Which rows stand in front of the damage does not depend on how many are read at a time.
+//! - A byte of a value that its page has no checksum for cannot be told from the value meant.
 
 use super::convert::Conversion;
 use super::error::DecodeError;
-use super::{ColumnRequest, DecodeOptions, RawChunk, Source};
+use super::parquet_layout::{Footer, adds_up};
+use super::{ColumnRequest, DecodeOptions, RawChunk, Source, opening};
+use crate::shield::shielded;
 use crate::store::{FileMeta, RandomAccess, Store};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::reader::Length;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Rows that are read at a time, however many are handed out: a reader gives other values in front of
+/// some damage when it is asked for other numbers of rows.
+const BATCH_ROWS: usize = 16_384;
 
 /// A part of a Parquet file that can be read by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +55,10 @@ pub struct RowGroup {
 /// # Errors
 /// When the file cannot be opened or has no readable footer.
 pub fn row_groups(store: &Store, file: &FileMeta) -> Result<Vec<RowGroup>, DecodeError> {
-    let builder = reader_builder(store.random(file)?, &file.name)?;
+    let access = store.random(file)?;
+    let footer = opening(&file.name, || footer(&access, &file.name))?;
     let mut first_row = 0;
-    let groups = builder.metadata().row_groups().iter().map(|group| {
+    let groups = footer.metadata().row_groups().iter().map(|group| {
         let rows = u64::try_from(group.num_rows()).unwrap_or(0);
         let bytes = u64::try_from(group.compressed_size()).unwrap_or(0);
         let start = first_row;
@@ -48,25 +72,29 @@ pub fn row_groups(store: &Store, file: &FileMeta) -> Result<Vec<RowGroup>, Decod
     Ok(groups.collect())
 }
 
-fn reader_builder(
-    access: RandomAccess,
-    file: &str,
-) -> Result<ParquetRecordBatchReaderBuilder<RandomAccess>, DecodeError> {
-    ParquetRecordBatchReaderBuilder::try_new(access).map_err(|error| DecodeError::Parquet {
+fn footer(access: &RandomAccess, file: &str) -> Result<ArrowReaderMetadata, DecodeError> {
+    let damaged = |detail: String| DecodeError::Parquet {
         file: file.to_owned(),
-        detail: error.to_string(),
-    })
+        detail,
+    };
+    let footer = Footer::read(access).map_err(damaged)?;
+    footer.check().map_err(damaged)?;
+    let loaded = ArrowReaderMetadata::load(access, ArrowReaderOptions::new());
+    let loaded = loaded.map_err(|error| damaged(error.to_string()))?;
+    adds_up(loaded.metadata(), access.len()).map_err(damaged)?;
+    Ok(loaded)
 }
 
+/// Opens a file and reads the first rows that are asked for.
 pub(super) fn open(
-    access: RandomAccess,
+    access: &RandomAccess,
     file: &str,
     id: FileId,
     columns: &[ColumnRequest],
     options: &DecodeOptions,
 ) -> Result<(SchemaRef, ParquetSource), DecodeError> {
-    let builder = reader_builder(access, file)?;
-    let names: Vec<&str> = builder
+    let footer = footer(access, file)?;
+    let names: Vec<&str> = footer
         .schema()
         .fields()
         .iter()
@@ -84,7 +112,7 @@ pub(super) fn open(
             let names = names.iter().copied();
             return Err(DecodeError::unknown_column(file, column, names));
         };
-        let found = builder.schema().field(root).data_type().clone();
+        let found = footer.schema().field(root).data_type().clone();
         let conversion =
             Conversion::plan(&found, column.kind).ok_or_else(|| DecodeError::ColumnType {
                 file: file.to_owned(),
@@ -97,46 +125,86 @@ pub(super) fn open(
         fields.push(Field::new(&column.name, conversion.data_type(&found), true));
         wanted.push(Some((root, conversion)));
     }
-    let metadata = Arc::clone(builder.metadata());
-    let groups = metadata.row_groups();
+    let groups = footer.metadata().row_groups();
     let range = options.row_groups.clone().unwrap_or(0..groups.len());
+    let range = range.start.min(groups.len())..range.end.min(groups.len());
     let count = |group: &parquet::file::metadata::RowGroupMetaData| {
         u64::try_from(group.num_rows()).unwrap_or(0)
     };
-    let next_row = groups.iter().take(range.start).map(count).sum();
-    let range = range.start.min(groups.len())..range.end.min(groups.len());
+    let first_row: u64 = groups.iter().take(range.start).map(count).sum();
+    let rows: u64 = groups
+        .iter()
+        .map(count)
+        .skip(range.start)
+        .take(range.len())
+        .sum();
     // The reader hands columns out in the file's order, whatever the request's.
     let roots: BTreeSet<usize> = wanted.iter().flatten().map(|(root, _)| *root).collect();
-    let projection = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
     let place = |(root, conversion): (usize, Conversion)| ReadColumn {
         position: roots.range(..root).count(),
         conversion,
     };
     let columns = wanted.into_iter().map(|read| read.map(place)).collect();
-    let reader = builder
-        .with_projection(projection)
-        .with_row_groups(range.collect())
-        .with_batch_size(options.chunk_rows.max(1))
-        .build()
-        .map_err(|error| DecodeError::Parquet {
-            file: file.to_owned(),
-            detail: error.to_string(),
-        })?;
     let schema = Arc::new(Schema::new(fields));
-    let shape = Shape {
-        schema: Arc::clone(&schema),
-        columns,
+    let part = Part {
+        access: access.clone(),
+        footer,
+        roots,
+        groups: range,
+        first_row,
     };
-    Ok((
-        schema,
-        ParquetSource {
-            reader,
-            shape,
-            id,
-            next_row,
-            done: false,
+    let mut source = ParquetSource {
+        reader: None,
+        ahead: None,
+        damage: None,
+        shape: Shape {
+            schema: Arc::clone(&schema),
+            columns,
         },
-    ))
+        part,
+        id,
+        chunk_rows: options.chunk_rows.max(1),
+        next_row: first_row,
+        end_row: first_row + rows,
+    };
+    source.read_on();
+    match source.damage.take() {
+        Some(detail) if source.ahead.is_none() => Err(DecodeError::Parquet {
+            file: file.to_owned(),
+            detail,
+        }),
+        damage => {
+            source.damage = damage;
+            Ok((schema, source))
+        }
+    }
+}
+
+/// The part of a file that is read, and what it takes to begin to read it anywhere.
+struct Part {
+    access: RandomAccess,
+    footer: ArrowReaderMetadata,
+    roots: BTreeSet<usize>,
+    groups: Range<usize>,
+    first_row: u64,
+}
+
+impl Part {
+    fn reader(&self, row: u64, rows: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let (access, footer) = (self.access.clone(), self.footer.clone());
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(access, footer);
+        let roots = self.roots.iter().copied();
+        let projection = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let builder = builder
+            .with_projection(projection)
+            .with_row_groups(self.groups.clone().collect())
+            .with_batch_size(rows);
+        match usize::try_from(row - self.first_row) {
+            Ok(0) => builder.build(),
+            Ok(offset) => builder.with_offset(offset).build(),
+            Err(error) => Err(ParquetError::External(error.into())),
+        }
+    }
 }
 
 struct Shape {
@@ -153,35 +221,88 @@ struct ReadColumn {
 }
 
 pub(super) struct ParquetSource {
-    reader: ParquetRecordBatchReader,
+    /// Nothing before the first row and behind the last.
+    reader: Option<ParquetRecordBatchReader>,
+    /// Rows that are read and not handed out.
+    ahead: Option<RecordBatch>,
+    /// What is behind them, when it is no row.
+    damage: Option<String>,
     shape: Shape,
+    part: Part,
     id: FileId,
+    chunk_rows: usize,
     next_row: u64,
-    done: bool,
+    /// Behind the last row that the footer names.
+    end_row: u64,
+}
+
+/// What a reader says when it is asked for the next rows.
+fn rows_of(reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, String> {
+    match shielded(|| reader.next().transpose()) {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panicked) => Err(panicked.to_string()),
+    }
 }
 
 impl ParquetSource {
-    fn file_fault(&mut self, detail: String) -> RawChunk {
-        self.done = true;
-        let record = RecordId::new(self.id, self.next_row.min(RecordId::ROWS_MAX - 1));
-        let (reason, field) = (Reason::FileUnreadable, String::new());
-        RawChunk {
-            rows: Vec::new(),
-            lines: Vec::new(),
-            batch: RecordBatch::new_empty(Arc::clone(&self.shape.schema)),
-            faults: vec![Fault {
-                record,
-                line: 0,
-                reason,
-                field,
-                detail,
-            }],
-            received: 0,
-            originals: None,
+    /// Reads the next rows ahead, and the damage behind them when there is some.
+    fn read_on(&mut self) {
+        if self.reader.is_none() && self.next_row < self.end_row {
+            match self.begun(BATCH_ROWS) {
+                Ok(reader) => self.reader = Some(reader),
+                Err(damage) => return self.damage = Some(damage),
+            }
+        }
+        let Some(reader) = &mut self.reader else {
+            return;
+        };
+        match rows_of(reader) {
+            Ok(Some(read)) => self.ahead = Some(read),
+            Ok(None) => {
+                self.reader = None;
+                if self.next_row != self.end_row {
+                    let (found, named) = (self.next_row, self.end_row);
+                    self.damage = Some(format!("it has {found} rows where it names {named}"));
+                }
+            }
+            Err(damage) => self.read_up_to(damage),
         }
     }
 
-    fn chunk(&mut self, read: &RecordBatch) -> Result<RawChunk, arrow::error::ArrowError> {
+    fn begun(&self, rows: usize) -> Result<ParquetRecordBatchReader, String> {
+        match shielded(|| self.part.reader(self.next_row, rows)) {
+            Ok(begun) => begun.map_err(|error| error.to_string()),
+            Err(panicked) => Err(panicked.to_string()),
+        }
+    }
+
+    /// Reads the rows that stand in front of some damage, one by one.
+    fn read_up_to(&mut self, damage: String) {
+        self.reader = None;
+        self.damage = Some(damage);
+        let Ok(mut reader) = self.begun(1) else {
+            return;
+        };
+        let mut rows = Vec::new();
+        while rows.len() < BATCH_ROWS
+            && let Ok(Some(row)) = rows_of(&mut reader)
+        {
+            rows.push(row);
+        }
+        self.ahead = match rows.first() {
+            Some(row) => concat_batches(&row.schema(), &rows).ok(),
+            None => None,
+        };
+    }
+
+    fn broken(&mut self, detail: String) -> RawChunk {
+        (self.reader, self.ahead, self.damage) = (None, None, None);
+        self.end_row = self.next_row;
+        RawChunk::broken(&self.shape.schema, self.id, self.next_row, detail)
+    }
+
+    fn chunk(&mut self, read: &RecordBatch) -> Result<RawChunk, ArrowError> {
         let first_row = self.next_row;
         let received = u64::try_from(read.num_rows()).unwrap_or(0);
         let mut faults = Vec::new();
@@ -237,25 +358,25 @@ impl ParquetSource {
 
 impl Source for ParquetSource {
     fn next_chunk(&mut self) -> Option<RawChunk> {
-        if self.done {
-            return None;
+        if self.ahead.is_none() && self.damage.is_none() {
+            self.read_on();
         }
-        let read = match self.reader.next() {
-            None => {
-                self.done = true;
-                return None;
-            }
-            Some(Ok(read)) => read,
-            Some(Err(error)) => {
-                return Some(self.file_fault(format!("the file is damaged: {error}")));
-            }
+        let Some(ahead) = self.ahead.take() else {
+            let damage = self.damage.take()?;
+            let rows = self.next_row;
+            return Some(self.broken(format!(
+                "the file is damaged behind its first {rows} rows: {damage}"
+            )));
         };
+        let rows = ahead.num_rows().min(self.chunk_rows);
+        let read = ahead.slice(0, rows);
+        self.ahead = (rows < ahead.num_rows()).then(|| ahead.slice(rows, ahead.num_rows() - rows));
         if self.next_row + u64::try_from(read.num_rows()).unwrap_or(0) >= RecordId::ROWS_MAX {
-            return Some(self.file_fault("the file has more than 2^40 rows".to_owned()));
+            return Some(self.broken("the file has more than 2^40 rows".to_owned()));
         }
         match self.chunk(&read) {
             Ok(chunk) => Some(chunk),
-            Err(error) => Some(self.file_fault(format!("a column does not convert: {error}"))),
+            Err(error) => Some(self.broken(format!("a column does not convert: {error}"))),
         }
     }
 }

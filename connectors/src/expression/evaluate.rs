@@ -5,9 +5,10 @@
 //! more.
 
 use super::{Expression, LookupMissing};
+use crate::shield::shielded;
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::concat;
-use datafusion_common::DataFusionError;
+use datafusion_common::{DataFusionError, exec_err};
 use millrace_operators::domain::Reason;
 
 /// The values of an expression, and the rows that have none because they failed.
@@ -54,10 +55,12 @@ impl Expression {
     }
 
     fn whole(&self, batch: &RecordBatch) -> Result<ArrayRef, DataFusionError> {
-        let values = self
-            .physical
-            .evaluate(batch)?
-            .into_array(batch.num_rows())?;
+        let evaluate = || {
+            let values = self.physical.evaluate(batch)?;
+            values.into_array(batch.num_rows())
+        };
+        let values = shielded(evaluate)
+            .unwrap_or_else(|panicked| exec_err!("a function gave up: {}", panicked.message))?;
         if values.data_type() == &self.data_type {
             return Ok(values);
         }

@@ -82,6 +82,7 @@ pub fn open_archive(
     let assembler = Assembler::new(source.file, columns);
     let paths = (!is_csv).then(|| FieldPaths::new(assembler.names()));
     let key_column = assembler.names().iter().position(|name| name == KEY_COLUMN);
+    let file = source.file;
     let archived = Archived {
         reader,
         assembler,
@@ -92,7 +93,7 @@ pub fn open_archive(
     };
     Ok((
         source,
-        Decoder::from_source(text_schema(columns), Box::new(archived)),
+        Decoder::from_source(file, text_schema(columns), Box::new(archived)),
     ))
 }
 

@@ -216,7 +216,7 @@ impl Store {
         };
         #[cfg(not(feature = "s3"))]
         let _ = block;
-        Ok(RandomAccess(access))
+        Ok(RandomAccess(Arc::new(access)))
     }
 
     /// Whether a file that was listed is still the same, as far as that is told without its bytes.
@@ -304,8 +304,8 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// Reads ranges of a file.
-#[derive(Debug)]
-pub struct RandomAccess(Access);
+#[derive(Clone, Debug)]
+pub struct RandomAccess(Arc<Access>);
 
 #[derive(Debug)]
 enum Access {
@@ -316,7 +316,7 @@ enum Access {
 
 impl Length for RandomAccess {
     fn len(&self) -> u64 {
-        match &self.0 {
+        match &*self.0 {
             Access::Local(file, _) => Length::len(file),
             #[cfg(feature = "s3")]
             Access::Remote(file) => file.len(),
@@ -328,7 +328,7 @@ impl ChunkReader for RandomAccess {
     type T = Box<dyn Read>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        match &self.0 {
+        match &*self.0 {
             Access::Local(file, count) => Ok(Box::new(Counted {
                 inner: file.get_read(start)?,
                 count: Arc::clone(count),
@@ -339,7 +339,17 @@ impl ChunkReader for RandomAccess {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        match &self.0 {
+        // Room is made for all of it before a byte is read, so a damaged length is not believed.
+        let end = u64::try_from(length)
+            .ok()
+            .and_then(|l| start.checked_add(l));
+        if end.is_none_or(|end| end > self.len()) {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes from byte {start} on are not there: the file has {}",
+                self.len()
+            )));
+        }
+        match &*self.0 {
             Access::Local(file, count) => {
                 count.fetch_add(u64::try_from(length).unwrap_or(0), Ordering::Relaxed);
                 file.get_bytes(start, length)

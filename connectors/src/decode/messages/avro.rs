@@ -12,6 +12,7 @@ use super::super::{ColumnRequest, DecodeError, RawChunk};
 use super::metadata::Metadata;
 use super::registry::Registry;
 use crate::kafka::{Message, TopicPartition};
+use crate::shield::shielded;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, make_array,
     new_null_array,
@@ -328,47 +329,74 @@ impl Reading {
                 Err(detail) => {
                     messages[index].undecoded = Some(detail);
                     // It may have left halves of its fields behind.
-                    if let Ok(fresh) = decoder(self.id, &self.writer, &self.reader) {
-                        self.decoder = fresh;
-                    }
+                    self.begin_anew();
                     for good in &pending {
                         let good = &bytes[messages[*good].bytes.clone()];
                         one(&mut self.decoder, good).expect("it was decoded before");
                     }
-                    self.flush(&mut pending, messages, runs);
+                    self.flush(&mut pending, messages, bytes, runs);
                 }
             }
         }
-        self.flush(&mut pending, messages, runs);
+        self.flush(&mut pending, messages, bytes, runs);
+    }
+
+    fn begin_anew(&mut self) {
+        if let Ok(fresh) = decoder(self.id, &self.writer, &self.reader) {
+            self.decoder = fresh;
+        }
     }
 
     fn flush(
         &mut self,
         pending: &mut Vec<usize>,
         messages: &mut [Written],
+        bytes: &[u8],
         runs: &mut Vec<RecordBatch>,
     ) {
-        let run = match self.decoder.flush() {
-            Ok(None) => return,
-            Ok(Some(run)) => run,
-            Err(error) => {
-                for index in pending.drain(..) {
-                    messages[index].undecoded = Some(error.to_string());
+        match flushed(&mut self.decoder) {
+            Ok(None) => {}
+            Ok(Some(run)) => {
+                for (row, index) in pending.drain(..).enumerate() {
+                    messages[index].place = Some((runs.len(), row));
                 }
-                return;
+                runs.push(run);
             }
-        };
-        for (row, index) in pending.drain(..).enumerate() {
-            messages[index].place = Some((runs.len(), row));
+            // One of them is at fault, and each is judged by itself.
+            Err(_) => {
+                for index in pending.drain(..) {
+                    self.begin_anew();
+                    let alone = one(&mut self.decoder, &bytes[messages[index].bytes.clone()]);
+                    match alone.and_then(|()| flushed(&mut self.decoder)) {
+                        Ok(Some(run)) => {
+                            messages[index].place = Some((runs.len(), 0));
+                            runs.push(run);
+                        }
+                        Ok(None) => messages[index].undecoded = Some("it has no row".to_owned()),
+                        Err(detail) => messages[index].undecoded = Some(detail),
+                    }
+                }
+                self.begin_anew();
+            }
         }
-        runs.push(run);
+    }
+}
+
+/// The rows decoded since the last time.
+fn flushed(decoder: &mut Decoder) -> Result<Option<RecordBatch>, String> {
+    match shielded(|| decoder.flush()) {
+        Ok(flushed) => flushed.map_err(|error| error.to_string()),
+        Err(panicked) => Err(panicked.to_string()),
     }
 }
 
 /// Decodes a message that is one record and nothing else.
 fn one(decoder: &mut Decoder, message: &[u8]) -> Result<(), String> {
     let before = decoder.capacity();
-    let read = decoder.decode(message).map_err(|error| error.to_string())?;
+    let read = match shielded(|| decoder.decode(message)) {
+        Ok(read) => read.map_err(|error| error.to_string())?,
+        Err(panicked) => return Err(panicked.to_string()),
+    };
     match before.saturating_sub(decoder.capacity()) {
         1 if read == message.len() => Ok(()),
         0 => Err("it ends inside of its record".to_owned()),
@@ -472,11 +500,13 @@ fn field(
 fn decoder(id: u32, writer: &str, reader: &str) -> Result<Decoder, ArrowError> {
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
     store.set(Fingerprint::Id(id), AvroSchema::new(writer.to_owned()))?;
-    ReaderBuilder::new()
+    let reader = AvroSchema::new(reader.to_owned());
+    let builder = ReaderBuilder::new()
         .with_batch_size(BATCH_ROWS)
-        .with_reader_schema(AvroSchema::new(reader.to_owned()))
-        .with_writer_schema_store(store)
-        .build_decoder()
+        .with_reader_schema(reader)
+        .with_writer_schema_store(store);
+    shielded(|| builder.build_decoder())
+        .unwrap_or_else(|panicked| Err(ArrowError::AvroError(panicked.to_string())))
 }
 
 /// A schema whose ids are text: `uuid` on text says nothing that we use.
