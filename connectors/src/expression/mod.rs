@@ -11,17 +11,21 @@
 //! [`Expression::evaluate`] finds exactly the rows that fail.
 //!
 //! - **Same input, same output:** functions that ask the clock or chance are not there.
+//! - **No record can take all memory or time:** how deep an expression is, and how long a text it
+//!   makes, has a bound ([`size`], `repeat`, `lpad`, `rpad`, `levenshtein`).
 //! - **Columns are case-sensitive** and may be written as they stand in the file; a dotted path
 //!   needs no quotes.
 
 mod evaluate;
 mod fence;
 mod functions;
+mod size;
 
 pub use evaluate::{Evaluated, RowFailure};
 pub use functions::{Functions, LookupMissing};
 
 use crate::diagnostic::did_you_mean;
+use crate::shield::shielded;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DFSchema, DataFusionError};
@@ -83,13 +87,22 @@ impl Parsed {
     /// # Errors
     /// When the text is not an SQL expression.
     pub fn parse(sql: &str) -> Result<Self, ExpressionError> {
+        size::check_text(sql)?;
+        size::on_deep_stack(sql, || planning(sql, || Self::parse_any(sql)))
+    }
+
+    fn parse_any(sql: &str) -> Result<Self, ExpressionError> {
         let parsed = DFParser::parse_sql_into_expr(sql).map_err(|error| {
             let text = error.strip_backtrace();
             let text = text.strip_prefix("SQL error: ").unwrap_or(&text);
             let text = text.strip_prefix("ParserError(").unwrap_or(text);
             let text = text.strip_suffix(")").unwrap_or(text).trim_matches('"');
+            let shown = size::beginning(sql);
+            if text.contains("RecursionLimitExceeded") {
+                return size::too_deep(&shown);
+            }
             ExpressionError::new(
-                format!("cannot parse `{sql}`: {text}"),
+                format!("cannot parse `{shown}`: {text}"),
                 "write one SQL expression",
             )
         })?;
@@ -100,6 +113,7 @@ impl Parsed {
             ));
         }
         let mut tree = parsed.expr;
+        size::check_depth(&tree, sql)?;
         let mut columns = BTreeSet::new();
         // There are no tables in an expression, so `a.b` is always the path of a field.
         let ControlFlow::<Infallible>::Continue(()) = visit_expressions_mut(&mut tree, |node| {
@@ -178,6 +192,16 @@ impl Parsed {
         schema: &SchemaRef,
         functions: &Functions,
     ) -> Result<Expression, ExpressionError> {
+        size::on_deep_stack(&self.sql, || {
+            planning(&self.sql, || self.plan_any(schema, functions))
+        })
+    }
+
+    fn plan_any(
+        &self,
+        schema: &SchemaRef,
+        functions: &Functions,
+    ) -> Result<Expression, ExpressionError> {
         self.check_names(schema, functions)?;
         let failed = |error: DataFusionError| ExpressionError::of(&error, &self.sql);
         let df_schema = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
@@ -216,6 +240,17 @@ impl Parsed {
             data_type,
         })
     }
+}
+
+/// Parses or plans behind the shield.
+fn planning<T>(
+    sql: &str,
+    work: impl FnOnce() -> Result<T, ExpressionError>,
+) -> Result<T, ExpressionError> {
+    shielded(work).unwrap_or_else(|panicked| {
+        let message = format!("`{sql}` cannot be planned: {}", panicked.message);
+        Err(ExpressionError::new(message, "write it in another way"))
+    })
 }
 
 /// An expression ready to be evaluated over batches of the schema that it was planned for.

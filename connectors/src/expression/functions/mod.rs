@@ -14,6 +14,7 @@
 //! | `lookup_prefix('table', 'column', text)` | the value of the longest key that the text begins with |
 
 mod arithmetic;
+mod bounded;
 mod conversion;
 mod lookup;
 mod numbers;
@@ -77,7 +78,12 @@ impl Functions {
             datafusion_functions::regex::functions(),
             datafusion_functions::datetime::functions(),
         ];
-        for function in theirs.into_iter().chain(own).flatten() {
+        for function in theirs
+            .into_iter()
+            .chain(own)
+            .flatten()
+            .map(bounded::bounded)
+        {
             let names = std::iter::once(function.name())
                 .chain(function.aliases().iter().map(String::as_str));
             for name in names {
