@@ -489,7 +489,7 @@ impl Files {
         let options = DecodeOptions {
             chunk_rows: CHUNK_ROWS,
             keep_originals: !matches!(format, Format::Parquet),
-            row_groups: None,
+            ..DecodeOptions::default()
         };
         let (store, meta, columns) = (&file.store, &file.meta, rule.columns());
         let decoder = Decoder::open(store, meta, file.id, &format, columns, &options)
@@ -524,7 +524,7 @@ impl Files {
         let options = DecodeOptions {
             chunk_rows: rows.min(CHUNK_ROWS),
             keep_originals: keeps,
-            row_groups: None,
+            ..DecodeOptions::default()
         };
         let decoder = Decoder::open(
             &file.store,
