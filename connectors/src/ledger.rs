@@ -1,15 +1,32 @@
-//! The file ledger: which files a job has met, so that none is billed twice.
+//! The file ledger: which files each source of a job has met, so that none is billed twice.
 //!
-//! A file is known by its name in its stream and by the checksum of its content. The same content
-//! under another name is refused, whatever stream it lies in: it is the classic way to bill a month
-//! twice. The same name with other content is refused too: a file, once loaded, does not change; a
-//! correction is a new file. A file that failed before any record was taken may be sent again with
-//! other content, and is entered once as long as its content stays.
+//! ```text
+//!   a file of a source       the ledger has                        it is
+//!   ───────────────────────────────────────────────────────────────────────────────────────────
+//!   this name, this content  in this source                        known: nothing to do
+//!   another name             this content, with records            refused: a copy
+//!   this name                a beginning of its content            read on behind that
+//!   another name             a beginning, of a file that was cut   read on behind that
+//!   this name                other content                         refused: told, not guessed
+//!   any                      nothing of it                         read
+//! ```
+//!
+//! - **A file belongs to its source.** Two sources may read the same file on purpose, and each bills it. A
+//!   source that was renamed keeps its files as long as its stream and its path, or its brokers, stay; what
+//!   a source read that the job no longer has is refused as a copy in any source of the stream.
+//! - **Content** is the checksum of the file's bytes. A file without records is no copy of another: it
+//!   cannot bill anything twice.
+//! - **A beginning** is told by [`Content`]: the text up to the end of the last record that was read,
+//!   compressed or not. Rows that were read stay as they are and keep their numbers. The row that a
+//!   file ended with, where nothing says that it was whole, is taken back and read again.
+//! - A file that failed before any record was taken may be sent again with other content, and is entered
+//!   once as long as its content stays.
 
+use crate::decode::Content;
 use crate::stream::StreamId;
-use millrace_operators::domain::{FileId, RecordId};
+use millrace_operators::domain::{Fault, FileId, RecordId};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 /// What became of a file.
@@ -52,6 +69,8 @@ pub struct LedgerEntry {
     pub file: FileId,
     /// Its name in the store.
     pub name: String,
+    /// The source that it belongs to.
+    pub source: String,
     /// The stream that it belongs to.
     pub stream: StreamId,
     /// Its bytes.
@@ -62,8 +81,29 @@ pub struct LedgerEntry {
     pub rows: u64,
     /// What became of it.
     pub state: FileState,
-    /// Why, for states that need a reason; empty otherwise.
+    /// Why, for states that need a reason; otherwise what a person should know of it, or nothing.
     pub message: String,
+    /// What was read of it, as far as it is text.
+    pub content: Option<Content>,
+    /// Whether its last row is no record, and may be one where more follows.
+    pub torn: bool,
+    /// What broke it off.
+    pub broken: Option<Fault>,
+    /// The first of its rows that counts: those before are of the file that it continues.
+    pub from: u64,
+    /// The first of its rows that is read from the file that continues it.
+    pub until: Option<u64>,
+    /// What was read of it before it grew, while rows of that are to be taken back.
+    pub before: Option<Content>,
+}
+
+impl LedgerEntry {
+    /// Whether a file of another name may be the whole of this one, which was cut.
+    fn is_cut(&self) -> bool {
+        let cut =
+            self.state == FileState::Incomplete || self.torn && self.state == FileState::Loaded;
+        cut && self.rows > 0 && self.until.is_none()
+    }
 }
 
 /// A file that knocks.
@@ -71,12 +111,44 @@ pub struct LedgerEntry {
 pub struct Arrival {
     /// Its name in the store.
     pub name: String,
+    /// The source that it belongs to.
+    pub source: String,
     /// The stream that it belongs to.
     pub stream: StreamId,
     /// Its bytes.
     pub size: u64,
     /// What identifies its content.
     pub checksum: String,
+}
+
+/// A look into a file that knocks, which is only taken where the ledger cannot tell otherwise.
+pub trait Sight {
+    /// Whether it has records, or may have.
+    fn has_records(&self) -> bool;
+    /// Whether its content begins with this one.
+    fn begins_with(&self, content: &Content) -> bool;
+}
+
+/// A file that is not looked into: a partition.
+impl Sight for () {
+    fn has_records(&self) -> bool {
+        true
+    }
+
+    fn begins_with(&self, _: &Content) -> bool {
+        false
+    }
+}
+
+/// What a file is beside one that was read under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The same.
+    Same,
+    /// What was read is its beginning.
+    Longer,
+    /// Something else.
+    Changed,
 }
 
 /// More files than this cannot be numbered.
@@ -114,6 +186,8 @@ pub enum Admission {
     Admitted(FileId),
     /// The very same file is in the ledger already, under this number: a folder listed again.
     Known(FileId),
+    /// Read it on, under the number that it has: it has grown, and its rows so far stay.
+    Grown(FileId),
     /// Do not read it.
     Refused(Refusal),
 }
@@ -122,107 +196,248 @@ pub enum Admission {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     entries: Vec<LedgerEntry>,
-    /// Files whose records count, by content and by name.
-    by_checksum: HashMap<String, FileId>,
-    by_name: HashMap<(StreamId, String), FileId>,
-    /// Files whose records do not count, by stream, name and content: each is entered once, however
+    /// Files whose records count, by source and content, and by source and name.
+    by_checksum: HashMap<(String, String), FileId>,
+    by_name: HashMap<(String, String), FileId>,
+    /// Files whose records do not count, by source, name and content: each is entered once, however
     /// often its folder is listed.
-    passed_over: HashMap<(StreamId, String, String), FileId>,
+    passed_over: HashMap<(String, String, String), FileId>,
+    /// Files of sources that the job no longer has, by stream and content.
+    lost: HashMap<(StreamId, String), FileId>,
+    /// Files that were cut, by source.
+    cut: BTreeSet<(String, FileId)>,
 }
 
 impl Ledger {
-    /// The ledger that an earlier run wrote.
+    /// The ledger that an earlier run wrote, for a job with these sources.
     #[must_use]
-    pub fn restore(entries: Vec<LedgerEntry>) -> Self {
+    pub fn restore(entries: Vec<LedgerEntry>, has_source: impl Fn(&str) -> bool) -> Self {
         let mut ledger = Self::default();
         for entry in &entries {
-            ledger.remember(entry);
+            if has_source(&entry.source) {
+                ledger.remember(entry);
+            } else if !is_passed_over(entry.state) {
+                let content = (entry.stream.clone(), entry.checksum.clone());
+                ledger.lost.insert(content, entry.file);
+            }
         }
         Self { entries, ..ledger }
     }
 
     fn remember(&mut self, entry: &LedgerEntry) {
-        if matches!(entry.state, FileState::Refused | FileState::Failed) {
+        if is_passed_over(entry.state) {
             self.passed_over.insert(whole(entry), entry.file);
             return;
         }
-        self.by_checksum.insert(entry.checksum.clone(), entry.file);
-        self.by_name
-            .insert((entry.stream.clone(), entry.name.clone()), entry.file);
+        self.by_checksum.insert(content_of(entry), entry.file);
+        self.by_name.insert(name_of(entry), entry.file);
+        if entry.is_cut() {
+            self.cut.insert((entry.source.clone(), entry.file));
+        }
     }
 
     /// Enters a file, unless it was there before.
     ///
     /// # Errors
     /// When no number is left for it.
-    pub fn admit(&mut self, arrival: Arrival) -> Result<Admission, LedgerFull> {
+    pub fn admit(&mut self, arrival: Arrival, sight: &impl Sight) -> Result<Admission, LedgerFull> {
         let Arrival {
             name,
+            source,
+            checksum,
+            ..
+        } = &arrival;
+        let content = (source.clone(), checksum.clone());
+        let named = self.by_name.get(&(source.clone(), name.clone())).copied();
+        let copied = self.by_checksum.get(&content).copied();
+        if let Some(file) = named.filter(|named| copied == Some(*named)) {
+            return Ok(Admission::Known(file));
+        }
+        let key = (source.clone(), name.clone(), checksum.clone());
+        if let Some(file) = self.passed_over.get(&key) {
+            return Ok(Admission::Known(*file));
+        }
+        let lost = (arrival.stream.clone(), checksum.clone());
+        let copied = copied.or_else(|| self.lost.get(&lost).copied());
+        if let Some(earlier) = copied.filter(|_| sight.has_records()) {
+            return self.refuse(arrival, earlier, |earlier, arrival| {
+                let (name, known) = (&arrival.name, &earlier.name);
+                let by = match earlier.source == arrival.source {
+                    true => String::new(),
+                    false => format!(
+                        " by the source {:?}, which the job no longer has",
+                        earlier.source
+                    ),
+                };
+                format!(
+                    "{name:?} has the same content as {known:?}, which was loaded before{by}; it is not \
+                     billed twice"
+                )
+            });
+        }
+        let Some(earlier) = named else {
+            return self.enter(arrival).map(Admission::Admitted);
+        };
+        match self.change(earlier, &arrival, sight) {
+            Change::Same => Ok(Admission::Known(earlier)),
+            Change::Longer => {
+                self.grow(earlier, arrival);
+                Ok(Admission::Grown(earlier))
+            }
+            Change::Changed => self.refuse(arrival, earlier, |earlier, arrival| {
+                let (name, rows) = (&arrival.name, earlier.rows);
+                format!(
+                    "{name:?} was loaded before with other content, and the {rows} rows that were read are \
+                     not its beginning: what it holds now is not read; send the rows that are new in a file \
+                     of their own"
+                )
+            }),
+        }
+    }
+
+    /// What an arrival is beside the file that was read under its name.
+    #[must_use]
+    pub fn change(&self, earlier: FileId, arrival: &Arrival, sight: &impl Sight) -> Change {
+        let Some(entry) = self.entry(earlier) else {
+            return Change::Changed;
+        };
+        if entry.checksum == arrival.checksum {
+            return Change::Same;
+        }
+        let begins = match &entry.content {
+            _ if entry.until.is_some() => false,
+            _ if entry.rows == 0 => true,
+            Some(content) => sight.begins_with(content),
+            None => false,
+        };
+        match begins {
+            true => Change::Longer,
+            false => Change::Changed,
+        }
+    }
+
+    /// The file that was cut and that a new one is the whole of.
+    #[must_use]
+    pub fn cut(&self, file: FileId, sight: &impl Sight) -> Option<FileId> {
+        let entry = self.entry(file)?;
+        let first = (entry.source.clone(), FileId(0));
+        let of_source = self.cut.range(first..);
+        let of_source = of_source.take_while(|(source, _)| *source == entry.source);
+        let others = of_source.filter(|(_, cut)| *cut != file);
+        let begun = others.filter_map(|(_, cut)| {
+            let content = self.entry(*cut)?.content.as_ref()?;
+            sight.begins_with(content).then_some((content.bytes, *cut))
+        });
+        begun.max().map(|(_, cut)| cut)
+    }
+
+    /// Says that a new file is the whole of one that was cut; returns how many of its rows were read.
+    pub fn continues(&mut self, file: FileId, cut: FileId) -> u64 {
+        let name = self
+            .entry(file)
+            .map_or_else(String::new, |entry| entry.name.clone());
+        let Some(entry) = self.entry_mut(cut) else {
+            return 0;
+        };
+        let settled = entry.content.as_ref().map_or(0, |content| content.settled);
+        (entry.state, entry.message) =
+            (FileState::Loaded, format!("its end is read from {name:?}"));
+        (entry.until, entry.torn) = (Some(settled), false);
+        (entry.before, entry.broken) = (None, None);
+        let source = entry.source.clone();
+        self.cut.remove(&(source, cut));
+        if let Some(entry) = self.entry_mut(file) {
+            entry.from = settled;
+        }
+        settled
+    }
+
+    fn enter(&mut self, arrival: Arrival) -> Result<FileId, LedgerFull> {
+        let number = u32::try_from(self.entries.len()).ok();
+        let number = number.filter(|number| *number < RecordId::FILES_MAX);
+        let Some(file) = number.map(FileId) else {
+            return Err(LedgerFull { name: arrival.name });
+        };
+        let Arrival {
+            name,
+            source,
             stream,
             size,
             checksum,
         } = arrival;
-        let same_content = self.by_checksum.get(&checksum).copied();
-        let same_name = self.by_name.get(&(stream.clone(), name.clone())).copied();
-        if let (Some(content), Some(named)) = (same_content, same_name)
-            && content == named
-        {
-            return Ok(Admission::Known(content));
-        }
-        let key = (stream, name, checksum);
-        if let Some(file) = self.passed_over.get(&key) {
-            return Ok(Admission::Known(*file));
-        }
-        let (stream, name, checksum) = key;
-        let number = u32::try_from(self.entries.len())
-            .ok()
-            .filter(|n| *n < RecordId::FILES_MAX);
-        let file = FileId(number.ok_or_else(|| LedgerFull { name: name.clone() })?);
-        let earlier_name = |earlier: FileId| self.entry(earlier).map_or("", |entry| &entry.name);
-        let refusal = match (same_content, same_name) {
-            (Some(earlier), _) => Some((
-                earlier,
-                format!(
-                    "{name:?} has the same content as {:?}, which was loaded before; it is not billed twice",
-                    earlier_name(earlier)
-                ),
-            )),
-            (None, Some(earlier)) => Some((
-                earlier,
-                format!(
-                    "{name:?} was loaded before with other content; send a correction under a new name"
-                ),
-            )),
-            (None, None) => None,
-        };
-        let state = if refusal.is_some() {
-            FileState::Refused
-        } else {
-            FileState::Reading
-        };
-        let message = refusal
-            .as_ref()
-            .map_or_else(String::new, |(_, message)| message.clone());
         let entry = LedgerEntry {
             file,
             name,
+            source,
             stream,
             size,
             checksum,
             rows: 0,
-            state,
-            message,
+            state: FileState::Reading,
+            message: String::new(),
+            content: None,
+            torn: false,
+            broken: None,
+            from: 0,
+            until: None,
+            before: None,
         };
         self.remember(&entry);
         self.entries.push(entry);
-        Ok(match refusal {
-            Some((earlier, message)) => Admission::Refused(Refusal {
-                file,
-                earlier,
-                message,
-            }),
-            None => Admission::Admitted(file),
-        })
+        Ok(file)
+    }
+
+    fn refuse(
+        &mut self,
+        arrival: Arrival,
+        earlier: FileId,
+        message: impl FnOnce(&LedgerEntry, &Arrival) -> String,
+    ) -> Result<Admission, LedgerFull> {
+        let known = self.entry(earlier);
+        let message = known.map_or_else(String::new, |known| message(known, &arrival));
+        let key = (arrival.source.clone(), arrival.name.clone());
+        let content = (arrival.source.clone(), arrival.checksum.clone());
+        let before = (
+            self.by_name.get(&key).copied(),
+            self.by_checksum.get(&content).copied(),
+        );
+        let file = self.enter(arrival)?;
+        // It counts under neither.
+        restore_to(&mut self.by_name, key, before.0);
+        restore_to(&mut self.by_checksum, content, before.1);
+        if let Some(entry) = self.entry_mut(file) {
+            (entry.state, entry.message) = (FileState::Refused, message.clone());
+            let key = whole(entry);
+            self.passed_over.insert(key, file);
+        }
+        Ok(Admission::Refused(Refusal {
+            file,
+            earlier,
+            message,
+        }))
+    }
+
+    /// Lets a file be read on whose content begins with what was read of it.
+    fn grow(&mut self, file: FileId, arrival: Arrival) {
+        let Some(entry) = self.entry_mut(file) else {
+            return;
+        };
+        let old = content_of(entry);
+        let unsettled = entry
+            .content
+            .as_ref()
+            .is_some_and(|content| content.settled < entry.rows);
+        if unsettled || entry.broken.is_some() {
+            entry.before = entry.content.clone();
+        }
+        (entry.size, entry.checksum) = (arrival.size, arrival.checksum);
+        (entry.state, entry.message) = (FileState::Reading, String::new());
+        let (new, source) = (content_of(entry), entry.source.clone());
+        if self.by_checksum.get(&old) == Some(&file) {
+            self.by_checksum.remove(&old);
+        }
+        self.by_checksum.insert(new, file);
+        self.cut.remove(&(source, file));
     }
 
     /// Says what became of a file. One that failed may knock again with other content.
@@ -233,49 +448,49 @@ impl Ledger {
         rows: u64,
         message: impl Into<String>,
     ) {
-        let Some(entry) = usize::try_from(file.0)
-            .ok()
-            .and_then(|i| self.entries.get_mut(i))
-        else {
+        let Some(entry) = self.entry_mut(file) else {
             return;
         };
         (entry.state, entry.rows, entry.message) = (state, rows, message.into());
+        let entry = entry.clone();
         if state == FileState::Failed {
-            if self.by_checksum.get(&entry.checksum) == Some(&file) {
-                self.by_checksum.remove(&entry.checksum);
+            let (content, name) = (content_of(&entry), name_of(&entry));
+            if self.by_checksum.get(&content) == Some(&file) {
+                self.by_checksum.remove(&content);
             }
-            let name = (entry.stream.clone(), entry.name.clone());
             if self.by_name.get(&name) == Some(&file) {
                 self.by_name.remove(&name);
             }
-            self.passed_over.insert(whole(entry), file);
+            self.passed_over.insert(whole(&entry), file);
+        } else if entry.is_cut() {
+            self.cut.insert((entry.source, file));
         }
     }
 
     /// Lets a file that failed be read under its number after all; says whether it may. It may not when
     /// its content or its name has been loaded from another file meanwhile.
     pub fn retry(&mut self, file: FileId) -> bool {
-        let at = usize::try_from(file.0).ok();
-        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
+        let Some(entry) = self.entry(file).cloned() else {
             return false;
         };
-        let named = (entry.stream.clone(), entry.name.clone());
-        let taken =
-            self.by_name.contains_key(&named) || self.by_checksum.contains_key(&entry.checksum);
+        let taken = self.by_name.contains_key(&name_of(&entry))
+            || self.by_checksum.contains_key(&content_of(&entry));
         if entry.state != FileState::Failed || taken {
             return false;
         }
-        (entry.state, entry.message) = (FileState::Reading, String::new());
-        let entry = entry.clone();
+        if let Some(entry) = self.entry_mut(file) {
+            (entry.state, entry.message) = (FileState::Reading, String::new());
+        }
         self.passed_over.remove(&whole(&entry));
-        self.remember(&entry);
+        self.by_checksum.insert(content_of(&entry), file);
+        self.by_name.insert(name_of(&entry), file);
         true
     }
 
-    /// The file of a stream that counts under a name.
+    /// The file of a source that counts under a name.
     #[must_use]
-    pub fn named(&self, stream: &StreamId, name: &str) -> Option<&LedgerEntry> {
-        let file = self.by_name.get(&(stream.clone(), name.to_owned()))?;
+    pub fn named(&self, source: &str, name: &str) -> Option<&LedgerEntry> {
+        let file = self.by_name.get(&(source.to_owned(), name.to_owned()))?;
         self.entry(*file)
     }
 
@@ -285,6 +500,11 @@ impl Ledger {
         self.entries.get(usize::try_from(file.0).ok()?)
     }
 
+    /// The entry of a file, for what is known of its content; its name and state are the ledger's.
+    pub fn entry_mut(&mut self, file: FileId) -> Option<&mut LedgerEntry> {
+        self.entries.get_mut(usize::try_from(file.0).ok()?)
+    }
+
     /// All entries, in the order of discovery.
     #[must_use]
     pub fn entries(&self) -> &[LedgerEntry] {
@@ -292,92 +512,37 @@ impl Ledger {
     }
 }
 
+fn is_passed_over(state: FileState) -> bool {
+    matches!(state, FileState::Refused | FileState::Failed)
+}
+
+fn restore_to<K: std::hash::Hash + Eq>(
+    map: &mut HashMap<K, FileId>,
+    key: K,
+    before: Option<FileId>,
+) {
+    match before {
+        Some(file) => map.insert(key, file),
+        None => map.remove(&key),
+    };
+}
+
+fn content_of(entry: &LedgerEntry) -> (String, String) {
+    (entry.source.clone(), entry.checksum.clone())
+}
+
+fn name_of(entry: &LedgerEntry) -> (String, String) {
+    (entry.source.clone(), entry.name.clone())
+}
+
 /// All that tells a file from others.
-fn whole(entry: &LedgerEntry) -> (StreamId, String, String) {
+fn whole(entry: &LedgerEntry) -> (String, String, String) {
     (
-        entry.stream.clone(),
+        entry.source.clone(),
         entry.name.clone(),
         entry.checksum.clone(),
     )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arrival(name: &str, checksum: &str) -> Arrival {
-        let stream = StreamId::of_folder("gateway/llm/request/input").unwrap();
-        Arrival {
-            name: name.to_owned(),
-            stream,
-            size: 1,
-            checksum: checksum.to_owned(),
-        }
-    }
-
-    #[test]
-    fn no_file_is_taken_twice() {
-        let mut ledger = Ledger::default();
-        let first = FileId(0);
-        assert_eq!(
-            ledger.admit(arrival("a.csv", "1")),
-            Ok(Admission::Admitted(first))
-        );
-        ledger.settle(first, FileState::Loaded, 10, "");
-        assert_eq!(
-            ledger.admit(arrival("a.csv", "1")),
-            Ok(Admission::Known(first))
-        );
-        let Ok(Admission::Refused(refusal)) = ledger.admit(arrival("copy.csv", "1")) else {
-            panic!()
-        };
-        assert_eq!((refusal.file, refusal.earlier), (FileId(1), first));
-        assert!(
-            refusal
-                .message
-                .contains("\"copy.csv\" has the same content as \"a.csv\"")
-        );
-        assert_eq!(
-            ledger.admit(arrival("copy.csv", "1")),
-            Ok(Admission::Known(FileId(1)))
-        );
-        let Ok(Admission::Refused(refusal)) = ledger.admit(arrival("a.csv", "2")) else {
-            panic!()
-        };
-        assert!(refusal.message.contains("with other content"));
-        assert_eq!(
-            ledger.admit(arrival("b.csv", "2")),
-            Ok(Admission::Admitted(FileId(3)))
-        );
-        let mut restored = Ledger::restore(ledger.entries().to_vec());
-        assert_eq!(
-            restored.admit(arrival("a.csv", "1")),
-            Ok(Admission::Known(first))
-        );
-        assert!(matches!(
-            restored.admit(arrival("c.csv", "2")),
-            Ok(Admission::Refused(_))
-        ));
-    }
-
-    #[test]
-    fn a_file_that_failed_may_come_again() {
-        let mut ledger = Ledger::default();
-        ledger.admit(arrival("a.parquet", "1")).unwrap();
-        ledger.settle(FileId(0), FileState::Failed, 0, "not a whole Parquet file");
-        let known = Ok(Admission::Known(FileId(0)));
-        assert_eq!(ledger.admit(arrival("a.parquet", "1")), known);
-        let mut restored = Ledger::restore(ledger.entries().to_vec());
-        assert_eq!(restored.admit(arrival("a.parquet", "1")), known);
-        assert!(restored.retry(FileId(0)));
-        restored.settle(FileId(0), FileState::Loaded, 1, "");
-        assert_eq!(restored.admit(arrival("a.parquet", "1")), known);
-        assert!(!restored.retry(FileId(0)));
-        assert_eq!(
-            ledger.admit(arrival("a.parquet", "2")),
-            Ok(Admission::Admitted(FileId(1)))
-        );
-        assert_eq!(ledger.entry(FileId(0)).unwrap().state, FileState::Failed);
-        assert!(!ledger.retry(FileId(0)), "its name is another's");
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! each as far as it can be without the others, so that one look finds every mistake.
 
 use crate::archive::never_archived;
+use crate::job::Chosen;
 use crate::job::Job;
 use millrace_connectors::decode::{DecodeOptions, Decoder};
 use millrace_connectors::diagnostic::Diagnostic;
@@ -72,16 +73,27 @@ fn first_file(job: &Job, source: &crate::job::SourcePlan, plan: &MediationPlan) 
         return Vec::new();
     }
     let file = match store.list() {
-        Ok(files) => files.into_iter().next(),
+        Ok(files) => files.into_iter().find(|file| source.chosen.has(&file.name)),
         Err(error) => return fault(error.to_string()),
     };
     let Some(file) = file else {
-        let message = format!("there is no file in \"{}\" yet", source.path);
+        let message = match source.chosen == Chosen::default() {
+            true => format!("there is no file in \"{}\" yet", source.path),
+            false => format!(
+                "there is no file in \"{}\" yet that `include` and `exclude` choose",
+                source.path
+            ),
+        };
         return vec![Diagnostic::warning(&job_file, source.place, message)];
     };
     let Some(format) = source.format_of(&file.name) else {
+        if store.local_path().is_some_and(Path::is_file) {
+            // The job has told it of its one file.
+            return Vec::new();
+        }
         return fault(format!(
-            "the format of \"{}\" cannot be told from its name",
+            "the format of \"{}\" cannot be told from its name; give the source a `format`, or leave such \
+             files out with `exclude`",
             file.name
         ));
     };

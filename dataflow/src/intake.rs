@@ -42,7 +42,7 @@ use crate::job::{Job, RuleSource, SourcePlan};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use again::differences;
-use files::{Files, Opened};
+use files::{Files, Opened, SourceFile, TakeBack};
 use messages::{Desk, Messages};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::KafkaError;
@@ -51,7 +51,7 @@ use millrace_connectors::names::Names;
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::reference::{Reference, ReferenceChanges, ReferenceFiles};
 use millrace_connectors::store::{Store, StoreError};
-use millrace_operators::domain::{Discard, EventTime, Fate, FileId, RecordId};
+use millrace_operators::domain::{Discard, EventTime, Fate, FileId, Reason, RecordId};
 use millrace_operators::epoch::Epoch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -221,8 +221,11 @@ impl Intake {
     /// An intake that feeds these workers.
     #[must_use]
     pub fn new(setting: Setting, channels: Vec<Channel>) -> Self {
-        let files = Files::new(setting.job.keep_raw, Arc::clone(&setting.archive));
+        let mut files = Files::new(setting.job.keep_raw, Arc::clone(&setting.archive));
         let watches = setting.saved.is_some();
+        if watches || setting.keeping.is_some() {
+            files.remember();
+        }
         Self {
             turn: Turn::of(&setting.job).filter(|_| watches),
             turns: false,
@@ -693,15 +696,15 @@ impl Intake {
 
     /// Opens the next file that can be opened.
     fn open_next(&mut self) -> Option<Opened> {
-        let sources = &self.setting.job.sources;
-        let paused = |source: usize| self.paused.contains(&sources[source].name);
-        while let Some(file) = self.files.next(paused) {
+        while let Some(file) = self.next_file() {
+            let rule = Arc::clone(&self.setting.rules[file.source]);
+            let begun = self.go_on(&file);
             let source = &self.setting.job.sources[file.source];
-            let rule = &self.setting.rules[file.source];
-            match self
-                .files
-                .open(&file, source, rule, self.setting.job.epoch_rows)
-            {
+            let opened = begun.and_then(|()| {
+                self.files
+                    .open(&file, source, &rule, self.setting.job.epoch_rows)
+            });
+            match opened {
                 Ok(opened) => return Some(opened),
                 Err(message) => {
                     if let Some(message) = self.files.failed(file.id, message) {
@@ -713,12 +716,48 @@ impl Intake {
         None
     }
 
+    fn next_file(&mut self) -> Option<SourceFile> {
+        let sources = &self.setting.job.sources;
+        let paused = |source: usize| self.paused.contains(&sources[source].name);
+        self.files.next(paused)
+    }
+
+    /// Prepares a file to be read on, if any of it was read before.
+    fn go_on(&mut self, file: &SourceFile) -> Result<(), String> {
+        let Setting {
+            job,
+            rules,
+            closed,
+            listener,
+            wants_ignored,
+            ..
+        } = &self.setting;
+        let back = TakeBack {
+            bundle: &mut self.bundle,
+            wants_ignored: *wants_ignored,
+            known: &|record| !closed.has(record),
+        };
+        let (source, rule) = (&job.sources[file.source], &rules[file.source]);
+        if let Some(message) = self.files.go_on(file, source, rule, back)? {
+            listener.message(&message);
+        }
+        Ok(())
+    }
+
     fn read_chunk(&mut self) -> Result<(), Halt> {
         let Some(opened) = &mut self.reading else {
             return Ok(());
         };
         let Some(chunk) = opened.decoder.next_chunk() else {
             let opened = self.reading.take();
+            if let Some(opened) = &opened {
+                let gone = opened
+                    .counted
+                    .saturating_sub(opened.received.max(opened.skip));
+                if gone > 0 {
+                    self.bundle.ignore(opened.id, gone);
+                }
+            }
             let finished = opened.map(|opened| self.files.finish(opened));
             if let Some(message) = finished.flatten() {
                 self.setting.listener.message(&message);
@@ -742,14 +781,22 @@ impl Intake {
                 .message(&format!("raw records are not kept: {error}"));
             opened.archive = None;
         }
-        if before < opened.skip {
-            let left = opened.received.saturating_sub(opened.skip);
+        if let Some(fault) = &self.mediated.file_fault {
+            opened.broken = Some(fault.clone());
+        }
+        if before < opened.skip.max(opened.counted) {
+            let left = opened.received.saturating_sub(before.max(opened.counted));
             self.mediated.skip_to(opened.skip, left);
         }
-        let id = opened.id;
-        if let Some(fault) = &self.mediated.file_fault {
-            opened.broken = Some(fault.detail.clone());
+        if opened.skip > opened.received {
+            // It was told before.
+            self.mediated.file_fault = None;
         }
+        let id = opened.id;
+        let unreadable = self.mediated.faults.iter();
+        let unreadable = unreadable.filter(|fault| fault.reason == Reason::RowUnreadable);
+        let unreadable = unreadable.map(|fault| fault.record.row()).max();
+        opened.unreadable = opened.unreadable.max(unreadable);
         self.bundle
             .add(&mut self.mediated, id, self.setting.wants_ignored);
         Ok(())
@@ -801,6 +848,9 @@ impl Intake {
         let Some(keeping) = &self.setting.keeping else {
             return Ok(());
         };
+        if let Some(opened) = &mut self.reading {
+            self.files.note(opened);
+        }
         // What waits to be read on stays where it was.
         let mut positions = self.files.positions().clone();
         positions.extend(&self.positions);
@@ -948,7 +998,8 @@ impl Intake {
             match both {
                 Ok((old, new)) => {
                     let known = |record: RecordId| !self.setting.closed.has(record);
-                    let compared = differences(file.id, old, new, known, &mut self.bundle);
+                    let rows = self.files.range(file.id);
+                    let compared = differences(&rows, old, new, known, &mut self.bundle);
                     report.mediated += compared.records;
                     archived += compared.archived;
                 }

@@ -3,10 +3,12 @@
 //! What a [`Job`] says can be relied on: names are unique, files exist, addresses and time zones
 //! are real. What lies inside the files that it names is judged by [`crate::check`].
 
+mod chosen;
 pub mod file;
 pub mod mediation;
 mod rules;
 
+pub use chosen::Chosen;
 pub use file::MessageTopics;
 pub use rules::Rules;
 
@@ -110,6 +112,8 @@ pub struct SourcePlan {
     pub path: String,
     /// Where `path` stands in the job file.
     pub place: (u64, u64),
+    /// Which of its files are read.
+    pub chosen: Chosen,
     /// The folder that holds `input`, `processed` and `failed`, where files move between them.
     pub moves_in: Option<String>,
     /// The format, when told.
@@ -478,12 +482,31 @@ impl Judge {
             kafka,
             path: path.clone(),
             place,
+            chosen: Chosen {
+                include: self.patterns(&written.include),
+                exclude: self.patterns(&written.exclude),
+            },
             moves_in: self.moves_in(written, path, place),
             format,
             csv,
             corrections: written.corrections,
             mediation,
         }
+    }
+
+    fn patterns(&mut self, written: &[Spanned<String>]) -> Vec<glob::Pattern> {
+        let mut patterns = Vec::new();
+        for text in written {
+            match glob::Pattern::new(&text.value) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => {
+                    let message = format!("\"{}\" is no pattern: {}", text.value, error.msg);
+                    let hint = "write names like `*.csv`, `usage-*.json.gz` or `2026/**/*.csv`";
+                    self.error(place_of(text), message, hint);
+                }
+            }
+        }
+        patterns
     }
 
     fn moves_in(&mut self, written: &SourceEntry, path: &str, place: (u64, u64)) -> Option<String> {
@@ -512,12 +535,18 @@ impl Judge {
         let format = written.format.as_ref().map(place_of);
         let csv = written.csv.as_ref().map(place_of);
         let after = written.after.as_ref().map(place_of);
+        let chosen = [&written.include, &written.exclude].map(|list| list.first().map(place_of));
+        let [include, exclude] = chosen;
+        let topics =
+            "leave it out; the messages that are usage are chosen with `where` in the rule";
         let layout = "leave it out; how messages are laid out stands in `kafka: { format: … }`";
         let moving = "leave it out; messages stay in their topics";
         for (key, place, hint) in [
             ("format", format, layout),
             ("csv", csv, layout),
             ("after", after, moving),
+            ("include", include, topics),
+            ("exclude", exclude, topics),
         ] {
             if let Some(place) = place {
                 let message = format!("`{key}` is for files, and the source reads topics");

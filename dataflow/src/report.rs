@@ -9,6 +9,7 @@ use crate::board::{
     Board, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled,
 };
 use differential_dataflow::difference::Semigroup as _;
+use millrace_connectors::ledger::FileState;
 use millrace_connectors::output::{LedgerRow, Texts, blended_rate};
 use millrace_operators::domain::{LineSum, Name};
 use serde::Serialize;
@@ -93,7 +94,7 @@ impl Summary {
                 .map(|(name, _)| name.clone())
                 .collect(),
             groups: groups(board, texts),
-            files: run.files,
+            files: run.files.into_iter().map(told).collect(),
             reasons: board.reasons(),
             unsettled: board.unsettled(),
             held: run.held,
@@ -103,7 +104,7 @@ impl Summary {
         }
     }
 
-    /// Whether somebody should look: a file was not taken whole, or money waits.
+    /// Whether somebody should look: a file was not taken whole or came before, or money waits.
     #[must_use]
     pub fn has_findings(&self) -> bool {
         let RecordCounts {
@@ -118,7 +119,10 @@ impl Summary {
             || !self.unsettled.is_empty()
             || !self.held.is_empty()
             || !self.ties_out
-            || self.files.iter().any(|f| !is_taken(&f.state))
+            || self
+                .files
+                .iter()
+                .any(|file| !is_taken(&file.state) || is_mostly_duplicate(file))
     }
 
     /// As JSON, money as exact decimal text.
@@ -181,6 +185,20 @@ fn groups(board: &Board, texts: &Texts) -> Vec<Share> {
         money: board.money(currency, sum.amount),
     };
     groups.into_iter().map(share).collect()
+}
+
+/// Whether most of a file came before. Of a partition that is no news: messages are sent again.
+fn is_mostly_duplicate(file: &LedgerRow) -> bool {
+    file.state != FileState::Followed.name() && file.duplicate > file.received / 2
+}
+
+/// A file as it stands in the summary: with what is to be told of its records as a whole.
+fn told(mut file: LedgerRow) -> LedgerRow {
+    if is_mostly_duplicate(&file) && file.message.is_empty() {
+        "more than half of its records came before; was it sent twice, or does the identity lack a field?"
+            .clone_into(&mut file.message);
+    }
+    file
 }
 
 /// Whether a file is read whole, or a partition as far as it goes.

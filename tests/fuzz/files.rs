@@ -119,7 +119,7 @@ fn check(name: &str, format: &Format, bytes: &[u8], random: &mut Random) {
         let options = DecodeOptions {
             chunk_rows,
             keep_originals,
-            row_groups: None,
+            ..DecodeOptions::default()
         };
         let decoder = Decoder::from_reader(input, name, FileId(7), format, &columns, &options);
         match decoder {

@@ -406,7 +406,7 @@ fn a_file_that_appears_is_read_and_billed_once() {
         "id,number,at,prefix,seconds\n7,+1,2026-02-05T10:00:00Z,420,9\n",
     );
     live.until("the refusal", |_, heard| {
-        matches!(heard, Heard::Message(text) if text.contains("send a correction under a new name"))
+        matches!(heard, Heard::Message(text) if text.contains("send the rows that are new in a file"))
     });
     let (summary, _) = live.end();
     assert_eq!(totals(&summary), ["4.65 EUR"]);

@@ -207,6 +207,11 @@ impl Assembler {
         self.received
     }
 
+    /// The number of the next row.
+    pub(super) fn next_row(&self) -> u64 {
+        self.next_row
+    }
+
     /// Whether the next row could not be numbered any more.
     pub(crate) fn is_full(&self) -> bool {
         self.next_row >= RecordId::ROWS_MAX

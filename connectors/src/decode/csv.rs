@@ -1,14 +1,20 @@
 //! CSV: the splitter of csv-core over a bounded window.
 //!
-//! The window keeps a record's bytes until it is accepted. So when a quote that nobody closed
-//! swallows the lines behind it (the record gets too long or has the wrong number of fields), only
-//! its first line is the fault and reading goes on behind that line.
+//! A field may be quoted: its first byte is a quote, and so is its last, in front of a delimiter or a line
+//! end; a quote inside is written twice, and delimiters and line ends inside are data. Any other quote
+//! means that the quotes of the record do not pair: it was cut inside of quotes, or written by something
+//! that does not quote. What it says cannot be believed, even where it has the right number of fields.
+//!
+//! The window keeps a record's bytes until it is accepted. So when a record's quotes do not pair, or it
+//! gets too long, or has the wrong number of fields, only its first line is the fault and reading goes on
+//! behind that line: a quote that nobody closed costs no line but its own.
 
 use super::assemble::{Assembler, quoted};
 use super::error::DecodeError;
-use super::window::{RECORD_BYTES_MAX, Window};
-use super::{DecodeOptions, RawChunk, Source};
+use super::window::{BYTE_ORDER_MARK, RECORD_BYTES_MAX, Window, breaks_off};
+use super::{Content, DecodeOptions, RawChunk, Source};
 use csv_core::ReadRecordResult;
+use memchr::{memchr, memchr2};
 use std::io;
 
 pub(super) struct Layout<'l> {
@@ -24,6 +30,8 @@ pub(super) struct CsvSource {
     width: usize,
     chunk_rows: u64,
     done: bool,
+    /// Rows whose end is theirs wherever the file ends.
+    settled: u64,
 }
 
 impl CsvSource {
@@ -73,6 +81,7 @@ impl CsvSource {
             width: header.len(),
             chunk_rows,
             done,
+            settled: 0,
         })
     }
 
@@ -128,8 +137,7 @@ impl Source for CsvSource {
                 }
                 Err(error) => {
                     let line = self.splitter.line;
-                    self.assembler
-                        .file_fault(line, format!("the file ends early: {error}"));
+                    self.assembler.file_fault(line, breaks_off(&error));
                     self.done = true;
                     break;
                 }
@@ -149,10 +157,10 @@ impl Source for CsvSource {
                     line,
                     format!("a record of more than {RECORD_BYTES_MAX} bytes: {kept}"),
                 );
-            } else if self.splitter.unclosed() {
+            } else if let Some(damage) = self.splitter.damage() {
                 self.splitter.keep_first_line_only();
-                let kept = quoted(&lossy(self.splitter.record()));
-                self.reject(line, format!("a quote is never closed: {kept}"));
+                let kept = quoted(lossy(self.splitter.record()).trim_end());
+                self.reject(line, format!("{damage}: {kept}"));
             } else if self.splitter.count != self.width {
                 self.splitter.keep_first_line_only();
                 let kept = quoted(lossy(self.splitter.record()).trim_end());
@@ -165,8 +173,21 @@ impl Source for CsvSource {
                 self.accept(line);
             }
             self.splitter.release();
+            if !self.splitter.at_end && self.settled + 1 == self.assembler.next_row() {
+                self.settled += 1;
+            }
         }
         self.assembler.finish()
+    }
+
+    fn content(&mut self) -> Option<Content> {
+        let settled = self.settled;
+        let (bytes, digest) = self.splitter.window.content()?;
+        Some(Content {
+            bytes,
+            digest,
+            settled,
+        })
     }
 }
 
@@ -188,6 +209,9 @@ fn read_header(splitter: &mut Splitter, file: &str) -> Result<Option<Vec<String>
     }
     if splitter.oversized {
         return Err(header_error("it is longer than 8 MiB; is the file CSV?"));
+    }
+    if let Some(damage) = splitter.damage() {
+        return Err(header_error(&format!("{damage}; is the file CSV?")));
     }
     let names = (0..splitter.count).map(|i| {
         splitter
@@ -216,7 +240,13 @@ struct Splitter {
     oversized: bool,
     /// Whether the window stands inside a line that is to be passed over.
     skipping: bool,
+    /// Whether the record ends where the file does, so that a longer file might have a longer one.
     at_end: bool,
+    delimiter: u8,
+    /// Bytes at the beginning of the window in which no quote stands.
+    unquoted: usize,
+    /// Whether the byte let go of last was a carriage return, whose line feed may follow.
+    returned: bool,
 }
 
 impl Splitter {
@@ -233,6 +263,9 @@ impl Splitter {
             oversized: false,
             skipping: false,
             at_end: false,
+            delimiter,
+            unquoted: 0,
+            returned: false,
         }
     }
 
@@ -279,18 +312,41 @@ impl Splitter {
 
     fn skip_line_ends(&mut self) -> io::Result<()> {
         loop {
-            match self.window.bytes().first() {
-                Some(b'\n') => self.line += 1,
-                Some(b'\r') => {}
-                Some(_) => return Ok(()),
+            match self.window.bytes().first().copied() {
+                Some(b'\n') => {
+                    self.line += u64::from(!self.returned);
+                    self.returned = false;
+                }
+                Some(b'\r') => {
+                    self.line += 1;
+                    self.returned = true;
+                }
+                // Files that were put together have marks in the middle.
+                Some(0xEF) if self.at_mark()? => self.advance(BYTE_ORDER_MARK.len() - 1),
+                Some(_) => {
+                    self.returned = false;
+                    return Ok(());
+                }
                 None if self.window.ended() => return Ok(()),
                 None => {
                     self.window.fill()?;
                     continue;
                 }
             }
-            self.window.advance(1);
+            self.advance(1);
         }
+    }
+
+    fn at_mark(&mut self) -> io::Result<bool> {
+        while self.window.bytes().len() < BYTE_ORDER_MARK.len() && !self.window.ended() {
+            self.window.fill()?;
+        }
+        Ok(self.window.bytes().starts_with(BYTE_ORDER_MARK))
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.window.advance(count);
+        self.unquoted = self.unquoted.saturating_sub(count);
     }
 
     /// The bytes of the record as they stand.
@@ -318,15 +374,23 @@ impl Splitter {
         std::str::from_utf8(self.fields.get(start..*self.ends.get(index)?)?).ok()
     }
 
-    /// Whether the stream ended inside quotes: the record swallowed every line to the end.
-    fn unclosed(&self) -> bool {
-        let record = self.record().trim_ascii_end();
-        self.at_end && record.contains(&b'\n') && !record.ends_with(b"\"")
+    /// What is wrong with the quotes of the record, if anything is.
+    fn damage(&mut self) -> Option<&'static str> {
+        // Most files have none, and are looked through once.
+        if self.unquoted < self.record_length {
+            let bytes = self.window.bytes();
+            let fresh = bytes.get(self.unquoted..).unwrap_or_default();
+            self.unquoted += memchr(b'"', fresh).unwrap_or(fresh.len());
+        }
+        if self.unquoted >= self.record_length {
+            return None;
+        }
+        unpaired(self.record(), self.delimiter)
     }
 
     /// Takes the record for its first line alone; what follows is read anew.
     fn keep_first_line_only(&mut self) {
-        if let Some(end) = self.record().iter().position(|byte| *byte == b'\n') {
+        if let Some(end) = memchr2(b'\n', b'\r', self.record()) {
             self.record_length = end + 1;
             self.core.reset();
         } else if self.oversized {
@@ -337,9 +401,13 @@ impl Splitter {
 
     /// Lets go of the record.
     fn release(&mut self) {
-        let newlines = self.record().iter().filter(|byte| **byte == b'\n').count();
-        self.line += u64::try_from(newlines).unwrap_or(0);
-        self.window.advance(self.record_length);
+        let record = self.record();
+        let newlines = record.iter().filter(|byte| **byte == b'\n').count();
+        let returned = record.last() == Some(&b'\r');
+        self.line += u64::try_from(newlines).unwrap_or(0) + u64::from(returned);
+        self.returned = returned;
+        self.advance(self.record_length);
+        self.window.mark(0);
         self.record_length = 0;
     }
 
@@ -347,9 +415,9 @@ impl Splitter {
     fn skip_rest_of_line(&mut self) -> io::Result<()> {
         while self.skipping {
             let bytes = self.window.bytes();
-            let newline = bytes.iter().position(|byte| *byte == b'\n');
+            let newline = memchr2(b'\n', b'\r', bytes);
             let count = newline.unwrap_or(bytes.len());
-            self.window.advance(count);
+            self.advance(count);
             self.skipping = newline.is_none() && !self.window.ended();
             if self.skipping {
                 self.window.fill()?;
@@ -357,4 +425,35 @@ impl Splitter {
         }
         Ok(())
     }
+}
+
+/// What is wrong with the quotes of a record, if anything is.
+fn unpaired(record: &[u8], delimiter: u8) -> Option<&'static str> {
+    let mut at = 0;
+    while let Some(open) = quote(record, at) {
+        if open > 0 && record.get(open - 1) != Some(&delimiter) {
+            return Some("a quote stands inside of a field that does not begin with one");
+        }
+        let mut inside = open + 1;
+        let close = loop {
+            let Some(close) = quote(record, inside) else {
+                return Some("a quote is never closed");
+            };
+            if record.get(close + 1) != Some(&b'"') {
+                break close;
+            }
+            inside = close + 2;
+        };
+        match record.get(close + 1) {
+            Some(b'\r' | b'\n') | None => return None,
+            Some(byte) if *byte == delimiter => at = close + 2,
+            Some(_) => return Some("text follows a closing quote"),
+        }
+    }
+    None
+}
+
+fn quote(record: &[u8], from: usize) -> Option<usize> {
+    let at = memchr(b'"', record.get(from..)?)?;
+    Some(from + at)
 }

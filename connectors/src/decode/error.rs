@@ -81,6 +81,17 @@ pub enum DecodeError {
         /// What is wrong with it.
         detail: String,
     },
+    /// Text in another encoding.
+    #[error(
+        "{file:?} is {encoding} text, and text is read as UTF-8; have the source write UTF-8, or convert \
+         it: iconv -f {encoding} -t UTF-8"
+    )]
+    Encoding {
+        /// The file.
+        file: String,
+        /// How it is encoded.
+        encoding: &'static str,
+    },
     /// A delimiter that cannot delimit.
     #[error(
         "{delimiter:?} cannot be a delimiter; it must be one ASCII character other than a quote or a line end"

@@ -2,8 +2,8 @@
 
 use super::assemble::{Assembler, quoted};
 use super::split::{Broken, Elements, Lines, Slice};
-use super::window::{RECORD_BYTES_MAX, Window};
-use super::{DecodeOptions, RawChunk, Source};
+use super::window::{BYTE_ORDER_MARK, RECORD_BYTES_MAX, Window, breaks_off};
+use super::{Content, DecodeOptions, RawChunk, Source};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -20,6 +20,8 @@ pub(super) struct JsonSource {
     assembler: Assembler,
     chunk_rows: u64,
     done: bool,
+    /// Rows whose end is theirs wherever the file ends.
+    settled: u64,
 }
 
 enum Splitter {
@@ -84,6 +86,7 @@ impl JsonSource {
             assembler,
             chunk_rows,
             done: false,
+            settled: 0,
         }
     }
 
@@ -117,6 +120,10 @@ impl Source for JsonSource {
             let detail = match self.splitter.next(&mut self.window) {
                 Ok(Some(slice)) if !self.assembler.is_full() => {
                     self.accept(&slice);
+                    self.window.mark(slice.end);
+                    if !slice.at_end && self.settled + 1 == self.assembler.next_row() {
+                        self.settled += 1;
+                    }
                     continue;
                 }
                 Ok(Some(_)) => "the file has more than 2^40 rows".to_owned(),
@@ -124,13 +131,23 @@ impl Source for JsonSource {
                     self.done = true;
                     break;
                 }
-                Err(Broken::Read(error)) => format!("the file ends early: {error}"),
+                Err(Broken::Read(error)) => breaks_off(&error),
                 Err(Broken::Layout(detail)) => format!("the file is not JSON records: {detail}"),
             };
             self.assembler.file_fault(self.splitter.line(), detail);
             self.done = true;
         }
         self.assembler.finish()
+    }
+
+    fn content(&mut self) -> Option<Content> {
+        let settled = self.settled;
+        let (bytes, digest) = self.window.content()?;
+        Some(Content {
+            bytes,
+            digest,
+            settled,
+        })
     }
 }
 
@@ -231,11 +248,12 @@ impl Assembler {
     }
 }
 
-/// The text that `bytes` spell.
+/// The text that `bytes` spell; a byte order mark before it is none of it.
 ///
 /// # Errors
 /// That they are none.
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|_| {
         format!(
             "{} is not UTF-8 text",

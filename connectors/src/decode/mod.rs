@@ -21,10 +21,12 @@ mod csv;
 mod declared;
 mod error;
 mod json;
+mod members;
 mod messages;
 mod parquet;
 mod parquet_layout;
 pub(crate) mod scalar;
+mod shape;
 mod split;
 mod window;
 
@@ -37,6 +39,8 @@ pub use window::RECORD_BYTES_MAX;
 
 pub(crate) use assemble::quoted;
 pub(crate) use json::{FieldPaths, KEY_COLUMN};
+
+use members::{Compression, Members, Remark};
 
 use crate::shield::shielded;
 use crate::store::{FileMeta, Store};
@@ -153,6 +157,10 @@ pub struct DecodeOptions {
     /// Row groups to read of a Parquet file; all unless given. Ignored by the text formats, which
     /// have none.
     pub row_groups: Option<Range<usize>>,
+    /// Whether the decoder can tell afterwards what it read, as [`Content`].
+    pub remember: bool,
+    /// Bytes of the content to read, for the text formats; all unless given.
+    pub bytes: Option<u64>,
 }
 
 impl Default for DecodeOptions {
@@ -161,7 +169,36 @@ impl Default for DecodeOptions {
             chunk_rows: 16_384,
             keep_originals: false,
             row_groups: None,
+            remember: false,
+            bytes: None,
         }
+    }
+}
+
+/// What is remembered of a file of text, so that a longer one that begins with it is known by that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Bytes up to the end of the last record, without compression.
+    pub bytes: u64,
+    /// The hash of these bytes.
+    pub digest: String,
+    /// Rows whose end does not depend on the end of the file. Those behind are read otherwise, perhaps,
+    /// where more follows.
+    pub settled: u64,
+}
+
+impl Content {
+    /// Whether the content of `file` begins with this one.
+    ///
+    /// # Errors
+    /// When the file cannot be read. One that breaks off before is no error: it does not begin with it.
+    pub fn begins(&self, store: &Store, file: &FileMeta) -> Result<bool, DecodeError> {
+        let remark = Remark::default();
+        let input = decompress(store.read(file)?, &file.name, &remark);
+        let mut hasher = blake3::Hasher::new();
+        let mut beginning = input.take(self.bytes);
+        let whole = hasher.update_reader(&mut beginning).is_ok() && beginning.limit() == 0;
+        Ok(whole && hasher.finalize().to_hex().as_str() == self.digest)
     }
 }
 
@@ -200,6 +237,11 @@ pub struct Originals {
 pub(crate) trait Source: Send {
     /// The next records; `None` after the last.
     fn next_chunk(&mut self) -> Option<RawChunk>;
+
+    /// What has been read so far, where that is remembered.
+    fn content(&mut self) -> Option<Content> {
+        None
+    }
 }
 
 impl RawChunk {
@@ -231,6 +273,7 @@ pub struct Decoder {
     source: Option<Box<dyn Source>>,
     /// Records handed out.
     received: u64,
+    remark: Remark,
 }
 
 impl Decoder {
@@ -282,7 +325,19 @@ impl Decoder {
         columns: &[ColumnRequest],
         options: &DecodeOptions,
     ) -> Result<Self, DecodeError> {
-        let window = window::Window::new(decompress(input, name)?);
+        let remark = Remark::default();
+        let mut input = decompress(input, name, &remark);
+        if let Some(bytes) = options.bytes {
+            input = Box::new(input.take(bytes));
+        }
+        let mut window = window::Window::new(input);
+        if options.remember {
+            window.remember();
+        }
+        window.begin().map_err(|encoding| DecodeError::Encoding {
+            file: name.to_owned(),
+            encoding,
+        })?;
         let assembler = Assembler::new(id, columns);
         let source: Box<dyn Source> = match format {
             Format::Csv { delimiter, header } => {
@@ -308,7 +363,10 @@ impl Decoder {
                 });
             }
         };
-        Ok(Self::from_source(id, text_schema(columns), source))
+        Ok(Self {
+            remark,
+            ..Self::from_source(id, text_schema(columns), source)
+        })
     }
 
     pub(crate) fn from_source(file: FileId, schema: SchemaRef, source: Box<dyn Source>) -> Self {
@@ -317,6 +375,7 @@ impl Decoder {
             schema,
             source: Some(source),
             received: 0,
+            remark: Remark::default(),
         }
     }
 
@@ -342,6 +401,18 @@ impl Decoder {
             }
         }
     }
+
+    /// What has been read so far; nothing of formats that are no text, or unless it is to be remembered.
+    pub fn content(&mut self) -> Option<Content> {
+        let source = self.source.as_mut()?;
+        shielded(|| source.content()).ok().flatten()
+    }
+
+    /// What a person should hear of a file that was read whole.
+    #[must_use]
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.get().map(String::as_str)
+    }
 }
 
 impl std::fmt::Debug for Decoder {
@@ -365,22 +436,10 @@ pub(crate) fn opening<T>(
     })
 }
 
-fn decompress(
-    input: Box<dyn Read + Send>,
-    name: &str,
-) -> Result<Box<dyn Read + Send>, DecodeError> {
-    let lower = name.to_ascii_lowercase();
-    if lower.ends_with(".gz") {
-        Ok(Box::new(flate2::read::MultiGzDecoder::new(input)))
-    } else if lower.ends_with(".zst") {
-        let decoder =
-            zstd::stream::read::Decoder::new(input).map_err(|source| DecodeError::Read {
-                file: name.to_owned(),
-                source,
-            })?;
-        Ok(Box::new(decoder))
-    } else {
-        Ok(input)
+fn decompress(input: Box<dyn Read + Send>, name: &str, remark: &Remark) -> Box<dyn Read + Send> {
+    match Compression::of_name(name) {
+        Some(compression) => Box::new(Members::new(input, compression, Arc::clone(remark))),
+        None => input,
     }
 }
 

@@ -3,7 +3,9 @@
 //! The splitter only follows strings and brackets, so one record with a mistake inside does not
 //! cost its neighbours; the JSON parser proper judges each record afterwards.
 
-use super::window::{RECORD_BYTES_MAX, Window};
+use super::shape;
+use super::window::{BYTE_ORDER_MARK, RECORD_BYTES_MAX, Window};
+use std::borrow::Cow;
 use std::io;
 
 /// A record's text in the window.
@@ -17,12 +19,20 @@ pub(super) struct Slice {
     pub(super) end: usize,
     /// Whether it was too long, and only its beginning is there.
     pub(super) oversized: bool,
+    /// Whether it ends where the file does, so that a longer file might have a longer one.
+    pub(super) at_end: bool,
 }
 
 /// Why there is no next record where there should be one.
 pub(super) enum Broken {
     Read(io::Error),
-    Layout(&'static str),
+    Layout(Cow<'static, str>),
+}
+
+impl Broken {
+    fn layout(told: &'static str) -> Self {
+        Self::Layout(Cow::Borrowed(told))
+    }
 }
 
 impl From<io::Error> for Broken {
@@ -36,6 +46,8 @@ impl From<io::Error> for Broken {
 pub(super) struct Lines {
     line: u64,
     consumed: usize,
+    /// Whether the first record has been seen.
+    begun: bool,
 }
 
 impl Lines {
@@ -47,18 +59,22 @@ impl Lines {
         loop {
             window.advance(std::mem::take(&mut self.consumed));
             self.line += 1;
+            if !self.begun {
+                self.begin(window)?;
+            }
             let mut seen = 0;
-            let mut dropped = false;
+            let (mut dropped, mut at_end) = (false, false);
             let end = loop {
                 let bytes = window.bytes();
                 let fresh = bytes.get(seen..).unwrap_or_default();
-                if let Some(newline) = fresh.iter().position(|byte| *byte == b'\n') {
+                if let Some(newline) = memchr::memchr(b'\n', fresh) {
                     self.consumed = seen + newline + 1;
                     break seen + newline;
                 }
                 seen = bytes.len();
                 if window.ended() {
                     self.consumed = seen;
+                    at_end = true;
                     break seen;
                 }
                 if seen > RECORD_BYTES_MAX {
@@ -70,6 +86,8 @@ impl Lines {
                 window.fill()?;
             };
             let text = window.bytes().get(..end).unwrap_or_default();
+            // Files that were put together have marks in the middle; the parser passes over them.
+            let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
             if dropped || text.len() > RECORD_BYTES_MAX {
                 let end = if dropped { 0 } else { end };
                 return Ok(Some(Slice {
@@ -78,6 +96,7 @@ impl Lines {
                     start: 0,
                     end,
                     oversized: true,
+                    at_end,
                 }));
             }
             if !text.trim_ascii().is_empty() {
@@ -87,6 +106,7 @@ impl Lines {
                     start: 0,
                     end,
                     oversized: false,
+                    at_end,
                 };
                 return Ok(Some(slice));
             }
@@ -94,6 +114,18 @@ impl Lines {
                 return Ok(None);
             }
         }
+    }
+}
+
+impl Lines {
+    /// Looks whether the first record is on a line of its own, once the window begins with it.
+    fn begin(&mut self, window: &mut Window) -> Result<(), Broken> {
+        if let Some(told) = shape::of_lines(window)? {
+            return Err(Broken::Layout(Cow::Owned(told)));
+        }
+        let line = window.bytes().split(|byte| *byte == b'\n').next();
+        self.begun = line.is_some_and(|line| !line.trim_ascii().is_empty());
+        Ok(())
     }
 }
 
@@ -137,24 +169,26 @@ impl Elements {
             match (self.state, byte) {
                 (State::Start, None) => return Ok(None),
                 (State::Start, Some(b'[' | b'{')) => {
+                    if byte == Some(b'{')
+                        && let Some(told) = shape::of_object(window)?
+                    {
+                        return Err(Broken::Layout(Cow::Owned(told)));
+                    }
                     self.state = State::Inside {
                         object: byte == Some(b'{'),
                         first: true,
                     };
                     self.take(window, 1);
                 }
-                (State::Start, Some(0xEF)) if window.bytes().starts_with(b"\xEF\xBB\xBF") => {
-                    self.take(window, 3);
-                }
                 (State::Start, Some(_)) => {
-                    return Err(Broken::Layout("it begins with neither '[' nor '{'"));
+                    return Err(Broken::layout("it begins with neither '[' nor '{'"));
                 }
                 (State::Done, None) => return Ok(None),
                 (State::Done, Some(_)) => {
-                    return Err(Broken::Layout("something follows the end of the records"));
+                    return Err(Broken::layout("something follows the end of the records"));
                 }
                 (State::Inside { .. }, None) => {
-                    return Err(Broken::Layout("it ends before its records do"));
+                    return Err(Broken::layout("it ends before its records do"));
                 }
                 (State::Inside { object: false, .. }, Some(b']'))
                 | (State::Inside { object: true, .. }, Some(b'}')) => {
@@ -181,7 +215,7 @@ impl Elements {
                     return self.element(window, object).map(Some);
                 }
                 (State::Inside { first: false, .. }, Some(_)) => {
-                    return Err(Broken::Layout("a comma is missing between two records"));
+                    return Err(Broken::layout("a comma is missing between two records"));
                 }
             }
         }
@@ -206,12 +240,13 @@ impl Elements {
             start: 0,
             end: if oversized { 0 } else { end },
             oversized,
+            at_end: false,
         })
     }
 
     fn key(&mut self, window: &mut Window) -> Result<String, Broken> {
         if self.peek(window)? != Some(b'"') {
-            return Err(Broken::Layout("a record's name is missing"));
+            return Err(Broken::layout("a record's name is missing"));
         }
         let (end, oversized) = self.value_end(window)?;
         let name = window.bytes().get(..end).unwrap_or_default();
@@ -220,10 +255,10 @@ impl Elements {
         } else {
             serde_json::from_slice(name).ok()
         };
-        let name = name.ok_or(Broken::Layout("a record's name is no text"))?;
+        let name = name.ok_or(Broken::layout("a record's name is no text"))?;
         self.take(window, end);
         if self.peek(window)? != Some(b':') {
-            return Err(Broken::Layout("a colon is missing behind a record's name"));
+            return Err(Broken::layout("a colon is missing behind a record's name"));
         }
         self.take(window, 1);
         Ok(name)
@@ -237,7 +272,7 @@ impl Elements {
         loop {
             let Some(&byte) = window.bytes().get(position) else {
                 if window.ended() {
-                    return Err(Broken::Layout("it ends inside a record"));
+                    return Err(Broken::layout("it ends inside a record"));
                 }
                 if position > RECORD_BYTES_MAX {
                     self.take(window, position);

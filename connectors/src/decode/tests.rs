@@ -1,3 +1,5 @@
+mod frames;
+
 use super::*;
 use arrow::array::AsArray;
 use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
@@ -94,7 +96,7 @@ fn a_quote_never_closed_costs_its_own_line_only() {
         shown(open("a.csv", &CSV, file, &[("a", "")]).unwrap()),
         [
             "0@2 1",
-            "1@3 ROW_UNREADABLE: a quote is never closed: \"2,\\\"y\\n\"",
+            "1@3 ROW_UNREADABLE: a quote is never closed: \"2,\\\"y\"",
             "2@4 3",
             "3@5 4",
         ]

@@ -2,11 +2,17 @@
 //!
 //! The window grows up to a record's length and no further than [`RECORD_BYTES_MAX`] past it,
 //! which is what bounds the memory of a decoder whatever the file holds.
+//!
+//! A byte order mark at the beginning is no data in any text format: it is passed over here, and text in
+//! another encoding is told here, before any format is asked.
 
 use std::io::{self, Read};
 
 /// The longest record that is read; longer ones are faults.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
+
+/// The mark that some programs write before text, and before each piece of text that they put together.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 const READ_BYTES: usize = 256 << 10;
 
@@ -16,6 +22,16 @@ pub(super) struct Window {
     start: usize,
     end: usize,
     ended: bool,
+    /// What the stream said while its beginning was looked at.
+    failed: Option<io::Error>,
+    /// Bytes that stood before the buffer.
+    passed: u64,
+    /// Where the last record ends.
+    mark: usize,
+    /// What the bytes before the mark are remembered by, when somebody wants it.
+    hasher: Option<Box<blake3::Hasher>>,
+    /// How far the buffer is hashed.
+    hashed: usize,
 }
 
 impl Window {
@@ -26,7 +42,38 @@ impl Window {
             start: 0,
             end: 0,
             ended: false,
+            failed: None,
+            passed: 0,
+            mark: 0,
+            hasher: None,
+            hashed: 0,
         }
+    }
+
+    /// Remembers the bytes that are read from here on, which is the beginning; see [`Self::content`].
+    pub(super) fn remember(&mut self) {
+        self.hasher = Some(Box::default());
+    }
+
+    /// Passes over a byte order mark; tells the encoding of text that is not UTF-8.
+    ///
+    /// # Errors
+    /// The name of that encoding.
+    pub(super) fn begin(&mut self) -> Result<(), &'static str> {
+        while self.bytes().len() < 4 && !self.ended && self.failed.is_none() {
+            if let Err(error) = self.fill() {
+                self.failed = Some(error);
+            }
+        }
+        match self.bytes() {
+            [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => return Err("UTF-32"),
+            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return Err("UTF-16"),
+            // Without a mark: every other byte of plain text is zero then.
+            [a, 0, b, 0, ..] | [0, a, 0, b, ..] if *a > 0 && *b > 0 => return Err("UTF-16"),
+            bytes if bytes.starts_with(BYTE_ORDER_MARK) => self.advance(BYTE_ORDER_MARK.len()),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The bytes held.
@@ -44,12 +91,48 @@ impl Window {
         self.start = self.end.min(self.start + count);
     }
 
+    /// Says that a record ends behind the first `count` bytes.
+    pub(super) fn mark(&mut self, count: usize) {
+        self.mark = self.end.min(self.start + count);
+    }
+
+    /// How many bytes there are up to the end of the last record, and what they are remembered by.
+    pub(super) fn content(&mut self) -> Option<(u64, String)> {
+        self.hash();
+        let hasher = self.hasher.as_ref()?;
+        let bytes = self.passed + u64::try_from(self.mark).unwrap_or(u64::MAX);
+        Some((bytes, hasher.finalize().to_hex().to_string()))
+    }
+
+    fn hash(&mut self) {
+        if let Some(hasher) = &mut self.hasher {
+            let fresh = self.buffer.get(self.hashed..self.mark);
+            hasher.update(fresh.unwrap_or_default());
+            self.hashed = self.mark;
+        }
+    }
+
     /// Reads more behind the bytes held; positions relative to [`Self::bytes`] stay valid.
     pub(super) fn fill(&mut self) -> io::Result<()> {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let mut keep = self.start;
+        if self.hasher.is_some() {
+            // What follows a record without being one stays until it is known what it is, but for so long.
+            if self.start.saturating_sub(self.mark) > RECORD_BYTES_MAX {
+                self.mark = self.start;
+            }
+            self.hash();
+            keep = keep.min(self.mark);
+        }
+        if keep > 0 {
+            self.buffer.copy_within(keep..self.end, 0);
+            self.passed += u64::try_from(keep).unwrap_or(u64::MAX);
+            self.start -= keep;
+            self.end -= keep;
+            self.mark = self.mark.saturating_sub(keep);
+            self.hashed = self.hashed.saturating_sub(keep);
         }
         if self.buffer.len() < self.end + READ_BYTES {
             self.buffer
@@ -64,5 +147,15 @@ impl Window {
             }
             return Ok(());
         }
+    }
+}
+
+/// What is told of a file when reading it fails in the middle.
+pub(super) fn breaks_off(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            format!("the file is damaged: {error}")
+        }
+        _ => format!("the file ends early: {error}"),
     }
 }

@@ -67,12 +67,19 @@ impl Mediated {
         self.received = 0;
     }
 
+    /// Forgets all records but these.
+    pub fn keep(&mut self, wanted: impl Fn(RecordId) -> bool) {
+        self.usage.retain(|usage| wanted(usage.record));
+        self.faults.retain(|fault| wanted(fault.record));
+        self.ignored.retain(|record| wanted(*record));
+        self.file_fault = None;
+    }
+
     /// Forgets the records before row `row`, which were taken in before; `received` records are left.
     pub fn skip_to(&mut self, row: u64, received: u64) {
         self.usage.retain(|usage| usage.record.row() >= row);
         self.faults.retain(|fault| fault.record.row() >= row);
         self.ignored.retain(|record| record.row() >= row);
-        self.file_fault = self.file_fault.take().filter(|_| received > 0);
         self.received = received;
     }
 }

@@ -43,6 +43,8 @@ pub struct FileRecord {
     pub entry: LedgerEntry,
     /// The name of its source.
     pub source: String,
+    /// What its source reads from.
+    pub root: String,
     /// Where it is.
     pub meta: FileMeta,
 }

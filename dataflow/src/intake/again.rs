@@ -4,10 +4,11 @@ use super::bundle::Bundle;
 use super::count;
 use super::files::Opened;
 use millrace_connectors::mediate::Mediated;
-use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage};
+use millrace_operators::domain::{Fate, Fault, RecordId, Usage};
 use millrace_operators::epoch::Diff;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 /// Rows compared at a time.
 const WINDOW_ROWS: u64 = 65_536;
@@ -29,6 +30,18 @@ struct Window {
     usage: Vec<Usage>,
     faults: Vec<Fault>,
     ignored: Vec<RecordId>,
+}
+
+impl Window {
+    fn within(mut self, rows: &Range<u64>) -> Self {
+        if *rows != (0..u64::MAX) {
+            let within = |record: RecordId| rows.contains(&record.row());
+            self.usage.retain(|usage| within(usage.record));
+            self.faults.retain(|fault| within(fault.record));
+            self.ignored.retain(|record| within(*record));
+        }
+        self
+    }
 }
 
 impl Replay {
@@ -95,9 +108,9 @@ pub(super) struct Compared {
     pub(super) archived: u64,
 }
 
-/// Adds what differs between the two to `bundle`, as far as records are `known`.
+/// Adds what differs between the two in these rows of a file to `bundle`, as far as records are `known`.
 pub(super) fn differences(
-    file: FileId,
+    rows: &Range<u64>,
     old: Opened,
     new: Opened,
     known: impl Fn(RecordId) -> bool,
@@ -111,11 +124,13 @@ pub(super) fn differences(
         }
         known
     };
+    let file = new.id;
     let (mut old, mut new) = (Replay::new(old), Replay::new(new));
     let mut end = 0;
     while !old.is_done() || !new.is_done() {
         end += WINDOW_ROWS;
-        let (before, after) = (old.window(end, bundle), new.window(end, bundle));
+        let before = old.window(end, bundle).within(rows);
+        let after = new.window(end, bundle).within(rows);
         changes(
             before.usage,
             after.usage,

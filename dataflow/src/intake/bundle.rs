@@ -188,6 +188,51 @@ impl Bundle {
         }
     }
 
+    /// Takes back what mediation made of records before, and leaves `mediated` empty. They may count as
+    /// ignored from now on.
+    pub(super) fn take_back(
+        &mut self,
+        mediated: &mut Mediated,
+        file: FileId,
+        as_ignored: bool,
+        wants_ignored: bool,
+    ) {
+        let mut records: Vec<RecordId> = Vec::new();
+        for usage in mediated.usage.drain(..) {
+            records.push(usage.record);
+            self.usage.push((usage, -1));
+        }
+        self.classes
+            .extend(mediated.classes.drain(..).map(|(_, class)| class));
+        for fault in mediated.faults.drain(..) {
+            records.push(fault.record);
+            count(&mut self.fates, file, Fate::of(fault.reason), -1);
+            self.faults.push((fault, -1));
+        }
+        if as_ignored {
+            for record in records {
+                count(&mut self.fates, file, Fate::Ignored, 1);
+                if wants_ignored {
+                    self.ignored.push((record, 1));
+                }
+            }
+        } else {
+            for record in mediated.ignored.drain(..) {
+                count(&mut self.fates, file, Fate::Ignored, -1);
+                if wants_ignored {
+                    self.ignored.push((record, -1));
+                }
+            }
+        }
+        self.fates.retain(|_, diff| *diff != 0);
+    }
+
+    /// Counts rows that a file has no more as ignored.
+    pub(super) fn ignore(&mut self, file: FileId, rows: u64) {
+        let rows = Diff::try_from(rows).unwrap_or(Diff::MAX);
+        count(&mut self.fates, file, Fate::Ignored, rows);
+    }
+
     /// Splits the usage evenly over the workers; everything else goes to the first.
     pub fn split(mut self, epoch: Epoch, workers: usize) -> impl Iterator<Item = Self> {
         self.epoch = epoch;

@@ -3,26 +3,31 @@
 //! ```text
 //!  look ─► as seen before? ─► known            ┌─► failed: the same content is tried by the next run
 //!             └─► settled? ─► checksum ─► ledger ─► waits ─► read ─► moved, if it is what was read
+//!                                                    └─► grown, or the whole of one that was cut: read on
 //! ```
 //!
 //! A file is told by its size and by when it was written, or by its etag; its bytes are read for a
 //! checksum only when these are new. A local file that arrives while the job runs is left alone until two
-//! looks find it the same: it may still be written. A file that an earlier run was reading is read on from
-//! its row only while its content is the same; what came in its place is another file.
+//! looks find it the same: it may still be written. A file that was read, or that an earlier run was reading,
+//! is read on from its row only while its content is the same, or begins with what was read; what came in
+//! its place is another file.
 
+mod grown;
 mod moving;
 
 use super::Halt;
 use crate::durable::{FileRecord, Position};
 use crate::job::SourcePlan;
+use grown::Look;
+pub(super) use grown::TakeBack;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
 use millrace_connectors::kafka::TopicPartition;
-use millrace_connectors::ledger::{Admission, Arrival, FileState, Ledger, LedgerEntry};
+use millrace_connectors::ledger::{Admission, Arrival, Change, FileState, Ledger, LedgerEntry};
 use millrace_connectors::mediate::{MediationPlan, Mediator};
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::raw::{RawSource, RawWriter, open_archive};
 use millrace_connectors::store::{FileMeta, NewFile, Store, StoreError};
-use millrace_operators::domain::FileId;
+use millrace_operators::domain::{Fault, FileId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -72,14 +77,19 @@ pub(super) struct Opened {
     pub(super) received: u64,
     /// Rows that an earlier run took in: read, and not fed again.
     pub(super) skip: u64,
+    /// Rows that are counted as received already.
+    pub(super) counted: u64,
     /// What broke the file, if anything did.
-    pub(super) broken: Option<String>,
+    pub(super) broken: Option<Fault>,
+    /// The last row that was no record.
+    pub(super) unreadable: Option<u64>,
 }
 
 impl Opened {
     /// How far the file is read; what breaks a file counts like a row.
     pub(super) fn position(&self) -> u64 {
-        self.received + u64::from(self.broken.is_some())
+        let read = self.received + u64::from(self.broken.is_some());
+        read.max(self.skip)
     }
 }
 
@@ -115,6 +125,8 @@ pub(super) struct Files {
     /// How far files were read by an earlier run.
     positions: BTreeMap<FileId, u64>,
     keep_raw: bool,
+    /// Whether all content is remembered, for files that come again longer.
+    remembers: bool,
     archive: Arc<Store>,
 }
 
@@ -138,8 +150,14 @@ impl Files {
             changed: BTreeSet::new(),
             positions: BTreeMap::new(),
             keep_raw,
+            remembers: false,
             archive,
         }
+    }
+
+    /// Remembers what is read of every file, since the job goes on, or another run does.
+    pub(super) fn remember(&mut self) {
+        self.remembers = true;
     }
 
     /// Takes in the files that an earlier run met; those that it was reading are read on.
@@ -151,13 +169,18 @@ impl Files {
         folder: &Path,
     ) -> Result<(), StoreError> {
         let mut entries = Vec::with_capacity(records.len());
+        let heirs = heirs(&records, sources);
         for FileRecord {
-            entry,
+            mut entry,
             source,
+            root,
             meta,
         } in records
         {
-            let source = sources.iter().position(|plan| plan.name == source);
+            let source = heirs.get(&(source, root)).copied().flatten();
+            if let Some(source) = source {
+                entry.source.clone_from(&sources[source].name);
+            }
             let of_topic = source.filter(|source| sources[*source].kafka.is_some());
             if let Some(source) = of_topic {
                 self.partitions.insert(entry.file, (source, meta));
@@ -178,7 +201,8 @@ impl Files {
             }
             entries.push(entry);
         }
-        self.ledger = Ledger::restore(entries);
+        let has_source = |name: &str| sources.iter().any(|plan| plan.name == name);
+        self.ledger = Ledger::restore(entries, has_source);
         self.positions = positions;
         self.find_moved(sources, folder)
     }
@@ -251,6 +275,7 @@ impl Files {
             Some(FileRecord {
                 entry: self.ledger.entry(id)?.clone(),
                 source: sources.get(source)?.name.clone(),
+                root: root_of(sources.get(source)?),
                 meta: meta.clone(),
             })
         };
@@ -280,13 +305,16 @@ impl Files {
         };
         let arrival = Arrival {
             name: meta.name.clone(),
+            source: source.name.clone(),
             stream: source.stream.clone(),
             size: 0,
-            checksum: format!("kafka:{}/{partition}", source.name),
+            checksum: format!("kafka:{partition}"),
         };
-        let admitted = self.ledger.admit(arrival);
+        let admitted = self.ledger.admit(arrival, &());
         match admitted.map_err(|error| Halt::Source(error.to_string()))? {
-            Admission::Known(id) => Ok((id, self.positions.get(&id).copied())),
+            Admission::Known(id) | Admission::Grown(id) => {
+                Ok((id, self.positions.get(&id).copied()))
+            }
             Admission::Admitted(id) => {
                 self.ledger.settle(id, FileState::Followed, 0, "");
                 self.changed.insert(id);
@@ -314,6 +342,17 @@ impl Files {
         let listed = store.and_then(|store| store.list().map(|files| (store, files)));
         match listed {
             Ok((store, files)) => {
+                let found = files.len();
+                let files: Vec<FileMeta> = files
+                    .into_iter()
+                    .filter(|file| source.chosen.has(&file.name))
+                    .collect();
+                if files.is_empty() && found > 0 {
+                    complaints.insert(format!(
+                        "source {:?}: `include` and `exclude` choose none of its {found} files",
+                        source.name
+                    ));
+                }
                 let files = match begins || store.local_path().is_none() {
                     true => files,
                     false => self.settled(index, files),
@@ -376,15 +415,25 @@ impl Files {
         let checksum = found.store.checksum(&meta);
         let arrival = Arrival {
             name: meta.name.clone(),
+            source: source.name.clone(),
             stream: source.stream.clone(),
             size: meta.size,
             checksum: checksum.map_err(|error| error.to_string())?,
         };
-        messages.extend(self.replace(index, &arrival));
-        let admission = self.ledger.admit(arrival);
+        let look = Look {
+            store: &found.store,
+            meta: &meta,
+            format: source.format_of(&meta.name),
+        };
+        messages.extend(self.replace(&arrival, &look));
+        let admission = self.ledger.admit(arrival, &look);
         let id = match admission.map_err(|error| error.to_string())? {
             Admission::Known(id) => {
                 self.meet_again(SourceFile { id, ..found });
+                id
+            }
+            Admission::Grown(id) => {
+                messages.extend(self.grown(SourceFile { id, ..found }));
                 id
             }
             Admission::Refused(refusal) => {
@@ -422,12 +471,13 @@ impl Files {
     }
 
     /// Gives up a file that was to be read, or to be read on, when another has come in its place; says so.
-    fn replace(&mut self, source: usize, arrival: &Arrival) -> Option<String> {
-        let Arrival { name, stream, .. } = arrival;
-        let entry = self.ledger.named(stream, name)?;
+    fn replace(&mut self, arrival: &Arrival, look: &Look<'_>) -> Option<String> {
+        let Arrival { name, source, .. } = arrival;
+        let entry = self.ledger.named(source, name)?;
         let id = entry.file;
-        let of_source = self.known.get(&id)?.source == source;
-        if entry.state != FileState::Reading || entry.checksum == arrival.checksum || !of_source {
+        if entry.state != FileState::Reading
+            || self.ledger.change(id, arrival, look) != Change::Changed
+        {
             return None;
         }
         self.waiting.retain(|waiting| *waiting != id);
@@ -436,7 +486,7 @@ impl Files {
         let message = match rows {
             0 => format!("{name:?} has changed before it was read"),
             _ => format!(
-                "{name:?} has changed since {rows} rows of it were read: these count, and what it holds now is not read; send what is missing under a new name"
+                "{name:?} has changed since {rows} rows of it were read: these count, and what it holds now is not read; send the rows that are missing in a file of their own"
             ),
         };
         let state = match rows {
@@ -489,7 +539,7 @@ impl Files {
         let options = DecodeOptions {
             chunk_rows: CHUNK_ROWS,
             keep_originals: !matches!(format, Format::Parquet),
-            row_groups: None,
+            ..DecodeOptions::default()
         };
         let (store, meta, columns) = (&file.store, &file.meta, rule.columns());
         let decoder = Decoder::open(store, meta, file.id, &format, columns, &options)
@@ -524,7 +574,9 @@ impl Files {
         let options = DecodeOptions {
             chunk_rows: rows.min(CHUNK_ROWS),
             keep_originals: keeps,
-            row_groups: None,
+            // A file that was cut in the middle is known by that when the whole one comes.
+            remember: self.remembers || is_compressed(&file.meta.name),
+            ..DecodeOptions::default()
         };
         let decoder = Decoder::open(
             &file.store,
@@ -535,6 +587,8 @@ impl Files {
             &options,
         )
         .map_err(|error| error.to_string())?;
+        let entry = self.ledger.entry(file.id);
+        let counted = entry.map_or(0, |entry| entry.rows).max(skip);
         let archive = if keeps {
             let name = archive_name(file.id, source);
             let sink = self
@@ -557,6 +611,7 @@ impl Files {
         Ok(Opened {
             archive,
             skip,
+            counted,
             ..opened(file, decoder, rule)?
         })
     }
@@ -639,7 +694,9 @@ impl Files {
     }
 
     /// A file that was read to its end, or to where it breaks off; returns what a person should hear.
-    pub(super) fn finish(&mut self, opened: Opened) -> Option<String> {
+    pub(super) fn finish(&mut self, mut opened: Opened) -> Option<String> {
+        self.note(&mut opened);
+        let remark = opened.decoder.remark().map(str::to_owned);
         let archived = opened.archive.map_or(Ok(()), |archive| {
             let sink = archive.finish().map_err(|error| error.to_string())?;
             sink.finish().map_err(|error| error.to_string())
@@ -650,15 +707,39 @@ impl Files {
             .map(|file| file.meta.name.clone())
             .unwrap_or_default();
         let (state, message) = match (&opened.broken, &archived) {
-            (Some(detail), _) => (FileState::Incomplete, detail.clone()),
+            (Some(fault), _) => (FileState::Incomplete, fault.detail.clone()),
             (None, Err(error)) => (
                 FileState::Loaded,
                 format!("raw records are not kept: {error}"),
             ),
-            (None, Ok(())) => (FileState::Loaded, String::new()),
+            (None, Ok(())) => (FileState::Loaded, remark.unwrap_or_default()),
         };
-        self.settle(opened.id, state, opened.received, message.clone());
+        let rows = opened.received.max(opened.counted);
+        self.settle(opened.id, state, rows, message.clone());
         (!message.is_empty()).then(|| format!("{name:?} is {}: {message}", state.name()))
+    }
+
+    /// Enters what has been read of a file so far.
+    pub(super) fn note(&mut self, opened: &mut Opened) {
+        let content = opened.decoder.content();
+        let Some(entry) = self.ledger.entry_mut(opened.id) else {
+            return;
+        };
+        let settled = content.as_ref().map_or(u64::MAX, |content| content.settled);
+        entry.torn = opened.unreadable.is_some_and(|row| row >= settled);
+        entry.rows = opened.received.max(opened.counted);
+        if opened.received >= opened.skip {
+            entry.content = content;
+        }
+        entry.broken.clone_from(&opened.broken);
+        self.changed.insert(opened.id);
+    }
+
+    /// The rows of a file that count.
+    pub(super) fn range(&self, id: FileId) -> std::ops::Range<u64> {
+        let entry = self.ledger.entry(id);
+        let from = entry.map_or(0, |entry| entry.from);
+        from..entry.and_then(|entry| entry.until).unwrap_or(u64::MAX)
     }
 
     /// The ledger for output; counts are added by those who know them.
@@ -702,14 +783,65 @@ fn opened(file: &SourceFile, decoder: Decoder, rule: &MediationPlan) -> Result<O
         archive: None,
         received: 0,
         skip: 0,
+        counted: 0,
         broken: None,
+        unreadable: None,
     })
+}
+
+/// What a source reads from, which stays when its name does not.
+fn root_of(source: &SourcePlan) -> String {
+    match &source.kafka {
+        Some(kafka) => format!("kafka:{}", kafka.topics.join(",")),
+        None => source.path.clone(),
+    }
+}
+
+/// The source of the job that has what an earlier run read, by the source's name and root then: that of the
+/// same name and root, or else one of the same stream and root, which was renamed, or else one of the same
+/// name, which reads from another place now.
+fn heirs(
+    records: &[FileRecord],
+    sources: &[SourcePlan],
+) -> HashMap<(String, String), Option<usize>> {
+    let groups: BTreeMap<(&str, &str), &FileRecord> = records
+        .iter()
+        .map(|record| ((record.source.as_str(), record.root.as_str()), record))
+        .collect();
+    let place = |wanted: &dyn Fn(&SourcePlan) -> bool| sources.iter().position(wanted);
+    let mut heirs = HashMap::new();
+    let mut taken = BTreeSet::new();
+    for (name, root) in groups.keys().copied() {
+        let same = place(&|plan| plan.name == name && root_of(plan) == root);
+        if let Some(same) = same {
+            taken.insert(same);
+            heirs.insert((name.to_owned(), root.to_owned()), Some(same));
+        }
+    }
+    for ((name, root), record) in groups {
+        let key = (name.to_owned(), root.to_owned());
+        if heirs.contains_key(&key) {
+            continue;
+        }
+        let renamed = sources.iter().enumerate().position(|(index, plan)| {
+            !taken.contains(&index) && root_of(plan) == root && plan.stream == record.entry.stream
+        });
+        taken.extend(renamed);
+        heirs.insert(key, renamed.or_else(|| place(&|plan| plan.name == name)));
+    }
+    heirs
+}
+
+fn is_compressed(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.ends_with(".gz") || name.ends_with(".zst")
 }
 
 fn format_of(file: &SourceFile, source: &SourcePlan) -> Result<Format, String> {
     source.format_of(&file.meta.name).ok_or_else(|| {
         format!(
-            "the format of {:?} cannot be told from its name; give the source {:?} a `format`",
+            "the format of {:?} cannot be told from its name; give the source {:?} a `format`, or leave \
+             such files out with `exclude`",
             file.meta.name, source.name
         )
     })

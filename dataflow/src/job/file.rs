@@ -94,6 +94,16 @@ pub struct SourceEntry {
     pub path: Option<Spanned<String>>,
     /// Topics. Either this or `path`.
     pub kafka: Option<KafkaSourceEntry>,
+    /// Which files of a folder or bucket are read: patterns like `*.csv` or `2026/**/*.csv.gz`. One without
+    /// `/` is about names in every folder, one with it about paths below `path`. All unless given, but
+    /// those whose names begin with a dot or an underscore, and `*.tmp`, which are no data.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub include: Vec<Spanned<String>>,
+    /// Which of these files are passed over, likewise: `*-manifest.json`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub exclude: Vec<Spanned<String>>,
     /// The format of files; as each file's name suggests unless given.
     #[schemars(with = "Option<FormatName>")]
     pub format: Option<Spanned<FormatName>>,

@@ -1,0 +1,247 @@
+//! Takes gzip or Zstandard off a stream: one compressed part behind the other, to the end.
+//!
+//! - Zeros between and behind the parts are padding, which tools that write in blocks leave there, and
+//!   mean nothing.
+//! - Other bytes behind a part are no part of the content: they are passed over, and a remark says so
+//!   once. The content before them is whole.
+//! - A part that was cut, or does not agree with its checksum, is an error.
+
+use std::io::{self, BufRead, Read};
+use std::sync::{Arc, OnceLock};
+
+/// Bytes of the stream held at a time.
+const HELD_BYTES: usize = 64 << 10;
+
+/// What is to be told of a file that was read whole all the same.
+pub(super) type Remark = Arc<OnceLock<String>>;
+
+/// How the parts are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    Gzip,
+    Zstandard,
+}
+
+impl Compression {
+    /// What the file's name says.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        let ends_with = |ending: &str| {
+            let at = name.len().checked_sub(ending.len());
+            let end = at.and_then(|at| name.get(at..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(ending))
+        };
+        match () {
+            () if ends_with(".gz") => Some(Self::Gzip),
+            () if ends_with(".zst") => Some(Self::Zstandard),
+            () => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstandard => "Zstandard",
+        }
+    }
+
+    fn begins(self, head: &[u8]) -> bool {
+        match self {
+            Self::Gzip => head.starts_with(&[0x1f, 0x8b]),
+            // A frame, or one that is to be skipped.
+            Self::Zstandard => {
+                head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+                    || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18])
+            }
+        }
+    }
+}
+
+/// The content of a compressed stream.
+pub(super) struct Members {
+    compression: Compression,
+    place: Place,
+    remark: Remark,
+}
+
+enum Place {
+    Before(Held),
+    Between(Held),
+    Gzip(Box<flate2::bufread::GzDecoder<Held>>),
+    Zstandard(zstd::stream::read::Decoder<'static, Held>),
+    End,
+}
+
+impl Members {
+    pub(super) fn new(
+        input: Box<dyn Read + Send>,
+        compression: Compression,
+        remark: Remark,
+    ) -> Self {
+        Self {
+            compression,
+            place: Place::Before(Held::new(input)),
+            remark,
+        }
+    }
+
+    /// The place behind what was read: the next part, or the end.
+    fn next(&mut self, mut input: Held, first: bool) -> io::Result<Place> {
+        let padding = if first { 0 } else { input.skip_zeros()? };
+        let head = input.peek(4)?;
+        if self.compression.begins(head) {
+            return Ok(match self.compression {
+                Compression::Gzip => Place::Gzip(Box::new(flate2::bufread::GzDecoder::new(input))),
+                Compression::Zstandard => {
+                    let decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+                    Place::Zstandard(decoder.single_frame())
+                }
+            });
+        }
+        let name = self.compression.name();
+        match (first, head.is_empty()) {
+            (false, true) => Ok(Place::End),
+            (true, true) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("it is empty, which {name} data never is"),
+            )),
+            (true, false) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("its name says {name}, and its bytes are none"),
+            )),
+            (false, false) => {
+                let passed_over = padding.saturating_add(input.count_rest()?);
+                let told = format!(
+                    "{passed_over} bytes behind the end of its {name} data were passed over; what is before \
+                     them is whole"
+                );
+                // Only the first remark counts, and there is one end.
+                drop(self.remark.set(told));
+                Ok(Place::End)
+            }
+        }
+    }
+}
+
+impl Read for Members {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            // An error leaves the end behind, so that nothing is read after it.
+            let place = std::mem::replace(&mut self.place, Place::End);
+            self.place = match place {
+                Place::End => return Ok(0),
+                Place::Before(input) => self.next(input, true)?,
+                Place::Between(input) => self.next(input, false)?,
+                Place::Gzip(mut decoder) => match decoder.read(buffer)? {
+                    0 => Place::Between(decoder.into_inner()),
+                    count => {
+                        self.place = Place::Gzip(decoder);
+                        return Ok(count);
+                    }
+                },
+                Place::Zstandard(mut decoder) => match decoder.read(buffer)? {
+                    0 => Place::Between(decoder.finish()),
+                    count => {
+                        self.place = Place::Zstandard(decoder);
+                        return Ok(count);
+                    }
+                },
+            };
+        }
+    }
+}
+
+/// A stream that can be looked at some bytes ahead.
+struct Held {
+    input: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Held {
+    fn new(input: Box<dyn Read + Send>) -> Self {
+        Self {
+            input,
+            buffer: vec![0; HELD_BYTES],
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn held(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Reads more behind the bytes held, of which there are few; says whether there was more.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        loop {
+            let free = self.buffer.get_mut(self.end..).unwrap_or_default();
+            match self.input.read(free) {
+                Ok(count) => {
+                    self.end += count;
+                    return Ok(count > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next bytes, fewer than `count` only at the end.
+    fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
+        while self.held().len() < count && self.fill()? {}
+        let length = self.held().len().min(count);
+        Ok(&self.held()[..length])
+    }
+
+    /// Passes over zeros; says how many there were.
+    fn skip_zeros(&mut self) -> io::Result<u64> {
+        let mut skipped = 0_u64;
+        loop {
+            let zeros = self.held().iter().take_while(|byte| **byte == 0).count();
+            self.start += zeros;
+            skipped = skipped.saturating_add(u64::try_from(zeros).unwrap_or(u64::MAX));
+            if self.start < self.end || !self.fill()? {
+                return Ok(skipped);
+            }
+        }
+    }
+
+    /// Passes over all that is left; says how much it was.
+    fn count_rest(&mut self) -> io::Result<u64> {
+        let mut count = 0_u64;
+        loop {
+            count = count.saturating_add(u64::try_from(self.held().len()).unwrap_or(u64::MAX));
+            self.start = self.end;
+            if !self.fill()? {
+                return Ok(count);
+            }
+        }
+    }
+}
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Held {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.end {
+            self.fill()?;
+        }
+        Ok(self.held())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start = self.end.min(self.start + count);
+    }
+}

@@ -1,0 +1,380 @@
+//! The frame of a file: marks before it, padding and other bytes behind it, quotes, and where it is cut.
+
+use super::*;
+
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstandard(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+/// The text formats, each with a file of two records.
+fn texts() -> [(&'static str, Format, &'static [u8]); 4] {
+    [
+        ("a.csv", CSV, b"a,b\n1,x\n2,y\n"),
+        ("a.csv", CSV, b"\"a\",\"b\"\n\"1\",\"x\"\n\"2\",\"y\"\n"),
+        (
+            "a.jsonl",
+            Format::JsonLines,
+            b"{\"a\":1,\"b\":\"x\"}\n{\"a\":2,\"b\":\"y\"}\n",
+        ),
+        (
+            "a.json",
+            Format::Json,
+            b"[{\"a\":1,\"b\":\"x\"},\n{\"a\":2,\"b\":\"y\"}]",
+        ),
+    ]
+}
+
+fn rows(name: &str, format: &Format, bytes: Vec<u8>) -> Vec<String> {
+    let wanted = [("a", "bigint"), ("b", "")];
+    let lines = shown(open(name, format, bytes, &wanted).unwrap());
+    let row = |line: String| line.split_once(' ').unwrap().1.to_owned();
+    lines.into_iter().map(row).collect()
+}
+
+#[test]
+fn a_byte_order_mark_is_no_data() {
+    for (name, format, text) in texts() {
+        let marked = [MARK, text].concat();
+        assert_eq!(rows(name, &format, text.to_vec()), ["1|x", "2|y"]);
+        assert_eq!(
+            rows(name, &format, marked.clone()),
+            ["1|x", "2|y"],
+            "{name}"
+        );
+        let (gz, zst) = (format!("{name}.gz"), format!("{name}.zst"));
+        assert_eq!(rows(&gz, &format, gzip(&marked)), ["1|x", "2|y"], "{gz}");
+        assert_eq!(rows(&zst, &format, zstandard(&marked)), ["1|x", "2|y"]);
+    }
+    let together = [
+        MARK,
+        b"{\"a\":1,\"b\":\"x\"}\n",
+        MARK,
+        b"{\"a\":2,\"b\":\"y\"}\n",
+    ]
+    .concat();
+    assert_eq!(
+        rows("a.jsonl", &Format::JsonLines, together),
+        ["1|x", "2|y"]
+    );
+    for second in ["2,y", "\"2\",\"y\""] {
+        let together = [b"a,b\n1,x\n", MARK, second.as_bytes()].concat();
+        assert_eq!(rows("a.csv", &CSV, together), ["1|x", "2|y"]);
+    }
+}
+
+#[test]
+fn other_encodings_are_told_with_what_to_do() {
+    for (name, format, text) in texts() {
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        for mark in ["", "\u{feff}"] {
+            let marked = format!("{mark}{text}");
+            let little = marked.encode_utf16().flat_map(u16::to_le_bytes);
+            let big = marked.encode_utf16().flat_map(u16::to_be_bytes);
+            for bytes in [little.collect::<Vec<u8>>(), big.collect()] {
+                let error = open(name, &format, bytes, &[("a", "")]).unwrap_err();
+                assert!(
+                    error.to_string().contains("is UTF-16 text")
+                        && error.to_string().contains("iconv"),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_behind_compressed_data_is_no_fault_and_other_bytes_are_told_once() {
+    let two: &[u8] = b"a,b\n1,x\n2,y\n";
+    for (name, pack) in [
+        ("a.csv.gz", gzip as fn(&[u8]) -> Vec<u8>),
+        ("a.csv.zst", zstandard),
+    ] {
+        let parts = [pack(b"a,b\n1,x\n"), pack(b"2,y\n")];
+        let zeros = vec![0; 100_000];
+        let read = |bytes: Vec<u8>| {
+            let mut decoder = open(name, &CSV, bytes, &[("a", ""), ("b", "")]).unwrap();
+            let mut count = 0;
+            while let Some(chunk) = decoder.next_chunk() {
+                assert_eq!(chunk.faults, [], "{name}");
+                count += chunk.rows.len();
+            }
+            (count, decoder.remark().map(str::to_owned))
+        };
+        assert_eq!(read(parts.concat()), (2, None));
+        assert_eq!(read([pack(two), vec![0; 512]].concat()), (2, None));
+        assert_eq!(read([pack(two), zeros.clone()].concat()), (2, None));
+        let padded = [parts[0].clone(), zeros, parts[1].clone()].concat();
+        assert_eq!(read(padded), (2, None), "padding between parts");
+        let behind = [pack(two), b"\0\0\0and more".to_vec()].concat();
+        let (count, remark) = read(behind);
+        assert_eq!(count, 2);
+        assert!(
+            remark
+                .unwrap()
+                .starts_with("11 bytes behind the end of its")
+        );
+        for cut in 1..pack(two).len() {
+            let cut = pack(two)[..cut].to_vec();
+            let lines = match open(name, &CSV, cut, &[("a", "")]) {
+                Ok(decoder) => shown(decoder),
+                Err(error) => vec![error.to_string()],
+            };
+            let last = lines.last().cloned().unwrap_or_default();
+            assert!(
+                last.contains("FILE_UNREADABLE") || last.contains("cannot read"),
+                "{lines:?}"
+            );
+        }
+    }
+    let error = open("a.csv.gz", &CSV, two, &[("a", "")]).unwrap_err();
+    assert!(error.to_string().contains("its bytes are none"), "{error}");
+}
+
+#[test]
+fn quotes_that_do_not_pair_cost_their_own_line_only() {
+    // Each with the lines that are unreadable; every other row is read as it stands.
+    for (file, unreadable) in [
+        // A row that was cut inside quotes, before one with quotes in the same column.
+        ("1,\"x\"\n2,\"ha\n3,\"y\"\n4,\"z\"\n", &[3][..]),
+        ("1,\"x\"\n\"2,ha\n\"3\",\"y\"\n\"4\",z\n", &[3]),
+        ("1,x\n2,\"ha\n3,\"\"\n4,\"\"\n", &[3]),
+        ("1,x\n2,ha\"\n3,y\n4,z\n", &[3]),
+        ("1,x\n2,\"ha\"ha\n3,\"y\"\n4,z\n", &[3]),
+        ("1,x\n2, \"ha\"\n3,y\n4,z\n", &[3]),
+        ("1,x\n2,5\" pipe\n3,6\" pipe\n4,z\n", &[3, 4]),
+        ("1,x\n2,y\n3,y\n4,\"z\n", &[5]),
+        ("1,x\n2,y\n3,y\n4,\"z", &[5]),
+        ("1,x\n2,y\n3,y\n\"4", &[5]),
+        ("1,x\n2,\"a\"\"\n3,y\n4,z\n", &[3]),
+        ("1,x\r\n2,\"ha\r\n3,\"y\"\r\n4,\"z\"\r\n", &[3]),
+        ("1,x\r2,\"ha\r3,\"y\"\r4,\"z\"\r", &[3]),
+    ] {
+        let bytes = format!("a,b\n{file}");
+        let lines = shown(open("a.csv", &CSV, bytes, &[("a", ""), ("b", "")]).unwrap());
+        assert_eq!(lines.len(), 4, "{file:?}: {lines:?}");
+        for (line, number) in lines.iter().zip(2_u64..) {
+            assert!(
+                line.starts_with(&format!("{}@{number} ", number - 2)),
+                "{file:?}: {line}"
+            );
+            let told = line.contains("ROW_UNREADABLE");
+            assert_eq!(told, unreadable.contains(&number), "{file:?}: {line}");
+        }
+    }
+    let legal = "a,b\n1,\"two\nlines, and a \"\"quote\"\"\"\n2,\"\"\n\"3\",\"z\"";
+    assert_eq!(
+        shown(open("a.csv", &CSV, legal, &[("a", ""), ("b", "")]).unwrap()),
+        ["0@2 1|two\nlines, and a \"quote\"", "1@4 2|NULL", "2@5 3|z"]
+    );
+    let error = open("a.csv", &CSV, "\"a,b\n1,2\n", &[("a", "")]).unwrap_err();
+    assert!(
+        error.to_string().contains("a quote is never closed"),
+        "{error}"
+    );
+}
+
+#[test]
+fn lines_are_counted_from_one_whatever_ends_them() {
+    for end in ["\n", "\r\n", "\r"] {
+        let file = ["a,b", "1,x", "", "2,\"y", "y\"", "3", "4,z"].join(end);
+        let lines = shown(open("a.csv", &CSV, file, &[("a", "")]).unwrap());
+        let places: Vec<&str> = lines.iter().map(|line| &line[..3]).collect();
+        // Inside of quotes, a carriage return alone is no line's end.
+        let expected = match end {
+            "\r" => ["0@2", "1@4", "2@5", "3@6"],
+            _ => ["0@2", "1@4", "2@6", "3@7"],
+        };
+        assert_eq!(places, expected, "{end:?}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_records_where_they_are_looked_for_is_told_once() {
+    let page = "{\"object\": \"page\", \"data\": [{\"start\": 1, \"results\": [{\"a\": 1}]}], \"more\": false}";
+    for (format, file, said) in [
+        (
+            Format::Json,
+            page,
+            "\"data\", with \"results\" as a list in each",
+        ),
+        (
+            Format::Json,
+            "{\"meta\":{\"n\":1},\"items\":[{\"a\":1}]}",
+            "lists inside of it: \"items\"",
+        ),
+        (
+            Format::Json,
+            "{\n \"a\": 1,\n \"b\": \"x\"\n}\n",
+            "its entries are no records, like \"a\"",
+        ),
+        (Format::Json, "{\"a\":1}\n{\"a\":2}\n", "`format: jsonl`"),
+        (
+            Format::JsonLines,
+            "{\n \"a\": 1,\n \"b\": \"x\"\n}\n",
+            "its first record goes over lines 1 to 4",
+        ),
+        (
+            Format::JsonLines,
+            "\n{\n \"a\": 1\n}\n{\n \"a\": 2\n}\n",
+            "its first record goes over",
+        ),
+        (
+            Format::JsonLines,
+            "[\n {\"a\": 1},\n {\"a\": 2}\n]\n",
+            "`format: json`",
+        ),
+        (
+            Format::JsonLines,
+            "{\n\"data\": [\n{\"a\": 1}\n]\n}\n",
+            "lists inside of it: \"data\"",
+        ),
+    ] {
+        let lines = shown(open("a", &format, file, &[("a", "")]).unwrap());
+        let [told] = lines.as_slice() else {
+            panic!("{file}: {lines:?}")
+        };
+        assert!(
+            told.contains("FILE_UNREADABLE") && told.contains(said),
+            "{told}"
+        );
+    }
+    for (format, file, count) in [
+        (Format::Json, "{}", 0),
+        (
+            Format::Json,
+            "{\"k\": {\"a\":1}, \"l\": 5, \"m\": {\"a\":[1]}}",
+            3,
+        ),
+        (Format::JsonLines, "{\"a\":1,\"b\n{\"a\":2}\n", 2),
+        (Format::JsonLines, "{\"a\":1", 1),
+    ] {
+        let lines = shown(open("a", &format, file, &[("a", "")]).unwrap());
+        assert_eq!(lines.len(), count, "{file}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("FILE_UNREADABLE")));
+    }
+}
+
+/// A stream that gives its bytes in pieces of these lengths, again and again.
+struct Pieces {
+    bytes: Vec<u8>,
+    at: usize,
+    lengths: Vec<usize>,
+    turn: usize,
+}
+
+impl io::Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.lengths[self.turn % self.lengths.len()];
+        self.turn += 1;
+        let rest = &self.bytes[self.at..];
+        let count = length.min(rest.len()).min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+fn text_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let pieces: Vec<&'static [u8]> = vec![
+        b"1,x\n",
+        b"2,\"y\"\n",
+        b"\"3",
+        b"\n",
+        b"\r\n",
+        b"\"",
+        b",",
+        b"\"\"",
+        b"{\"a\":1}",
+        b"\n{",
+        b"]",
+        b"[",
+        b"\"a\":",
+        b"\xEF\xBB\xBF",
+        b"\xEF",
+        b"\0",
+        b"\xff",
+        b"{\"a\":{\"b\":2}},",
+        b"\r",
+    ];
+    proptest::collection::vec(proptest::sample::select(pieces), 0..30).prop_map(|all| all.concat())
+}
+
+proptest! {
+    /// However the bytes arrive, the same rows, faults and content are read.
+    #[test]
+    fn chunks_make_no_difference(
+        bytes in text_bytes(),
+        lengths in proptest::collection::vec(1_usize..9, 1..5),
+    ) {
+        for (name, format) in [("x", CSV), ("x", Format::JsonLines), ("x", Format::Json)] {
+            for start in ["", "a,b\n", "\u{feff}a,b\n", "[", "{\"k\":"] {
+                let bytes = [start.as_bytes(), &bytes].concat();
+                let options = DecodeOptions { remember: true, ..DecodeOptions::default() };
+                let wanted = columns(&[("a", "")]);
+                let read = |input: Box<dyn io::Read + Send>| {
+                    let opened = Decoder::from_reader(input, name, FileId(7), &format, &wanted, &options);
+                    let mut decoder = match opened {
+                        Ok(decoder) => decoder,
+                        Err(error) => return (vec![error.to_string()], None),
+                    };
+                    let mut lines = Vec::new();
+                    while let Some(chunk) = decoder.next_chunk() {
+                        lines.push(format!("{:?} {:?} {:?} {:?}", chunk.rows, chunk.lines, chunk.batch, chunk.faults));
+                    }
+                    (lines, decoder.content())
+                };
+                let whole = read(Box::new(io::Cursor::new(bytes.clone())));
+                let pieces = Pieces { bytes, at: 0, lengths: lengths.clone(), turn: 0 };
+                prop_assert_eq!(whole, read(Box::new(pieces)));
+            }
+        }
+    }
+
+    /// What was read of a file that was cut begins what is read of the whole file: all rows that are
+    /// settled, and the bytes that the content names.
+    #[test]
+    fn a_cut_file_begins_the_whole_one(bytes in text_bytes(), cut in 0_usize..200) {
+        for format in [CSV, Format::JsonLines, Format::Json] {
+            for start in ["", "a,b\n", "[{\"a\":0},"] {
+                let whole = [start.as_bytes(), &bytes].concat();
+                let cut = cut.min(whole.len());
+                let options = DecodeOptions { remember: true, ..DecodeOptions::default() };
+                let wanted = columns(&[("a", "")]);
+                let read = |bytes: &[u8]| {
+                    let input = Box::new(io::Cursor::new(bytes.to_vec()));
+                    let mut decoder = Decoder::from_reader(input, "x", FileId(7), &format, &wanted, &options).ok()?;
+                    let mut rows = Vec::new();
+                    while let Some(chunk) = decoder.next_chunk() {
+                        let faults = chunk.faults.iter().filter(|fault| fault.reason != Reason::FileUnreadable);
+                        rows.extend(faults.map(|fault| (fault.record.row(), format!("{fault:?}"))));
+                        for (index, row) in chunk.rows.iter().enumerate() {
+                            rows.push((*row, format!("{:?}", chunk.batch.slice(index, 1))));
+                        }
+                    }
+                    rows.sort();
+                    Some((rows, decoder.content()?))
+                };
+                let (Some((before, content)), Some((after, _))) = (read(&whole[..cut]), read(&whole)) else {
+                    continue;
+                };
+                // What is told of the whole file once may be told of its beginning record by record.
+                if after.is_empty() {
+                    continue;
+                }
+                let settled = usize::try_from(content.settled).unwrap();
+                prop_assert!(settled <= before.len());
+                prop_assert_eq!(&before[..settled], &after[..settled.min(after.len())]);
+                let length = usize::try_from(content.bytes).unwrap();
+                prop_assert_eq!(blake3::hash(&whole[..length]).to_hex().to_string(), content.digest);
+            }
+        }
+    }
+}
