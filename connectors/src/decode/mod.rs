@@ -22,6 +22,7 @@ mod declared;
 mod error;
 mod json;
 mod messages;
+mod nested;
 mod parquet;
 mod parquet_layout;
 pub(crate) mod scalar;
