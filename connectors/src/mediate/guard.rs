@@ -1,9 +1,9 @@
 //! The last step: values become usage, guarded in the order of the reasons.
 
 use super::cache::{Items, Traits};
+use super::marks::{Marks, stops_void};
 use super::plan::Planned;
 use super::plan::QUANTITY_SCALE_MAX;
-use super::marks::{Marks, stops_void};
 use super::text::{canonical, decimal};
 use super::{Failure, Mediated, Mediator, Rows, Steps, quoted_sql};
 use arrow::array::{

@@ -113,9 +113,7 @@ impl Marks {
         let rank = marking.and_then(|marking| marking.rank.as_ref());
         Self {
             marking: marking.map(|marking| (marking.keep, marking.unless_told)),
-            kinds: kind.map(|planned| {
-                canonical(&unless_bare(rows, planned, Reason::KindUnknown))
-            }),
+            kinds: kind.map(|planned| canonical(&unless_bare(rows, planned, Reason::KindUnknown))),
             ranks: rank.map(|planned| {
                 let reason = match marking.map(|marking| marking.keep) {
                     Some(Keep::Version) => Reason::VersionMissing,
