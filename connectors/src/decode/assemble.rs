@@ -137,7 +137,9 @@ impl Assembler {
         let Some(builder) = self.builders.get_mut(column) else {
             return;
         };
-        let Some(text) = text else {
+        // An empty text is no number, boolean or time: it is empty, in every format.
+        let is_text = builder.kind() == ColumnType::Text;
+        let Some(text) = text.filter(|text| is_text || !text.is_empty()) else {
             return builder.append_null();
         };
         if builder.append(text) {

@@ -2,8 +2,9 @@
 
 use super::assemble::quoted;
 use super::columns::{ColumnBuilder, ColumnType};
-use arrow::array::{ArrayRef, AsArray};
-use arrow::compute::{CastOptions, cast_with_options};
+use super::json::utf8;
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options, concat};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use std::sync::Arc;
@@ -13,16 +14,22 @@ pub(super) enum Conversion {
     Keep,
     Cast(DataType),
     Parse(ColumnType),
+    /// Bytes that a declaration says are text, and what the text spells.
+    Bytes(ColumnType),
 }
 
 impl Conversion {
-    /// `None` when the conversion could lose something.
+    /// `None` when the conversion could lose something without a value being told.
     pub(super) fn plan(found: &DataType, declared: Option<ColumnType>) -> Option<Self> {
         use DataType::{
-            Decimal128, Dictionary, Int8, Int16, Int32, Int64, LargeUtf8, Timestamp, UInt8, UInt16,
-            UInt32, UInt64, Utf8, Utf8View,
+            Binary, BinaryView, Decimal32, Decimal64, Decimal128, Decimal256, Dictionary,
+            FixedSizeBinary, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, Timestamp, UInt8,
+            UInt16, UInt32, UInt64, Utf8, Utf8View,
         };
         let is_text = |kind: &DataType| matches!(kind, Utf8 | LargeUtf8 | Utf8View);
+        let is_bytes = |kind: &DataType| {
+            matches!(kind, Binary | LargeBinary | BinaryView | FixedSizeBinary(_))
+        };
         let text = match found {
             Dictionary(_, value) => is_text(value),
             found => is_text(found),
@@ -30,8 +37,20 @@ impl Conversion {
         match declared {
             None | Some(ColumnType::Text) if *found == Utf8 => Some(Self::Keep),
             None | Some(ColumnType::Text) if text => Some(Self::Cast(Utf8)),
-            None => Some(Self::Keep),
+            // Dictionaries hold values that no row has; expressions see those of the rows.
+            None => match found {
+                Dictionary(_, value) => Some(Self::Cast(value.as_ref().clone())),
+                Decimal32(digits, scale) | Decimal64(digits, scale) => {
+                    Some(Self::Cast(Decimal128(*digits, *scale)))
+                }
+                Decimal256(_, scale) if *scale <= 38 => Some(Self::Cast(Decimal128(38, *scale))),
+                _ => Some(Self::Keep),
+            },
             Some(kind) if text => Some(Self::Parse(kind)),
+            Some(kind) if is_bytes(found) => Some(Self::Bytes(kind)),
+            Some(kind) if matches!(found, Dictionary(_, value) if is_bytes(value)) => {
+                Some(Self::Bytes(kind))
+            }
             Some(kind) => {
                 let target = kind.data_type();
                 if *found == target {
@@ -57,7 +76,17 @@ impl Conversion {
                     (_, Utf8) => whole_digits(found).is_some(),
                     _ => false,
                 };
-                exact.then_some(Self::Cast(target))
+                // What may not fit is parsed from its digits, value by value.
+                let digits = matches!(
+                    found,
+                    Decimal32(_, _) | Decimal64(_, _) | Decimal128(_, _) | Decimal256(_, _)
+                ) || whole_digits(found).is_some();
+                let number = matches!(kind, ColumnType::BigInt | ColumnType::Decimal { .. });
+                match exact {
+                    true => Some(Self::Cast(target)),
+                    false if digits && number => Some(Self::Parse(kind)),
+                    false => None,
+                }
             }
         }
     }
@@ -67,39 +96,78 @@ impl Conversion {
         match self {
             Self::Keep => found.clone(),
             Self::Cast(target) => target.clone(),
-            Self::Parse(kind) => kind.data_type(),
+            Self::Parse(kind) | Self::Bytes(kind) => kind.data_type(),
         }
     }
 
     /// The column asked for. A value that is not of its type is NULL and told to `bad`, by its row.
-    pub(super) fn apply(
-        &self,
-        column: &ArrayRef,
-        mut bad: impl FnMut(usize, String),
-    ) -> Result<ArrayRef, ArrowError> {
+    pub(super) fn apply(&self, column: &ArrayRef, mut bad: impl FnMut(usize, String)) -> ArrayRef {
         match self {
-            Self::Keep => Ok(Arc::clone(column)),
-            Self::Cast(target) => {
-                let exact = CastOptions {
-                    safe: false,
-                    ..CastOptions::default()
-                };
-                cast_with_options(column, target, &exact)
-            }
+            Self::Keep => Arc::clone(column),
+            Self::Cast(target) => match exact_cast(column, target) {
+                Ok(values) => values,
+                Err(_) => each_cast(column, target, bad),
+            },
             Self::Parse(kind) => {
-                let text = arrow::compute::cast(column, &DataType::Utf8)?;
-                let mut builder = ColumnBuilder::new(*kind);
-                for (row, text) in text.as_string::<i32>().iter().enumerate() {
-                    let Some(text) = text.filter(|text| !text.is_empty()) else {
-                        builder.append_null();
-                        continue;
-                    };
-                    if !builder.append(text) {
-                        bad(row, format!("{} is not of type {kind}", quoted(text)));
-                    }
-                }
-                Ok(builder.finish())
+                let text = exact_cast(column, &DataType::Utf8)
+                    .unwrap_or_else(|_| each_cast(column, &DataType::Utf8, &mut bad));
+                parsed(text.as_string::<i32>().iter(), *kind, bad)
+            }
+            Self::Bytes(kind) => {
+                let bytes = exact_cast(column, &DataType::LargeBinary)
+                    .unwrap_or_else(|_| each_cast(column, &DataType::LargeBinary, &mut bad));
+                let bytes = bytes.as_binary::<i64>();
+                let texts: Vec<Option<&str>> = bytes
+                    .iter()
+                    .enumerate()
+                    .map(|(row, bytes)| utf8(bytes?).map_err(|detail| bad(row, detail)).ok())
+                    .collect();
+                parsed(texts.into_iter(), *kind, bad)
             }
         }
     }
+}
+
+/// The values that texts spell. An empty text is a text, but no number, boolean or time.
+fn parsed<'t>(
+    texts: impl Iterator<Item = Option<&'t str>>,
+    kind: ColumnType,
+    mut bad: impl FnMut(usize, String),
+) -> ArrayRef {
+    let is_text = kind == ColumnType::Text;
+    let mut builder = ColumnBuilder::new(kind);
+    for (row, text) in texts.enumerate() {
+        let Some(text) = text.filter(|text| is_text || !text.is_empty()) else {
+            builder.append_null();
+            continue;
+        };
+        if !builder.append(text) {
+            bad(row, format!("{} is not of type {kind}", quoted(text)));
+        }
+    }
+    builder.finish()
+}
+
+fn exact_cast(column: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
+    let exact = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(column, target, &exact)
+}
+
+/// Casts each value by itself, after a whole column failed for one of them.
+fn each_cast(column: &ArrayRef, target: &DataType, mut bad: impl FnMut(usize, String)) -> ArrayRef {
+    let mut values = Vec::with_capacity(column.len());
+    for row in 0..column.len() {
+        match exact_cast(&column.slice(row, 1), target) {
+            Ok(value) => values.push(value),
+            Err(error) => {
+                bad(row, error.to_string());
+                values.push(new_null_array(target, 1));
+            }
+        }
+    }
+    let values: Vec<&dyn Array> = values.iter().map(|value| &**value).collect();
+    concat(&values).unwrap_or_else(|_| new_null_array(target, column.len()))
 }

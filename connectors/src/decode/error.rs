@@ -1,7 +1,8 @@
 //! Why a file cannot be decoded at all.
 
-use super::{ColumnRequest, ColumnType};
+use super::{ColumnRequest, ColumnType, nested};
 use crate::store::StoreError;
+use arrow::datatypes::{DataType, Fields};
 use std::io;
 
 /// Why a file cannot be decoded at all; faults of its records are data instead.
@@ -48,7 +49,7 @@ pub enum DecodeError {
         /// What there is.
         available: String,
         /// How the rule says that files may lack it; nothing where no rule asks.
-        declaration: String,
+        declaration: Box<str>,
     },
     /// A column asked for whose name stands twice in the header.
     #[error("the header of {file:?} names the column {column:?} twice")]
@@ -61,7 +62,7 @@ pub enum DecodeError {
     /// A typed column that cannot become the declared type without loss.
     #[error(
         "column {column:?} of {file:?} is {found}, which does not convert exactly to the declared \
-         type {declared}; leave the declaration out and convert with exact(\"{column}\", scale)"
+         type {declared}; {advice}"
     )]
     ColumnType {
         /// The file.
@@ -72,6 +73,8 @@ pub enum DecodeError {
         found: String,
         /// The type declared.
         declared: String,
+        /// What to do instead.
+        advice: Box<str>,
     },
     /// A header line that is not text.
     #[error("the header of {file:?} is not readable text: {detail}")]
@@ -139,7 +142,34 @@ impl DecodeError {
             suggestion: crate::diagnostic::did_you_mean(&column.name, available.clone())
                 .map_or_else(String::new, |name| format!(", did you mean {name:?}")),
             available: available.take(100).collect::<Vec<_>>().join(", "),
-            declaration: declaration(column),
+            declaration: declaration(column).into(),
+        }
+    }
+
+    pub(super) fn column_type(file: &str, column: &ColumnRequest, found: &DataType) -> Self {
+        let name = &column.name;
+        let inside = |fields: &Fields| {
+            let fields = nested::names(fields);
+            let paths: Vec<String> = fields.iter().map(|f| format!("{name}.{f}")).collect();
+            format!("name one of its fields: {}", paths.join(", "))
+        };
+        let advice = match found {
+            found if found.is_floating() => format!(
+                "leave the declaration out and convert with exact(\"{name}\", scale), and round it \
+                 with round_half_even(exact(\"{name}\", 18), decimals)"
+            ),
+            DataType::Struct(fields) => inside(fields),
+            DataType::Map(_, _) => format!("name a key of the map: {name}.<key>"),
+            _ => "leave the declaration out, and convert it where it is used".to_owned(),
+        };
+        Self::ColumnType {
+            file: file.to_owned(),
+            column: name.clone(),
+            found: found.to_string(),
+            declared: column
+                .kind
+                .map_or_else(String::new, |kind| kind.to_string()),
+            advice: advice.into(),
         }
     }
 
@@ -147,7 +177,7 @@ impl DecodeError {
     #[must_use]
     pub fn without_declaration(mut self) -> Self {
         if let Self::UnknownColumn { declaration, .. } = &mut self {
-            declaration.clear();
+            *declaration = Box::default();
         }
         self
     }

@@ -23,6 +23,7 @@ mod error;
 mod json;
 mod members;
 mod messages;
+mod nested;
 mod parquet;
 mod parquet_layout;
 pub(crate) mod scalar;

@@ -1,7 +1,9 @@
 //! Parquet: typed columns as the file has them, only the requested ones read.
 //!
-//! A declared type applies where it loses nothing: text is parsed like the fields of text formats,
-//! whole numbers and decimals widen. Everything else is refused when the file is opened.
+//! A declared type applies where it loses nothing without a word: text, and bytes that are declared,
+//! are parsed like the fields of text formats, whole numbers and decimals widen, and a number that
+//! the declared type cannot hold is a fault of its row. Everything else is refused when the file is
+//! opened. A dotted path leads into structs and maps.
 //!
 //! ```text
 //!   footer ─► do its places add up? ─► first batch ─► batches ─► as many rows as it says? ─► end
@@ -15,6 +17,7 @@
 
 use super::convert::Conversion;
 use super::error::DecodeError;
+use super::nested::{self, Place, Step};
 use super::parquet_layout::{Footer, adds_up};
 use super::{ColumnRequest, DecodeOptions, RawChunk, Source, opening};
 use crate::shield::shielded;
@@ -94,36 +97,25 @@ pub(super) fn open(
     options: &DecodeOptions,
 ) -> Result<(SchemaRef, ParquetSource), DecodeError> {
     let footer = footer(access, file)?;
-    let names: Vec<&str> = footer
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| f.name().as_str())
-        .collect();
+    let found = Arc::clone(footer.schema());
     let mut wanted = Vec::with_capacity(columns.len());
     let mut fields = Vec::with_capacity(columns.len());
     for column in columns {
-        let Some(root) = names.iter().position(|name| *name == column.name) else {
+        let Some(place) = nested::find(found.fields(), &column.name) else {
             if let (true, Some(kind)) = (column.may_be.absent, column.kind) {
                 fields.push(Field::new(&column.name, kind.data_type(), true));
                 wanted.push(None);
                 continue;
             }
-            let names = names.iter().copied();
+            let names = nested::names(found.fields());
+            let names = names.iter().map(String::as_str);
             return Err(DecodeError::unknown_column(file, column, names));
         };
-        let found = footer.schema().field(root).data_type().clone();
-        let conversion =
-            Conversion::plan(&found, column.kind).ok_or_else(|| DecodeError::ColumnType {
-                file: file.to_owned(),
-                column: column.name.clone(),
-                found: found.to_string(),
-                declared: column
-                    .kind
-                    .map_or_else(String::new, |kind| kind.to_string()),
-            })?;
-        fields.push(Field::new(&column.name, conversion.data_type(&found), true));
-        wanted.push(Some((root, conversion)));
+        let conversion = Conversion::plan(&place.kind, column.kind)
+            .ok_or_else(|| DecodeError::column_type(file, column, &place.kind))?;
+        let kind = conversion.data_type(&place.kind);
+        fields.push(Field::new(&column.name, kind, true));
+        wanted.push(Some((place, conversion)));
     }
     let groups = footer.metadata().row_groups();
     let range = options.row_groups.clone().unwrap_or(0..groups.len());
@@ -139,9 +131,34 @@ pub(super) fn open(
         .take(range.len())
         .sum();
     // The reader hands columns out in the file's order, whatever the request's.
-    let roots: BTreeSet<usize> = wanted.iter().flatten().map(|(root, _)| *root).collect();
-    let place = |(root, conversion): (usize, Conversion)| ReadColumn {
-        position: roots.range(..root).count(),
+    let roots: BTreeSet<usize> = wanted
+        .iter()
+        .flatten()
+        .map(|(place, _)| place.root)
+        .collect();
+    let schema = footer.parquet_schema();
+    let asked: Vec<Vec<&str>> = wanted
+        .iter()
+        .flatten()
+        .map(|(place, _)| way(&found, place))
+        .collect();
+    // Of a struct only the fields on the way are read.
+    let is_asked = |leaf: &usize| {
+        let parts = schema.column(*leaf);
+        let parts = parts.path().parts();
+        let begins = |way: &Vec<&str>| {
+            parts
+                .iter()
+                .map(String::as_str)
+                .zip(way)
+                .all(|(a, b)| a == *b)
+        };
+        asked.iter().any(begins)
+    };
+    let leaves: Vec<usize> = (0..schema.num_columns()).filter(is_asked).collect();
+    let place = |(place, conversion): (Place, Conversion)| ReadColumn {
+        position: roots.range(..place.root).count(),
+        steps: place.steps,
         conversion,
     };
     let columns = wanted.into_iter().map(|read| read.map(place)).collect();
@@ -149,7 +166,7 @@ pub(super) fn open(
     let part = Part {
         access: access.clone(),
         footer,
-        roots,
+        leaves,
         groups: range,
         first_row,
     };
@@ -184,7 +201,8 @@ pub(super) fn open(
 struct Part {
     access: RandomAccess,
     footer: ArrowReaderMetadata,
-    roots: BTreeSet<usize>,
+    /// The columns, and fields of structs, that are asked for.
+    leaves: Vec<usize>,
     groups: Range<usize>,
     first_row: u64,
 }
@@ -193,8 +211,8 @@ impl Part {
     fn reader(&self, row: u64, rows: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
         let (access, footer) = (self.access.clone(), self.footer.clone());
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(access, footer);
-        let roots = self.roots.iter().copied();
-        let projection = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let leaves = self.leaves.iter().copied();
+        let projection = ProjectionMask::leaves(builder.parquet_schema(), leaves);
         let builder = builder
             .with_projection(projection)
             .with_row_groups(self.groups.clone().collect())
@@ -217,7 +235,21 @@ struct Shape {
 struct ReadColumn {
     /// Which of the columns read it is, in the order of the file.
     position: usize,
+    /// The way into it.
+    steps: Vec<Step>,
     conversion: Conversion,
+}
+
+/// The names on the way to a column, down to where a map begins.
+fn way<'n>(schema: &'n Schema, place: &'n Place) -> Vec<&'n str> {
+    let mut names = vec![schema.field(place.root).name().as_str()];
+    for step in &place.steps {
+        match step {
+            Step::Field(name) => names.push(name),
+            Step::Key(_) => break,
+        }
+    }
+    names
 }
 
 pub(super) struct ParquetSource {
@@ -311,6 +343,7 @@ impl ParquetSource {
         for (index, wanted) in self.shape.columns.iter().enumerate() {
             let Some(ReadColumn {
                 position,
+                steps,
                 conversion,
             }) = wanted
             else {
@@ -318,8 +351,8 @@ impl ParquetSource {
                 columns.push(new_null_array(kind, read.num_rows()));
                 continue;
             };
-            let column = read.column(*position);
-            columns.push(conversion.apply(column, |row, detail| {
+            let column = nested::reach(read.column(*position), steps)?;
+            columns.push(conversion.apply(&column, |row, detail| {
                 let Some(good) = good.get_mut(row) else {
                     return;
                 };
@@ -333,7 +366,7 @@ impl ParquetSource {
                         detail,
                     });
                 }
-            })?);
+            }));
         }
         let count = RecordBatchOptions::new().with_row_count(Some(read.num_rows()));
         let mut batch =

@@ -2,14 +2,17 @@
 //!
 //! DataFusion fails a whole batch for one bad row. A batch that fails is cut in halves until the bad
 //! rows stand alone: a batch without bad rows costs one evaluation, each bad row about 2·log₂(rows)
-//! more.
+//! more. The halves are copies: a slice shares its bytes with its neighbours, and a conversion that
+//! looks at all bytes of an array (bytes to text) would find the neighbour's fault in it.
 
 use super::{Expression, LookupMissing};
 use crate::shield::shielded;
-use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::concat;
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::compute::{concat, take};
+use arrow::datatypes::DataType;
 use datafusion_common::{DataFusionError, exec_err};
 use millrace_operators::domain::Reason;
+use std::sync::Arc;
 
 /// The values of an expression, and the rows that have none because they failed.
 #[derive(Clone, Debug)]
@@ -86,13 +89,34 @@ impl Expression {
         }
         let half = rows / 2;
         for (start, length) in [(0, half), (half, rows - half)] {
-            let part = batch.slice(start, length);
+            let part = copied(batch, start, length);
             match self.whole(&part) {
                 Ok(values) => pieces.push(values),
                 Err(error) => self.bisect(&part, offset + start, error, pieces, failures),
             }
         }
     }
+}
+
+/// Rows of a batch in arrays of their own.
+fn copied(batch: &RecordBatch, start: usize, length: usize) -> RecordBatch {
+    let slice = batch.slice(start, length);
+    let rows = UInt32Array::from_iter_values((0_u32..).take(length));
+    let column = |column: &ArrayRef| {
+        let kind = column.data_type();
+        let whole = match kind {
+            // A dictionary keeps the values that no row of the slice has.
+            DataType::Dictionary(_, value) => arrow::compute::cast(column, value)
+                .and_then(|plain| arrow::compute::cast(&plain, kind))
+                .unwrap_or_else(|_| Arc::clone(column)),
+            _ => Arc::clone(column),
+        };
+        take(&whole, &rows, None).expect("the rows are those of the slice")
+    };
+    let columns = slice.columns().iter().map(column).collect();
+    let count = RecordBatchOptions::new().with_row_count(Some(length));
+    RecordBatch::try_new_with_options(slice.schema(), columns, &count)
+        .expect("the columns keep their types")
 }
 
 fn failure(row: usize, error: &DataFusionError) -> RowFailure {

@@ -14,21 +14,24 @@
 //! - **No record can take all memory or time:** how deep an expression is, and how long a text it
 //!   makes, has a bound ([`size`], `repeat`, `lpad`, `rpad`, `levenshtein`).
 //! - **Columns are case-sensitive** and may be written as they stand in the file; a dotted path
-//!   needs no quotes.
+//!   needs no quotes, and `a['b']` is the path `a.b`.
 
 mod evaluate;
 mod fence;
 mod functions;
 mod size;
+mod undecided;
 
 pub use evaluate::{Evaluated, RowFailure};
 pub use functions::{Functions, LookupMissing};
+pub use undecided::{Decision, Inputs};
 
 use crate::diagnostic::did_you_mean;
 use crate::shield::shielded;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DFSchema, DataFusionError};
+use datafusion_expr::Expr;
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::SimplifyContext;
@@ -37,6 +40,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::parser::DFParser;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::{self, Ident, visit_expressions, visit_expressions_mut};
+use datafusion_sql::sqlparser::keywords::ALL_KEYWORDS;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -101,10 +105,14 @@ impl Parsed {
             if text.contains("RecursionLimitExceeded") {
                 return size::too_deep(&shown);
             }
-            ExpressionError::new(
-                format!("cannot parse `{shown}`: {text}"),
-                "write one SQL expression",
-            )
+            let hint = match word_of_sql(sql, text) {
+                Some(word) => format!(
+                    "`{word}` is a word of SQL; a column of this name stands in double quotes \
+                     within the expression: '\"{word}\"'"
+                ),
+                None => "write one SQL expression".to_owned(),
+            };
+            ExpressionError::new(format!("cannot parse `{shown}`: {text}"), hint)
         })?;
         if parsed.alias.is_some() {
             return Err(ExpressionError::new(
@@ -115,12 +123,13 @@ impl Parsed {
         let mut tree = parsed.expr;
         size::check_depth(&tree, sql)?;
         let mut columns = BTreeSet::new();
-        // There are no tables in an expression, so `a.b` is always the path of a field.
         let ControlFlow::<Infallible>::Continue(()) = visit_expressions_mut(&mut tree, |node| {
-            if let ast::Expr::CompoundIdentifier(parts) = node {
-                let path: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
-                *node = ast::Expr::Identifier(Ident::with_quote('"', path.join(".")));
+            if let Some(path) = path_of(node) {
+                *node = ast::Expr::Identifier(Ident::with_quote('"', path));
             }
+            ControlFlow::Continue(())
+        });
+        let ControlFlow::<Infallible>::Continue(()) = visit_expressions(&tree, |node| {
             if let ast::Expr::Identifier(name) = node {
                 columns.insert(name.value.clone());
             }
@@ -193,15 +202,50 @@ impl Parsed {
         functions: &Functions,
     ) -> Result<Expression, ExpressionError> {
         size::on_deep_stack(&self.sql, || {
-            planning(&self.sql, || self.plan_any(schema, functions))
+            planning(&self.sql, || {
+                let (planning, checked) = self.checked(schema, functions)?;
+                let expression = planning.simplified(checked)?;
+                planning.physical(&expression)
+            })
         })
     }
 
-    fn plan_any(
+    /// Plans the expression, and how it answers fields that are empty.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn plan_decided(
         &self,
         schema: &SchemaRef,
         functions: &Functions,
-    ) -> Result<Expression, ExpressionError> {
+        inputs: &Inputs,
+    ) -> Result<(Expression, Decision), ExpressionError> {
+        size::on_deep_stack(&self.sql, || {
+            planning(&self.sql, || self.plan_both(schema, functions, inputs))
+        })
+    }
+
+    fn plan_both(
+        &self,
+        schema: &SchemaRef,
+        functions: &Functions,
+        inputs: &Inputs,
+    ) -> Result<(Expression, Decision), ExpressionError> {
+        let (planning, checked) = self.checked(schema, functions)?;
+        let decision = undecided::decide(self, &checked, inputs, |condition| {
+            let simple = planning.simplifier.simplify(condition);
+            planning.physical(&simple.map_err(|error| planning.failed(&error))?)
+        })?;
+        let expression = planning.simplified(checked)?;
+        Ok((planning.physical(&expression)?, decision))
+    }
+
+    /// The expression typed and within the fence, its arithmetic checked.
+    fn checked<'p>(
+        &'p self,
+        schema: &'p SchemaRef,
+        functions: &Functions,
+    ) -> Result<(Planning<'p>, Expr), ExpressionError> {
         self.check_names(schema, functions)?;
         let failed = |error: DataFusionError| ExpressionError::of(&error, &self.sql);
         let df_schema = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
@@ -224,20 +268,107 @@ impl Parsed {
         let typed = simplifier.coerce(planned, &df_schema).map_err(failed)?;
         fence::check_types(&typed, &df_schema, &self.sql)?;
         let checked = fence::check_arithmetic(typed, &df_schema).map_err(failed)?;
-        let simple = simplifier.simplify(checked).map_err(failed)?;
-        // Again, because some functions only turn into casts when they are simplified.
-        fence::check_types(&simple, &df_schema, &self.sql)?;
+        let planning = Planning {
+            sql: &self.sql,
+            schema,
+            df_schema,
+            config,
+            simplifier,
+        };
+        Ok((planning, checked))
+    }
+}
 
+/// The path of a field that a node is another spelling of. There are no tables in an expression, so
+/// `a.b` is always a field, as is `a['b']`.
+fn path_of(node: &ast::Expr) -> Option<String> {
+    match node {
+        ast::Expr::CompoundIdentifier(parts) => {
+            let path: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
+            Some(path.join("."))
+        }
+        ast::Expr::CompoundFieldAccess { root, access_chain } => {
+            let ast::Expr::Identifier(root) = root.as_ref() else {
+                return None;
+            };
+            let mut path = root.value.clone();
+            for access in access_chain {
+                let name = match access {
+                    ast::AccessExpr::Dot(ast::Expr::Identifier(name)) => &name.value,
+                    ast::AccessExpr::Subscript(ast::Subscript::Index {
+                        index: ast::Expr::Value(key),
+                    }) => match &key.value {
+                        ast::Value::SingleQuotedString(name) => name,
+                        _ => return None,
+                    },
+                    _ => return None,
+                };
+                path.push('.');
+                path.push_str(name);
+            }
+            Some(path)
+        }
+        // Elsewhere a function without parentheses; here whoever used the service.
+        ast::Expr::Function(call)
+            if matches!(call.args, ast::FunctionArguments::None)
+                && call.name.to_string().eq_ignore_ascii_case("user") =>
+        {
+            Some(call.name.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// The word at which parsing stopped, if a column of this name needs quotes.
+fn word_of_sql<'t>(sql: &'t str, error: &'t str) -> Option<&'t str> {
+    let is_keyword = |word: &&str| {
+        let upper = word.to_ascii_uppercase();
+        ALL_KEYWORDS.contains(&upper.as_str())
+    };
+    let found = error.split_once("found: ").map(|(_, rest)| {
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        &rest[..end.unwrap_or(rest.len())]
+    });
+    let whole = sql.trim();
+    found
+        .filter(is_keyword)
+        .filter(|word| *word != "EOF")
+        .or(Some(whole).filter(is_keyword))
+}
+
+/// What the last steps of planning need.
+struct Planning<'p> {
+    sql: &'p str,
+    schema: &'p SchemaRef,
+    df_schema: Arc<DFSchema>,
+    config: Arc<ConfigOptions>,
+    simplifier: ExprSimplifier,
+}
+
+impl Planning<'_> {
+    fn failed(&self, error: &DataFusionError) -> ExpressionError {
+        ExpressionError::of(error, self.sql)
+    }
+
+    fn simplified(&self, checked: Expr) -> Result<Expr, ExpressionError> {
+        let simple = self.simplifier.simplify(checked);
+        let simple = simple.map_err(|error| self.failed(&error))?;
+        // Again, because some functions only turn into casts when they are simplified.
+        fence::check_types(&simple, &self.df_schema, self.sql)?;
+        Ok(simple)
+    }
+
+    fn physical(&self, simple: &Expr) -> Result<Expression, ExpressionError> {
         let mut properties = ExecutionProps::new();
-        properties.config_options = Some(config);
+        properties.config_options = Some(Arc::clone(&self.config));
         let context = PhysicalPlanningContext::default();
-        let physical =
-            create_physical_expr(&simple, &df_schema, &properties, &context).map_err(failed)?;
-        let data_type = physical.data_type(schema).map_err(failed)?;
+        let physical = create_physical_expr(simple, &self.df_schema, &properties, &context)
+            .map_err(|error| self.failed(&error))?;
+        let data_type = physical.data_type(self.schema);
         Ok(Expression {
-            sql: self.sql.clone(),
+            sql: self.sql.to_owned(),
             physical,
-            data_type,
+            data_type: data_type.map_err(|error| self.failed(&error))?,
         })
     }
 }

@@ -130,14 +130,14 @@ fn values_are_exact_or_the_row_fails() {
             "CASE WHEN tokens > 5 THEN upper(kind) ELSE 'x' END",
             ["A", "x", "NULL", "x"],
         ),
-        ("lookup('rates', 'name', kind)", ["alpha", "NULL", "!", "!"]),
+        ("lookup('rates', 'name', kind)", ["alpha", "!", "NULL", "!"]),
         (
             "lookup_or_null('rates', 'name', kind)",
             ["alpha", "NULL", "NULL", "NULL"],
         ),
         (
             "lookup_prefix('rates', 'name', concat(kind, 'bcd'))",
-            ["long", "NULL", "NULL", "!"],
+            ["long", "!", "!", "!"],
         ),
         (
             "kind IN ('a', 'b') AND tokens IS NOT NULL",
@@ -243,6 +243,16 @@ fn what_could_be_inexact_is_not_planned() {
             "did you mean 'name'?",
         ),
         (
+            "lookup('name', 'rates', kind)",
+            "'rates' is the table, 'name' the column",
+            "write lookup('rates', 'name', key)",
+        ),
+        (
+            "lookup(kind, 'rates', 'name')",
+            "the key comes last",
+            "write lookup('rates', 'name', key)",
+        ),
+        (
             "lookup(kind, 'name', kind)",
             "needs its table and column as texts",
             "single quotes",
@@ -279,8 +289,15 @@ fn failures_say_what_and_why() {
         .unwrap()
         .evaluate(&batch())
         .failures;
-    assert_eq!(failures[1].reason, Reason::LookupMissing);
-    assert_eq!(failures[1].detail, "table \"rates\" has no row for \"9\"");
+    let empty = &failures[0];
+    assert_eq!((empty.row, empty.reason), (1, Reason::LookupMissing));
+    assert_eq!(
+        empty.detail,
+        "column \"name\" of table \"rates\" is empty for \"b\""
+    );
+    let missing = failures.last().unwrap();
+    assert_eq!((missing.row, missing.reason), (3, Reason::LookupMissing));
+    assert_eq!(missing.detail, "table \"rates\" has no row for \"9\"");
     let failures = plan("tokens + 1").unwrap().evaluate(&batch()).failures;
     assert_eq!(
         (failures[0].row, failures[0].reason),

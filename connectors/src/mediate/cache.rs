@@ -38,12 +38,29 @@ impl ServiceCache {
     }
 }
 
+/// Which items of the rule a row has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Items {
+    /// Their positions, as a set.
+    set: u64,
+    /// Items whose quantity is too large for the decimals of the rule, and has these instead.
+    scales: SmallVec<[(usize, u8); 1]>,
+}
+
+impl Items {
+    /// The row has the item at `position`, with other decimals than the rule's if so given.
+    pub(super) fn add(&mut self, position: usize, scale: Option<u8>) {
+        self.set |= 1 << position;
+        self.scales.extend(scale.map(|scale| (position, scale)));
+    }
+}
+
 /// What a row's class follows from.
 pub(super) struct Traits<'r> {
     /// Values of the attributes of the rule, in its order.
     pub(super) attributes: &'r [Option<&'r str>],
-    /// The items of the rule that the row has, as a set of their positions.
-    pub(super) items: u64,
+    /// The items of the rule that the row has.
+    pub(super) items: &'r Items,
 }
 
 /// Classes by the texts of their attributes.
@@ -59,13 +76,13 @@ pub(super) struct ClassCache {
 #[derive(Debug)]
 struct Known {
     attributes: Vec<Option<Box<str>>>,
-    items: u64,
+    items: Items,
     key: ClassKey,
 }
 
 impl Known {
     fn is(&self, traits: &Traits<'_>) -> bool {
-        self.items == traits.items
+        self.items == *traits.items
             && self
                 .attributes
                 .iter()
@@ -93,9 +110,15 @@ impl ClassCache {
         names: &Names,
         fresh: &mut Vec<(ClassKey, UsageClass)>,
     ) -> ClassKey {
-        let slot = traits.attributes.iter().fold(traits.items, |hash, value| {
-            let value = value.map_or(0, |text| Name::new(text).0);
+        let mix = |hash: u64, value: u64| {
             (hash.rotate_left(5) ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        };
+        let scales = traits.items.scales.iter();
+        let slot = scales.fold(traits.items.set, |hash, (position, scale)| {
+            mix(hash, u64::from(*scale) << 8 | *position as u64)
+        });
+        let slot = traits.attributes.iter().fold(slot, |hash, value| {
+            mix(hash, value.map_or(0, |text| Name::new(text).0))
         });
         match self.known.get(&slot) {
             Some(known) if known.is(traits) => return known.key,
@@ -108,16 +131,27 @@ impl ClassCache {
             .filter_map(|(name, value)| Some((*name, names.enter((*value)?))))
             .collect();
         attributes.sort_unstable();
-        let has = |position: usize| traits.items >> position & 1 == 1;
+        let has = |position: usize| traits.items.set >> position & 1 == 1;
+        let scale = |wanted: usize| {
+            let mut scales = traits.items.scales.iter();
+            scales.find(|(position, _)| *position == wanted)
+        };
         let items = self
             .items
             .iter()
             .enumerate()
-            .filter(|(position, _)| has(*position));
+            .filter(|(position, _)| has(*position))
+            .map(|(position, item)| match scale(position) {
+                Some((_, scale)) => Item {
+                    scale: *scale,
+                    ..*item
+                },
+                None => *item,
+            });
         let class = UsageClass {
             service_type: self.service_type,
             attributes,
-            items: items.map(|(_, item)| *item).collect(),
+            items: items.collect(),
         };
         let key = names.enter_class(&class);
         if self.reported.insert(key) {
@@ -135,7 +169,7 @@ impl ClassCache {
             slot,
             Known {
                 attributes,
-                items: traits.items,
+                items: traits.items.clone(),
                 key,
             },
         );

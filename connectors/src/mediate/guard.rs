@@ -1,13 +1,17 @@
 //! The last step: values become usage, guarded in the order of the reasons.
 
-use super::cache::Traits;
+use super::cache::{Items, Traits};
 use super::marks::{Marks, stops_void};
+use super::plan::Planned;
+use super::plan::QUANTITY_SCALE_MAX;
 use super::text::{canonical, decimal};
-use super::{Failure, Mediated, Mediator, Rows};
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array, StringArray};
+use super::{Failure, Mediated, Mediator, Rows, Steps, quoted_sql};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimeUnit, TimestampMicrosecondType};
-use millrace_operators::domain::{EventTime, Kind, Quantities, Reason, Usage};
+use millrace_operators::domain::{EventTime, Kind, Mark, Quantities, Reason, Usage};
 
 /// Quantities have up to 18 digits, so that they and their sums keep room.
 const QUANTITY_LIMIT: u64 = 10_u64.pow(18);
@@ -49,6 +53,14 @@ impl Mantissas {
     }
 }
 
+/// The decimals of numbers of this type.
+fn decimals(kind: &DataType) -> u8 {
+    match kind {
+        DataType::Decimal128(_, scale) => scale.unsigned_abs(),
+        _ => 0,
+    }
+}
+
 fn text(values: &StringArray, row: usize) -> Option<&str> {
     values.is_valid(row).then(|| values.value(row))
 }
@@ -61,17 +73,166 @@ fn failure(reason: Reason, field: &str, detail: String) -> Failure {
     }
 }
 
+/// A part of the identity of each row.
+struct IdentityPart<'s> {
+    planned: &'s Planned,
+    texts: StringArray,
+}
+
+impl IdentityPart<'_> {
+    /// That the part is empty in this row without being meant to be.
+    fn missing(&self, row: usize) -> Option<Failure> {
+        let decision = &self.planned.decision;
+        let meant = match text(&self.texts, row) {
+            None => decision.is_intended(),
+            Some("") => decision.is_intended() || decision.fills_in(),
+            Some(_) => return None,
+        };
+        let sql = quoted_sql(self.planned.expression.sql());
+        let detail = format!("{sql} is empty, and what lacks a part of its identity has none");
+        (!meant).then(|| failure(Reason::IdentityMissing, "identity", detail))
+    }
+
+    fn is_empty(&self, row: usize) -> bool {
+        text(&self.texts, row).is_none_or(str::is_empty)
+    }
+}
+
+/// The values of a batch, as the guards ask for them.
+struct Values<'s> {
+    /// `None` when the position is the identity.
+    identity: Option<Vec<IdentityPart<'s>>>,
+    marks: Marks,
+    service: &'s Planned,
+    services: StringArray,
+    times: ArrayRef,
+    instants: TimestampMicrosecondArray,
+    charges: Vec<Charge<'s>>,
+}
+
+/// The quantities of an item.
+struct Charge<'s> {
+    planned: &'s Planned,
+    /// Decimals that the item has unless a quantity is too large for them.
+    item_scale: u8,
+    /// Decimals of the mantissas.
+    scale: u8,
+    mantissas: Mantissas,
+}
+
+/// What of a row the guards have let pass.
+struct Passed<'v> {
+    service: &'v str,
+    time: EventTime,
+    items: Items,
+    quantities: Quantities,
+    mark: Option<Box<Mark>>,
+}
+
 impl Mediator {
     /// Evaluates what is left of the rule, and turns each row into usage or a fault.
     pub(super) fn finish(&mut self, mut rows: Rows, out: &mut Mediated) {
-        let identity: Option<Vec<StringArray>> = self.steps.identity.as_ref().map(|fields| {
-            fields
-                .iter()
-                .map(|planned| canonical(&rows.values(planned)))
-                .collect()
+        let values = Values::of(&self.steps, &mut rows);
+        let attributes: Vec<StringArray> = self
+            .steps
+            .attributes
+            .iter()
+            .map(|planned| {
+                let values = if planned.decision.is_bare() {
+                    rows.values(planned)
+                } else {
+                    rows.decided(planned, Reason::AttributeUndecided)
+                };
+                canonical(&values)
+            })
+            .collect();
+
+        let mut failed = std::mem::take(&mut rows.failed);
+        let mut traits: Vec<Option<&str>> = Vec::with_capacity(attributes.len());
+        out.usage.reserve(rows.records.len());
+        for (row, &record) in rows.records.iter().enumerate() {
+            let passed = if failed.is_empty() {
+                values.guard(&rows, row)
+            } else {
+                let found = failed.remove(&row);
+                let found = found.filter(|failure| !values.takes_out(row) || stops_void(failure));
+                first(found, || values.guard(&rows, row))
+            };
+            let Passed {
+                service,
+                time,
+                items,
+                quantities,
+                mark,
+            } = match passed {
+                Ok(passed) => passed,
+                Err(failure) => {
+                    out.faults.push(rows.fault(row, failure));
+                    continue;
+                }
+            };
+            self.identity.field(&self.stream_field);
+            match &values.identity {
+                // A byte that no text has tells NULL from an empty text.
+                Some(parts) => parts.iter().for_each(|part| {
+                    let text = text(&part.texts, row).map_or(&b"\xff"[..], str::as_bytes);
+                    self.identity.field(text);
+                }),
+                None => {
+                    self.identity.field(&record.0.to_le_bytes());
+                }
+            }
+            traits.clear();
+            traits.extend(attributes.iter().map(|attribute| text(attribute, row)));
+            let traits = Traits {
+                attributes: &traits,
+                items: &items,
+            };
+            out.usage.push(Usage {
+                record,
+                identity: self.identity.finish(),
+                service: self
+                    .services
+                    .key(&self.stream.service_type, service, &self.names),
+                class: self.classes.key(&traits, &self.names, &mut out.classes),
+                time,
+                quantities,
+                mark,
+            });
+        }
+    }
+}
+
+fn takes_out(mark: Option<&Mark>) -> bool {
+    mark.is_some_and(|mark| mark.kind == Kind::Void)
+}
+
+/// The failure that the guards ask for first: of those that the expressions found, and of their own.
+fn first<'v>(
+    found: Option<Failure>,
+    guard: impl FnOnce() -> Result<Passed<'v>, Failure>,
+) -> Result<Passed<'v>, Failure> {
+    let Some(found) = found else {
+        return guard();
+    };
+    match guard() {
+        Err(other) if other.reason < found.reason => Err(other),
+        _ => Err(found),
+    }
+}
+
+impl<'s> Values<'s> {
+    fn of(steps: &'s Steps, rows: &mut Rows) -> Self {
+        let identity = steps.identity.as_ref().map(|fields| {
+            let part = |planned| IdentityPart {
+                planned,
+                texts: canonical(&rows.decided(planned, Reason::IdentityMissing)),
+            };
+            fields.iter().map(part).collect()
         });
-        let services = canonical(&rows.values(&self.steps.service));
-        let times = rows.values(&self.steps.time);
+        let marks = Marks::of(steps.marking.as_ref(), rows);
+        let services = canonical(&rows.decided(&steps.service, Reason::ServiceMissing));
+        let times = rows.decided(&steps.time, Reason::TimeMissing);
         let zone = match times.data_type() {
             DataType::Timestamp(_, zone) => zone.clone(),
             _ => None,
@@ -80,138 +241,111 @@ impl Mediator {
         let micros = DataType::Timestamp(TimeUnit::Microsecond, zone);
         let instants =
             arrow::compute::cast(&times, &micros).expect("timestamps and dates become instants");
-        let instants = instants.as_primitive::<TimestampMicrosecondType>();
-        let attributes: Vec<StringArray> = self
-            .steps
-            .attributes
-            .iter()
-            .map(|planned| canonical(&rows.values(planned)))
-            .collect();
-        let charges: Vec<Mantissas> = self
-            .steps
-            .charges
-            .iter()
-            .map(|(planned, _)| Mantissas::of(&rows.values(planned)))
-            .collect();
-
-        let marks = Marks::of(self.steps.marking.as_ref(), &mut rows);
-        let mut failed = std::mem::take(&mut rows.failed);
-        let mut values: Vec<Option<&str>> = Vec::with_capacity(attributes.len());
-        out.usage.reserve(rows.records.len());
-        for (row, &record) in rows.records.iter().enumerate() {
-            let found = if failed.is_empty() {
-                None
+        let charges = steps.charges.iter().map(|charge| {
+            let (planned, item_scale) = charge;
+            // An item whose column is absent is absent itself.
+            let values = if planned.decision.is_bare() {
+                rows.values(planned)
             } else {
-                failed.remove(&row)
+                rows.decided(planned, Reason::QuantityMissing)
             };
-            let mark = marks.get(row);
-            let takes_out = matches!(&mark, Ok(Some(mark)) if mark.kind == Kind::Void);
-            let found = found.filter(|failure| !takes_out || stops_void(failure));
-            let usage = match found {
-                Some(failure) => Err(failure),
-                None => (|| {
-                    if let Some(fields) = &identity {
-                        let nothing = |field| text(field, row).is_none_or(str::is_empty);
-                        if fields.iter().all(nothing) {
-                            let detail = "all identity fields are empty".to_owned();
-                            return Err(failure(Reason::IdentityMissing, "identity", detail));
-                        }
-                    }
-                    let mark = mark?;
-                    let service = text(&services, row).filter(|id| !id.is_empty());
-                    let service = service.ok_or_else(|| {
-                        failure(
-                            Reason::ServiceMissing,
-                            "service",
-                            "the service id is empty".into(),
-                        )
-                    });
-                    let time = event_time(&times, instants, row);
-                    let (service, time, (items, quantities)) = match takes_out {
-                        // Nothing but the identity of what it takes out is read.
-                        true => (
-                            service.unwrap_or_default(),
-                            time.unwrap_or(EventTime::EARLIEST),
-                            (0, Quantities::new()),
-                        ),
-                        false => (service?, time?, self.quantities(&charges, row)?),
-                    };
-
-                    self.identity.field(&self.stream_field);
-                    match &identity {
-                        // A byte that no text has tells NULL from an empty text.
-                        Some(fields) => fields.iter().for_each(|field| {
-                            let text = text(field, row).map_or(&b"\xff"[..], str::as_bytes);
-                            self.identity.field(text);
-                        }),
-                        None => {
-                            self.identity.field(&record.0.to_le_bytes());
-                        }
-                    }
-                    values.clear();
-                    values.extend(attributes.iter().map(|attribute| text(attribute, row)));
-                    let traits = Traits {
-                        attributes: &values,
-                        items,
-                    };
-                    Ok(Usage {
-                        record,
-                        identity: self.identity.finish(),
-                        service: self
-                            .services
-                            .key(&self.stream.service_type, service, &self.names),
-                        class: self.classes.key(&traits, &self.names, &mut out.classes),
-                        time,
-                        quantities,
-                        mark,
-                    })
-                })(),
-            };
-            match usage {
-                Ok(usage) => out.usage.push(usage),
-                Err(failure) => out.faults.push(rows.fault(row, failure)),
+            Charge {
+                planned,
+                item_scale: *item_scale,
+                scale: decimals(values.data_type()),
+                mantissas: Mantissas::of(&values),
             }
+        });
+        Self {
+            identity,
+            marks,
+            service: &steps.service,
+            services,
+            charges: charges.collect(),
+            instants: instants.as_primitive::<TimestampMicrosecondType>().clone(),
+            times,
         }
     }
 
+    /// Asks the guards of a row, in the order of the reasons.
+    fn guard(&self, rows: &Rows, row: usize) -> Result<Passed<'_>, Failure> {
+        if let Some(parts) = &self.identity {
+            if let Some(missing) = parts.iter().find_map(|part| part.missing(row)) {
+                return Err(missing);
+            }
+            if parts.iter().all(|part| part.is_empty(row)) {
+                let detail = "all identity fields are empty".to_owned();
+                return Err(failure(Reason::IdentityMissing, "identity", detail));
+            }
+        }
+        let mark = self.marks.get(row)?;
+        let service = text(&self.services, row).filter(|id| !id.is_empty());
+        if takes_out(mark.as_deref()) {
+            // Nothing but the identity of what it takes out is read.
+            let time = event_time(&self.times, &self.instants, row);
+            return Ok(Passed {
+                service: service.unwrap_or_default(),
+                time: time.unwrap_or(EventTime::EARLIEST),
+                items: Items::default(),
+                quantities: Quantities::new(),
+                mark,
+            });
+        }
+        let service = service.ok_or_else(|| {
+            let sql = quoted_sql(self.service.expression.sql());
+            let detail = format!("the service id, {sql}, is empty or absent");
+            failure(Reason::ServiceMissing, "service", detail)
+        })?;
+        let time = event_time(&self.times, &self.instants, row)?;
+        let (items, quantities) = self.quantities(rows, row)?;
+        Ok(Passed {
+            service,
+            time,
+            items,
+            quantities,
+            mark,
+        })
+    }
+
+    /// Whether the row only takes another record out.
+    fn takes_out(&self, row: usize) -> bool {
+        let mark = self.marks.get(row);
+        mark.is_ok_and(|mark| takes_out(mark.as_deref()))
+    }
+
     /// The quantities that the row has, and of which items they are.
-    fn quantities(&self, charges: &[Mantissas], row: usize) -> Result<(u64, Quantities), Failure> {
-        let (mut items, mut quantities) = (0_u64, Quantities::new());
+    fn quantities(&self, rows: &Rows, row: usize) -> Result<(Items, Quantities), Failure> {
+        let (mut items, mut quantities) = (Items::default(), Quantities::new());
         // Negative comes before too large in the order of reasons, for whichever item.
         let mut too_large = None;
-        for (position, mantissas) in charges.iter().enumerate() {
-            let Some(mantissa) = mantissas.get(row) else {
+        for (position, charge) in self.charges.iter().enumerate() {
+            let Some(mantissa) = charge.mantissas.get(row) else {
                 continue;
             };
-            items |= 1 << position;
-            let complaint = |reason| {
-                let (field, scale) = self
-                    .steps
-                    .charges
-                    .get(position)
-                    .map_or(("", 0), |(planned, scale)| (planned.field.as_str(), *scale));
-                let mut shown = String::new();
-                decimal(mantissa, usize::from(scale), &mut shown);
-                failure(reason, field, format!("the quantity is {shown}"))
-            };
             if mantissa < 0 {
-                return Err(complaint(Reason::QuantityNegative));
+                return Err(charge.complaint(Reason::QuantityNegative, mantissa));
             }
-            match i64::try_from(mantissa)
-                .ok()
-                .filter(|m| m.unsigned_abs() < QUANTITY_LIMIT)
-            {
-                Some(mantissa) => quantities.push(mantissa),
+            match held(mantissa, charge.scale) {
+                Some((mantissa, scale)) => {
+                    quantities.push(mantissa);
+                    items.add(position, (scale != charge.item_scale).then_some(scale));
+                }
                 None if too_large.is_none() => {
-                    too_large = Some(complaint(Reason::QuantityOutOfRange));
+                    too_large = Some(charge.complaint(Reason::QuantityOutOfRange, mantissa));
                 }
                 None => {}
             }
         }
         match too_large {
             Some(failure) => Err(failure),
-            None if items == 0 => {
-                let detail = "no item of the rule has a value".to_owned();
+            None if quantities.is_empty() => {
+                let charges = self.charges.iter();
+                let read = charges.flat_map(|charge| charge.planned.decision.reads());
+                let mut detail = "no item of the rule has a value".to_owned();
+                let empty = rows.empty(row, read);
+                if !empty.is_empty() {
+                    detail.push_str(&format!("; empty or absent: {}", empty.join(", ")));
+                }
                 Err(failure(Reason::QuantityMissing, "charges", detail))
             }
             None => Ok((items, quantities)),
@@ -219,13 +353,46 @@ impl Mediator {
     }
 }
 
+impl Charge<'_> {
+    fn complaint(&self, reason: Reason, mantissa: i128) -> Failure {
+        let mut shown = String::new();
+        decimal(mantissa, usize::from(self.scale), &mut shown);
+        failure(
+            reason,
+            &self.planned.field,
+            format!("the quantity is {shown}"),
+        )
+    }
+}
+
+/// A quantity as usage holds it, mantissa and scale. Zeros at the end count for nothing: they are
+/// taken off as far as the quantity needs it. `None` when other digits would have to go.
+fn held(mantissa: i128, scale: u8) -> Option<(i64, u8)> {
+    let fits = |mantissa: i128| {
+        i64::try_from(mantissa)
+            .ok()
+            .filter(|mantissa| mantissa.unsigned_abs() < QUANTITY_LIMIT)
+    };
+    let (mut mantissa, mut scale) = (mantissa, scale);
+    loop {
+        match fits(mantissa).filter(|_| scale <= QUANTITY_SCALE_MAX) {
+            Some(mantissa) => return Some((mantissa, scale)),
+            None if scale > 0 && mantissa % 10 == 0 => {
+                mantissa /= 10;
+                scale -= 1;
+            }
+            None => return None,
+        }
+    }
+}
+
 fn event_time(
     times: &ArrayRef,
-    instants: &arrow::array::TimestampMicrosecondArray,
+    instants: &TimestampMicrosecondArray,
     row: usize,
 ) -> Result<EventTime, Failure> {
     if times.is_null(row) {
-        let detail = "the event time is empty".to_owned();
+        let detail = "the event time is empty or absent".to_owned();
         return Err(failure(Reason::TimeMissing, "time", detail));
     }
     let time = instants

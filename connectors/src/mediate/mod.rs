@@ -9,6 +9,9 @@
 //! - Every record received is exactly one of: usage, fault, ignored. A fault of the whole file is
 //!   reported apart; it is not a record.
 //! - The guards ask in the order of [`Reason`]; a record is filed under the first that applies.
+//! - An expression that hangs on a field that is empty, without a word in the rule that this is
+//!   intended, fails for that record, see [`Decision`](crate::expression::Decision). A charge or an
+//!   attribute that is a mere column is absent when its column is.
 //! - Values that `where` needs are computed first, and a record that `where` excludes is ignored
 //!   whatever else is wrong with it.
 //! - A mediator belongs to one worker; the name book behind it is shared. The same records give the
@@ -25,6 +28,7 @@ pub use plan::{MediationPlan, Treatment};
 pub use rule::{IdentityRule, MediationRule, NamedSql, Sql};
 
 use crate::decode::RawChunk;
+use crate::expression::RowFailure;
 use crate::names::Names;
 use crate::stream::StreamId;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -36,8 +40,11 @@ use millrace_operators::domain::{
     ClassKey, Fault, FileId, IdentityBuilder, Item, Kind, Reason, RecordId, Usage, UsageClass,
 };
 use plan::Planned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Characters of an expression that messages show.
+const SQL_CHARS_MAX: usize = 80;
 
 /// What mediation made of records.
 #[derive(Clone, Debug, Default)]
@@ -218,16 +225,40 @@ impl Rows {
         }
     }
 
-    /// The values of an expression. A row with several failures keeps the one that the guards ask
-    /// for first.
+    /// The values of an expression.
     fn values(&mut self, planned: &Planned) -> ArrayRef {
         let evaluated = planned.expression.evaluate(&self.batch);
-        for found in evaluated.failures {
-            let held = self.failed.get(&found.row);
-            if held.is_none_or(|held| found.reason < held.reason) {
-                let (field, reason, detail) = (planned.field.clone(), found.reason, found.detail);
+        self.fail(planned, evaluated.failures);
+        evaluated.values
+    }
+
+    /// The values of an expression; the rows for which it hangs on an empty field fail with `reason`.
+    fn decided(&mut self, planned: &Planned, reason: Reason) -> ArrayRef {
+        let values = self.values(planned);
+        let undecided = planned.decision.undecided(&self.batch);
+        let sql = planned.expression.sql();
+        let told = undecided.rows.into_iter().map(|(row, empty)| RowFailure {
+            row,
+            reason,
+            detail: hanging(sql, &empty),
+        });
+        self.fail(planned, told.chain(undecided.failures));
+        values
+    }
+
+    /// A row with several failures keeps the one that the guards ask for first.
+    fn fail(&mut self, planned: &Planned, failures: impl IntoIterator<Item = RowFailure>) {
+        for found in failures {
+            let RowFailure {
+                row,
+                reason,
+                detail,
+            } = found;
+            let held = self.failed.get(&row);
+            if held.is_none_or(|held| reason < held.reason) {
+                let field = planned.field.clone();
                 self.failed.insert(
-                    found.row,
+                    row,
                     Failure {
                         reason,
                         field,
@@ -236,7 +267,17 @@ impl Rows {
                 );
             }
         }
-        evaluated.values
+    }
+
+    /// Which of these columns are empty in a row.
+    fn empty<'n>(&self, row: usize, columns: impl Iterator<Item = &'n String>) -> Vec<&'n str> {
+        let is_empty = |name: &&String| {
+            let column = self.batch.column_by_name(name);
+            let nulls = column.and_then(|column| column.logical_nulls());
+            nulls.is_some_and(|nulls| nulls.is_null(row))
+        };
+        let empty: BTreeSet<&str> = columns.filter(is_empty).map(String::as_str).collect();
+        empty.into_iter().collect()
     }
 
     /// Makes the values of an expression a column.
@@ -265,7 +306,7 @@ impl Rows {
     /// Keeps the rows for which the filter is true. Rows that failed so far are faults, the others
     /// are ignored.
     fn retain(&mut self, filter: &Planned, out: &mut Mediated) {
-        let values = self.values(filter);
+        let values = self.decided(filter, Reason::FilterUndecided);
         let keep: BooleanArray = match values.as_boolean_opt() {
             Some(values) => values
                 .iter()
@@ -295,5 +336,26 @@ impl Rows {
     }
 }
 
+/// That an expression has no value of its own making, and which fields of the record are why.
+fn hanging(sql: &str, empty: &[String]) -> String {
+    let verb = if empty.len() == 1 { "is" } else { "are" };
+    let empty = empty.join(", ");
+    if empty == sql.trim_matches('"') {
+        return format!("`{empty}` is empty or absent");
+    }
+    let sql: String = quoted_sql(sql);
+    format!("{sql} hangs on {empty}, which {verb} empty or absent")
+}
+
+/// An expression as messages show it, cut to a readable length.
+fn quoted_sql(sql: &str) -> String {
+    match sql.char_indices().nth(SQL_CHARS_MAX) {
+        Some((cut, _)) => format!("`{}...`", &sql[..cut]),
+        None => format!("`{sql}`"),
+    }
+}
+
+#[cfg(test)]
+mod empties;
 #[cfg(test)]
 mod tests;

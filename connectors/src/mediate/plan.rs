@@ -7,7 +7,7 @@ use super::rule::{IdentityRule, MediationRule, Sql};
 use super::text::has_text;
 use crate::decode::{ColumnRequest, MayBe, text_schema};
 use crate::diagnostic::{Diagnostic, did_you_mean};
-use crate::expression::{Expression, ExpressionError, Functions, Parsed};
+use crate::expression::{Decision, Expression, ExpressionError, Functions, Inputs, Parsed};
 use crate::lookup::Lookups;
 use crate::names::Names;
 use crate::stream::StreamId;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 const CHARGES_MAX: usize = 64;
 
 /// Decimals that quantities may have.
-const QUANTITY_SCALE_MAX: i8 = 12;
+pub(super) const QUANTITY_SCALE_MAX: u8 = 12;
 
 /// A rule compiled for a stream.
 #[derive(Debug)]
@@ -221,9 +221,11 @@ impl MediationPlan {
     /// # Errors
     /// All findings at once: type errors, lookups into tables that do not exist, inexact numbers.
     pub fn mediator(&self, schema: &SchemaRef) -> Result<Mediator, Vec<Diagnostic>> {
+        let intended = self.columns.iter().filter(|column| column.may_be.empty);
         let mut typing = Typing {
             plan: self,
             schema: Arc::clone(schema),
+            inputs: Inputs::new(intended.map(|column| column.name.clone())),
             findings: Vec::new(),
         };
         let mut lets = Vec::with_capacity(self.lets.len());
@@ -321,22 +323,27 @@ pub(super) struct Planned {
     pub(super) name: String,
     pub(super) field: String,
     pub(super) expression: Expression,
+    /// How it answers fields that are empty.
+    pub(super) decision: Decision,
 }
 
 struct Typing<'p> {
     plan: &'p MediationPlan,
     /// The columns so far: raw ones and named values.
     schema: SchemaRef,
+    inputs: Inputs,
     findings: Vec<Diagnostic>,
 }
 
 impl Typing<'_> {
     fn plan(&mut self, written: &Written) -> Option<Planned> {
-        match written.parsed.plan(&self.schema, &self.plan.functions) {
-            Ok(expression) => Some(Planned {
+        let (parsed, functions) = (&written.parsed, &self.plan.functions);
+        match parsed.plan_decided(&self.schema, functions, &self.inputs) {
+            Ok((expression, decision)) => Some(Planned {
                 name: written.name.clone(),
                 field: written.field.clone(),
                 expression,
+                decision,
             }),
             Err(error) => {
                 self.findings.push(finding(&self.plan.file, written, error));
@@ -352,6 +359,9 @@ impl Typing<'_> {
         let kind = planned
             .as_ref()
             .map_or(DataType::Null, |p| p.expression.data_type().clone());
+        if let Some(planned) = &planned {
+            self.inputs.name(&written.name, &planned.decision);
+        }
         let mut fields: Vec<_> = self.schema.fields().iter().map(Arc::clone).collect();
         fields.push(Arc::new(Field::new(&written.name, kind, true)));
         self.schema = Arc::new(Schema::new(fields));
@@ -382,15 +392,15 @@ impl Typing<'_> {
 
     fn quantity(&mut self, written: &Written) -> Option<(Planned, u8)> {
         let scale = |kind: &DataType| match kind {
-            DataType::Decimal128(_, scale) if (0..=QUANTITY_SCALE_MAX).contains(scale) => {
-                Some(scale.unsigned_abs())
+            // Zeros further behind are no digits; other digits there are told record by record.
+            DataType::Decimal128(_, scale) if *scale >= 0 => {
+                Some(scale.unsigned_abs().min(QUANTITY_SCALE_MAX))
             }
             kind if kind.is_integer() => Some(0),
             _ => None,
         };
-        let hint = "declare the column in `columns`, or convert it with decimal(column, scale); \
-                    round_half_even(x, 12) has the most decimals that a quantity may have";
-        let wanted = "a whole number or a decimal of up to 12 decimals";
+        let hint = "declare the column in `columns`, or convert it with decimal(column, scale)";
+        let wanted = "a whole number or a decimal";
         let planned = self.check(written, |kind| scale(kind).is_some(), wanted, hint)?;
         let scale = scale(planned.expression.data_type())?;
         Some((planned, scale))

@@ -34,17 +34,20 @@ pub struct MediationRule {
     /// Types of columns whose text is not just text: `bigint`, `decimal(precision,scale)`,
     /// `boolean`, `timestamp`, `date`. Parquet columns have types of their own. In the longer form
     /// `{ type: bigint, may_be: empty }` records without a value are intended; with `may_be: absent`
-    /// files without the column are, too.
+    /// files without the column are, too. In every format an empty text is no number, boolean or
+    /// time but an empty field; in CSV it is an empty field for text, too.
     #[serde(default)]
     pub columns: BTreeMap<String, ColumnDeclaration>,
     /// Intermediate values by name, in order; each may use those before it.
     #[serde(default, rename = "let")]
     pub lets: NamedSql,
-    /// Which records count; the others are ignored and counted as such. All unless given.
+    /// Which records count; the others are ignored and counted as such. All unless given. A record
+    /// for which it hangs on an empty field is set aside.
     #[serde(default, rename = "where")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Sql>,
-    /// What makes a record itself: two records that agree in all of these are duplicates. The word
+    /// What makes a record itself: two records that agree in all of these are duplicates. A record
+    /// in which one is empty is set aside, unless its column is declared `may_be: empty`. The word
     /// `position` makes every record of every file its own.
     pub identity: IdentityRule,
     /// Which record holds where several have one identity: `first`, the first to arrive, where a record
@@ -72,11 +75,15 @@ pub struct MediationRule {
     /// When the usage happened.
     #[schemars(with = "String")]
     pub time: Sql,
-    /// What prices may depend on; an attribute that is NULL is absent.
+    /// What prices may depend on. An attribute that is a mere column, or a conversion of one, is
+    /// absent where the column is empty; one that is computed from an empty field sets the record
+    /// aside.
     #[serde(default)]
     pub attributes: NamedSql,
-    /// Quantities by item, whole numbers or decimals of up to 12 decimals; an item that is NULL is
-    /// absent from the record.
+    /// Quantities by item, whole numbers or decimals of up to 18 digits, of which 12 behind the
+    /// point; zeros at the end do not count. An item that is a mere column, or a conversion of one,
+    /// is absent from records in which the column is empty. One that is computed from an empty
+    /// field sets the record aside, unless `coalesce` or `may_be: empty` says what that means.
     pub charges: NamedSql,
 }
 

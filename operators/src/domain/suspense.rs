@@ -117,11 +117,14 @@ reasons! {
         "A mediation expression failed on this record.",
         "correct the expression in the mediation rule; the record is mediated again by itself";
     LookupMissing = "LOOKUP_MISSING", Mediation, Warning,
-        "A reference table has no row for the record's key.",
-        "add the row to the reference table; the record is mediated again by itself";
+        "A reference table has no row, or no value, for the record's key.",
+        "add the row or its value to the reference table; the record is mediated again by itself";
+    FilterUndecided = "FILTER_UNDECIDED", Mediation, Error,
+        "The `where` of the mediation rule hangs on a field that is empty.",
+        "say in `where` what an empty field means, with coalesce(field, value) or field IS NULL, or declare the column `may_be: empty`";
     IdentityMissing = "IDENTITY_MISSING", Mediation, Error,
-        "All identity fields are empty.",
-        "have the source fill the identity fields, or name others in the mediation rule";
+        "An identity field is empty.",
+        "have the source fill the identity fields, name others in the mediation rule, or declare the column `may_be: empty`";
     ServiceMissing = "SERVICE_MISSING", Mediation, Error,
         "The service id is empty.",
         "correct the `service` expression of the mediation rule, or the source";
@@ -137,15 +140,18 @@ reasons! {
     VersionMissing = "VERSION_MISSING", Mediation, Error,
         "A correction has no version.",
         "have the source fill the version, or correct the `version` expression of the mediation rule";
+    AttributeUndecided = "ATTRIBUTE_UNDECIDED", Mediation, Error,
+        "An attribute is computed from a field that is empty.",
+        "say in `attributes` what an empty field means, with coalesce(field, value), or declare the column `may_be: empty`";
     QuantityMissing = "QUANTITY_MISSING", Mediation, Error,
-        "The record has no quantity for any item.",
-        "correct the `charges` of the mediation rule, or ignore such records with `where`";
+        "The record has no quantity for any item, or one is computed from a field that is empty.",
+        "say in `charges` what an empty field means, with coalesce(field, 0), declare the column `may_be: empty`, or ignore such records with `where`";
     QuantityNegative = "QUANTITY_NEGATIVE", Mediation, Error,
         "A quantity is below zero.",
         "send credits as adjustments of the record that they refer to";
     QuantityOutOfRange = "QUANTITY_OUT_OF_RANGE", Mediation, Error,
-        "A quantity has more than 18 digits.",
-        "check the source; derive the quantity in a larger unit if it is real";
+        "A quantity has more than 18 digits, or more than 12 of them behind the point.",
+        "check the source; if the digits are real, let `charges` name the rounding: round_half_even(x, decimals)";
     Duplicate = "DUPLICATE", Dedup, Info,
         "A record with the same identity and the same content came before.",
         "nothing; if it is no duplicate, name more identity fields in the mediation rule";

@@ -8,17 +8,15 @@
 use super::super::assemble::quoted;
 use super::super::columns::{ColumnBuilder, ColumnType};
 use super::super::convert::Conversion;
-use super::super::{ColumnRequest, DecodeError, RawChunk};
+use super::super::{ColumnRequest, DecodeError, RawChunk, nested};
 use super::metadata::Metadata;
 use super::registry::Registry;
 use crate::kafka::{Message, TopicPartition};
 use crate::shield::shielded;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, make_array,
-    new_null_array,
+    ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array,
 };
-use arrow::buffer::NullBuffer;
-use arrow::compute::{concat, filter_record_batch, interleave_record_batch};
+use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
@@ -279,9 +277,10 @@ impl AvroMessages {
                         }
                     };
                     let rows = decoded.len();
-                    found
-                        .and_then(|found| converted(&found, conversion, &mut bad, rows))
-                        .unwrap_or_else(|| new_null_array(field.data_type(), rows))
+                    found.map_or_else(
+                        || new_null_array(field.data_type(), rows),
+                        |found| conversion.apply(&found, &mut bad),
+                    )
                 }
             };
             arrays.push(array);
@@ -423,38 +422,9 @@ fn at(records: &RecordBatch, path: &[usize]) -> ArrayRef {
     let (first, rest) = path.split_first().expect("a path has a field");
     let mut column = Arc::clone(records.column(*first));
     for place in rest {
-        let parent = column.as_struct();
-        let nulls = NullBuffer::union(parent.nulls(), parent.column(*place).nulls());
-        let child = parent.column(*place).to_data().into_builder().nulls(nulls);
-        let child = child.build().expect("only more values are NULL");
-        column = make_array(child);
+        column = nested::child(column.as_struct(), *place);
     }
     column
-}
-
-/// A whole column is converted or, when a value does not fit, each value by itself.
-fn converted(
-    column: &ArrayRef,
-    conversion: &Conversion,
-    bad: &mut impl FnMut(usize, String),
-    rows: usize,
-) -> Option<ArrayRef> {
-    if let Ok(column) = conversion.apply(column, &mut *bad) {
-        return Some(column);
-    }
-    let mut values = Vec::with_capacity(rows);
-    for row in 0..rows {
-        let value = column.slice(row, 1);
-        match conversion.apply(&value, |_, detail| bad(row, detail)) {
-            Ok(value) => values.push(value),
-            Err(error) => {
-                bad(row, error.to_string());
-                values.push(new_null_array(&conversion.data_type(column.data_type()), 1));
-            }
-        }
-    }
-    let values: Vec<&dyn Array> = values.iter().map(|value| &**value).collect();
-    concat(&values).ok()
 }
 
 /// The way to a requested field of the schema read into, and the type that it gets.
@@ -483,15 +453,8 @@ fn field(
         path.push(place);
     }
     let reached = reached.cloned().unwrap_or(DataType::Null);
-    let conversion =
-        Conversion::plan(&reached, request.kind).ok_or_else(|| DecodeError::ColumnType {
-            file: topic.to_owned(),
-            column: request.name.clone(),
-            found: reached.to_string(),
-            declared: request
-                .kind
-                .map_or_else(String::new, |kind| kind.to_string()),
-        })?;
+    let conversion = Conversion::plan(&reached, request.kind)
+        .ok_or_else(|| DecodeError::column_type(topic, request, &reached))?;
     let kind = conversion.data_type(&reached);
     Ok((Column::Field(path, conversion), kind))
 }

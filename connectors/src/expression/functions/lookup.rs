@@ -14,14 +14,27 @@ use datafusion_expr::{
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// A reference table without a row for a key that a record needs.
+/// A reference table without a value for a key that a record needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("table {table:?} has no row for {key}")]
-pub struct LookupMissing {
-    /// The table.
-    pub table: String,
-    /// The key, quoted.
-    pub key: String,
+pub enum LookupMissing {
+    /// No row has the key.
+    #[error("table {table:?} has no row for {key}")]
+    Row {
+        /// The table.
+        table: String,
+        /// The key, quoted.
+        key: String,
+    },
+    /// The row of the key has nothing in the column.
+    #[error("column {column:?} of table {table:?} is empty for {key}")]
+    Value {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The key, quoted.
+        key: String,
+    },
 }
 
 pub(super) fn functions(lookups: &Arc<Lookups>) -> Vec<Arc<ScalarUDF>> {
@@ -96,6 +109,14 @@ impl ScalarUDFImpl for Lookup {
         let usage = format!("{}('table', 'column', key)", self.name());
         argument_count(&args, 3, &usage)?;
         let (Some(table), Some(column)) = (literal(&args, 0), literal(&args, 1)) else {
+            if let (None, Some(table), Some(column)) =
+                (literal(&args, 0), literal(&args, 1), literal(&args, 2))
+            {
+                return Err(refused(
+                    format!("{usage} has its key first; the key comes last"),
+                    format!("write {}('{table}', '{column}', key)", self.name()),
+                ));
+            }
             return Err(refused(
                 format!("{usage} needs its table and column as texts"),
                 "put them in single quotes",
@@ -109,6 +130,17 @@ impl ScalarUDFImpl for Lookup {
             };
             refused(format!("{usage} names an unknown {what} '{name}'"), hint)
         };
+        let swapped = self.lookups.table(column);
+        if self.lookups.table(table).is_none()
+            && swapped.is_some_and(|found| found.column(table).is_some())
+        {
+            return Err(refused(
+                format!(
+                    "{usage} has its column first: '{column}' is the table, '{table}' the column"
+                ),
+                format!("write {}('{column}', '{table}', key)", self.name()),
+            ));
+        }
         let found = self.lookups.table(table);
         let found = found.ok_or_else(|| unknown("table", table, &mut self.lookups.names()))?;
         if found.column(column).is_none() {
@@ -151,29 +183,34 @@ impl Lookup {
         let name = table.try_as_str().flatten().unwrap_or_default();
         let table = self.lookups.table(name);
         let column = column.try_as_str().flatten().unwrap_or_default();
-        let Some((table, column)) = table.and_then(|table| Some((table, table.column(column)?)))
+        let Some((table, place)) = table.and_then(|table| Some((table, table.column(column)?)))
         else {
             return internal_err!("table {name:?} was there when the lookup was planned");
         };
         let keys = arrow::compute::cast(keys, &DataType::Utf8)?;
         let keys = keys.as_string::<i32>();
         let mut values = StringBuilder::with_capacity(keys.len(), keys.len() * 8);
+        let missing = |missing| Err(DataFusionError::External(Box::new(missing)));
         for key in keys {
-            let row = match (self.kind, key) {
-                (_, None) => None,
-                (Kind::Prefix, Some(key)) => table.longest_prefix(key),
-                (_, Some(key)) => table.row(key),
+            // A record without a key has no value; whoever uses it says what that means.
+            let Some(key) = key else {
+                values.append_null();
+                continue;
             };
-            match row {
-                Some(row) => values.append_option(table.value(row, column)),
-                None if self.kind == Kind::OrNull => values.append_null(),
+            let row = match self.kind {
+                Kind::Prefix => table.longest_prefix(key),
+                Kind::Needed | Kind::OrNull => table.row(key),
+            };
+            match row.map(|row| table.value(row, place)) {
+                Some(Some(value)) => values.append_value(value),
+                _ if self.kind == Kind::OrNull => values.append_null(),
                 None => {
-                    let key = key.map_or_else(|| "NULL".to_owned(), quoted);
-                    let table = name.to_owned();
-                    return Err(DataFusionError::External(Box::new(LookupMissing {
-                        table,
-                        key,
-                    })));
+                    let (table, key) = (name.to_owned(), quoted(key));
+                    return missing(LookupMissing::Row { table, key });
+                }
+                Some(None) => {
+                    let (table, column, key) = (name.to_owned(), column.to_owned(), quoted(key));
+                    return missing(LookupMissing::Value { table, column, key });
                 }
             }
         }

@@ -9,8 +9,8 @@
 //! | `decimal(x, scale)` | the decimal that a text or number is, exactly, or the row fails |
 //! | `exact(column, scale)` | the decimal of a float column's shortest text, exactly, or the row fails |
 //! | `plus_seconds(instant, seconds)` | the instant later |
-//! | `lookup('table', 'column', key)` | the table's value; the row waits if the key is absent |
-//! | `lookup_or_null(...)` | the same, NULL if the key is absent |
+//! | `lookup('table', 'column', key)` | the table's value; the row waits if the table lacks the key or the value |
+//! | `lookup_or_null(...)` | the same, NULL if the table lacks the key or the value |
 //! | `lookup_prefix('table', 'column', text)` | the value of the longest key that the text begins with |
 
 mod arithmetic;
