@@ -386,8 +386,8 @@ impl Bill {
         let sum = self.lines.entry(line).or_default();
         *sum = LineSum {
             charges: sum.charges + 1,
-            quantity: Quantity(sum.quantity.0 + units),
-            amount: Amount(sum.amount.0 + amount.0),
+            quantity: sum.quantity.plus(Quantity(units).into()),
+            amount: sum.amount.plus(amount.into()),
         };
     }
 

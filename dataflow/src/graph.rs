@@ -162,6 +162,7 @@ impl Opening {
     fn bucket(&self, mut bucket: Bucket) -> Bucket {
         let stand = self.0.get(&bucket.group);
         if let Some(moved) = stand.and_then(|stand| stand.moved.get(&bucket.key)) {
+            // A bucket stays within 38 digits, and so does what moved it.
             bucket.opening = bucket.opening.saturating_add(*moved);
         }
         bucket

@@ -7,10 +7,10 @@ use super::money;
 use super::times::{Times, joined, of, period, scale, share, whole, within};
 use super::{World, counters};
 use millrace_operators::domain::{
-    Account, Activity, ActivityKey, ActivityKind, Allowance, Amount, BillingProfile, Bucket,
-    BucketKey, BucketKind, ChargeWhen, Edge, EdgeAction, EdgeKey, EventTime, Grant, GroupKey, Name,
-    PlanCharge, PlanPart, PlanRow, Proration, Scale, SubscriptionKey, SubscriptionStatus, Term,
-    Threshold,
+    Account, Activity, ActivityKey, ActivityKind, Allowance, Amount, Anchor, BillingProfile,
+    Bucket, BucketKey, BucketKind, ChargeWhen, Edge, EdgeAction, EdgeKey, EventTime, Grant,
+    GroupKey, Name, PlanCharge, PlanPart, PlanRow, Proration, Scale, SubscriptionKey,
+    SubscriptionStatus, Term, Threshold,
 };
 
 /// All that plans make.
@@ -126,7 +126,12 @@ fn cycle_at(zone: Zone, profile: &BillingProfile, instant: i64) -> (i64, i64) {
     (start.0, end.0)
 }
 
-pub(super) fn term(term: Term, profile: &BillingProfile) -> BillingProfile {
+/// The cycle of a term, for an account's billing cycle and whoever began at an instant.
+pub(super) fn term(
+    term: Term,
+    profile: &BillingProfile,
+    (zone, began): (Zone, i64),
+) -> BillingProfile {
     match term {
         Term::BillUnit => *profile,
         Term::Every { every, cycle } => BillingProfile {
@@ -134,6 +139,23 @@ pub(super) fn term(term: Term, profile: &BillingProfile) -> BillingProfile {
             cycle,
             ..*profile
         },
+        Term::Anchored {
+            every,
+            cycle,
+            anchor,
+        } => {
+            let (year, month, day) = match anchor {
+                Anchor::Date { year, month, day } => (year, month, day),
+                Anchor::Subscription => zone.day(EventTime(began)),
+            };
+            BillingProfile {
+                year,
+                month,
+                day,
+                every,
+                cycle,
+            }
+        }
     }
 }
 
@@ -252,7 +274,11 @@ impl Own<'_> {
     }
 
     fn allowance(&self, allowance: &Allowance, made: &mut Made) {
-        let profile = term(allowance.term, &self.held.account.profile);
+        let profile = term(
+            allowance.term,
+            &self.held.account.profile,
+            (self.zone, self.held.times[0].0),
+        );
         match allowance.grant {
             Grant::Once { lasts } => self.once(allowance, lasts, &profile, made),
             Grant::Recurring => {
@@ -342,7 +368,11 @@ impl Own<'_> {
     }
 
     fn charge(&self, charge: &PlanCharge, made: &mut Made) {
-        let profile = term(charge.term, &self.held.account.profile);
+        let profile = term(
+            charge.term,
+            &self.held.account.profile,
+            (self.zone, self.held.times[0].0),
+        );
         for cycle in self.cycles(&profile) {
             let here = within(&self.times, cycle.stretch());
             let (kind, applied, worth, valid) = match charge.when {

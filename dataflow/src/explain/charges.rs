@@ -154,11 +154,14 @@ impl<'a> Charged<'a> {
         let balance = |bucket: &Bucket| {
             let before = values.get(&bucket.key).copied().unwrap_or(bucket.opening);
             let moved = impacts().filter(|impact| impact.bucket == Some(bucket.key));
-            let moved = moved.map(|impact| moved_by(impact, bucket.measure));
+            let moved = moved.filter(|impact| impact.moves_its_bucket());
+            let moved = moved.map(|impact| impact.moved(bucket.measure));
+            // A bucket stays within 38 digits, and so does what moved it.
             let after = moved.fold(before, i128::saturating_add);
             let (kind, limit) = match bucket.kind {
                 BucketKind::Allowance { .. } => ("allowance", None),
                 BucketKind::Accumulator { .. } => ("accumulator", None),
+                BucketKind::Spend => ("spend", None),
                 BucketKind::Cap { limit } => ("cap", Some(limit.to_string())),
             };
             BalanceTold {
@@ -328,12 +331,5 @@ impl<'a> Charged<'a> {
             displayed: sum.amount.rounded(DECIMALS_SHOWN),
             currency: names.text(line.key.currency).to_string(),
         }
-    }
-}
-
-fn moved_by(impact: &Impact, measure: Measure) -> i128 {
-    match measure {
-        Measure::Units => impact.units,
-        Measure::Money => impact.amount.0,
     }
 }

@@ -87,11 +87,12 @@ pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Acti
         })
         .flat_map(|granted| granted);
 
+    let (term_zone, pooled_zone) = (zone.clone(), zone.clone());
     let is_own = |part: &PlanPart| matches!(part, PlanPart::Allowance(_) | PlanPart::Charge(_));
     let own = granted
         .clone()
         .filter(move |(row, _)| is_own(&row.part))
-        .flat_map(|(row, holding)| Own::new(row, holding));
+        .flat_map(move |(row, holding)| Own::new(row, holding, &term_zone));
     let own = own.map(|own| {
         let shard = shard(own.holding.subscription.0);
         let profile = own.cycle;
@@ -100,9 +101,10 @@ pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Acti
     let pools = granted
         .filter(move |(row, _)| !is_own(&row.part))
         .map(|(row, holding)| (holding.group, (row, holding)))
-        .reduce_named("pools", |group, granted, made| {
+        .reduce_named("pools", move |group, granted, made| {
             let granted: Vec<_> = granted.iter().map(|(granted, _)| *granted).collect();
-            made.extend(pools(*group, &granted).into_iter().map(|pool| (pool, 1)));
+            let pools = pools(*group, &granted, &pooled_zone);
+            made.extend(pools.into_iter().map(|pool| (pool, 1)));
         })
         .map(|(group, pool)| {
             let (shard, profile) = (shard(group.0), pool.cycle);

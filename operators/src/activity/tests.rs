@@ -572,7 +572,9 @@ fn subscriptions_of_a_pool_share_an_accumulator_and_add_up_commitments() {
     };
     let least = Commitment {
         resource: Name::new("least"),
-        accumulator: Name::new("spent"),
+        counts: Counts::Accumulated(Name::new("spent")),
+        items: SmallVec::new(),
+        recurring: Vec::new(),
         amount: Amount(usd(31)),
         currency: Name::new("USD"),
         term: Term::BillUnit,

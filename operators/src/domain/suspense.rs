@@ -204,8 +204,8 @@ reasons! {
         "The price is in another currency than the account.",
         "add a price row in the account's currency";
     AmountOutOfRange = "AMOUNT_OUT_OF_RANGE", Rate, Error,
-        "The amount is past ±170 trillion.",
-        "check the quantity and the price";
+        "An amount, or a counter that it adds to, has more than 14 digits before the point.",
+        "correct the quantity at the source, or the price; amounts end at 100 trillion";
     TierReferenceMissing = "TIER_REFERENCE_MISSING", Charge, Warning,
         "No bucket of the accumulator that decides the price holds the time of usage.",
         "give the balance group the accumulator for that time, or price without it";

@@ -4,7 +4,8 @@ use super::{findings, load};
 use crate::names::Names;
 use crate::reference::{Reference, ReferenceChanges};
 use millrace_operators::domain::{
-    ChargeWhen, Cycle, Grant, Measure, Name, PlanPart, PriceModel, Proration, Term, TierReference,
+    ChargeWhen, Counts, Cycle, Grant, Measure, Name, PlanPart, PriceModel, Proration, Term,
+    TierReference,
 };
 
 const GOLD: &str = "\
@@ -102,8 +103,8 @@ fn every_part_of_a_plan_is_taken_digit_by_digit() {
         panic!()
     };
     assert_eq!(
-        (least.accumulator, least.term),
-        (Name::new("spent"), Term::BillUnit)
+        (least.counts, least.term),
+        (Counts::Accumulated(Name::new("spent")), Term::BillUnit)
     );
     assert_eq!(least.proration, Proration::FullCharge);
     let PlanPart::Charge(fee) = part(&reference, &names, "gold/charge fee from 2026-01-01") else {
