@@ -4,7 +4,7 @@
 use super::World;
 use super::calendar::Zone;
 use super::identity;
-use super::plans::{Cycle, Holding, Made, cycles, part_of, term};
+use super::plans::{Cycle, Holding, Lasts, Made, cycles, part_of, term};
 use super::times::{Times, joined, of, period, scale, share, whole, within};
 use millrace_operators::domain::{
     Accumulator, Activity, ActivityKey, ActivityKind, Amount, Bucket, BucketKey, BucketKind,
@@ -24,10 +24,17 @@ struct Counter<'a> {
     versions: Vec<&'a PlanRow>,
     /// The group's subscriptions, the one that is active longest first.
     members: Vec<&'a Holding<'a>>,
+    /// The group's last usage.
+    last: i64,
 }
 
 /// Counts for every group.
-pub(super) fn count(world: &World, zone: Zone, holdings: &[Holding<'_>], made: &mut Made) {
+pub(super) fn count(
+    world: &World,
+    zone: Zone,
+    holdings: &[Holding<'_>],
+    (lasts, made): (&Lasts, &mut Made),
+) {
     let groups: BTreeSet<GroupKey> = holdings.iter().map(|held| held.group).collect();
     for group in groups {
         let mut members: Vec<&Holding<'_>> =
@@ -52,6 +59,7 @@ pub(super) fn count(world: &World, zone: Zone, holdings: &[Holding<'_>], made: &
                 identity,
                 versions,
                 members: members.clone(),
+                last: lasts.get(&group).copied().unwrap_or(i64::MIN),
             };
             counter.count(made);
         }
@@ -82,7 +90,7 @@ impl<'a> Counter<'a> {
         let Some(begin) = begin.map(|(start, _)| start).min() else {
             return;
         };
-        for cycle in cycles(self.world, self.zone, &profile, begin) {
+        for cycle in cycles(self.world, self.zone, &profile, (begin, self.last)) {
             let Some(bucket) = self.bucket(cycle) else {
                 continue;
             };

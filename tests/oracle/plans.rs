@@ -159,18 +159,22 @@ pub(super) fn term(
     }
 }
 
-/// The cycles from the one that holds `first` to the one after the clock's.
+/// When the last usage of each balance group is that is charged in order.
+pub(super) type Lasts = std::collections::BTreeMap<GroupKey, i64>;
+
+/// The cycles from the one that holds `first` to the one after the clock's, and on to that of the last
+/// usage.
 pub(super) fn cycles(
     world: &World,
     zone: Zone,
     profile: &BillingProfile,
-    first: i64,
+    (first, last): (i64, i64),
 ) -> Vec<Cycle> {
     let mut all = Vec::new();
     for now in &world.clock {
         let present = cycle_at(zone, profile, now.0);
         let mut next = cycle_at(zone, profile, first);
-        while next.0 <= present.1 {
+        while next.0 <= present.1.max(last) {
             all.push(Cycle {
                 start: next.0,
                 end: next.1,
@@ -191,7 +195,7 @@ pub(super) fn part_of(size: i128, (applied, cycle): (u64, u64)) -> i128 {
 }
 
 /// All that plans make of what is known.
-pub(super) fn made(world: &World, zone: Zone) -> Made {
+pub(super) fn made(world: &World, zone: Zone, lasts: &Lasts) -> Made {
     let holdings = holdings(world);
     let mut made = Made::default();
     for held in &holdings {
@@ -202,6 +206,7 @@ pub(super) fn made(world: &World, zone: Zone) -> Made {
                 held,
                 row,
                 times: held.times_of(row),
+                last: lasts.get(&held.group).copied().unwrap_or(i64::MIN),
             };
             if own.times.is_empty() {
                 continue;
@@ -213,7 +218,7 @@ pub(super) fn made(world: &World, zone: Zone) -> Made {
             }
         }
     }
-    counters::count(world, zone, &holdings, &mut made);
+    counters::count(world, zone, &holdings, (lasts, &mut made));
     made
 }
 
@@ -225,6 +230,8 @@ struct Own<'a> {
     row: &'a PlanRow,
     /// When it has it.
     times: Times,
+    /// The last usage of the balance group.
+    last: i64,
 }
 
 impl Own<'_> {
@@ -237,7 +244,7 @@ impl Own<'_> {
     }
 
     fn cycles(&self, profile: &BillingProfile) -> Vec<Cycle> {
-        cycles(self.world, self.zone, profile, self.times[0].0)
+        cycles(self.world, self.zone, profile, (self.times[0].0, self.last))
     }
 
     /// The activation, if the row was in force then.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 /// one counter, whichever lists they belong to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Pool {
-    group: GroupKey,
+    pub(super) group: GroupKey,
     /// Identifies the counter in its group.
     identity: u64,
     /// The cycle of its term, for the account of the first member that it counts.

@@ -40,11 +40,13 @@ pub(super) fn run(zone: &TimeZone, epochs: Vec<Vec<(Row, Diff)>>) -> Vec<Made> {
                 let (account_input, accounts) = scope.new_collection();
                 let (plan_input, plans) = scope.new_collection();
                 let (clock_input, clock) = scope.new_collection();
+                let (_, ahead) = scope.new_collection();
                 let inputs = ActivityInputs {
                     subscriptions,
                     accounts,
                     plans,
                     clock,
+                    ahead,
                 };
                 let made = activity(inputs, &zone);
                 let all = made

@@ -75,7 +75,8 @@ impl Amount {
         })
     }
 
-    /// Rounded half away from zero to `decimals`, as invoices and people do: for display.
+    /// Rounded half away from zero to `decimals`, as invoices and people do: for display. First to
+    /// twelve decimals, so that three parts of 2/3, each held to 24, are 2.00 and never 1.99.
     #[must_use]
     pub fn rounded(self, decimals: u8) -> String {
         let digits = self.0.unsigned_abs().to_string();
@@ -295,7 +296,24 @@ pub(super) fn fixed_point(negative: bool, digits: &str, scale: u8, trim: bool) -
 /// As [`fixed_point`], rounded half away from zero to `decimals`: by its digits, so that no number is
 /// too large for it.
 pub(super) fn rounded_point(negative: bool, digits: &str, scale: u8, decimals: u8) -> String {
+    // What quotients have lost at the last decimal must not tip a half.
+    const FIRST: u8 = 12;
+    if scale > FIRST && decimals < FIRST {
+        let first = rounded_digits(digits, scale, FIRST);
+        let kept = rounded_digits(&first, FIRST, decimals);
+        return rounded_text(negative, &kept, decimals);
+    }
     let decimals = decimals.min(scale);
+    rounded_text(negative, &rounded_digits(digits, scale, decimals), decimals)
+}
+
+fn rounded_text(negative: bool, digits: &str, decimals: u8) -> String {
+    let nothing = digits.bytes().all(|digit| digit == b'0');
+    fixed_point(negative && !nothing, digits, decimals, false)
+}
+
+/// The digits of a number of `scale` decimals, rounded half away from zero to `decimals` of them.
+fn rounded_digits(digits: &str, scale: u8, decimals: u8) -> String {
     let cut = usize::from(scale.saturating_sub(decimals));
     let digits = format!("{digits:0>pad$}", pad = cut.saturating_add(1));
     let (kept, gone) = digits.split_at(digits.len().saturating_sub(cut));
@@ -313,9 +331,7 @@ pub(super) fn rounded_point(negative: bool, digits: &str, scale: u8, decimals: u
             None => kept.insert(0, b'1'),
         }
     }
-    let kept = String::from_utf8_lossy(&kept);
-    let nothing = kept.bytes().all(|digit| digit == b'0');
-    fixed_point(negative && !nothing, &kept, decimals, false)
+    String::from_utf8_lossy(&kept).into_owned()
 }
 
 #[cfg(test)]
@@ -379,6 +395,11 @@ mod tests {
         assert_eq!(Amount::from_ratio(-4, 3, 1).unwrap().rounded(2), "0.00");
         assert_eq!(Amount::from_ratio(9995, 3, 1).unwrap().rounded(2), "10.00");
         assert_eq!(Amount::from_ratio(995, 3, 1).unwrap().rounded(0), "1");
+        // Thirty parts of 1/6 of a cent: a half, less what the quotients lost.
+        let part = Amount::from_ratio(1, 2, 60).unwrap();
+        let parts = Amount(part.0 * 30);
+        assert_eq!(parts.to_string(), "0.00499999999999999999998");
+        assert_eq!(parts.rounded(2), "0.01");
         assert_eq!(Quantity::new(15, 1).unwrap().to_string(), "1.5");
         assert_eq!(Quantity::new(1, 13), None);
     }

@@ -149,7 +149,7 @@ impl<const SCALE: u8> Total<SCALE> {
         digits
     }
 
-    /// Rounded half away from zero to `decimals`, as invoices and people do: for display.
+    /// Rounded half away from zero to `decimals`, as [`Amount::rounded`] does: for display.
     #[must_use]
     pub fn rounded(self, decimals: u8) -> String {
         rounded_point(self.high < 0, &self.digits(), SCALE, decimals)
