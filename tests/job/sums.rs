@@ -2,7 +2,7 @@
 //! reads the outputs learns where they are empty.
 
 use millrace::cli::Exit;
-use millrace_tests::jobs::{Desk, text};
+use millrace_tests::jobs::{Desk, millrace, text};
 use serde_json::Value;
 
 const JOB: &str = "\
@@ -171,4 +171,24 @@ fn every_power_of_ten_keeps_its_digits_in_every_output() {
             assert_eq!(text(&row, "amount"), exact);
         }
     }
+}
+
+#[test]
+fn what_a_quotient_loses_is_named_and_never_tips_what_is_displayed() {
+    let catalog = "currency: IRR\nprices: [{ item: units, price: 1, per: 12 }]\n";
+    let desk = desk(catalog);
+    calls(&desk, &[("a", 1); 12], 12);
+    let ended = desk.run();
+    let summary = ended.summary();
+    assert_eq!(ended.totals(), ["0.999999999999999999999996 IRR"]);
+    assert_eq!(text(&summary["totals"][0], "rounded"), "1.00");
+    let (job, record) = (desk.at("job.yaml"), "0.csv:1");
+    let job = job.display().to_string();
+    let explained = millrace(&["explain", &job, record]);
+    let note = "held half even at the 24th decimal";
+    assert!(explained.out.contains(note), "{explained:?}");
+    // A twelfth of 18 has an end.
+    calls(&desk, &[("a", 18)], 1);
+    let explained = millrace(&["explain", &job, record]);
+    assert!(!explained.out.contains(note), "{explained:?}");
 }
