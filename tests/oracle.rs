@@ -187,7 +187,10 @@ impl World {
     /// # Panics
     /// When the world contradicts itself.
     #[must_use]
-    pub fn bill_and_balances(&self, rules: &BillRules) -> (Bill, BTreeMap<GroupKey, Course>) {
+    pub fn bill_and_balances(
+        &self,
+        rules: &BillRules,
+    ) -> (Bill, BTreeMap<GroupKey, Course>, Vec<Bucket>) {
         let mut bill = Bill::default();
         let mut fates = self.fates.clone();
         for fault in &self.faults {
@@ -227,7 +230,11 @@ impl World {
                 Err(suspense) => bill.suspend(suspense),
             }
         }
-        let made = plans::made(self, rules.zone);
+        let lasts = in_order.iter().map(|(group, usage)| {
+            let last = usage.iter().map(|priced| priced.usage.time.0).max();
+            (*group, last.unwrap_or(i64::MIN))
+        });
+        let made = plans::made(self, rules.zone, &lasts.collect());
         for bucket in &made.buckets {
             in_order.entry(bucket.group).or_default();
         }
@@ -263,14 +270,13 @@ impl World {
             self.enter_activity(rules, &activity, &mut bill);
             assert!(bill.activity.insert(activity), "an activity is made once");
         }
-        (bill, courses)
+        (bill, courses, made.buckets)
     }
 
     /// The buckets of all balance groups, with what is left in them or has come together in them.
     #[must_use]
     pub fn buckets(&self, rules: &BillRules) -> Vec<(Bucket, i128)> {
-        let (_, courses) = self.bill_and_balances(rules);
-        let mut buckets = plans::made(self, rules.zone).buckets;
+        let (_, courses, mut buckets) = self.bill_and_balances(rules);
         buckets.sort_by_key(|bucket| (bucket.resource, bucket.valid, bucket.key));
         let value = |bucket: &Bucket| {
             let values = courses[&bucket.group].at(None);
@@ -386,8 +392,8 @@ impl Bill {
         let sum = self.lines.entry(line).or_default();
         *sum = LineSum {
             charges: sum.charges + 1,
-            quantity: Quantity(sum.quantity.0 + units),
-            amount: Amount(sum.amount.0 + amount.0),
+            quantity: sum.quantity.plus(Quantity(units).into()),
+            amount: sum.amount.plus(amount.into()),
         };
     }
 

@@ -21,7 +21,7 @@ use millrace_connectors::reference::{Reference, moment};
 use millrace_operators::charge::{EdgeCharged, Notice, Sink};
 use millrace_operators::domain::{
     Account, AccountKey, Amount, Bucket, BucketKey, Charge, EventTime, GroupKey, Impact, Measure,
-    Quantity, Suspense,
+    MoneyTotal, Quantity, Suspense,
 };
 use millrace_operators::epoch::{Diff, Epoch};
 use millrace_operators::rate::Rating;
@@ -165,7 +165,8 @@ pub fn balance(
     archived(&ended, wanted, at, &mut sums)?;
     for part in ended.parts {
         for (account, amount) in part.usage {
-            add(sums.usage.entry(account).or_default(), amount);
+            let usage = sums.usage.entry(account).or_default();
+            *usage = usage.plus(amount);
         }
         sums.buckets.extend(part.groups);
     }
@@ -204,12 +205,13 @@ fn archived<T>(
     for line in ended.board.lines() {
         let (account, end) = (line.key.account, line.key.unit_end);
         if units.until(account).is_some_and(|until| end <= until) {
-            add(sums.usage.entry(account).or_default(), line.sum.amount);
+            let usage = sums.usage.entry(account).or_default();
+            *usage = usage.plus(line.sum.amount);
         }
     }
     for made in &ended.closed.activity {
         let usage = sums.usage.entry(made.account).or_default();
-        add(usage, Amount(-made.amount.0));
+        *usage = usage.minus(made.amount.into());
     }
     Ok(())
 }
@@ -235,7 +237,7 @@ fn exists(asked: &str, accounts: &[Account], names: &Names) -> Result<(), Balanc
 struct Held {
     at: Option<EventTime>,
     wanted: Option<AccountKey>,
-    usage: BTreeMap<AccountKey, Amount>,
+    usage: BTreeMap<AccountKey, MoneyTotal>,
     groups: BTreeMap<GroupKey, Vec<Balance>>,
     /// Of the group that is visited.
     buckets: BTreeMap<BucketKey, Bucket>,
@@ -313,19 +315,17 @@ impl Sink for Held {
     fn notice(&mut self, _: &Notice, _: Diff) {}
 }
 
-fn add(sum: &mut Amount, amount: Amount) {
-    *sum = sum
-        .checked_add(amount)
-        .expect("an account stays within ±170 trillion");
+fn add(sum: &mut MoneyTotal, amount: Amount) {
+    *sum = sum.plus(amount.into());
 }
 
 /// What accounts and balance groups come to.
 #[derive(Default)]
 struct Sums {
     /// What accounts are charged for usage.
-    usage: BTreeMap<AccountKey, Amount>,
+    usage: BTreeMap<AccountKey, MoneyTotal>,
     /// What they are charged without.
-    subscribed: BTreeMap<AccountKey, Amount>,
+    subscribed: BTreeMap<AccountKey, MoneyTotal>,
     /// Where the buckets of groups stand.
     buckets: BTreeMap<GroupKey, Vec<Balance>>,
 }
@@ -345,10 +345,11 @@ fn accounts(
         }
     }
     let of_account = |row: &Account| {
-        let of = |sums: &BTreeMap<AccountKey, Amount>| sums.get(&row.key).copied();
+        let of = |sums: &BTreeMap<AccountKey, MoneyTotal>| sums.get(&row.key).copied();
         let (usage, subscriptions) = (of(&sums.usage), of(&sums.subscribed));
-        let mut charged = usage.unwrap_or_default();
-        add(&mut charged, subscriptions.unwrap_or_default());
+        let charged = usage
+            .unwrap_or_default()
+            .plus(subscriptions.unwrap_or_default());
         let held = groups.get(&row.key).into_iter().flatten();
         let mut held: Vec<GroupBalance> = held
             .filter_map(|group| {

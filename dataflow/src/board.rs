@@ -7,8 +7,8 @@
 mod told;
 
 pub use told::{
-    ConservationError, Money, Movement, NoticeCount, Origin, ReasonCount, RecordCounts, Share,
-    Unsettled,
+    ConservationError, LineOutOfRange, Money, Movement, NoticeCount, Origin, ReasonCount,
+    RecordCounts, Share, Unsettled,
 };
 
 use crate::publish::EpochChanges;
@@ -19,8 +19,8 @@ use millrace_connectors::output::{
 };
 use millrace_operators::charge::Notice;
 use millrace_operators::domain::{
-    AccountKey, Activity, AggregateId, Amount, Fate, Fault, FileId, LineKey, LineSum, Name, Reason,
-    RecordId, Stage, Suspense,
+    AccountKey, Activity, AggregateId, Fate, Fault, FileId, LineKey, LineSum, MoneyTotal, Name,
+    Reason, RecordId, Stage, Suspense,
 };
 use millrace_operators::epoch::Diff;
 use roaring::RoaringTreemap;
@@ -40,7 +40,9 @@ pub struct Board {
     items: BTreeMap<(Name, Name), LineSum>,
     activity: BTreeMap<Activity, Diff>,
     /// What subscriptions are charged without usage, by currency.
-    subscribed: BTreeMap<Name, Amount>,
+    subscribed: BTreeMap<Name, MoneyTotal>,
+    /// The lines that the columns of the outputs do not hold.
+    beyond: BTreeSet<AggregateId>,
     notices: BTreeMap<Notice, Diff>,
     received: BTreeMap<FileId, u64>,
     /// Records that a mediation rule excluded, where an output wants each.
@@ -91,6 +93,7 @@ impl Board {
             items: BTreeMap::new(),
             activity: BTreeMap::new(),
             subscribed: BTreeMap::new(),
+            beyond: BTreeSet::new(),
             notices: BTreeMap::new(),
             received: BTreeMap::new(),
             ignored: RoaringTreemap::new(),
@@ -107,7 +110,7 @@ impl Board {
     /// When a file's records do not tie out.
     ///
     /// # Panics
-    /// When what subscriptions are charged leaves ±170 trillion, where billing lines stop the job too.
+    /// When a row comes more often than 64 bits count.
     pub fn apply(&mut self, changes: &EpochChanges) -> Result<Movement, ConservationError> {
         let mut movement = Movement::default();
         let before = self.totals.clone();
@@ -137,6 +140,11 @@ impl Board {
                 noted.ids.push(id);
             }
             line.sum.plus_equals(&moved);
+            if !line.sum.fits() {
+                self.beyond.insert(id);
+            } else if !self.beyond.is_empty() {
+                self.beyond.remove(&id);
+            }
             if line.sum.is_zero() {
                 let gone = self.lines.remove(&id);
                 if let (Some(noted), Some(gone)) = (&mut self.moved, gone) {
@@ -155,11 +163,8 @@ impl Board {
         }
         for (activity, diff) in &changes.activity {
             let sum = self.subscribed.entry(activity.currency).or_default();
-            let moved = i128::try_from(*diff).ok();
-            let moved = moved.and_then(|times| activity.amount.0.checked_mul(times));
-            *sum = moved
-                .and_then(|moved| sum.checked_add(Amount(moved)))
-                .expect("subscription charges stay within ±170 trillion");
+            let moved = MoneyTotal::from(activity.amount);
+            *sum = sum.plus(moved.times(i64::try_from(*diff).expect("a difference fits 64 bits")));
             stand(&mut self.activity, activity, *diff);
         }
         for (notice, diff) in &changes.notices {
@@ -364,6 +369,33 @@ impl Board {
         self.activity().iter().filter_map(unsettled).collect()
     }
 
+    /// Lines that the columns of the outputs do not hold, in the order of their keys.
+    #[must_use]
+    pub fn out_of_range(&self) -> Vec<LineOutOfRange> {
+        let names = &self.texts.names;
+        let mut lines: Vec<(&AggregateId, &Line)> = self
+            .beyond
+            .iter()
+            .filter_map(|id| Some((id, self.lines.get(id)?)))
+            .collect();
+        lines.sort_unstable_by(|a, b| a.1.key.cmp(&b.1.key));
+        let told = |(id, Line { key, sum, .. }): (&AggregateId, &Line)| LineOutOfRange {
+            aggregate_id: id.to_string(),
+            account: names.account(key.account).to_string(),
+            bill_unit_start: key.unit_start.to_string(),
+            bill_unit_end: key.unit_end.to_string(),
+            item: names.text(key.item).to_string(),
+            quantity: sum.quantity.to_string(),
+            amount: sum.amount.to_string(),
+            currency: names.text(key.currency).to_string(),
+            reason: Reason::AmountOutOfRange.code(),
+            hint: "look for records of this line whose quantity cannot be real, in the output \
+                   monetised, and have the source correct them; otherwise bill in a larger unit of \
+                   currency",
+        };
+        lines.into_iter().map(told).collect()
+    }
+
     /// Thresholds crossed: by group, resource and time.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
@@ -385,19 +417,16 @@ impl Board {
 
     /// The totals per currency, as what usage and what subscriptions alone are charged. Empty where
     /// nothing is charged without usage.
-    ///
-    /// # Panics
-    /// When a total leaves the range of amounts, which the lines behind it have not.
     #[must_use]
     pub fn origins(&self) -> Vec<Origin> {
         let charged = self.subscribed.iter();
-        let charged = charged.filter(|(_, amount)| **amount != Amount::ZERO);
-        let origin = |(currency, amount): (&Name, &Amount)| {
+        let charged = charged.filter(|(_, amount)| **amount != MoneyTotal::ZERO);
+        let origin = |(currency, amount): (&Name, &MoneyTotal)| {
             let total = self.totals.get(currency).copied().unwrap_or_default();
-            let usage = total.amount.checked_sub(*amount);
+            let usage = total.amount.minus(*amount);
             Origin {
                 currency: self.texts.names.text(*currency).to_string(),
-                usage: self.money(*currency, usage.expect("a total holds its parts")),
+                usage: self.money(*currency, usage),
                 subscriptions: self.money(*currency, *amount),
             }
         };
@@ -406,7 +435,7 @@ impl Board {
 
     /// An amount in a currency.
     #[must_use]
-    pub fn money(&self, currency: Name, amount: Amount) -> Money {
+    pub fn money(&self, currency: Name, amount: MoneyTotal) -> Money {
         Money {
             currency: self.texts.names.text(currency).to_string(),
             amount: amount.to_string(),

@@ -18,7 +18,7 @@
 use crate::publish::{Outbox, Published, publish};
 use differential_dataflow::AsCollection as _;
 use differential_dataflow::input::{Input as _, InputSession};
-use millrace_operators::activity::{Activities, ActivityInputs, activity, settle};
+use millrace_operators::activity::{Activities, ActivityInputs, activity, days_ahead, settle};
 use millrace_operators::aggregate::{LineFinder, aggregate};
 use millrace_operators::charge::{ChargeInputs, OpenCharges, charge};
 use millrace_operators::dedup::{OpenIdentities, dedup};
@@ -162,6 +162,7 @@ impl Opening {
     fn bucket(&self, mut bucket: Bucket) -> Bucket {
         let stand = self.0.get(&bucket.group);
         if let Some(moved) = stand.and_then(|stand| stand.moved.get(&bucket.key)) {
+            // A bucket stays within 38 digits, and so does what moved it.
             bucket.opening = bucket.opening.saturating_add(*moved);
         }
         bucket
@@ -247,9 +248,22 @@ pub struct Resume {
     pub closed: Arc<ClosedUnits>,
     /// What subscriptions were charged without usage in those.
     pub activity: Arc<Vec<Activity>>,
+    /// Usage that is dated earlier needs no periods that the clock has not made.
+    pub ahead_of: EventTime,
 }
 
 impl Resume {
+    /// The same, with the clock at an instant or later. The clock makes the day after its own, and no day
+    /// has fewer than 22 hours.
+    #[must_use]
+    pub fn from_clock(self, clock: EventTime) -> Self {
+        const SHORT_DAY: i64 = 22 * 3_600_000_000;
+        Self {
+            ahead_of: EventTime(clock.0.saturating_add(SHORT_DAY)),
+            ..self
+        }
+    }
+
     /// Where balance groups stand, as far as was known when the run began.
     fn stands(&self) -> Arc<Opening> {
         let shifted = self.shift.as_ref().map(|shift| &shift.opening);
@@ -319,12 +333,14 @@ pub fn build(
         told,
         Arc::clone(&stats.rate),
     );
+    let ahead = days_ahead(rated.priced.clone(), resume.ahead_of, finder.zone());
     let activities = activity(
         ActivityInputs {
             subscriptions,
             accounts,
             plans,
             clock,
+            ahead,
         },
         finder.zone(),
     );

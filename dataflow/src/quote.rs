@@ -4,6 +4,10 @@
 //! bill. Usage comes as containers (`item`, `quantity`, attributes), or as raw records of one of a
 //! job's sources, which its mediation rule reads first.
 
+mod period;
+
+pub use period::LeftOut;
+
 use crate::cluster::Company;
 use crate::graph::{GraphStats, Inputs, Resume};
 use crate::intake::ReferenceFeeds;
@@ -18,11 +22,12 @@ use millrace_connectors::names::Names;
 use millrace_connectors::reference::{Reference, ReferenceFiles};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
-    Account, AccountKey, Amount, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder,
-    Item, Name, Period, PlanRow, PriceKey, PriceRow, Quantity, Reason, RecordId, ServiceUse,
+    Account, AccountKey, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder, Item,
+    MoneyTotal, Name, Period, PlanRow, PriceKey, PriceRow, Quantity, Reason, RecordId, ServiceUse,
     Subscription, SubscriptionStatus, Usage, UsageClass, parse_decimal,
 };
 use millrace_operators::epoch::Epoch;
+use period::Periods;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -63,7 +68,8 @@ pub struct QuoteLine {
     pub quantity: String,
     /// The price row used.
     pub price: Option<String>,
-    /// The exact amount.
+    /// The exact amount; none for a record whose price is found at the end of a period, with all of it:
+    /// that has a line of its own.
     pub amount: Option<String>,
     /// Its currency.
     pub currency: Option<String>,
@@ -80,6 +86,10 @@ pub struct Quote {
     pub lines: Vec<QuoteLine>,
     /// Exact totals by currency.
     pub totals: BTreeMap<String, String>,
+    /// What a bill would have beside the usage quoted: shortfalls of commitments, charges without usage.
+    pub left_out: Vec<LeftOut>,
+    /// What the quote takes for granted.
+    pub notes: Vec<String>,
 }
 
 impl Quote {
@@ -123,7 +133,7 @@ pub fn quote(request: &QuoteRequest, usage: Box<dyn Read + Send>) -> Result<Quot
     let zone = job
         .as_ref()
         .map_or(jiff::tz::TimeZone::UTC, |job| job.zone.clone());
-    let mut files = ReferenceFiles::new(catalogs, Vec::new(), zone, Arc::clone(&names));
+    let mut files = ReferenceFiles::new(catalogs, Vec::new(), zone.clone(), Arc::clone(&names));
     if let Some(job) = job.as_ref().filter(|_| request.catalogs.is_empty()) {
         let read = ReferenceFeeds::open_catalog(job, &mut files);
         read.map_err(|error| QuoteError::Request(error.to_string()))?;
@@ -135,7 +145,7 @@ pub fn quote(request: &QuoteRequest, usage: Box<dyn Read + Send>) -> Result<Quot
         Some(job) => desk.mediate(job, usage)?,
         None => desk.containers(usage)?,
     }
-    Ok(desk.quote())
+    Ok(desk.quote(&zone))
 }
 
 /// Rows on their way to a quote.
@@ -353,7 +363,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Runs the graph over the rows.
-    fn quote(self) -> Quote {
+    fn quote(self, zone: &jiff::tz::TimeZone) -> Quote {
         let Self {
             names,
             reference,
@@ -371,38 +381,51 @@ impl<'a> Desk<'a> {
             .iter()
             .map(|class| names.text(class.service_type))
             .collect();
+        let volumes = period::volume_prices(&reference.prices);
+        let since = subscribed(&usage, zone);
+        let last = usage.iter().map(|usage| usage.time).max();
+        let lists: BTreeSet<Name> = customers.iter().map(|customer| customer.list).collect();
+        let planned = reference.plans.iter().any(|row| lists.contains(&row.list));
+        let notes = planned.then(|| {
+            format!(
+                "quoted as for a subscription that begins on {} and has used nothing before",
+                since.timestamp().map_or_else(String::new, |since| {
+                    zone.to_datetime(since).date().to_string()
+                })
+            )
+        });
         let rates = Rates {
             accounts: accounts(&customers),
-            subscriptions: subscriptions(&customers, subscribed(&usage), &names),
+            subscriptions: subscriptions(&customers, since, &names),
             services: services(&customers, &types, &names),
+            clock: last.map(|last| period::settled_at(last, since, &reference.plans, zone)),
             prices: reference.prices,
             plans: reference.plans,
             classes: classes.into_iter().collect(),
-            clock: usage.iter().map(|usage| usage.time).max(),
             usage,
         };
-        let changes = evaluate(rates, &names);
+        let changes = evaluate(rates, &names, zone);
+        let periods = Periods::of(&changes, &names);
         let mut lines = failed;
-        let mut totals: BTreeMap<String, Amount> = BTreeMap::new();
+        let mut totals: BTreeMap<String, MoneyTotal> = BTreeMap::new();
         for (charge, _) in &changes.charges {
             let class = names.class(charge.class).expect("the class was entered");
             let item = class.items[usize::from(charge.item)];
             let quantity = Quantity::new(charge.quantity, item.scale);
             let currency = names.text(charge.currency).to_string();
             let total = totals.entry(currency.clone()).or_default();
-            *total = total
-                .checked_add(charge.amount)
-                .expect("a quote stays within ±170 trillion");
+            *total = total.plus(charge.amount.into());
+            let in_volume = volumes.contains(&charge.price);
             lines.push(QuoteLine {
                 row: charge.record.row() + 1,
                 item: names.text(item.name).to_string(),
                 quantity: quantity.unwrap_or_default().to_string(),
                 price: (charge.price != PriceKey::NONE)
                     .then(|| names.price(charge.price).to_string()),
-                amount: Some(charge.amount.to_string()),
+                amount: (!in_volume).then(|| charge.amount.to_string()),
                 currency: Some(currency),
                 reason: None,
-                message: None,
+                message: in_volume.then(|| "priced with the volume of its period".to_owned()),
             });
         }
         for (suspense, _) in &changes.suspense {
@@ -422,13 +445,20 @@ impl<'a> Desk<'a> {
                 ..refused(suspense.record.row() + 1, suspense.reason, "")
             });
         }
+        lines.extend(periods.lines);
+        Periods::add_up(&changes, &names, &mut totals);
         // Stable: the items of a record keep the order of its rule.
         lines.sort_by_key(|line| line.row);
         let totals = totals
             .into_iter()
             .map(|(c, amount)| (c, amount.to_string()))
             .collect();
-        Quote { lines, totals }
+        Quote {
+            lines,
+            totals,
+            left_out: periods.left_out.into_iter().collect(),
+            notes: notes.into_iter().collect(),
+        }
     }
 }
 
@@ -499,10 +529,10 @@ fn accounts(customers: &BTreeSet<Customer>) -> Vec<Account> {
 
 /// Allowances begin with the subscription: each customer is taken to have subscribed with the year
 /// that the usage begins in.
-fn subscribed(usage: &[Usage]) -> EventTime {
+fn subscribed(usage: &[Usage], zone: &jiff::tz::TimeZone) -> EventTime {
     let first = usage.iter().map(|usage| usage.time).min();
     let year = || {
-        let first = first?.timestamp()?.to_zoned(jiff::tz::TimeZone::UTC);
+        let first = first?.timestamp()?.to_zoned(zone.clone());
         first.first_of_year().ok()?.start_of_day().ok()
     };
     year().map_or(EventTime::EARLIEST, |year| year.timestamp().into())
@@ -551,7 +581,7 @@ struct Rates {
     prices: Vec<PriceRow>,
     plans: Vec<PlanRow>,
     classes: Vec<UsageClass>,
-    /// The present: the last of the usage.
+    /// The present: the end of all that the usage is part of.
     clock: Option<EventTime>,
     usage: Vec<Usage>,
 }
@@ -597,19 +627,19 @@ impl Epochs for Option<Rates> {
     }
 }
 
-fn evaluate(rates: Rates, names: &Arc<Names>) -> EpochChanges {
+fn evaluate(rates: Rates, names: &Arc<Names>, zone: &jiff::tz::TimeZone) -> EpochChanges {
     let (sender, receiver) = channel();
     let book = Arc::clone(names);
     let finder = LineFinder::new(
         Vec::new(),
-        BillCalendar::new(jiff::tz::TimeZone::UTC),
+        BillCalendar::new(zone.clone()),
         Arc::new(move |key| book.class(key)),
     );
     timely::execute_directly(move |worker| {
         let outbox = Outbox {
             sender,
             wants_charges: true,
-            wants_impacts: false,
+            wants_impacts: true,
             company: Company::default(),
         };
         worker::run(

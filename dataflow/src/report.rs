@@ -6,7 +6,7 @@
 mod tables;
 
 use crate::board::{
-    Board, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled,
+    Board, LineOutOfRange, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled,
 };
 use differential_dataflow::difference::Semigroup as _;
 use millrace_connectors::ledger::FileState;
@@ -48,6 +48,8 @@ pub struct Summary {
     pub reasons: Vec<ReasonCount>,
     /// Charges of subscriptions whose amount cannot be computed.
     pub unsettled: Vec<Unsettled>,
+    /// Billing lines that the columns of the outputs do not hold.
+    pub out_of_range: Vec<LineOutOfRange>,
     /// Why messages of reference data are not in force.
     pub held: Vec<String>,
     /// Where the outputs are.
@@ -97,6 +99,7 @@ impl Summary {
             files: run.files.into_iter().map(told).collect(),
             reasons: board.reasons(),
             unsettled: board.unsettled(),
+            out_of_range: board.out_of_range(),
             held: run.held,
             outputs: run.outputs,
             elapsed_ms: u64::try_from(run.elapsed.as_millis()).unwrap_or(u64::MAX),
@@ -117,6 +120,7 @@ impl Summary {
             || error > 0
             || suspended > 0
             || !self.unsettled.is_empty()
+            || !self.out_of_range.is_empty()
             || !self.held.is_empty()
             || !self.ties_out
             || self

@@ -119,6 +119,7 @@ impl Rater {
             self.workers.max(1)
         };
         let (sender, receiver) = channel();
+        let clock = portion.clock;
         let feeds = self.feeds(portion, workers);
         let feeds = Mutex::new(feeds.into_iter().map(Some).collect::<Vec<_>>());
         // Every worker takes one, and the collector ends when the last is done.
@@ -130,6 +131,7 @@ impl Rater {
             opening: Arc::clone(opening),
             ..Resume::default()
         };
+        let resume = resume.from_clock(clock);
         let position = |n: usize| u64::try_from(n).unwrap_or(0);
         let settled: Arc<OnceLock<Vec<EpochChanges>>> = Arc::default();
         let awaited = Arc::clone(&settled);

@@ -727,7 +727,9 @@ impl Prepared {
         let (committer, flushed) = committer.unzip();
         // Commands are for those who keep them.
         let suspended = keeping.as_ref().map(|_| Suspended::default());
-        let resume = self.closed.resume(live_from, unpublished);
+        let clock = || EventTime::from(jiff::Timestamp::now());
+        let clock = self.job.clock.unwrap_or_else(clock);
+        let resume = self.closed.resume(live_from, unpublished).from_clock(clock);
         let connected = host.map(|host| together::begin(host, &resume, self.outputs.as_ref()));
         let mut start = Start::of(connected.transpose()?, workers, &self.names);
         let bound = start.bound();

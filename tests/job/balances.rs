@@ -48,7 +48,7 @@ plans:
       - { id: total, items: [calls] }
       - { id: spent, counts: money }
     commitments:
-      - { id: least, accumulator: spent, amount: 20 }
+      - { id: least, accumulator: spent, counts: money, amount: 20 }
     charges:
       - { item: fee, amount: 10, when: advance }
 prices:

@@ -37,9 +37,9 @@ plans:
       - { id: total, items: [calls] }
       - { id: spent, counts: money }
     caps:
-      - { id: most, limit: 9 }
+      - { id: most, limit: 9, cycle: month }
     commitments:
-      - { id: least, accumulator: spent, amount: 20 }
+      - { id: least, accumulator: spent, counts: money, amount: 20 }
     charges:
       - { item: fee, amount: 10, when: advance }
 prices:

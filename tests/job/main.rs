@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod advice;
 mod bad_input;
 mod balances;
 mod bill;
@@ -10,8 +11,10 @@ mod explain;
 mod identity;
 mod known;
 mod live;
+mod pricing;
 mod quiet;
 mod quote;
+mod sums;
 mod unpriced;
 mod unsettled;
 mod workers;

@@ -70,6 +70,7 @@ fn lines(quote: &Quote) -> Vec<String> {
             )
         }
         (None, None, Some(reason)) => format!("{} {reason}", line.row),
+        (Some(price), None, None) => format!("{} {price} in the volume", line.row),
         other => panic!("{other:?}"),
     };
     quote.lines.iter().map(line).collect()
@@ -359,4 +360,100 @@ fn a_quote_by_the_rule_of_a_job_is_what_the_job_charges() {
         "{:?}",
         charges.last()
     );
+}
+
+const VOLUME: &str = "\
+currency: EUR
+plans:
+  - accumulators:
+      - { id: total, items: [call] }
+    commitments:
+      - { id: least, amount: 50, items: [text] }
+      - { id: yearly, amount: 2, items: [text], cycle: year }
+    charges:
+      - { item: fee, amount: 9, when: advance }
+      - { item: setup, amount: 1, when: activation }
+prices:
+  - { id: vol, item: call, model: volume, by: total, tiers: [{ price: 1 }, { from: 11, price: 0.8 }] }
+  - { id: text, item: text, price: 3 }
+";
+
+#[test]
+fn a_volume_is_quoted_whole_and_what_is_left_out_is_named() {
+    let desk = Desk::new(&[("catalog.yaml", VOLUME)]);
+    let ask = |usage: &str| {
+        let request = request(desk.at("catalog.yaml"), csv());
+        quote(&request, Box::new(Cursor::new(usage.to_owned()))).unwrap()
+    };
+    let usage = "item,quantity,time\n\
+        call,7,2026-02-01T00:00:00Z\n\
+        text,2,2026-02-02T00:00:00Z\n\
+        call,4,2026-02-03T00:00:00Z\n\
+        call,3,2026-03-03T00:00:00Z\n";
+    let quoted = ask(usage);
+    let expected = [
+        "1 vol in the volume",
+        "2 text 6 EUR",
+        "3 vol in the volume",
+        "3 vol 8.8 EUR",
+        "4 vol in the volume",
+        "4 vol 3 EUR",
+    ];
+    assert_eq!(lines(&quoted), expected);
+    assert_eq!(quoted.lines[3].quantity, "11");
+    assert_eq!(quoted.totals["EUR"], "17.8");
+    let left_out: Vec<String> = quoted
+        .left_out
+        .iter()
+        .map(|l| {
+            format!(
+                "{} {} {} from {}",
+                l.kind,
+                l.item,
+                l.amount,
+                &l.cycle_start[..10]
+            )
+        })
+        .collect();
+    let expected = [
+        "commitment least 44 from 2026-02-01",
+        "commitment least 50 from 2026-03-01",
+        "forward_recurring fee 9 from 2026-02-01",
+        "forward_recurring fee 9 from 2026-03-01",
+    ];
+    assert_eq!(left_out, expected);
+    assert_eq!(
+        quoted.notes,
+        ["quoted as for a subscription that begins on 2026-01-01 and has used nothing before"]
+    );
+    // With less the eleventh unit: it takes 1.20 off the whole.
+    let ten = ask("item,quantity,time\ncall,10,2026-02-01T00:00:00Z\n");
+    assert_eq!(ten.totals["EUR"], "10");
+
+    desk.write("usage.csv", usage);
+    let (catalog, usage) = (desk.at("catalog.yaml"), desk.at("usage.csv"));
+    let ask = |output: &str| {
+        let (catalog, usage) = (catalog.display().to_string(), usage.display().to_string());
+        millrace(&["quote", "--catalog", &catalog, &usage, "--output", output])
+    };
+    let table = ask("table");
+    assert_eq!(table.exit, Exit::Ok, "{table:?}");
+    for expected in [
+        "total 17.8 EUR",
+        "in the volume",
+        "8.8",
+        "not included: least 44 EUR, 2026-02-01T00:00:00Z to 2026-03-01T00:00:00Z (what the \
+         commitment lacks if no more is used)",
+        "not included: fee 9 EUR",
+        "has used nothing before",
+    ] {
+        assert!(
+            table.out.contains(expected),
+            "{expected} is not in {}",
+            table.out
+        );
+    }
+    let csv = ask("csv");
+    assert!(csv.err.contains("not included: least 44 EUR"), "{csv:?}");
+    assert!(csv.out.contains("8.8"), "{csv:?}");
 }

@@ -33,9 +33,9 @@ plans:
     to: 2026-02-01
     accumulators:
       - { id: total, items: [calls] }
-      - { id: spent, counts: money }
+      - { id: spent, counts: money, items: [minutes] }
     commitments:
-      - { id: least, accumulator: spent, amount: 60000000000000 }
+      - { id: least, accumulator: spent, counts: money, amount: 60000000000000 }
 prices:
   - { id: call, list: gold, item: calls, model: volume, by: total,
       tiers: [{ price: 60000000000000 }] }
@@ -69,7 +69,7 @@ fn what_cannot_be_charged_is_told_in_summary_and_outputs() {
     let desk = desk();
     let ended = desk.run();
     assert_eq!(ended.exit, Exit::Findings, "{ended:?}");
-    let hint = "check the quantity and the price";
+    let hint = "correct the quantity at the source, or the price; amounts end at 100 trillion";
     let waits = |item: &str, kind: &str| {
         json!({
             "item": item,

@@ -182,7 +182,7 @@ fn plans_give_the_same_bytes_with_any_number_of_workers() {
          - { id: credit, money: 3, grant: once }\n    accumulators:\n      - { id: total }\n      \
          - { id: spent, counts: money, thresholds: [20] }\n    caps:\n      \
          - { id: most, limit: 40 }\n    commitments:\n      \
-         - { id: least, accumulator: spent, amount: 30 }\n    charges:\n      \
+         - { id: least, accumulator: spent, counts: money, amount: 30 }\n    charges:\n      \
          - { item: fee, amount: 9.99, when: advance }\n      \
          - { item: setup, amount: 5, when: activation }\nprices:\n  \
          - { list: gold, item: calls, model: graduated, by: total,\n      \

@@ -46,6 +46,17 @@ impl Zone {
         time.0 + self.offset(time.0)
     }
 
+    /// The day of an instant here: year, month, day.
+    pub(super) fn day(self, time: EventTime) -> (i16, i8, i8) {
+        let (year, month, day) = date(self.shown(time).div_euclid(DAY));
+        let small = |number: i64| i8::try_from(number).expect("a calendar's number");
+        (
+            i16::try_from(year).expect("a year"),
+            small(month),
+            small(day),
+        )
+    }
+
     /// The instant at which a day begins here.
     fn midnight(self, day: i64) -> i64 {
         // Neither zone changes its offset within three hours before a midnight.

@@ -177,7 +177,7 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn add(&mut self, key: BucketKey, value: i128) -> Option<()> {
         let held = self.values.get_mut(&key)?;
-        *held = held.checked_add(value)?;
+        *held = Amount(*held).checked_add(Amount(value))?.0;
         Some(())
     }
 
@@ -313,7 +313,10 @@ impl<'a> Work<'a> {
             net = net.checked_add(left).ok_or(too_much)?;
         }
         net = self.limit(net, &met, &mut impacts).ok_or(too_much)?;
-        self.count(units, gross, &met, &mut impacts)
+        // What an allowance of money has paid is spent, too.
+        let paid = impacts.iter().filter(|i| i.kind == ImpactKind::Allowance);
+        let paid: i128 = paid.map(|impact| -impact.amount.0).sum();
+        self.count(units, (gross, net + paid), &met, &mut impacts)
             .ok_or(too_much)?;
         Ok((Amount(net), impacts))
     }
@@ -409,21 +412,22 @@ impl<'a> Work<'a> {
     fn count(
         &mut self,
         units: i128,
-        gross: i128,
+        (gross, spent): (i128, i128),
         met: &[&Bucket],
         impacts: &mut Vec<Impact>,
     ) -> Option<()> {
         for bucket in met {
-            let BucketKind::Accumulator {
-                numerator,
-                denominator,
-            } = bucket.kind
-            else {
-                continue;
+            let (numerator, denominator, money) = match bucket.kind {
+                BucketKind::Accumulator {
+                    numerator,
+                    denominator,
+                } => (numerator, denominator, gross),
+                BucketKind::Spend => (1, 1, spent),
+                _ => continue,
             };
             let whole = match bucket.measure {
                 Measure::Units => units,
-                Measure::Money => gross,
+                Measure::Money => money,
             };
             let counted = multiply((whole, 24), (numerator.into(), 0), denominator.into())?.0;
             if counted == 0 {

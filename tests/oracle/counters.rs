@@ -4,13 +4,14 @@
 use super::World;
 use super::calendar::Zone;
 use super::identity;
-use super::plans::{Cycle, Holding, Made, cycles, part_of, term};
+use super::plans::{Cycle, Holding, Lasts, Made, cycles, part_of, term};
 use super::times::{Times, joined, of, period, scale, share, whole, within};
 use millrace_operators::domain::{
     Accumulator, Activity, ActivityKey, ActivityKind, Amount, Bucket, BucketKey, BucketKind,
-    Commitment, Edge, EdgeAction, EdgeKey, EventTime, GroupKey, Measure, Name, PlanPart, PlanRow,
-    Proration, SubscriptionKey, Term, Threshold, Volume,
+    Commitment, Counts, Edge, EdgeAction, EdgeKey, EventTime, GroupKey, Measure, Name, PlanPart,
+    PlanRow, Proration, SubscriptionKey, Term, Threshold, Volume,
 };
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One accumulator or cap of a group.
@@ -23,10 +24,17 @@ struct Counter<'a> {
     versions: Vec<&'a PlanRow>,
     /// The group's subscriptions, the one that is active longest first.
     members: Vec<&'a Holding<'a>>,
+    /// The group's last usage.
+    last: i64,
 }
 
 /// Counts for every group.
-pub(super) fn count(world: &World, zone: Zone, holdings: &[Holding<'_>], made: &mut Made) {
+pub(super) fn count(
+    world: &World,
+    zone: Zone,
+    holdings: &[Holding<'_>],
+    (lasts, made): (&Lasts, &mut Made),
+) {
     let groups: BTreeSet<GroupKey> = holdings.iter().map(|held| held.group).collect();
     for group in groups {
         let mut members: Vec<&Holding<'_>> =
@@ -51,6 +59,7 @@ pub(super) fn count(world: &World, zone: Zone, holdings: &[Holding<'_>], made: &
                 identity,
                 versions,
                 members: members.clone(),
+                last: lasts.get(&group).copied().unwrap_or(i64::MIN),
             };
             counter.count(made);
         }
@@ -69,23 +78,36 @@ impl<'a> Counter<'a> {
         let own_term = match &self.versions[0].part {
             PlanPart::Accumulator(accumulator) => accumulator.term,
             PlanPart::Cap(cap) => cap.term,
+            PlanPart::Commitment(commitment) => commitment.term,
             _ => return,
         };
-        let profile = term(own_term, &first.account.profile);
+        let profile = term(
+            own_term,
+            &first.account.profile,
+            (self.zone, first.times[0].0),
+        );
         let begin = self.versions.iter().flat_map(|row| self.times(row));
         let Some(begin) = begin.map(|(start, _)| start).min() else {
             return;
         };
-        for cycle in cycles(self.world, self.zone, &profile, begin) {
+        for cycle in cycles(self.world, self.zone, &profile, (begin, self.last)) {
             let Some(bucket) = self.bucket(cycle) else {
                 continue;
             };
-            if cycle.ended
-                && let PlanPart::Accumulator(counted) = &self.versions[0].part
-            {
-                match counted.measure {
-                    Measure::Money => self.true_up(counted, own_term, cycle, &bucket, made),
-                    Measure::Units => self.volumes(counted, cycle, &bucket, made),
+            if cycle.ended {
+                match &self.versions[0].part {
+                    PlanPart::Accumulator(counted) => match counted.measure {
+                        Measure::Money => {
+                            let rows = self.commitments_to(counted, own_term);
+                            self.true_up(rows, cycle, &bucket, made);
+                        }
+                        Measure::Units => self.volumes(counted, cycle, &bucket, made),
+                    },
+                    PlanPart::Commitment(_) => {
+                        let rows = self.versions.iter().copied();
+                        self.true_up(rows.collect(), cycle, &bucket, made);
+                    }
+                    _ => {}
                 }
             }
             made.buckets.push(bucket);
@@ -125,6 +147,19 @@ impl<'a> Counter<'a> {
                 let levels = cap.thresholds.iter().map(level).collect();
                 (cap.resource, kind, Measure::Money, &cap.items, 0, levels)
             }
+            PlanPart::Commitment(c) => {
+                let share = |numerator| BucketKind::Accumulator {
+                    numerator,
+                    denominator: 1,
+                };
+                let kind = match c.counts {
+                    Counts::Spend => BucketKind::Spend,
+                    Counts::Money => share(1),
+                    _ => share(0),
+                };
+                let none = Default::default();
+                (c.resource, kind, Measure::Money, &c.items, 0, none)
+            }
             _ => return None,
         };
         Some(Bucket {
@@ -157,20 +192,19 @@ impl<'a> Counter<'a> {
         each.sum()
     }
 
-    fn true_up(
-        &self,
-        counted: &Accumulator,
-        own_term: Term,
-        cycle: Cycle,
-        bucket: &Bucket,
-        made: &mut Made,
-    ) {
+    fn commitments_to(&self, counted: &Accumulator, own_term: Term) -> Vec<&'a PlanRow> {
+        let to_it = |row: &&PlanRow| {
+            matches!(&row.part, PlanPart::Commitment(c)
+                if c.counts == Counts::Accumulated(counted.resource) && c.term == own_term)
+        };
+        let rows = self.world.plans.iter().filter(to_it);
+        rows.filter(|row| !self.times(row).is_empty()).collect()
+    }
+
+    fn true_up(&self, rows: Vec<&PlanRow>, cycle: Cycle, bucket: &Bucket, made: &mut Made) {
         let mut named: BTreeMap<Name, Vec<(&PlanRow, &Commitment)>> = BTreeMap::new();
-        for row in &self.world.plans {
-            if let PlanPart::Commitment(commitment) = &row.part
-                && (commitment.accumulator, commitment.term) == (counted.resource, own_term)
-                && !self.times(row).is_empty()
-            {
+        for row in rows {
+            if let PlanPart::Commitment(commitment) = &row.part {
                 let rows = named.entry(commitment.resource).or_default();
                 rows.push((row, commitment));
             }
@@ -186,7 +220,8 @@ impl<'a> Counter<'a> {
                     if !here.is_empty() {
                         let worth = share(&here, cycle.stretch(), commitment.proration, self.zone);
                         let part = part_of(commitment.amount.0, worth);
-                        total = total.and_then(|sum| sum.checked_add(part));
+                        total =
+                            total.and_then(|sum| Some(Amount(sum).checked_add(Amount(part))?.0));
                         applied.extend(here);
                         committed.push(held);
                     }
@@ -261,15 +296,17 @@ impl<'a> Counter<'a> {
     /// Per item, the row in force at the last instant, of the list that is tried first.
     fn volumes(&self, counted: &Accumulator, cycle: Cycle, bucket: &Bucket, made: &mut Made) {
         let valid = of(bucket.valid);
-        let mut best: BTreeMap<Name, (usize, &PlanRow, &Volume)> = BTreeMap::new();
+        let mut best: BTreeMap<Name, (Reverse<i64>, usize, &PlanRow, &Volume)> = BTreeMap::new();
         for row in &self.world.plans {
             let PlanPart::Volume(volume) = &row.part else {
                 continue;
             };
             let (start, end) = of(row.valid);
-            if volume.accumulator != counted.resource || start >= valid.1 || valid.1 > end {
+            // The row that is in force last prices the whole.
+            if volume.accumulator != counted.resource || start >= valid.1 || end <= valid.0 {
                 continue;
             }
+            let last = Reverse(end.min(valid.1));
             if self.times(row).is_empty() {
                 continue;
             }
@@ -281,11 +318,14 @@ impl<'a> Counter<'a> {
                 continue;
             };
             let known = best.get(&volume.item);
-            if known.is_none_or(|(other, held, _)| (rank, row.key) < (*other, held.key)) {
-                best.insert(volume.item, (rank, row, volume));
+            let sooner = |(ends, other, held, _): &(_, _, &PlanRow, _)| {
+                (last, rank, row.key) < (*ends, *other, held.key)
+            };
+            if known.is_none_or(sooner) {
+                best.insert(volume.item, (last, rank, row, volume));
             }
         }
-        for (item, (_, row, volume)) in best {
+        for (item, (_, _, row, volume)) in best {
             let within_bucket = |held: &Holding<'_>| within(&held.times_of(row), valid);
             let applied = joined(self.members.iter().flat_map(|held| within_bucket(held)));
             let members = self.members.iter().copied();

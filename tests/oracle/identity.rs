@@ -4,7 +4,8 @@
 
 use millrace_operators::domain::{AccountKey, GroupKey};
 use millrace_operators::domain::{
-    Accumulator, Cap, Measure, Name, PlanPart, PlanRow, SubscriptionKey, Term,
+    Accumulator, Anchor, Cap, Commitment, Counts, Measure, Name, PlanPart, PlanRow,
+    SubscriptionKey, Term,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -88,14 +89,45 @@ pub(super) fn counter(part: &PlanPart) -> Option<u64> {
             term,
             ..
         }) => (3, resource, (1, 1), term, items),
+        PlanPart::Commitment(Commitment {
+            resource,
+            items,
+            counts,
+            term,
+            ..
+        }) => {
+            let kind = match counts {
+                Counts::Accumulated(_) => return None,
+                Counts::Spend => 4,
+                Counts::Money => 5,
+                Counts::Nothing => 6,
+            };
+            (kind, resource, (1, 1), term, items)
+        }
         _ => return None,
     };
-    let (every, cycle) = match term {
-        Term::BillUnit => (0, 0),
-        Term::Every { every, cycle } => (u64::from(*every), *cycle as u64),
+    let (every, cycle, anchor) = match term {
+        Term::BillUnit => (0, 0, None),
+        Term::Every { every, cycle } => (u64::from(*every), *cycle as u64, None),
+        Term::Anchored {
+            every,
+            cycle,
+            anchor,
+        } => (u64::from(*every), *cycle as u64, Some(anchor)),
     };
     let ratio = (u64::from(ratio.0), u64::from(ratio.1));
     let mut parts = vec![kind, resource.0, ratio.0, ratio.1, every, cycle];
+    if let Some(anchor) = anchor {
+        let date = match anchor {
+            Anchor::Subscription => 0,
+            Anchor::Date { year, month, day } => {
+                let small = |part: i8| u64::try_from(part).expect("a calendar's number");
+                let year = u64::try_from(*year).expect("a year of our time");
+                (year << 16) + (small(*month) << 8) + small(*day)
+            }
+        };
+        parts.extend([u64::MAX, date]);
+    }
     parts.extend(items.iter().map(|item| item.0));
     Some(identity(COUNTER, &parts))
 }

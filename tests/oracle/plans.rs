@@ -7,10 +7,10 @@ use super::money;
 use super::times::{Times, joined, of, period, scale, share, whole, within};
 use super::{World, counters};
 use millrace_operators::domain::{
-    Account, Activity, ActivityKey, ActivityKind, Allowance, Amount, BillingProfile, Bucket,
-    BucketKey, BucketKind, ChargeWhen, Edge, EdgeAction, EdgeKey, EventTime, Grant, GroupKey, Name,
-    PlanCharge, PlanPart, PlanRow, Proration, Scale, SubscriptionKey, SubscriptionStatus, Term,
-    Threshold,
+    Account, Activity, ActivityKey, ActivityKind, Allowance, Amount, Anchor, BillingProfile,
+    Bucket, BucketKey, BucketKind, ChargeWhen, Edge, EdgeAction, EdgeKey, EventTime, Grant,
+    GroupKey, Name, PlanCharge, PlanPart, PlanRow, Proration, Scale, SubscriptionKey,
+    SubscriptionStatus, Term, Threshold,
 };
 
 /// All that plans make.
@@ -126,7 +126,12 @@ fn cycle_at(zone: Zone, profile: &BillingProfile, instant: i64) -> (i64, i64) {
     (start.0, end.0)
 }
 
-pub(super) fn term(term: Term, profile: &BillingProfile) -> BillingProfile {
+/// The cycle of a term, for an account's billing cycle and whoever began at an instant.
+pub(super) fn term(
+    term: Term,
+    profile: &BillingProfile,
+    (zone, began): (Zone, i64),
+) -> BillingProfile {
     match term {
         Term::BillUnit => *profile,
         Term::Every { every, cycle } => BillingProfile {
@@ -134,21 +139,42 @@ pub(super) fn term(term: Term, profile: &BillingProfile) -> BillingProfile {
             cycle,
             ..*profile
         },
+        Term::Anchored {
+            every,
+            cycle,
+            anchor,
+        } => {
+            let (year, month, day) = match anchor {
+                Anchor::Date { year, month, day } => (year, month, day),
+                Anchor::Subscription => zone.day(EventTime(began)),
+            };
+            BillingProfile {
+                year,
+                month,
+                day,
+                every,
+                cycle,
+            }
+        }
     }
 }
 
-/// The cycles from the one that holds `first` to the one after the clock's.
+/// When the last usage of each balance group is that is charged in order.
+pub(super) type Lasts = std::collections::BTreeMap<GroupKey, i64>;
+
+/// The cycles from the one that holds `first` to the one after the clock's, and on to that of the last
+/// usage.
 pub(super) fn cycles(
     world: &World,
     zone: Zone,
     profile: &BillingProfile,
-    first: i64,
+    (first, last): (i64, i64),
 ) -> Vec<Cycle> {
     let mut all = Vec::new();
     for now in &world.clock {
         let present = cycle_at(zone, profile, now.0);
         let mut next = cycle_at(zone, profile, first);
-        while next.0 <= present.1 {
+        while next.0 <= present.1.max(last) {
             all.push(Cycle {
                 start: next.0,
                 end: next.1,
@@ -169,7 +195,7 @@ pub(super) fn part_of(size: i128, (applied, cycle): (u64, u64)) -> i128 {
 }
 
 /// All that plans make of what is known.
-pub(super) fn made(world: &World, zone: Zone) -> Made {
+pub(super) fn made(world: &World, zone: Zone, lasts: &Lasts) -> Made {
     let holdings = holdings(world);
     let mut made = Made::default();
     for held in &holdings {
@@ -180,6 +206,7 @@ pub(super) fn made(world: &World, zone: Zone) -> Made {
                 held,
                 row,
                 times: held.times_of(row),
+                last: lasts.get(&held.group).copied().unwrap_or(i64::MIN),
             };
             if own.times.is_empty() {
                 continue;
@@ -191,7 +218,7 @@ pub(super) fn made(world: &World, zone: Zone) -> Made {
             }
         }
     }
-    counters::count(world, zone, &holdings, &mut made);
+    counters::count(world, zone, &holdings, (lasts, &mut made));
     made
 }
 
@@ -203,6 +230,8 @@ struct Own<'a> {
     row: &'a PlanRow,
     /// When it has it.
     times: Times,
+    /// The last usage of the balance group.
+    last: i64,
 }
 
 impl Own<'_> {
@@ -215,7 +244,7 @@ impl Own<'_> {
     }
 
     fn cycles(&self, profile: &BillingProfile) -> Vec<Cycle> {
-        cycles(self.world, self.zone, profile, self.times[0].0)
+        cycles(self.world, self.zone, profile, (self.times[0].0, self.last))
     }
 
     /// The activation, if the row was in force then.
@@ -252,7 +281,11 @@ impl Own<'_> {
     }
 
     fn allowance(&self, allowance: &Allowance, made: &mut Made) {
-        let profile = term(allowance.term, &self.held.account.profile);
+        let profile = term(
+            allowance.term,
+            &self.held.account.profile,
+            (self.zone, self.held.times[0].0),
+        );
         match allowance.grant {
             Grant::Once { lasts } => self.once(allowance, lasts, &profile, made),
             Grant::Recurring => {
@@ -342,7 +375,11 @@ impl Own<'_> {
     }
 
     fn charge(&self, charge: &PlanCharge, made: &mut Made) {
-        let profile = term(charge.term, &self.held.account.profile);
+        let profile = term(
+            charge.term,
+            &self.held.account.profile,
+            (self.zone, self.held.times[0].0),
+        );
         for cycle in self.cycles(&profile) {
             let here = within(&self.times, cycle.stretch());
             let (kind, applied, worth, valid) = match charge.when {

@@ -3,7 +3,7 @@
 use super::ArchiveError;
 use super::rows::dictionary;
 use crate::output::{AggregatedLine, Texts, encode as encode_rows, schema as line_schema};
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{
     DataType, Decimal128Type, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
     UInt32Type,
@@ -36,6 +36,8 @@ pub struct ArchivedLine {
 }
 
 const SEQUENCE: &str = "sequence";
+/// The sums of a line that columns of 38 digits do not hold, as JSON; empty for all others.
+const BEYOND: &str = "beyond";
 
 pub(super) fn schema(texts: &Texts) -> SchemaRef {
     let lines = line_schema::<AggregatedLine>(texts);
@@ -45,6 +47,7 @@ pub(super) fn schema(texts: &Texts) -> SchemaRef {
         .map(|field| field.as_ref().clone())
         .collect();
     fields.push(Field::new(SEQUENCE, DataType::UInt32, false));
+    fields.push(Field::new(BEYOND, DataType::Utf8, true));
     Arc::new(Schema::new(fields))
 }
 
@@ -57,6 +60,13 @@ pub(super) fn encode(
     let batch = encode_rows(lines, texts)?;
     let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
     columns.push(Arc::new(UInt32Array::from(vec![sequence; lines.len()])));
+    let beyond = |line: &AggregatedLine| {
+        let sums = (!line.sum.fits()).then(|| serde_json::to_string(&line.sum));
+        sums.transpose()
+    };
+    let beyond = lines.iter().map(beyond).collect::<Result<StringArray, _>>();
+    let beyond = beyond.map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
+    columns.push(Arc::new(beyond));
     RecordBatch::try_new(schema(texts), columns)
 }
 
@@ -91,6 +101,9 @@ pub(super) fn decode(
     let sequences = column(SEQUENCE)?
         .as_primitive_opt::<UInt32Type>()
         .ok_or_else(|| damaged(SEQUENCE))?;
+    let beyond = column(BEYOND)?
+        .as_string_opt::<i32>()
+        .ok_or_else(|| damaged(BEYOND))?;
     // Behind the fixed ones, so that an attribute of a fixed name is not taken for it.
     const FIXED: usize = 5;
     let dimensions = (0..aggregate_by.len()).map(|index| {
@@ -113,10 +126,13 @@ pub(super) fn decode(
             item: owned(&items)?,
             currency: owned(&currencies)?,
             dimensions: dimensions.iter().map(owned).collect(),
-            sum: LineSum {
-                charges: charges.value(row),
-                quantity: Quantity(quantities.value(row)),
-                amount: Amount(amounts.value(row)),
+            sum: match beyond.is_valid(row) {
+                true => serde_json::from_str(beyond.value(row)).ok()?,
+                false => LineSum {
+                    charges: charges.value(row),
+                    quantity: Quantity(quantities.value(row)).into(),
+                    amount: Amount(amounts.value(row)).into(),
+                },
             },
             sequence: sequences.value(row),
         })

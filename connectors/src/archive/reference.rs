@@ -9,7 +9,7 @@ use crate::names::Names;
 use crate::reference::Reference;
 use crate::store::Store;
 use millrace_operators::domain::{
-    Account, AccountKey, Name, PlanKey, PlanPart, PlanRow, PriceKey, PriceModel, PriceRow,
+    Account, AccountKey, Counts, Name, PlanKey, PlanPart, PlanRow, PriceKey, PriceModel, PriceRow,
     ServiceKey, ServiceUse, Subscription, SubscriptionKey, TierReference,
 };
 use millrace_operators::epoch::{SHARDS, shard};
@@ -133,7 +133,17 @@ impl Noter<'_> {
             PlanPart::Allowance(part) => (&[part.resource], &part.items),
             PlanPart::Accumulator(part) => (&[part.resource], &part.items),
             PlanPart::Cap(part) => (&[part.resource], &part.items),
-            PlanPart::Commitment(part) => (&[part.resource, part.accumulator], &[]),
+            PlanPart::Commitment(part) => {
+                if let Counts::Accumulated(name) = part.counts {
+                    self.name(name);
+                }
+                let charges = part.recurring.iter().map(|dated| &dated.charge);
+                charges.for_each(|charge| {
+                    self.name(charge.item);
+                    self.name(charge.currency);
+                });
+                (&[part.resource], &part.items)
+            }
             PlanPart::Volume(part) => (&[part.item, part.accumulator], &[]),
             PlanPart::Charge(part) => (&[part.item], &[]),
         };

@@ -290,9 +290,13 @@ fn the_last_sequence_of_an_account_is_read_and_lines_add_up() {
     let rows = |account: &str| period.usage([account], &Names::default()).unwrap().len();
     assert_eq!((rows(&accounts[0]), rows(&accounts[1])), (11, 10));
     let lines = period.lines(5).unwrap();
-    let amounts = lines
-        .iter()
-        .map(|line| (line.account.as_str(), line.sequence, line.sum.amount.0));
+    let amounts = lines.iter().map(|line| {
+        (
+            line.account.as_str(),
+            line.sequence,
+            line.sum.amount.to_i128().unwrap(),
+        )
+    });
     let amounts: Vec<_> = amounts.collect();
     assert_eq!(
         amounts,

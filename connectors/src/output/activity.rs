@@ -36,7 +36,8 @@ pub fn activity_kind(kind: &ActivityKind) -> &'static str {
 impl SubscriptionActivity {
     fn commitment(&self) -> Option<Amount> {
         match self.activity.kind {
-            ActivityKind::TrueUp { commitment } => Some(commitment),
+            // One that is out of range has its reason instead.
+            ActivityKind::TrueUp { commitment } => Amount::within(commitment.0),
             _ => None,
         }
     }

@@ -34,12 +34,14 @@ impl AggregatedLine {
     }
 }
 
-/// Amount per unit, rounded half away from zero at 24 decimals; nothing without quantity.
+/// Amount per unit, rounded half away from zero at 24 decimals; nothing without quantity, or where 38
+/// digits do not hold it.
 #[must_use]
 pub fn blended_rate(sum: &LineSum) -> Option<Amount> {
     // Amount and quantity have 24 and 12 decimals: 12 more are needed before the division.
-    let quantity = i256::from_i128(sum.quantity.0);
-    let scaled = i256::from_i128(sum.amount.0).checked_mul(i256::from_i128(1_000_000_000_000))?;
+    let wide = |(high, low)| i256::from_parts(low, high);
+    let quantity = wide(sum.quantity.parts());
+    let scaled = wide(sum.amount.parts()).checked_mul(i256::from_i128(1_000_000_000_000))?;
     let quotient = scaled.checked_div(quantity)?;
     let twice = scaled
         .checked_rem(quantity)?
@@ -55,7 +57,7 @@ pub fn blended_rate(sum: &LineSum) -> Option<Amount> {
     } else {
         quotient
     };
-    rounded.to_i128().map(Amount)
+    rounded.to_i128().and_then(Amount::within)
 }
 
 impl OutputRow for AggregatedLine {
@@ -105,9 +107,10 @@ impl OutputRow for AggregatedLine {
             .map(|row| blended_rate(&row.sum).map(|rate| rate.0));
         columns.extend([
             Arc::new(Int64Array::from_iter_values(sums().map(|sum| sum.charges))) as ArrayRef,
-            decimals(sums().map(|sum| Some(sum.quantity.0)), Quantity::SCALE),
+            // Sums that 38 digits do not hold are empty here, and told by the summary.
+            decimals(sums().map(|sum| sum.quantity.fitting()), Quantity::SCALE),
             decimals(rates, Amount::SCALE),
-            decimals(sums().map(|sum| Some(sum.amount.0)), Amount::SCALE),
+            decimals(sums().map(|sum| sum.amount.fitting()), Amount::SCALE),
             currency.finish(),
         ]);
         columns
@@ -128,5 +131,9 @@ mod tests {
         assert_eq!(line("1.25", 10).as_deref(), Some("0.125"));
         assert_eq!(line("2", 3).as_deref(), Some("0.666666666666666666666667"));
         assert_eq!(line("1", 0), None);
+        // A sum that no amount can be: 90 trillion, 300 times.
+        let amount = Amount(90 * 10_i128.pow(36));
+        let sum = LineSum::of(Quantity::new(3, 0).unwrap(), amount, 300);
+        assert_eq!(blended_rate(&sum).unwrap().to_string(), "30000000000000");
     }
 }

@@ -30,7 +30,7 @@ impl Balance {
         let by_usage = moved.saturating_sub(self.carried);
         match self.bucket.kind {
             BucketKind::Allowance { .. } => by_usage.saturating_neg(),
-            BucketKind::Accumulator { .. } | BucketKind::Cap { .. } => by_usage,
+            BucketKind::Accumulator { .. } | BucketKind::Spend | BucketKind::Cap { .. } => by_usage,
         }
     }
 
@@ -39,7 +39,9 @@ impl Balance {
     pub fn limit(&self) -> Option<Amount> {
         match self.bucket.kind {
             BucketKind::Cap { limit } => Some(limit),
-            BucketKind::Allowance { .. } | BucketKind::Accumulator { .. } => None,
+            BucketKind::Allowance { .. } | BucketKind::Accumulator { .. } | BucketKind::Spend => {
+                None
+            }
         }
     }
 
@@ -56,6 +58,7 @@ pub fn kind_name(kind: BucketKind) -> &'static str {
     match kind {
         BucketKind::Allowance { .. } => "allowance",
         BucketKind::Accumulator { .. } => "accumulator",
+        BucketKind::Spend => "spend",
         BucketKind::Cap { .. } => "cap",
     }
 }

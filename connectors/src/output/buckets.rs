@@ -54,7 +54,9 @@ impl OutputRow for Bucket {
         };
         let limits = rows.iter().map(|row| match row.kind {
             BucketKind::Cap { limit } => Some(limit.0),
-            BucketKind::Allowance { .. } | BucketKind::Accumulator { .. } => None,
+            BucketKind::Allowance { .. } | BucketKind::Accumulator { .. } | BucketKind::Spend => {
+                None
+            }
         });
         vec![
             group.finish(),

@@ -5,6 +5,7 @@
 //! is a warning: feeds may bring rows in any order, and until the missing one comes its usage waits
 //! in suspense.
 
+use super::combine::refused_combinations;
 use super::pool::{divided_groups, overlapping_plans, repeated_plans, undated_subscriptions};
 use super::rows::{Origin, Placed, Rows};
 use crate::diagnostic::{Diagnostic, did_you_mean};
@@ -35,6 +36,7 @@ pub(super) fn disagreements(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
         repeated_plans(rows, names),
         overlapping_plans(rows, names),
         divided_groups(rows, names),
+        refused_combinations(rows, names),
     ] {
         cap(kind, &mut findings);
     }

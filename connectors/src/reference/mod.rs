@@ -16,6 +16,8 @@ mod account;
 pub mod accounts;
 mod agree;
 pub mod catalog;
+mod combine;
+mod commitment;
 mod difference;
 mod field;
 pub mod layout;

@@ -6,7 +6,7 @@ use super::price::LIST_DEFAULT;
 use super::rows::Setting;
 use crate::diagnostic::did_you_mean;
 use millrace_operators::domain::{
-    Accumulator, Allowance, Amount, Cap, ChargeWhen, Commitment, Grant, Measure, Name, Period,
+    Accumulator, Allowance, Amount, Anchor, Cap, ChargeWhen, Cycle, Grant, Measure, Name, Period,
     PlanCharge, PlanPart, PlanRow, Proration, Quantity, Rollover, Term, parse_decimal,
 };
 use smallvec::{SmallVec, smallvec};
@@ -77,18 +77,18 @@ pub(super) struct Place<'a> {
     pub(super) setting: Setting<'a>,
 }
 
-type PartFields<'a> = Fields<'a, &'a dyn Fn(&'static str) -> Option<&'a str>>;
+pub(super) type PartFields<'a> = Fields<'a, &'a dyn Fn(&'static str) -> Option<&'a str>>;
 
 impl<'a> Place<'a> {
-    fn fields(&self) -> PartFields<'a> {
+    pub(super) fn fields(&self) -> PartFields<'a> {
         Fields::new(self.setting.zone, self.text)
     }
 
-    fn name(&self, text: &str) -> Name {
+    pub(super) fn name(&self, text: &str) -> Name {
         self.setting.names.enter(text)
     }
 
-    fn items(&self) -> SmallVec<[Name; 2]> {
+    pub(super) fn items(&self) -> SmallVec<[Name; 2]> {
         let items = (self.list)("items").unwrap_or_default();
         let mut items: SmallVec<[Name; 2]> = items.iter().map(|item| self.name(item)).collect();
         items.sort_unstable();
@@ -121,7 +121,7 @@ impl<'a> Place<'a> {
         percents
     }
 
-    fn currency(&self, fields: &mut PartFields<'a>) -> Name {
+    pub(super) fn currency(&self, fields: &mut PartFields<'a>) -> Name {
         let currency = fields.currency("currency").unwrap_or(self.currency);
         self.name(currency)
     }
@@ -159,7 +159,7 @@ pub(super) fn scaled(field: &'static str, text: &str, scale: u8) -> Result<i128,
 }
 
 /// An exact decimal of at least 0; a complaint and 0 where there is none.
-fn exact(fields: &mut PartFields<'_>, field: &'static str, measure: Measure) -> i128 {
+pub(super) fn exact(fields: &mut PartFields<'_>, field: &'static str, measure: Measure) -> i128 {
     let text = fields.required(field);
     if text.is_empty() {
         return 0;
@@ -180,17 +180,45 @@ fn exact_or_zero(fields: &mut PartFields<'_>, field: &'static str, measure: Meas
     }
 }
 
-fn term(fields: &mut PartFields<'_>) -> Term {
+/// Where cycles are counted from; the account's anniversary unless given.
+pub(super) fn anchor(fields: &mut PartFields<'_>) -> Option<Anchor> {
+    let text = fields.optional("anchor")?.trim();
+    let date = match text {
+        "account" => return None,
+        "subscription" => return Some(Anchor::Subscription),
+        date => date.parse::<jiff::civil::Date>(),
+    };
+    match date {
+        Ok(date) => Some(Anchor::Date {
+            year: date.year(),
+            month: date.month(),
+            day: date.day(),
+        }),
+        Err(_) => {
+            let message = format!("\"anchor\" is not known: \"{text}\"");
+            let hint = "write `account`, `subscription`, or a date like 2026-04-01";
+            fields.complain(Complaint::new("anchor", message).with_hint(hint));
+            None
+        }
+    }
+}
+
+pub(super) fn term(fields: &mut PartFields<'_>) -> Term {
+    let anchored = fields.optional("anchor").is_some();
+    if anchored && fields.optional("cycle").is_none() {
+        let message = "\"anchor\" needs \"cycle\", what is counted from there";
+        let hint = "add `cycle: year`, or leave `anchor` out for the account's billing cycle";
+        fields.complain(Complaint::new("anchor", message).with_hint(hint));
+        return Term::BillUnit;
+    }
+    let anchor = anchor(fields);
     let cycle = fields.word("cycle", CYCLES);
     let every = match cycle {
         Some(cycle) => units_of(cycle, fields),
         None => fields.number("every", 1_u16),
     };
     match (cycle, every) {
-        (Some(cycle), every) => Term::Every {
-            every: every.unwrap_or(1),
-            cycle,
-        },
+        (Some(cycle), every) => anchored_term(every.unwrap_or(1), cycle, anchor),
         (None, Some(_)) if fields.optional("cycle").is_none() => {
             let message = "\"every\" needs \"cycle\", the unit that it counts";
             let hint = "add `cycle: month`, or leave out `every` for the account's billing cycle";
@@ -201,14 +229,25 @@ fn term(fields: &mut PartFields<'_>) -> Term {
     }
 }
 
-fn proration(fields: &mut PartFields<'_>) -> Proration {
+pub(super) fn anchored_term(every: u16, cycle: Cycle, anchor: Option<Anchor>) -> Term {
+    match anchor {
+        None => Term::Every { every, cycle },
+        Some(anchor) => Term::Anchored {
+            every,
+            cycle,
+            anchor,
+        },
+    }
+}
+
+pub(super) fn proration(fields: &mut PartFields<'_>) -> Proration {
     fields
         .word("proration", PRORATIONS)
         .unwrap_or(Proration::Prorate)
 }
 
 /// Complains about fields that do not go with the value of another.
-fn misplaced(fields: &mut PartFields<'_>, names: &[&'static str], with: &str) {
+pub(super) fn misplaced(fields: &mut PartFields<'_>, names: &[&'static str], with: &str) {
     for field in names {
         if fields.optional(field).is_some() {
             let message = format!("\"{field}\" does not go with {with}");
@@ -217,7 +256,7 @@ fn misplaced(fields: &mut PartFields<'_>, names: &[&'static str], with: &str) {
     }
 }
 
-fn finished(fields: PartFields<'_>, part: PlanPart) -> Result<PlanPart, Vec<Complaint>> {
+pub(super) fn finished(fields: PartFields<'_>, part: PlanPart) -> Result<PlanPart, Vec<Complaint>> {
     if fields.complaints.is_empty() {
         Ok(part)
     } else {
@@ -365,54 +404,6 @@ pub(super) fn cap_part(place: &Place<'_>) -> Result<PlanPart, Vec<Complaint>> {
     finished(fields, PlanPart::Cap(part))
 }
 
-/// A commitment to one of the accumulators of its list.
-pub(super) fn commitment_part(
-    place: &Place<'_>,
-    accumulators: &[Accumulator],
-) -> Result<PlanPart, Vec<Complaint>> {
-    let mut fields = place.fields();
-    let id = fields.required("id");
-    let named = fields.required("accumulator");
-    let name = place.name(named);
-    let found = accumulators
-        .iter()
-        .find(|accumulator| accumulator.resource == name);
-    match found {
-        None if named.is_empty() => {}
-        None => {
-            let names = accumulators
-                .iter()
-                .map(|a| place.setting.names.text(a.resource));
-            let known: Vec<_> = names.collect();
-            fields.complain(unknown_accumulator("accumulator", named, &known));
-        }
-        Some(found) if found.measure != Measure::Money => {
-            let message = format!("the accumulator \"{named}\" counts units, not money");
-            let hint = "a commitment is to money: give the accumulator `counts: money`";
-            fields.complain(Complaint::new("accumulator", message).with_hint(hint));
-        }
-        Some(_) => {}
-    }
-    let currency = place.currency(&mut fields);
-    if let Some(counted) = found.and_then(|found| found.currency)
-        && counted != currency
-    {
-        let counted = place.setting.names.text(counted);
-        let message = format!("the accumulator \"{named}\" counts {counted}");
-        let hint = "a commitment has the currency of its accumulator";
-        fields.complain(Complaint::new("currency", message).with_hint(hint));
-    }
-    let part = Commitment {
-        resource: place.name(id),
-        accumulator: name,
-        amount: Amount(exact(&mut fields, "amount", Measure::Money)),
-        currency,
-        term: found.map_or(Term::BillUnit, |found| found.term),
-        proration: proration(&mut fields),
-    };
-    finished(fields, PlanPart::Commitment(part))
-}
-
 /// What is said of an accumulator that no plan of the price list defines.
 pub(super) fn unknown_accumulator(
     field: &'static str,
@@ -435,7 +426,7 @@ pub(super) fn charge_part(place: &Place<'_>) -> Result<PlanPart, Vec<Complaint>>
     if when == ChargeWhen::Activation {
         misplaced(
             &mut fields,
-            &["proration", "cycle", "every"],
+            &["proration", "cycle", "every", "anchor"],
             "a charge at activation",
         );
     }

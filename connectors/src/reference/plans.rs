@@ -1,18 +1,20 @@
 //! The section `plans` of a catalog: what price lists give and charge beside the prices of usage.
 
 use super::catalog::TextOrNumber;
+use super::commitment::{Beside, commitment_part};
 use super::field::Complaint;
-use super::plan::{
-    Place, PlanHead, accumulator_part, allowance_part, cap_part, charge_part, commitment_part,
-};
+use super::plan::{Place, PlanHead, accumulator_part, allowance_part, cap_part, charge_part};
 use super::rows::{Origin, Placed, Setting};
 use super::yaml::place_of;
 use crate::diagnostic::Diagnostic;
-use millrace_operators::domain::{Accumulator, Name, PlanPart, PlanRow};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use millrace_operators::domain::{Accumulator, DatedCharge, Name, PlanPart, PlanRow};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// What every subscription with a price list gets.
@@ -68,8 +70,8 @@ macro_rules! entry {
             $(
                 $(#[$list_doc])*
                 #[serde(default)]
-                #[schemars(with = "Option<Vec<TextOrNumber>>")]
-                pub $list: Option<Spanned<Vec<String>>>,
+                #[schemars(with = "Option<OneOrMore>")]
+                pub $list: Option<Spanned<OneOrMore>>,
             )*
         }
 
@@ -81,7 +83,7 @@ macro_rules! entry {
                 }
             }
 
-            fn list(&self, name: &str) -> Option<&Spanned<Vec<String>>> {
+            fn list(&self, name: &str) -> Option<&Spanned<OneOrMore>> {
                 match name {
                     $(stringify!($list) => self.$list.as_ref(),)*
                     _ => None,
@@ -91,10 +93,60 @@ macro_rules! entry {
     };
 }
 
+/// Texts or numbers in a list, or one of them alone.
+#[derive(Clone, Debug)]
+pub struct OneOrMore(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = OneOrMore;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of texts, or one")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(OneOrMore(vec![text.to_owned()]))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(OneOrMore(vec![number.to_string()]))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(OneOrMore(vec![number.to_string()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element::<String>()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMore(texts))
+            }
+        }
+        deserializer.deserialize_any(Texts)
+    }
+}
+
+impl JsonSchema for OneOrMore {
+    fn schema_name() -> Cow<'static, str> {
+        "OneOrMore".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<TextOrNumber>();
+        let more = generator.subschema_for::<Vec<TextOrNumber>>();
+        json_schema!({ "anyOf": [one, more] })
+    }
+}
+
 /// An entry whose fields are found by their names.
 trait Fielded {
     fn field(&self, name: &str) -> Option<&Spanned<String>>;
-    fn list(&self, name: &str) -> Option<&Spanned<Vec<String>>>;
+    fn list(&self, name: &str) -> Option<&Spanned<OneOrMore>>;
 }
 
 entry! {
@@ -120,6 +172,10 @@ entry! {
     cycle,
     /// Units in the term; 1 unless given.
     every,
+    /// Where its cycles are counted from: `account` (its anniversary), `subscription` (its first day;
+    /// of what subscriptions of a group share, that of the one active longest) or a date; `account`
+    /// unless given. Needs `cycle`.
+    anchor,
     /// What a cycle in part is granted: `prorate`, `full_charge` or `no_charge`; `prorate` unless
     /// given.
     proration,
@@ -150,6 +206,10 @@ entry! {
     cycle,
     /// Units in the term; 1 unless given.
     every,
+    /// Where its cycles are counted from: `account` (its anniversary), `subscription` (its first day;
+    /// of what subscriptions of a group share, that of the one active longest) or a date; `account`
+    /// unless given. Needs `cycle`.
+    anchor,
     /// What the activation of a subscription adds; nothing unless given.
     activation,
     /// What each subscription adds in every cycle; nothing unless given.
@@ -175,6 +235,10 @@ entry! {
     cycle,
     /// Units in the term; 1 unless given.
     every,
+    /// Where its cycles are counted from: `account` (its anniversary), `subscription` (its first day;
+    /// of what subscriptions of a group share, that of the one active longest) or a date; `account`
+    /// unless given. Needs `cycle`.
+    anchor,
     [
         /// The items that it limits; all unless given.
         items,
@@ -184,21 +248,38 @@ entry! {
 }
 
 entry! {
-    /// A minimum commitment: what its accumulator lacks at the end of a term is charged. Its term is
-    /// the accumulator's.
+    /// A minimum commitment: what a term lacks of it is charged at its end.
     CommitmentEntry:
     /// What it is called, and the item that the shortfall is charged as.
     id,
-    /// The money accumulator that must reach it, of the same price list.
+    /// A money accumulator of the same price list, whose items and term it has; all items and the
+    /// account's billing cycle unless given.
     accumulator,
     /// What is committed: an exact decimal.
     amount,
     /// Its currency, if it is not the catalog's.
     currency,
+    /// The unit of the term: `day`, `week`, `month`, `quarter` or `year`; that of the accumulator or
+    /// the account's billing cycle unless given.
+    cycle,
+    /// Units in the term; 1 unless given.
+    every,
+    /// Where its cycles are counted from: `account` (its anniversary), `subscription` (its first day;
+    /// of a group that of the one active longest) or a date; `account` unless given. Needs `cycle`,
+    /// of its own or of the accumulator.
+    anchor,
     /// What is committed for a cycle in part: `prorate`, `full_charge` or `no_charge`; `prorate`
     /// unless given.
     proration,
-    []
+    [
+        /// What counts towards it, one or a list: `spend` (also `usage`: what usage costs after
+        /// allowances of units and caps, whether the account or an allowance of money pays it),
+        /// `money` (charges before allowances and caps), `recurring` (charges of the price list that
+        /// fall due in the term); `spend` unless given.
+        counts,
+        /// The items that count, where no accumulator is named; all unless given.
+        items,
+    ]
 }
 
 entry! {
@@ -218,6 +299,10 @@ entry! {
     cycle,
     /// Units in the term; 1 unless given.
     every,
+    /// Where its cycles are counted from: `account` (its anniversary), `subscription` (its first day;
+    /// of what subscriptions of a group share, that of the one active longest) or a date; `account`
+    /// unless given. Needs `cycle`.
+    anchor,
     /// What a cycle in part costs: `prorate`, `full_charge` or `no_charge`; `prorate` unless given.
     proration,
     []
@@ -336,6 +421,21 @@ impl Reader<'_> {
     fn commitments(&mut self, head: &PlanHead, entry: &PlanEntry) {
         let of_list = self.made.accumulators(Some(head.list));
         let accumulators: Vec<Accumulator> = of_list.into_iter().cloned().collect();
+        let rows = self.made.rows.iter().map(|placed| &placed.row);
+        let charges: Vec<DatedCharge> = rows
+            .filter(|row| row.list == head.list)
+            .filter_map(|row| match &row.part {
+                PlanPart::Charge(charge) => Some(DatedCharge {
+                    valid: row.valid,
+                    charge: charge.clone(),
+                }),
+                _ => None,
+            })
+            .collect();
+        let beside = Beside {
+            accumulators: &accumulators,
+            charges: &charges,
+        };
         for part in &entry.commitments {
             let named = part.value.accumulator.as_ref();
             let named = named.map(|named| self.setting.names.enter(named.value.trim()));
@@ -343,7 +443,7 @@ impl Reader<'_> {
                 continue;
             }
             self.part(head, "commitment", part, |place| {
-                commitment_part(place, &accumulators)
+                commitment_part(place, &beside)
             });
         }
     }
@@ -358,7 +458,7 @@ impl Reader<'_> {
     ) -> bool {
         let fields = &entry.value;
         let text = |name: &'static str| fields.field(name).map(|field| field.value.as_str());
-        let list = |name: &'static str| fields.list(name).map(|list| list.value.as_slice());
+        let list = |name: &'static str| fields.list(name).map(|list| list.value.0.as_slice());
         let place = Place {
             text: &text,
             list: &list,

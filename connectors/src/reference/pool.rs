@@ -164,6 +164,9 @@ fn counted(part: &PlanPart) -> Option<(Name, String)> {
             ))
         }
         PlanPart::Cap(cap) => Some((cap.resource, format!("{:?}", (&cap.items, cap.term)))),
+        PlanPart::Commitment(c) if c.counts.has_a_counter() => {
+            Some((c.resource, format!("{:?}", (&c.items, c.counts, c.term))))
+        }
         _ => None,
     }
 }

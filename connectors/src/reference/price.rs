@@ -223,7 +223,7 @@ pub(super) fn exact_price_of(text: &str) -> Result<Price, Complaint> {
     match Price::parse(text) {
         Ok(price) if price.is_negative() => {
             let message = format!("a price cannot be negative: {text}");
-            let hint = "send a credit as an adjustment of the record that it refers to";
+            let hint = "write 0 or more; what was charged too much is given back by correcting the price or the record";
             Err(Complaint::new("price", message).with_hint(hint))
         }
         Ok(price) => Ok(price),

@@ -4,8 +4,8 @@
 
 use crate::names::Names;
 use millrace_operators::domain::{
-    Accumulator, Allowance, Amount, ChargeWhen, Cycle, Grant, Measure, Name, PlanPart, Proration,
-    Quantity, Term, Tier,
+    Accumulator, Allowance, Amount, Anchor, ChargeWhen, Counts, Cycle, DatedCharge, Grant, Measure,
+    Name, PlanPart, Proration, Quantity, Term, Tier,
 };
 
 /// A part in one line: what and how much, then what is not as usual.
@@ -21,7 +21,9 @@ pub(super) fn told(part: &PlanPart, names: &Names) -> String {
         ],
         PlanPart::Commitment(part) => vec![
             format!("at least {} {}", part.amount, names.text(part.currency)),
-            format!("of {}", names.text(part.accumulator)),
+            counts(part.counts, names),
+            items(&part.items, names),
+            recurring(&part.recurring, names),
             term(part.term),
             proration(part.proration),
         ],
@@ -124,8 +126,23 @@ fn items(items: &[Name], names: &Names) -> String {
 }
 
 fn term(term: Term) -> String {
-    let Term::Every { every, cycle } = term else {
-        return String::new();
+    let (every, cycle, from) = match term {
+        Term::BillUnit => return String::new(),
+        Term::Every { every, cycle } => (every, cycle, String::new()),
+        Term::Anchored {
+            every,
+            cycle,
+            anchor: Anchor::Subscription,
+        } => (
+            every,
+            cycle,
+            " from the subscription's first day".to_owned(),
+        ),
+        Term::Anchored {
+            every,
+            cycle,
+            anchor: Anchor::Date { year, month, day },
+        } => (every, cycle, format!(" from {year:04}-{month:02}-{day:02}")),
     };
     let unit = match cycle {
         Cycle::Day => "day",
@@ -135,8 +152,29 @@ fn term(term: Term) -> String {
         Cycle::Year => "year",
     };
     match every {
-        1 => format!("every {unit}"),
-        every => format!("every {every} {unit}s"),
+        1 => format!("every {unit}{from}"),
+        every => format!("every {every} {unit}s{from}"),
+    }
+}
+
+fn counts(counts: Counts, names: &Names) -> String {
+    match counts {
+        Counts::Accumulated(name) => format!("of {}", names.text(name)),
+        Counts::Spend => "of what is spent".to_owned(),
+        Counts::Money => "of charges before allowances".to_owned(),
+        Counts::Nothing => String::new(),
+    }
+}
+
+fn recurring(charges: &[DatedCharge], names: &Names) -> String {
+    let charge = |DatedCharge { valid, charge }: &DatedCharge| {
+        let told = told(&PlanPart::Charge(charge.clone()), names);
+        format!("{told} {valid}")
+    };
+    let charges: Vec<String> = charges.iter().map(charge).collect();
+    match charges.is_empty() {
+        true => String::new(),
+        false => format!("counting {}", charges.join(" and ")),
     }
 }
 

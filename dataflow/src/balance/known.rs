@@ -11,7 +11,7 @@
 //! was taken back later still stands, and what came later is not known yet. Accounts and the balance
 //! groups that they are in are read from the reference data as it is now.
 
-use super::{BalanceError, Balances, EventTime, Sums, accounts, add, exists};
+use super::{BalanceError, Balances, EventTime, Sums, accounts, exists};
 use crate::intake::ReferenceFeeds;
 use crate::job::Job;
 use arrow::array::{
@@ -24,7 +24,7 @@ use millrace_connectors::names::Names;
 use millrace_connectors::output::Balance;
 use millrace_connectors::store::{FileMeta, Store};
 use millrace_operators::domain::{
-    AccountKey, Amount, Bucket, BucketKey, BucketKind, GroupKey, Measure, Period,
+    AccountKey, Amount, Bucket, BucketKey, BucketKind, GroupKey, Measure, MoneyTotal, Period, Total,
 };
 use millrace_operators::epoch::Epoch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -77,7 +77,7 @@ pub(super) fn balances(
 }
 
 /// Units and money.
-type Moved = (i128, i128);
+type Moved = (Total<0>, Total<0>);
 
 /// What the last run wrote, through an epoch.
 struct Written {
@@ -111,7 +111,7 @@ impl Written {
     fn changes(
         &self,
         output: &str,
-        mut take: impl FnMut(&Rows, &[(usize, i128)]) -> Read<()>,
+        mut take: impl FnMut(&Rows, &[(usize, i64)]) -> Read<()>,
     ) -> Read<()> {
         // A file is named after its first epoch.
         let last = format!("{output}/changes/{:020}.parquet", self.epoch);
@@ -126,9 +126,8 @@ impl Written {
                 let (epochs, diffs) = (rows.numbers("epoch")?, rows.numbers("diff")?);
                 let epoch = i64::try_from(self.epoch).unwrap_or(i64::MAX);
                 let counted = (0..rows.0.num_rows()).filter(|row| epochs.value(*row) <= epoch);
-                let counted: Vec<(usize, i128)> = counted
-                    .map(|row| (row, i128::from(diffs.value(row))))
-                    .collect();
+                let counted: Vec<(usize, i64)> =
+                    counted.map(|row| (row, diffs.value(row))).collect();
                 take(&rows, &counted)?;
             }
         }
@@ -136,16 +135,20 @@ impl Written {
     }
 
     /// What accounts are charged for usage before the instant.
-    fn usage(&self, names: &Names, at: Option<EventTime>) -> Read<BTreeMap<AccountKey, Amount>> {
-        let mut usage = BTreeMap::new();
+    fn usage(
+        &self,
+        names: &Names,
+        at: Option<EventTime>,
+    ) -> Read<BTreeMap<AccountKey, MoneyTotal>> {
+        let mut usage: BTreeMap<AccountKey, MoneyTotal> = BTreeMap::new();
         self.changes("monetised", |rows, counted| {
             let (accounts, amounts) = (rows.texts("account")?, rows.decimals("amount")?);
             let times = rows.times("event_time")?;
             for (row, diff) in counted {
                 if at.is_none_or(|at| times.value(*row) < at.0) {
                     let account = names.enter_account(accounts.value(*row));
-                    let amount = Amount(amounts.value(*row).saturating_mul(*diff));
-                    add(usage.entry(account).or_default(), amount);
+                    let sum = usage.entry(account).or_default();
+                    *sum = sum.plus(MoneyTotal::from_i128(amounts.value(*row)).times(*diff));
                 }
             }
             Ok(())
@@ -158,8 +161,8 @@ impl Written {
         &self,
         names: &Names,
         at: Option<EventTime>,
-    ) -> Read<BTreeMap<AccountKey, Amount>> {
-        let mut subscribed = BTreeMap::new();
+    ) -> Read<BTreeMap<AccountKey, MoneyTotal>> {
+        let mut subscribed: BTreeMap<AccountKey, MoneyTotal> = BTreeMap::new();
         self.changes("activity", |rows, counted| {
             let (accounts, amounts) = (rows.texts("account")?, rows.decimals("amount")?);
             let (kinds, starts) = (rows.texts("kind")?, rows.times("applied_start")?);
@@ -172,8 +175,8 @@ impl Written {
                 };
                 if at.is_none_or(|at| billed_at <= at.0) {
                     let account = names.enter_account(accounts.value(*row));
-                    let amount = Amount(amounts.value(*row).saturating_mul(*diff));
-                    add(subscribed.entry(account).or_default(), amount);
+                    let sum = subscribed.entry(account).or_default();
+                    *sum = sum.plus(MoneyTotal::from_i128(amounts.value(*row)).times(*diff));
                 }
             }
             Ok(())
@@ -187,7 +190,7 @@ impl Written {
         names: &Names,
         at: Option<EventTime>,
     ) -> Read<BTreeMap<GroupKey, Vec<Balance>>> {
-        let mut standing: BTreeMap<Bucket, i128> = BTreeMap::new();
+        let mut standing: BTreeMap<Bucket, i64> = BTreeMap::new();
         self.changes("buckets", |rows, counted| {
             for (bucket, diff) in rows.buckets(counted, names)? {
                 *standing.entry(bucket).or_default() += diff;
@@ -207,10 +210,14 @@ impl Written {
             };
             let (used, carried) = moved.get(&bucket.key).copied().unwrap_or_default();
             let (used, carried) = (of_measure(used), of_measure(carried));
-            let value = bucket.opening.saturating_add(used);
+            let value = Total::from_i128(bucket.opening).plus(used).plus(carried);
+            let within = |total: Total<0>| {
+                let value = total.to_i128();
+                value.ok_or_else(|| unreadable("a bucket is moved past the range of numbers"))
+            };
             let balance = Balance {
-                value: value.saturating_add(carried),
-                carried,
+                value: within(value)?,
+                carried: within(carried)?,
                 accounts: Arc::default(),
                 bucket,
             };
@@ -237,8 +244,9 @@ impl Written {
                 }
                 let (used, carried) = moved.entry(key(keys.value(*row))?).or_default();
                 let sum = if by_edge { carried } else { used };
-                sum.0 += units.value(*row).saturating_mul(*diff);
-                sum.1 += amounts.value(*row).saturating_mul(*diff);
+                let times = |value| Total::from_i128(value).times(*diff);
+                sum.0 = sum.0.plus(times(units.value(*row)));
+                sum.1 = sum.1.plus(times(amounts.value(*row)));
             }
             Ok(())
         })?;
@@ -281,7 +289,7 @@ impl Rows {
 
     /// The rows as buckets, with their signs. Priorities and thresholds are not among the columns: no
     /// balance depends on them.
-    fn buckets(&self, counted: &[(usize, i128)], names: &Names) -> Read<Vec<(Bucket, i128)>> {
+    fn buckets(&self, counted: &[(usize, i64)], names: &Names) -> Read<Vec<(Bucket, i64)>> {
         let (groups, currencies) = (self.texts("balance_group")?, self.texts("currency")?);
         let (keys, resources) = (self.texts("bucket")?, self.texts("resource")?);
         let (kinds, measures) = (self.texts("kind")?, self.texts("measure")?);
@@ -306,6 +314,7 @@ impl Rows {
                 resource: names.enter(resources.value(row)),
                 kind: match kinds.value(row) {
                     "allowance" => BucketKind::Allowance { priority: 0 },
+                    "spend" => BucketKind::Spend,
                     "cap" => BucketKind::Cap {
                         limit: Amount(limits.value(row)),
                     },

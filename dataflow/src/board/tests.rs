@@ -1,7 +1,7 @@
 use super::*;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::Texts;
-use millrace_operators::domain::{EventTime, Quantity};
+use millrace_operators::domain::{Amount, EventTime, Quantity};
 use std::sync::{Arc, RwLock};
 
 fn line(account: u64, charges: i64) -> (LineKey, LineSum) {

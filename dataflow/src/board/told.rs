@@ -1,6 +1,6 @@
 //! What the board tells: counts of records, money, shares of it, and what waits.
 
-use millrace_operators::domain::{Amount, Fate, Name};
+use millrace_operators::domain::{Fate, MoneyTotal, Name};
 use millrace_operators::epoch::Epoch;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -158,11 +158,37 @@ pub struct Unsettled {
     pub hint: &'static str,
 }
 
+/// A billing line whose quantity or amount has more digits than the columns of the outputs: they are
+/// empty there, and exact here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LineOutOfRange {
+    /// Its identifier.
+    pub aggregate_id: String,
+    /// Who is billed.
+    pub account: String,
+    /// Start of the bill unit.
+    pub bill_unit_start: String,
+    /// End of the bill unit.
+    pub bill_unit_end: String,
+    /// What was used.
+    pub item: String,
+    /// Exact, as decimal text.
+    pub quantity: String,
+    /// Exact, as decimal text.
+    pub amount: String,
+    /// Currency of the amount.
+    pub currency: String,
+    /// The stable code.
+    pub reason: &'static str,
+    /// What to do.
+    pub hint: &'static str,
+}
+
 /// How much money an epoch moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Movement {
     /// Per currency: before, after.
-    pub totals: BTreeMap<Name, (Amount, Amount)>,
+    pub totals: BTreeMap<Name, (MoneyTotal, MoneyTotal)>,
 }
 
 /// A file whose records do not tie out.

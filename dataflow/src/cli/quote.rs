@@ -3,7 +3,7 @@
 use super::args::{QueryFormat, QuoteArgs};
 use super::{Exit, Refusal, style};
 use crate::console::Console;
-use crate::quote::{Quote, QuoteError, QuoteLine, QuoteRequest, quote};
+use crate::quote::{LeftOut, Quote, QuoteError, QuoteLine, QuoteRequest, quote};
 use crate::report::Style;
 use comfy_table::Table;
 use millrace_connectors::decode::Format;
@@ -54,6 +54,9 @@ pub(super) fn quote_usage(args: &QuoteArgs, console: &mut Console<'_>) -> Result
                 .try_for_each(|line| writer.serialize(line));
             written.map_err(io::Error::from)?;
             writer.flush()?;
+            drop(writer);
+            // A table of lines has no room for it.
+            console.say(&beside(&quote));
         }
     }
     Ok(if quote.is_complete() {
@@ -108,6 +111,7 @@ fn table_text(quote: &Quote, style: Style) -> String {
     for (currency, total) in &quote.totals {
         text.push_str(&format!("total {total} {currency}\n"));
     }
+    text.push_str(&beside(quote));
     let refused = quote
         .lines
         .iter()
@@ -118,6 +122,32 @@ fn table_text(quote: &Quote, style: Style) -> String {
             "not priced: {refused} of {} lines\n",
             quote.lines.len()
         ));
+    }
+    text
+}
+
+/// What the total does not hold, and what it takes for granted.
+fn beside(quote: &Quote) -> String {
+    let mut text = String::new();
+    for part in &quote.left_out {
+        let LeftOut {
+            kind,
+            item,
+            amount,
+            currency,
+            cycle_start,
+            cycle_end,
+        } = part;
+        let what = match *kind {
+            "commitment" => "what the commitment lacks if no more is used",
+            _ => "charged without usage",
+        };
+        text.push_str(&format!(
+            "not included: {item} {amount} {currency}, {cycle_start} to {cycle_end} ({what})\n"
+        ));
+    }
+    for note in &quote.notes {
+        text.push_str(&format!("{note}\n"));
     }
     text
 }
@@ -139,12 +169,16 @@ fn table(lines: &[QuoteLine], style: Style) -> Table {
             (Some(reason), None) => reason.to_owned(),
             (None, _) => shown(&line.price),
         };
+        let amount = match (&line.amount, line.reason) {
+            (None, None) => "in the volume".to_owned(),
+            (amount, _) => shown(amount),
+        };
         table.add_row([
             line.row.to_string(),
             line.item.clone(),
             line.quantity.clone(),
             price,
-            shown(&line.amount),
+            amount,
             shown(&line.currency),
         ]);
     }

@@ -115,6 +115,7 @@ impl Closed {
             shift,
             closed: Arc::new(self.units.clone()),
             activity: Arc::new(self.activity.clone()),
+            ..Resume::default()
         }
     }
 

@@ -24,7 +24,7 @@ const DECIMALS_SHOWN: u8 = 2;
 pub struct BalanceTold {
     /// What it is a bucket of.
     pub resource: String,
-    /// `allowance`, `accumulator` or `cap`.
+    /// `allowance`, `accumulator`, `spend` or `cap`.
     pub kind: &'static str,
     /// `units` or `money`.
     pub measure: &'static str,
@@ -55,6 +55,9 @@ pub struct ChargeTold {
     pub displayed: String,
     /// Currency.
     pub currency: String,
+    /// What the amount does not show: a rounding, or that it is found elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
     /// The billing line.
     pub line: LineTold,
 }
@@ -154,11 +157,14 @@ impl<'a> Charged<'a> {
         let balance = |bucket: &Bucket| {
             let before = values.get(&bucket.key).copied().unwrap_or(bucket.opening);
             let moved = impacts().filter(|impact| impact.bucket == Some(bucket.key));
-            let moved = moved.map(|impact| moved_by(impact, bucket.measure));
+            let moved = moved.filter(|impact| impact.moves_its_bucket());
+            let moved = moved.map(|impact| impact.moved(bucket.measure));
+            // A bucket stays within 38 digits, and so does what moved it.
             let after = moved.fold(before, i128::saturating_add);
             let (kind, limit) = match bucket.kind {
                 BucketKind::Allowance { .. } => ("allowance", None),
                 BucketKind::Accumulator { .. } => ("accumulator", None),
+                BucketKind::Spend => ("spend", None),
                 BucketKind::Cap { limit } => ("cap", Some(limit.to_string())),
             };
             BalanceTold {
@@ -180,7 +186,7 @@ impl<'a> Charged<'a> {
         let mut balances: Vec<BalanceTold> = held.map(balance).collect();
         // As a record meets them.
         let place = |kind: &str| {
-            ["allowance", "cap", "accumulator"]
+            ["allowance", "cap", "accumulator", "spend"]
                 .iter()
                 .position(|k| *k == kind)
         };
@@ -241,6 +247,7 @@ impl<'a> Charged<'a> {
             amount: charge.amount.rounded(Amount::SCALE),
             displayed: charge.amount.rounded(DECIMALS_SHOWN),
             currency: names.text(charge.currency).to_string(),
+            note: model.and_then(|model| note(&model, charge)),
             line,
         }
     }
@@ -331,9 +338,42 @@ impl<'a> Charged<'a> {
     }
 }
 
-fn moved_by(impact: &Impact, measure: Measure) -> i128 {
-    match measure {
-        Measure::Units => impact.units,
-        Measure::Money => impact.amount.0,
+/// What an amount does not show of its price.
+fn note(model: &PriceModel, charge: &Charge) -> Option<&'static str> {
+    match model {
+        PriceModel::Volume { .. } => Some(
+            "a volume price: the total of its period is charged when that ends, and nothing for the \
+             record alone",
+        ),
+        PriceModel::PerUnit { price, per } => {
+            // What is left of the divisor when all that a decimal can divide by is out of it.
+            let dividends = [i128::from(charge.quantity), price.mantissa()];
+            let mut divisor = i128::from(*per);
+            for dividend in dividends {
+                divisor /= common(divisor, dividend);
+            }
+            for finite in [2, 5] {
+                while divisor % finite == 0 {
+                    divisor /= finite;
+                }
+            }
+            (divisor != 1).then_some(
+                "the quotient has no end: it is held half even at the 24th decimal, and so is off by \
+                 at most half a unit there",
+            )
+        }
+        PriceModel::PerBlock { .. }
+        | PriceModel::PerRecord { .. }
+        | PriceModel::Graduated { .. }
+        | PriceModel::Package { .. } => None,
     }
+}
+
+/// The greatest common divisor, at least 1; all of the first for nothing.
+fn common(first: i128, second: i128) -> i128 {
+    let (mut divisor, mut rest) = (first, second.abs());
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    divisor.max(1)
 }

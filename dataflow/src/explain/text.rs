@@ -304,6 +304,9 @@ impl Page {
             ]);
         }
         self.table(&table);
+        if let Some(note) = charge.note {
+            self.note(note);
+        }
         self.pairs(&[
             pair(
                 "exact",

@@ -17,7 +17,7 @@ use millrace_connectors::output::{
 };
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::charge::Notice;
-use millrace_operators::domain::{Bucket, BucketKey, ImpactKind, Measure, RecordId};
+use millrace_operators::domain::{Bucket, BucketKey, RecordId, Total};
 use millrace_operators::epoch::Diff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -114,7 +114,7 @@ pub struct MessageWriter {
     finder: LineFinder,
     buckets: BTreeMap<BucketKey, Bucket>,
     /// What usage has moved each bucket by, and what the edges of periods have.
-    moved: BTreeMap<BucketKey, (i128, i128)>,
+    moved: BTreeMap<BucketKey, (Total<0>, Total<0>)>,
     parts: Vec<Part>,
 }
 
@@ -241,22 +241,21 @@ impl MessageWriter {
         let edges = edges.flat_map(|(edge, diff)| ImpactCause::of_edge(edge).map(|e| (e, *diff)));
         for (cause, diff) in usage.chain(edges) {
             let impact = cause.impact();
-            let moves = !matches!(impact.kind, ImpactKind::Price | ImpactKind::Offset);
-            let bucket = impact.bucket.filter(|_| moves);
+            let bucket = impact.bucket.filter(|_| impact.moves_its_bucket());
             let Some(bucket) = bucket.and_then(|key| self.buckets.get(&key)) else {
                 continue;
             };
-            let by = match bucket.measure {
-                Measure::Units => impact.units,
-                Measure::Money => impact.amount.0,
-            };
-            let by = if diff > 0 { by } else { by.saturating_neg() };
+            let by = Total::from_i128(impact.moved(bucket.measure));
             let (used, carried) = self.moved.entry(bucket.key).or_default();
             let sum = match cause {
                 ImpactCause::Usage(_) => used,
                 ImpactCause::Edge { .. } => carried,
             };
-            *sum = sum.saturating_add(by);
+            *sum = if diff > 0 {
+                sum.plus(by)
+            } else {
+                sum.minus(by)
+            };
             touched.insert(bucket.key);
         }
         touched
@@ -265,11 +264,12 @@ impl MessageWriter {
     fn standing(&self, key: BucketKey) -> Option<(Balance, Diff)> {
         let bucket = self.buckets.get(&key)?.clone();
         let (used, carried) = self.moved.get(&key).copied().unwrap_or_default();
-        let moved = used.saturating_add(carried);
+        let value = Total::from_i128(bucket.opening).plus(used).plus(carried);
+        let within = |total: Total<0>| total.to_i128().expect("a bucket stays within its range");
         let balance = Balance {
-            value: bucket.opening.saturating_add(moved),
+            value: within(value),
             bucket,
-            carried,
+            carried: within(carried),
             accounts: Arc::from([]),
         };
         Some((balance, 1))

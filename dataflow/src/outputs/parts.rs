@@ -19,7 +19,7 @@ use millrace_connectors::store::NewFile;
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::charge::{EdgeCharged, ItemImpact, Notice, Sink};
 use millrace_operators::domain::{
-    Bucket, BucketKey, Charge, Fate, GroupKey, Impact, ImpactKind, Measure, RecordId, Suspense,
+    Bucket, BucketKey, Charge, Fate, GroupKey, Impact, RecordId, Suspense,
 };
 use millrace_operators::epoch::{Diff, SHARDS, shard};
 use millrace_operators::rate::Rating;
@@ -259,14 +259,12 @@ pub(crate) fn carry(
 ) {
     // What an edge charges names the bucket that it is charged by, and leaves it alone.
     let moves = edge.impacts.iter();
-    for impact in moves.filter(|impact| impact.kind != ImpactKind::Price) {
+    for impact in moves.filter(|impact| impact.moves_its_bucket()) {
         let bucket = impact.bucket.and_then(|key| buckets.get(&key));
         if let Some(bucket) = bucket {
-            let moved = match bucket.measure {
-                Measure::Units => impact.units,
-                Measure::Money => impact.amount.0,
-            };
+            let moved = impact.moved(bucket.measure);
             let sum = carried.entry(bucket.key).or_default();
+            // A bucket stays within 38 digits, and so does what moved it.
             *sum = sum.saturating_add(moved);
         }
     }

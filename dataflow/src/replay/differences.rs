@@ -5,7 +5,7 @@ use differential_dataflow::difference::{IsZero, Semigroup};
 use millrace_connectors::archive::ArchivedLine;
 use millrace_connectors::output::{AggregatedLine, Texts};
 use millrace_operators::domain::{
-    AggregateId, Amount, LineKey, LineSum, Period, Quantity, Reason, Suspense,
+    AggregateId, LineKey, LineSum, MoneyTotal, Period, Reason, Suspense,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -123,18 +123,14 @@ pub(super) struct Differences {
 /// Money billed, and as rated again.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
-    billed: Amount,
-    rerated: Amount,
+    billed: MoneyTotal,
+    rerated: MoneyTotal,
 }
 
 impl Sums {
-    fn add(&mut self, billed: Amount, rerated: Amount) {
-        let sum = |left: Amount, right| {
-            left.checked_add(right)
-                .expect("a total stays within ±170 trillion")
-        };
-        self.billed = sum(self.billed, billed);
-        self.rerated = sum(self.rerated, rerated);
+    fn add(&mut self, billed: MoneyTotal, rerated: MoneyTotal) {
+        self.billed = self.billed.plus(billed);
+        self.rerated = self.rerated.plus(rerated);
     }
 
     fn told(self, currency: String) -> TotalDifference {
@@ -147,11 +143,8 @@ impl Sums {
     }
 }
 
-fn less(left: Amount, right: Amount) -> String {
-    let difference = left.checked_sub(right);
-    difference
-        .expect("a total stays within ±170 trillion")
-        .to_string()
+fn less(left: MoneyTotal, right: MoneyTotal) -> String {
+    left.minus(right).to_string()
 }
 
 impl Differences {
@@ -257,14 +250,13 @@ impl Differences {
         if billed == rerated || (billed.is_zero() && rerated.is_zero()) {
             return;
         }
-        let quantity = |quantity: Quantity| quantity.to_string();
         lines.push(LineDifference {
             bill_unit_start: told.unit.start().to_string(),
             bill_unit_end: told.unit.end().to_string(),
             item: told.item,
             grouped_by: told.grouped_by,
-            billed_quantity: quantity(billed.quantity),
-            rerated_quantity: quantity(rerated.quantity),
+            billed_quantity: billed.quantity.to_string(),
+            rerated_quantity: rerated.quantity.to_string(),
             billed: billed.amount.to_string(),
             rerated: rerated.amount.to_string(),
             difference: less(rerated.amount, billed.amount),

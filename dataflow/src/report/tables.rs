@@ -1,7 +1,9 @@
 //! A summary as tables on a terminal.
 
 use super::{Summary, is_taken};
-use crate::board::{Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled};
+use crate::board::{
+    LineOutOfRange, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled,
+};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 use millrace_connectors::output::LedgerRow;
@@ -66,6 +68,7 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     section("Records", Some(files(summary, style)));
     section("Not monetised", reasons(&summary.reasons, style));
     section("Not charged", unsettled(&summary.unsettled, style));
+    section("Out of range", out_of_range(&summary.out_of_range, style));
     section("Reference data held back", held(&summary.held, style));
     text.push_str(&closing(summary));
     text
@@ -331,6 +334,35 @@ fn unsettled(charges: &[Unsettled], style: Style) -> Option<Table> {
         table.add_row([format!("… and {rest} more, in the output activity")]);
     }
     Some(table)
+}
+
+/// Billing lines that the columns of the outputs do not hold.
+fn out_of_range(lines: &[LineOutOfRange], style: Style) -> Option<Table> {
+    let header = [
+        "account",
+        "from",
+        "item",
+        "quantity",
+        "amount",
+        "what to do",
+    ];
+    let mut table = style.table(&header, 3..5);
+    for line in lines.iter().take(TOP) {
+        table.add_row([
+            line.account.as_str(),
+            &line.bill_unit_start,
+            &line.item,
+            &line.quantity,
+            &format!("{} {}", line.amount, line.currency),
+            &format!("{}: {}", line.reason, line.hint),
+        ]);
+    }
+    let rest = lines.len().saturating_sub(TOP);
+    if rest > 0 {
+        let rest = grouped(&rest.to_string());
+        table.add_row([format!("… and {rest} more, in the summary as JSON")]);
+    }
+    (!lines.is_empty()).then_some(table)
 }
 
 fn closing(summary: &Summary) -> String {

@@ -66,6 +66,7 @@ pub(crate) fn example() -> Summary {
             reason: "AMOUNT_OUT_OF_RANGE",
             hint: "check the price",
         }],
+        out_of_range: Vec::new(),
         held: Vec::new(),
         outputs: Some("out".to_owned()),
         elapsed_ms: 1200,

@@ -17,6 +17,7 @@ use crate::serve::Endpoint;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::Texts;
 use millrace_connectors::store::Store;
+use millrace_operators::domain::EventTime;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,7 +71,11 @@ pub fn assist(
         plan.patience,
         Arc::as_ref(listener),
     )?;
-    let resume = guest.go().resume();
+    let clock = || EventTime::from(jiff::Timestamp::now());
+    let resume = guest
+        .go()
+        .resume()
+        .from_clock(job.clock.unwrap_or_else(clock));
     if let Err(error) = sees(&outputs, guest.go(), plan.place.process, &folder) {
         guest.fail(&error.to_string());
         return Err(error);

@@ -35,12 +35,22 @@ pub(super) struct Step {
     pub(super) phase: Phase,
 }
 
+/// The cycles in use.
+pub(super) struct Cycles<'scope> {
+    /// The steps that they have come to.
+    pub(super) steps: Collection<'scope, (CycleKey, Step)>,
+    /// Which there are.
+    pub(super) keys: Collection<'scope, CycleKey>,
+    /// Where the clock stands in each.
+    pub(super) present: Collection<'scope, (BillingProfile, Period)>,
+}
+
 /// The cycles from the first that is in use, by the instants that parts begin at.
 pub(super) fn cycles<'scope>(
     starts: Collection<'scope, (CycleKey, EventTime)>,
     clock: Collection<'scope, EventTime>,
     zone: &TimeZone,
-) -> Collection<'scope, (CycleKey, Step)> {
+) -> Cycles<'scope> {
     // Few cycles are the first of anybody: the minimum is found among them, not among all parts.
     let start_zone = zone.clone();
     let firsts = starts
@@ -64,14 +74,20 @@ pub(super) fn cycles<'scope>(
         .flat_map(|present| present)
         .distinct();
     let step_zone = zone.clone();
-    firsts
+    let keys = firsts.clone().map(|(key, _)| key);
+    let steps = firsts
         .map(|(key, first)| (key.profile, (key, first)))
-        .join_map(present, move |_, (key, first), present| {
+        .join_map(present.clone(), move |_, (key, first), present| {
             let steps = steps(&key.profile, *first, *present, &step_zone);
             let keyed: Vec<(CycleKey, Step)> = steps.into_iter().map(|s| (*key, s)).collect();
             keyed
         })
-        .flat_map(|steps| steps)
+        .flat_map(|steps| steps);
+    Cycles {
+        steps,
+        keys,
+        present,
+    }
 }
 
 /// All steps of the cycles from the one that begins at `first` to the one after `present`.

@@ -43,6 +43,12 @@ pub(super) struct Holding {
 }
 
 impl Holding {
+    /// The first instant that it was active.
+    pub(super) fn began(&self) -> EventTime {
+        let first = self.stretches.first();
+        first.map_or(EventTime::MIN, |first| first.start())
+    }
+
     /// Whether it gets a row of the list's plan.
     pub(super) fn gets(&self, row: &PlanRow) -> bool {
         let billed = row.part.currency().is_none_or(|c| c == self.currency);

@@ -8,13 +8,14 @@
 //! ```
 //!
 //! - **In:** `subscriptions: Subscription`, `accounts: Account`, `plans: PlanRow`,
-//!   `clock: EventTime` (one value, moved by a retraction and an insertion), the tenant's time zone
+//!   `clock: EventTime` (one value, moved by a retraction and an insertion), `ahead: (GroupKey,
+//!   EventTime)` (days with usage, of which those ahead of the clock count), the tenant's time zone
 //! - **Out:** `buckets: Bucket`, `edges: Edge`, `activity: Activity`
 //! - **Key:** `(subscription, list)` for what a subscription holds, `GroupKey` for what a group
 //!   shares, `(cycle, shard)` where they meet the clock. Everybody may have one list and one cycle,
-//!   so both are looked up under the shard of the subscription or group
+//!   so both are looked up under the shard of the subscription, and cycles under that of the group
 //! - **Time:** cycles are of event time. A cycle is known from the one before on, so that usage
-//!   finds its bucket at midnight; it is charged in advance once it begins, and at its end once the
+//!   finds its bucket at midnight, and as far as there is usage; it is charged in advance once it begins, and at its end once the
 //!   clock has passed it
 //! - **Cost per change:** subscription row O(its rows + its parts · cycles); plan row O(subscriptions
 //!   of the list · cycles); a row of a group O(members · shared parts · cycles); clock O(distinct
@@ -25,6 +26,7 @@
 //!   that changes something else replaces nothing; a subscription has no first cycle, and gets
 //!   nothing, before it has a first day
 
+mod ahead;
 mod cycles;
 mod holding;
 mod own;
@@ -34,10 +36,13 @@ mod settle;
 mod tests;
 
 use crate::domain::{
-    Account, Activity, Bucket, Edge, EventTime, PlanPart, PlanRow, Subscription, SubscriptionStatus,
+    Account, Activity, Bucket, Edge, EventTime, GroupKey, PlanPart, PlanRow, Subscription,
+    SubscriptionStatus,
 };
 use crate::epoch::{Collection, SHARDS, shard};
-use cycles::{CycleKey, cycles};
+use ahead::cycles_ahead;
+pub use ahead::days_ahead;
+use cycles::{CycleKey, Cycles, Phase, Step, cycles};
 use holding::{Holding, Listing, holdings};
 use jiff::tz::TimeZone;
 use own::Own;
@@ -55,6 +60,8 @@ pub struct ActivityInputs<'scope> {
     pub plans: Collection<'scope, PlanRow>,
     /// The present: one instant.
     pub clock: Collection<'scope, EventTime>,
+    /// Days that usage of balance groups falls on, those ahead of the clock at least.
+    pub ahead: Collection<'scope, (GroupKey, EventTime)>,
 }
 
 /// What the operator makes.
@@ -87,22 +94,24 @@ pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Acti
         })
         .flat_map(|granted| granted);
 
+    let (term_zone, pooled_zone) = (zone.clone(), zone.clone());
     let is_own = |part: &PlanPart| matches!(part, PlanPart::Allowance(_) | PlanPart::Charge(_));
     let own = granted
         .clone()
         .filter(move |(row, _)| is_own(&row.part))
-        .flat_map(|(row, holding)| Own::new(row, holding));
+        .flat_map(move |(row, holding)| Own::new(row, holding, &term_zone));
     let own = own.map(|own| {
-        let shard = shard(own.holding.subscription.0);
+        let shard = shard(own.holding.group.0);
         let profile = own.cycle;
         (CycleKey { profile, shard }, own)
     });
     let pools = granted
         .filter(move |(row, _)| !is_own(&row.part))
         .map(|(row, holding)| (holding.group, (row, holding)))
-        .reduce_named("pools", |group, granted, made| {
+        .reduce_named("pools", move |group, granted, made| {
             let granted: Vec<_> = granted.iter().map(|(granted, _)| *granted).collect();
-            made.extend(pools(*group, &granted).into_iter().map(|pool| (pool, 1)));
+            let pools = pools(*group, &granted, &pooled_zone);
+            made.extend(pools.into_iter().map(|pool| (pool, 1)));
         })
         .map(|(group, pool)| {
             let (shard, profile) = (shard(group.0), pool.cycle);
@@ -111,12 +120,33 @@ pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Acti
 
     let own_starts = own.clone().map(|(key, own)| (key, own.start()));
     let pool_starts = pools.clone().map(|(key, pool)| (key, pool.start()));
-    let steps = cycles(own_starts.concat(pool_starts), inputs.clock, zone);
+    let cycles = cycles(own_starts.concat(pool_starts), inputs.clock, zone);
+    let Cycles {
+        steps,
+        keys,
+        present,
+    } = cycles;
+    let ahead = cycles_ahead(inputs.ahead, keys, present, zone);
+    let steps = steps
+        .map(|(key, step)| (key, (None, step)))
+        .concat(ahead.map(|(key, (group, cycle))| {
+            let phase = Phase::Known;
+            (key, (Some(group), Step { cycle, phase }))
+        }));
     let own_zone = zone.clone();
-    let of_own = own.join_map(steps.clone(), move |_, own, step| own.at(step, &own_zone));
+    let of_own = own.join_map(steps.clone(), move |_, own, (group, step)| {
+        let its = group.is_none_or(|group| group == own.holding.group);
+        its.then(|| own.at(step, &own_zone))
+    });
     let pool_zone = zone.clone();
-    let of_pools = pools.join_map(steps, move |_, pool, step| pool.at(step, &pool_zone));
-    let made = of_own.concat(of_pools).flat_map(|outcomes| outcomes);
+    let of_pools = pools.join_map(steps, move |_, pool, (group, step)| {
+        let its = group.is_none_or(|group| group == pool.group);
+        its.then(|| pool.at(step, &pool_zone))
+    });
+    let made = of_own
+        .concat(of_pools)
+        .flat_map(Option::into_iter)
+        .flat_map(|outcomes| outcomes);
     Activities {
         buckets: made.clone().flat_map(|outcome| match outcome {
             Outcome::Bucket(bucket) => Some(bucket),

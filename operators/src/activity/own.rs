@@ -29,7 +29,7 @@ struct Granted {
 }
 
 impl Own {
-    pub(super) fn new(row: PlanRow, holding: Holding) -> Option<Self> {
+    pub(super) fn new(row: PlanRow, holding: Holding, zone: &TimeZone) -> Option<Self> {
         let term = match &row.part {
             PlanPart::Allowance(allowance) => allowance.term,
             PlanPart::Charge(charge) => charge.term,
@@ -38,7 +38,7 @@ impl Own {
             | PlanPart::Commitment(_)
             | PlanPart::Volume(_) => return None,
         };
-        let cycle = term.profile(&holding.profile);
+        let cycle = term.profile(&holding.profile, holding.began(), zone);
         Some(Self {
             row,
             holding,

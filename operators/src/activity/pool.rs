@@ -6,19 +6,21 @@ use super::holding::{Holding, Stretches, clip, hull, scale, union};
 use super::{Outcome, key};
 use crate::domain::{
     Accumulator, Activity, ActivityKey, ActivityKind, Amount, BillingProfile, Bucket, BucketKey,
-    BucketKind, Commitment, Edge, EdgeAction, EdgeKey, EventTime, GroupKey, Measure, Name, Period,
-    PlanPart, PlanRow, Reason, Scale, Term, Threshold, Volume,
+    BucketKind, ChargeWhen, Commitment, Counts, DatedCharge, Edge, EdgeAction, EdgeKey, EventTime,
+    GroupKey, Measure, Name, Period, PlanKey, PlanPart, PlanRow, Reason, Scale, Term, Threshold,
+    Volume,
 };
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// An accumulator or a cap of a group. Rows that agree on what is counted, and when, are versions of
 /// one counter, whichever lists they belong to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Pool {
-    group: GroupKey,
+    pub(super) group: GroupKey,
     /// Identifies the counter in its group.
     identity: u64,
     /// The cycle of its term, for the account of the first member that it counts.
@@ -50,15 +52,18 @@ fn identity(part: &PlanPart) -> Option<(u64, Term)> {
             )
         }
         PlanPart::Cap(cap) => (3, cap.resource, &cap.items, (1, 1), cap.term),
-        PlanPart::Allowance(_)
-        | PlanPart::Commitment(_)
-        | PlanPart::Volume(_)
-        | PlanPart::Charge(_) => return None,
+        PlanPart::Commitment(c) => {
+            let kind = match c.counts {
+                Counts::Accumulated(_) => return None,
+                Counts::Spend => 4,
+                Counts::Money => 5,
+                Counts::Nothing => 6,
+            };
+            (kind, c.resource, &c.items, (1, 1), c.term)
+        }
+        PlanPart::Allowance(_) | PlanPart::Volume(_) | PlanPart::Charge(_) => return None,
     };
-    let (every, cycle) = match term {
-        Term::BillUnit => (0, 0),
-        Term::Every { every, cycle } => (u64::from(every), cycle as u64),
-    };
+    let [every, cycle, anchored, date] = term.identity();
     let mut parts = vec![
         kind,
         resource.0,
@@ -67,12 +72,19 @@ fn identity(part: &PlanPart) -> Option<(u64, Term)> {
         every,
         cycle,
     ];
+    if anchored != 0 {
+        parts.extend([u64::MAX, date]);
+    }
     parts.extend(items.iter().map(|item| item.0));
     Some((key(BUCKET, &parts), term))
 }
 
 /// The counters of a group: the kernel of the reduction.
-pub(super) fn pools(group: GroupKey, granted: &[&(PlanRow, Holding)]) -> Vec<Pool> {
+pub(super) fn pools(
+    group: GroupKey,
+    granted: &[&(PlanRow, Holding)],
+    zone: &TimeZone,
+) -> Vec<Pool> {
     let mut versions: BTreeMap<u64, Vec<&PlanRow>> = BTreeMap::new();
     for (row, _) in granted {
         if let Some((identity, _)) = identity(&row.part) {
@@ -83,7 +95,10 @@ pub(super) fn pools(group: GroupKey, granted: &[&(PlanRow, Holding)]) -> Vec<Poo
         let versions = distinct(versions);
         let counter = &versions.first()?.part;
         let of_it = |part: &PlanPart| match part {
-            PlanPart::Commitment(commitment) => commits_to(commitment, counter),
+            PlanPart::Commitment(commitment) => match counter {
+                PlanPart::Commitment(_) => self::identity(part).map(|own| own.0) == Some(identity),
+                _ => commits_to(commitment, counter),
+            },
             PlanPart::Volume(volume) => prices(volume, counter),
             _ => false,
         };
@@ -119,7 +134,7 @@ pub(super) fn pools(group: GroupKey, granted: &[&(PlanRow, Holding)]) -> Vec<Poo
         Some(Pool {
             group,
             identity,
-            cycle: term.profile(&counted.profile),
+            cycle: term.profile(&counted.profile, counted.began(), zone),
             versions,
             commitments,
             volumes,
@@ -137,7 +152,7 @@ fn distinct(mut rows: Vec<&PlanRow>) -> Vec<PlanRow> {
 }
 
 fn commits_to(commitment: &Commitment, counter: &PlanPart) -> bool {
-    matches!(counter, PlanPart::Accumulator(a) if a.resource == commitment.accumulator
+    matches!(counter, PlanPart::Accumulator(a) if commitment.counts == Counts::Accumulated(a.resource)
         && a.measure == Measure::Money
         && a.term == commitment.term)
 }
@@ -238,6 +253,19 @@ impl Pool {
                 };
                 bucket.thresholds = cap.thresholds.iter().filter_map(level).collect();
             }
+            PlanPart::Commitment(commitment) => {
+                let share = |numerator| BucketKind::Accumulator {
+                    numerator,
+                    denominator: 1,
+                };
+                bucket.resource = commitment.resource;
+                bucket.kind = match commitment.counts {
+                    Counts::Spend => BucketKind::Spend,
+                    Counts::Money => share(1),
+                    Counts::Nothing | Counts::Accumulated(_) => share(0),
+                };
+                bucket.items = commitment.items.clone();
+            }
             _ => return None,
         }
         Some(bucket)
@@ -260,7 +288,8 @@ impl Pool {
             false => accumulator.recurring,
         };
         let added = members.into_values().map(adds);
-        added.fold(0, i128::saturating_add)
+        // A counter that is full when it opens takes nothing more: what would add to it is suspended.
+        added.fold(0, i128::saturating_add).min(Amount::MAX.0)
     }
 
     /// The commitments to the accumulator: those of one name are one, added up over its versions
@@ -287,8 +316,9 @@ impl Pool {
         cycle: Period,
         zone: &TimeZone,
     ) -> Option<Vec<Outcome>> {
-        // No sum, where it leaves the range of amounts.
+        // No sums, where they leave the range of amounts.
         let mut total = Some(0_i128);
+        let mut recurring = Some(Amount::ZERO);
         let mut holders: Vec<&Holding> = Vec::new();
         let mut stretches: Vec<Period> = Vec::new();
         for (row, commitment) in versions {
@@ -299,7 +329,15 @@ impl Pool {
                 }
                 let scale = scale(&applied, cycle, commitment.proration, zone);
                 let added = scale.of(commitment.amount.0);
-                total = total.zip(added).and_then(|(sum, one)| sum.checked_add(one));
+                total = total
+                    .zip(added)
+                    .and_then(|(sum, one)| Some(Amount(sum).checked_add(Amount(one))?.0));
+                for dated in &commitment.recurring {
+                    let due = recurring_due(member, dated, cycle, zone);
+                    recurring = recurring
+                        .zip(due)
+                        .and_then(|(sum, due)| sum.checked_add(due));
+                }
                 holders.push(member);
                 stretches.extend(applied);
             }
@@ -310,6 +348,7 @@ impl Pool {
         if total == Some(0) {
             return None;
         }
+        // Out of range, it is no amount, and the reason says so.
         let committed = Amount(total.unwrap_or(i128::MAX));
         let identifier = key(EDGE, &[bucket.key.0, item.0]);
         let activity = Activity {
@@ -330,7 +369,10 @@ impl Pool {
             scale: scale(&[applied], cycle, commitment.proration, zone),
             amount: Amount::ZERO,
             valid: applied,
-            reason: total.is_none().then_some(Reason::AmountOutOfRange),
+            reason: total
+                .and(recurring)
+                .is_none()
+                .then_some(Reason::AmountOutOfRange),
         };
         if activity.reason.is_some() {
             return Some(vec![Outcome::Activity(activity)]);
@@ -341,19 +383,24 @@ impl Pool {
             time: cycle.end(),
             action: EdgeAction::TrueUp {
                 accumulator: bucket.key,
-                commitment: committed,
+                // What recurring charges have come to need not be spent.
+                commitment: recurring
+                    .and_then(|due| committed.checked_sub(due))
+                    .unwrap_or_default()
+                    .max(Amount::ZERO),
             },
         };
         Some(vec![Outcome::Edge(edge), Outcome::Activity(activity)])
     }
 
-    /// One edge per item priced: by the row in force at the last instant of the bucket, of the list
-    /// that members try first.
+    /// One edge per item priced: by the row that is in force last, as a rule at the last instant of
+    /// the bucket, of the list that members try first.
     fn volume_edges(&self, bucket: &Bucket, cycle: Period) -> Vec<Outcome> {
-        let last = EventTime(bucket.valid.end().0.saturating_sub(1));
-        let mut chosen: BTreeMap<Name, (usize, &PlanRow, &Volume)> = BTreeMap::new();
-        for row in self.volumes.iter().filter(|row| row.valid.contains(last)) {
-            let PlanPart::Volume(volume) = &row.part else {
+        let mut chosen: BTreeMap<Name, (Order, &PlanRow, &Volume)> = BTreeMap::new();
+        for row in &self.volumes {
+            let (PlanPart::Volume(volume), Some(in_force)) =
+                (&row.part, row.valid.intersect(bucket.valid))
+            else {
                 continue;
             };
             let ranks = self
@@ -361,10 +408,10 @@ impl Pool {
                 .filter(|member| !clip(&member.stretches, bucket.valid).is_empty())
                 .map(|member| member.rank);
             let Some(rank) = ranks.min() else { continue };
-            let candidate = (rank, row, volume);
-            let best = chosen.entry(volume.item).or_insert(candidate);
-            if (rank, row.key) < (best.0, best.1.key) {
-                *best = candidate;
+            let order = (Reverse(in_force.end()), rank, row.key);
+            let best = chosen.entry(volume.item).or_insert((order, row, volume));
+            if order < best.0 {
+                *best = (order, row, volume);
             }
         }
         let chosen = chosen.into_iter();
@@ -425,6 +472,39 @@ impl Pool {
         };
         Some([Outcome::Edge(edge), Outcome::Activity(activity)])
     }
+}
+
+/// Which of several rows prices a volume: the first in this order.
+type Order = (Reverse<EventTime>, usize, PlanKey);
+
+/// What a recurring charge of a member comes to in a cycle: of its own cycles those that are billed in
+/// it. Nothing when it leaves the range of amounts.
+fn recurring_due(
+    member: &Holding,
+    dated: &DatedCharge,
+    within: Period,
+    zone: &TimeZone,
+) -> Option<Amount> {
+    let charge = &dated.charge;
+    let profile = charge.term.profile(&member.profile, member.began(), zone);
+    let in_force = clip(&member.stretches, dated.valid);
+    let mut sum = Amount::ZERO;
+    let mut next = profile.cycle_at(within.start(), zone);
+    while let Some(cycle) = next.filter(|cycle| cycle.start() < within.end()) {
+        let applied = clip(&in_force, cycle);
+        if let Some(valid) = hull(&applied) {
+            let billed = match charge.when {
+                ChargeWhen::Activation | ChargeWhen::Advance => valid.start(),
+                ChargeWhen::Arrears => EventTime(cycle.end().0.saturating_sub(1)),
+            };
+            if within.contains(billed) {
+                let scale = scale(&applied, cycle, charge.proration, zone);
+                sum = sum.checked_add(Amount(scale.of(charge.amount.0)?))?;
+            }
+        }
+        next = profile.cycle_at(cycle.end(), zone);
+    }
+    Some(sum)
 }
 
 /// The member that has held its list longest.

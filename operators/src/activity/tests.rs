@@ -40,11 +40,13 @@ pub(super) fn run(zone: &TimeZone, epochs: Vec<Vec<(Row, Diff)>>) -> Vec<Made> {
                 let (account_input, accounts) = scope.new_collection();
                 let (plan_input, plans) = scope.new_collection();
                 let (clock_input, clock) = scope.new_collection();
+                let (_, ahead) = scope.new_collection();
                 let inputs = ActivityInputs {
                     subscriptions,
                     accounts,
                     plans,
                     clock,
+                    ahead,
                 };
                 let made = activity(inputs, &zone);
                 let all = made
@@ -572,7 +574,9 @@ fn subscriptions_of_a_pool_share_an_accumulator_and_add_up_commitments() {
     };
     let least = Commitment {
         resource: Name::new("least"),
-        accumulator: Name::new("spent"),
+        counts: Counts::Accumulated(Name::new("spent")),
+        items: SmallVec::new(),
+        recurring: Vec::new(),
         amount: Amount(usd(31)),
         currency: Name::new("USD"),
         term: Term::BillUnit,

@@ -69,7 +69,7 @@ fn order(held: Held<'_>) -> Order {
     let (kind, priority) = match held.rule.kind {
         BucketKind::Allowance { priority } => (0, priority),
         BucketKind::Cap { .. } => (1, 0),
-        BucketKind::Accumulator { .. } => (2, 0),
+        BucketKind::Accumulator { .. } | BucketKind::Spend => (2, 0),
     };
     let valid = held.rule.valid;
     (kind, priority, valid.end(), valid.start(), held.key)

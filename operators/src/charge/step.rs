@@ -126,6 +126,7 @@ impl<'a> Step<'a> {
             low <= *value && *value <= high,
             "a guard holds its own state"
         );
+        // What may be added has been asked for: nothing leaves the range here.
         *value = value.saturating_add(delta);
         self.outcome.effect.then(slot, low, high, delta);
     }
@@ -168,17 +169,28 @@ impl<'a> Step<'a> {
     /// Adds to a bucket.
     ///
     /// # Errors
-    /// [`Reason::AmountOutOfRange`] when the bucket's value leaves the range of numbers.
+    /// [`Reason::AmountOutOfRange`] when the bucket's value leaves 38 digits, which is what the columns
+    /// of the outputs hold.
     pub(super) fn add(&mut self, slot: u32, delta: i128) -> Result<(), Reason> {
         let value = self.state[index(slot)];
-        if value.checked_add(delta).is_none() {
-            self.guarded(slot, value, value, 0);
-            return Err(Reason::AmountOutOfRange);
+        let moved = value.checked_add(delta).and_then(Amount::within);
+        let within = |bound: i128| bound.saturating_sub(delta);
+        let (least, most) = (
+            within(Amount::MAX.0.saturating_neg()),
+            within(Amount::MAX.0),
+        );
+        match moved {
+            Some(_) => {
+                let low = if delta < 0 { least } else { i128::MIN };
+                let high = if delta > 0 { most } else { i128::MAX };
+                self.guarded(slot, low, high, delta);
+                Ok(())
+            }
+            None => {
+                self.guarded(slot, value, value, 0);
+                Err(Reason::AmountOutOfRange)
+            }
         }
-        let low = i128::MIN.saturating_sub(delta.min(0));
-        let high = i128::MAX.saturating_sub(delta.max(0));
-        self.guarded(slot, low, high, delta);
-        Ok(())
     }
 
     /// Notes that a bucket may move against its direction, so that a threshold may be passed twice.

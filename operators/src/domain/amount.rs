@@ -2,8 +2,9 @@
 //!
 //! An [`Amount`] is a fixed-scale integer, because incremental sums must be reversible: adding and
 //! taking away in any order ends where it began. Its 24 decimals hold the finest list prices seen in
-//! public catalogs (23 decimals) times a whole quantity without rounding; its range is
-//! ±170 trillion units of currency, and going past it is suspense or a stop, never a wrong number.
+//! public catalogs (23 decimals) times a whole quantity without rounding. It has 38 digits, as the
+//! columns of the outputs have: less than 100 trillion units of currency. What would go past that is
+//! suspense, never a wrong number; sums of amounts are [`Total`](super::Total)s, which have room.
 
 use super::wide::multiply_divide;
 use rust_decimal::Decimal;
@@ -24,17 +25,25 @@ impl Amount {
     pub const SCALE: u8 = 24;
     /// Nothing.
     pub const ZERO: Self = Self(0);
+    /// The most: 38 digits.
+    pub const MAX: Self = Self(10_i128.pow(38) - 1);
+
+    /// The amount of so many units, unless it leaves the range.
+    #[must_use]
+    pub fn within(units: i128) -> Option<Self> {
+        (units.unsigned_abs() <= Self::MAX.0.unsigned_abs()).then_some(Self(units))
+    }
 
     /// The sum, unless it leaves the range.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).map(Self)
+        self.0.checked_add(other.0).and_then(Self::within)
     }
 
     /// The difference, unless it leaves the range.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
-        self.0.checked_sub(other.0).map(Self)
+        self.0.checked_sub(other.0).and_then(Self::within)
     }
 
     /// `mantissa · 10^-scale / divisor` rounded half to even at 10⁻²⁴, the one place where a charge
@@ -44,10 +53,10 @@ impl Amount {
         let target = u32::from(Self::SCALE);
         if scale <= target {
             let scaled = mantissa.checked_mul(power_of_ten(target.checked_sub(scale)?)?)?;
-            divide_half_even(scaled, divisor).map(Self)
+            divide_half_even(scaled, divisor).and_then(Self::within)
         } else {
             let shrink = power_of_ten(scale.checked_sub(target)?)?;
-            divide_half_even(mantissa, divisor.checked_mul(shrink)?).map(Self)
+            divide_half_even(mantissa, divisor.checked_mul(shrink)?).and_then(Self::within)
         }
     }
 
@@ -62,28 +71,27 @@ impl Amount {
             let down = scale.saturating_sub(u32::from(Self::SCALE));
             let factor = 10_u128.checked_pow(up)?;
             let divisor = divisor.checked_mul(power_of_ten(down)?)?;
-            multiply_divide(left, right, factor, divisor).map(Self)
+            multiply_divide(left, right, factor, divisor).and_then(Self::within)
         })
     }
 
-    /// Rounded half away from zero to `decimals`, as invoices and people do: for display.
+    /// Rounded half away from zero to `decimals`, as invoices and people do: for display. First to
+    /// twelve decimals, so that three parts of 2/3, each held to 24, are 2.00 and never 1.99.
     #[must_use]
     pub fn rounded(self, decimals: u8) -> String {
-        let step = 10_i128.pow(u32::from(Self::SCALE.saturating_sub(decimals)));
-        let half = step.checked_div(2).unwrap_or(0);
-        let shifted = self.0.saturating_add(if self.0 < 0 {
-            half.saturating_neg()
-        } else {
-            half
-        });
-        let kept = shifted.checked_div(step).unwrap_or(shifted);
-        fixed_point(kept, decimals, false)
+        let digits = self.0.unsigned_abs().to_string();
+        rounded_point(self.0 < 0, &digits, Self::SCALE, decimals)
     }
 }
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&fixed_point(self.0, Self::SCALE, true))
+        f.pad(&fixed_point(
+            self.0 < 0,
+            &self.0.unsigned_abs().to_string(),
+            Self::SCALE,
+            true,
+        ))
     }
 }
 
@@ -111,7 +119,12 @@ impl Quantity {
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&fixed_point(self.0, Self::SCALE, true))
+        f.pad(&fixed_point(
+            self.0 < 0,
+            &self.0.unsigned_abs().to_string(),
+            Self::SCALE,
+            true,
+        ))
     }
 }
 
@@ -262,26 +275,63 @@ fn divide_half_even(numerator: i128, divisor: i128) -> Option<i128> {
     quotient.checked_add(away)
 }
 
-/// `value · 10^-scale` as text, with or without its trailing zeros.
-fn fixed_point(value: i128, scale: u8, trim: bool) -> String {
+/// A number of these digits, `scale` of them decimals, as text, with or without its trailing zeros.
+pub(super) fn fixed_point(negative: bool, digits: &str, scale: u8, trim: bool) -> String {
     let width = usize::from(scale);
-    let digits = format!(
-        "{:0>pad$}",
-        value.unsigned_abs(),
-        pad = width.saturating_add(1)
-    );
+    let digits = format!("{digits:0>pad$}", pad = width.saturating_add(1));
     let (whole, fraction) = digits.split_at(digits.len().saturating_sub(width));
     let fraction = if trim {
         fraction.trim_end_matches('0')
     } else {
         fraction
     };
-    let sign = if value < 0 { "-" } else { "" };
+    let sign = if negative { "-" } else { "" };
     if fraction.is_empty() {
         format!("{sign}{whole}")
     } else {
         format!("{sign}{whole}.{fraction}")
     }
+}
+
+/// As [`fixed_point`], rounded half away from zero to `decimals`: by its digits, so that no number is
+/// too large for it.
+pub(super) fn rounded_point(negative: bool, digits: &str, scale: u8, decimals: u8) -> String {
+    // What quotients have lost at the last decimal must not tip a half.
+    const FIRST: u8 = 12;
+    if scale > FIRST && decimals < FIRST {
+        let first = rounded_digits(digits, scale, FIRST);
+        let kept = rounded_digits(&first, FIRST, decimals);
+        return rounded_text(negative, &kept, decimals);
+    }
+    let decimals = decimals.min(scale);
+    rounded_text(negative, &rounded_digits(digits, scale, decimals), decimals)
+}
+
+fn rounded_text(negative: bool, digits: &str, decimals: u8) -> String {
+    let nothing = digits.bytes().all(|digit| digit == b'0');
+    fixed_point(negative && !nothing, digits, decimals, false)
+}
+
+/// The digits of a number of `scale` decimals, rounded half away from zero to `decimals` of them.
+fn rounded_digits(digits: &str, scale: u8, decimals: u8) -> String {
+    let cut = usize::from(scale.saturating_sub(decimals));
+    let digits = format!("{digits:0>pad$}", pad = cut.saturating_add(1));
+    let (kept, gone) = digits.split_at(digits.len().saturating_sub(cut));
+    let mut kept: Vec<u8> = kept.bytes().collect();
+    if gone.as_bytes().first().is_some_and(|first| *first >= b'5') {
+        let nines = kept
+            .iter()
+            .rev()
+            .take_while(|digit| **digit == b'9')
+            .count();
+        let end = kept.len().saturating_sub(nines);
+        kept[end..].fill(b'0');
+        match kept[..end].last_mut() {
+            Some(digit) => *digit = digit.saturating_add(1),
+            None => kept.insert(0, b'1'),
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
 }
 
 #[cfg(test)]
@@ -328,6 +378,12 @@ mod tests {
         assert_eq!(Amount::from_ratio(25, 25, 1), Some(Amount(2)));
         assert_eq!(Amount::from_ratio(-15, 25, 1), Some(Amount(-2)));
         assert_eq!(Amount::from_ratio(i128::MAX, 0, 1), None);
+        // 38 digits, and no more.
+        let trillions = |units| Amount::from_ratio(units, 0, 1);
+        assert!(trillions(99_999_999_999_999).is_some());
+        assert_eq!(trillions(100_000_000_000_000), None);
+        assert_eq!(trillions(-100_000_000_000_000), None);
+        assert_eq!(Amount::MAX.checked_add(Amount(1)), None);
     }
 
     #[test]
@@ -336,6 +392,14 @@ mod tests {
         assert_eq!(amount.to_string(), "2897.0761824");
         assert_eq!(amount.rounded(2), "2897.08");
         assert_eq!(Amount::from_ratio(-5, 3, 1).unwrap().rounded(2), "-0.01");
+        assert_eq!(Amount::from_ratio(-4, 3, 1).unwrap().rounded(2), "0.00");
+        assert_eq!(Amount::from_ratio(9995, 3, 1).unwrap().rounded(2), "10.00");
+        assert_eq!(Amount::from_ratio(995, 3, 1).unwrap().rounded(0), "1");
+        // Thirty parts of 1/6 of a cent: a half, less what the quotients lost.
+        let part = Amount::from_ratio(1, 2, 60).unwrap();
+        let parts = Amount(part.0 * 30);
+        assert_eq!(parts.to_string(), "0.00499999999999999999998");
+        assert_eq!(parts.rounded(2), "0.01");
         assert_eq!(Quantity::new(15, 1).unwrap().to_string(), "1.5");
         assert_eq!(Quantity::new(1, 13), None);
     }

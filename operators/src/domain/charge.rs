@@ -4,6 +4,7 @@ use super::amount::{Amount, Quantity};
 use super::bill::BillingProfile;
 use super::key::{AccountKey, ClassKey, Name, PriceKey, ServiceKey, SubscriptionKey};
 use super::time::EventTime;
+use super::total::{MoneyTotal, QuantityTotal};
 use super::usage::RecordId;
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ impl fmt::Display for AggregateId {
 /// What a billing line adds up: carried in the *difference* of the dataflow, so that a total costs
 /// nothing to keep, whatever its size.
 ///
-/// A sum past ±170 trillion stops the job instead of wrapping.
+/// It has room for as many charges as can be counted; see [`Total`](super::Total).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -99,9 +100,9 @@ pub struct LineSum {
     /// Charges on the line.
     pub charges: i64,
     /// Their quantity.
-    pub quantity: Quantity,
+    pub quantity: QuantityTotal,
     /// Their amount.
-    pub amount: Amount,
+    pub amount: MoneyTotal,
 }
 
 impl LineSum {
@@ -110,22 +111,25 @@ impl LineSum {
     pub fn of(quantity: Quantity, amount: Amount, sign: i64) -> Self {
         let sum = Self {
             charges: 1,
-            quantity,
-            amount,
+            quantity: quantity.into(),
+            amount: amount.into(),
         };
         sum.times(sign)
     }
 
     fn times(self, by: i64) -> Self {
-        let wide = i128::from(by);
-        let product = || {
-            Some(Self {
-                charges: self.charges.checked_mul(by)?,
-                quantity: Quantity(self.quantity.0.checked_mul(wide)?),
-                amount: Amount(self.amount.0.checked_mul(wide)?),
-            })
-        };
-        product().expect("a billing line stays within ±170 trillion")
+        let charges = self.charges.checked_mul(by);
+        Self {
+            charges: charges.expect("a billing line has fewer than 2⁶³ charges"),
+            quantity: self.quantity.times(by),
+            amount: self.amount.times(by),
+        }
+    }
+
+    /// Whether a column of 38 digits holds its quantity and its amount.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.quantity.fitting().is_some() && self.amount.fitting().is_some()
     }
 }
 
@@ -137,14 +141,12 @@ impl IsZero for LineSum {
 
 impl Semigroup for LineSum {
     fn plus_equals(&mut self, other: &Self) {
-        let sum = || {
-            Some(Self {
-                charges: self.charges.checked_add(other.charges)?,
-                quantity: Quantity(self.quantity.0.checked_add(other.quantity.0)?),
-                amount: self.amount.checked_add(other.amount)?,
-            })
+        let charges = self.charges.checked_add(other.charges);
+        *self = Self {
+            charges: charges.expect("a billing line has fewer than 2⁶³ charges"),
+            quantity: self.quantity.plus(other.quantity),
+            amount: self.amount.plus(other.amount),
         };
-        *self = sum().expect("a billing line stays within ±170 trillion");
     }
 }
 

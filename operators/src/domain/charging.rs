@@ -45,6 +45,9 @@ pub enum BucketKind {
         /// At least 1.
         denominator: u32,
     },
+    /// Usage adds to it what it costs: after allowances of units and caps, whether the account or an
+    /// allowance of money pays it.
+    Spend,
     /// Charges add to it until it is full; what exceeds is not charged.
     Cap {
         /// The most that is charged.
@@ -249,6 +252,27 @@ pub struct Impact {
     pub units: i128,
     /// Money: charged, offset (below zero), drawn (below zero) or accumulated.
     pub amount: Amount,
+}
+
+impl Impact {
+    /// Whether it moves the bucket that it names: what is given back names the bucket that it is given
+    /// back for, and leaves it alone, as a price does.
+    #[must_use]
+    pub fn moves_its_bucket(&self) -> bool {
+        match self.kind {
+            ImpactKind::Allowance | ImpactKind::Accumulator => true,
+            ImpactKind::Price | ImpactKind::Offset | ImpactKind::CapOffset => false,
+        }
+    }
+
+    /// What it moves a bucket of this measure by.
+    #[must_use]
+    pub fn moved(&self, measure: Measure) -> i128 {
+        match measure {
+            Measure::Units => self.units,
+            Measure::Money => self.amount.0,
+        }
+    }
 }
 
 /// Kinds of [`Impact`].

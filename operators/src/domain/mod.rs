@@ -19,6 +19,7 @@ mod plan;
 mod suspense;
 pub(crate) mod tier;
 mod time;
+mod total;
 mod usage;
 mod wide;
 
@@ -39,9 +40,10 @@ pub use key::{
 };
 pub use mark::{Keep, Kind, Mark, Rank};
 pub use plan::{
-    Accumulator, Allowance, Cap, ChargeWhen, Commitment, Grant, PlanCharge, PlanKey, PlanPart,
-    PlanRow, Proration, Rollover, Term, Volume,
+    Accumulator, Allowance, Anchor, Cap, ChargeWhen, Commitment, Counts, DatedCharge, Grant,
+    PlanCharge, PlanKey, PlanPart, PlanRow, Proration, Rollover, Term, Volume,
 };
 pub use suspense::{Discard, Fate, Fault, Reason, Severity, Stage, Suspense, UsagePlace};
 pub use time::{EventTime, Period};
+pub use total::{MoneyTotal, QuantityTotal, Total};
 pub use usage::{FileId, Item, Quantities, RecordId, Usage, UsageClass};

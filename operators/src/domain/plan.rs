@@ -8,7 +8,8 @@ use super::amount::Amount;
 use super::bill::{BillingProfile, Cycle};
 use super::charging::{Measure, Tier};
 use super::key::Name;
-use super::time::Period;
+use super::time::{EventTime, Period};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -80,13 +81,14 @@ impl PlanPart {
     pub fn orders_usage(&self) -> bool {
         match self {
             Self::Allowance(_) | Self::Accumulator(_) | Self::Cap(_) => true,
-            Self::Commitment(_) | Self::Volume(_) | Self::Charge(_) => false,
+            Self::Commitment(part) => part.counts.has_a_counter(),
+            Self::Volume(_) | Self::Charge(_) => false,
         }
     }
 }
 
 /// The recurring term of a part (ALLEGRO 1.6, 1.7): cycles are counted from the anniversary date of
-/// the account.
+/// the account, unless it is anchored elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Term {
     /// The account's bill unit.
@@ -98,19 +100,97 @@ pub enum Term {
         /// The unit.
         cycle: Cycle,
     },
+    /// A cycle of its own, counted from elsewhere.
+    Anchored {
+        /// How many units make a cycle, at least 1.
+        every: u16,
+        /// The unit.
+        cycle: Cycle,
+        /// Where from.
+        anchor: Anchor,
+    },
+}
+
+/// Where the cycles of a term are counted from, if not from the account's anniversary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Anchor {
+    /// The first day of the subscription, in the tenant's time zone; of what subscriptions of a group
+    /// share, the first day of the one that is active longest.
+    Subscription,
+    /// A date.
+    Date {
+        /// Its year.
+        year: i16,
+        /// Its month.
+        month: i8,
+        /// Its day.
+        day: i8,
+    },
 }
 
 impl Term {
-    /// The cycle of the term for an account with this billing cycle.
+    /// The cycle of the term for an account with this billing cycle and a subscription that began at
+    /// an instant.
     #[must_use]
-    pub fn profile(self, account: &BillingProfile) -> BillingProfile {
-        match self {
-            Self::BillUnit => *account,
-            Self::Every { every, cycle } => BillingProfile {
-                every: every.max(1),
+    pub fn profile(
+        self,
+        account: &BillingProfile,
+        began: EventTime,
+        zone: &TimeZone,
+    ) -> BillingProfile {
+        let (every, cycle, anchor) = match self {
+            Self::BillUnit => return *account,
+            Self::Every { every, cycle } => (every, cycle, None),
+            Self::Anchored {
+                every,
                 cycle,
-                ..*account
-            },
+                anchor,
+            } => (every, cycle, Some(anchor)),
+        };
+        let account_date = (account.year, account.month, account.day);
+        let (year, month, day) = match anchor {
+            None => account_date,
+            Some(Anchor::Date { year, month, day }) => (year, month, day),
+            Some(Anchor::Subscription) => began.timestamp().map_or(account_date, |began| {
+                let date = zone.to_datetime(began).date();
+                (date.year(), date.month(), date.day())
+            }),
+        };
+        BillingProfile {
+            year,
+            month,
+            day,
+            every: every.max(1),
+            cycle,
+        }
+    }
+
+    /// What tells terms apart, in numbers.
+    #[must_use]
+    pub fn identity(self) -> [u64; 4] {
+        let unit = |every: u16, cycle: Cycle| (u64::from(every), cycle as u64);
+        match self {
+            Self::BillUnit => [0; 4],
+            Self::Every { every, cycle } => {
+                let (every, cycle) = unit(every, cycle);
+                [every, cycle, 0, 0]
+            }
+            Self::Anchored {
+                every,
+                cycle,
+                anchor,
+            } => {
+                let (every, cycle) = unit(every, cycle);
+                let date = match anchor {
+                    Anchor::Subscription => 0,
+                    Anchor::Date { year, month, day } => {
+                        let [year_high, year_low] = year.to_be_bytes();
+                        let [month, day] = [month, day].map(i8::cast_unsigned);
+                        u64::from(u32::from_be_bytes([year_high, year_low, month, day]))
+                    }
+                };
+                [every, cycle, 1, date]
+            }
         }
     }
 }
@@ -231,16 +311,51 @@ pub struct Cap {
 pub struct Commitment {
     /// What it is called, and the item that the shortfall is charged as.
     pub resource: Name,
-    /// The money accumulator that must reach it.
-    pub accumulator: Name,
+    /// What of usage counts towards it.
+    pub counts: Counts,
+    /// The items that count, where the commitment has a counter of its own, sorted; none means any.
+    pub items: SmallVec<[Name; 2]>,
+    /// The recurring charges of the price list that count towards it: those that fall due in the term.
+    pub recurring: Vec<DatedCharge>,
     /// What each subscription commits to.
     pub amount: Amount,
     /// Its currency.
     pub currency: Name,
-    /// The term, that of the accumulator.
+    /// The term, that of the accumulator where there is one.
     pub term: Term,
     /// What is committed for a cycle in part.
     pub proration: Proration,
+}
+
+/// What of usage counts towards a commitment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Counts {
+    /// What a money accumulator has counted: charges before allowances and caps.
+    Accumulated(Name),
+    /// What usage costs after allowances of units and caps, whether the account or an allowance of
+    /// money pays it: a counter of the commitment's own.
+    Spend,
+    /// Charges before allowances and caps, in a counter of the commitment's own.
+    Money,
+    /// Nothing of it.
+    Nothing,
+}
+
+impl Counts {
+    /// Whether the commitment has a counter of its own.
+    #[must_use]
+    pub fn has_a_counter(self) -> bool {
+        !matches!(self, Self::Accumulated(_))
+    }
+}
+
+/// A charge, and when it is in force.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DatedCharge {
+    /// Event times that it is in force for.
+    pub valid: Period,
+    /// The charge.
+    pub charge: PlanCharge,
 }
 
 /// Volume pricing (ALLEGRO 1.6 "Volume rating"): at the end of its term the whole of an accumulator

@@ -202,19 +202,19 @@ reasons! {
         "add a price row for the item and these attributes";
     PriceNotEffective = "PRICE_NOT_EFFECTIVE", Rate, Warning,
         "A matching price row exists, but none is in force at the time of usage.",
-        "extend the validity of the price row to the time of usage";
+        "add a price row with the price of that time, or correct the time at the source";
     PriceAmbiguous = "PRICE_AMBIGUOUS", Rate, Warning,
         "Two price rows match equally well.",
         "give one of the rows a priority, or another condition";
     CurrencyMismatch = "CURRENCY_MISMATCH", Rate, Warning,
         "The price is in another currency than the account.",
-        "add a price row in the account's currency";
+        "add a price list in the account's currency, and name it first in the subscription's `price_lists`";
     AmountOutOfRange = "AMOUNT_OUT_OF_RANGE", Rate, Error,
-        "The amount is past ±170 trillion.",
-        "check the quantity and the price";
+        "An amount, or a counter that it adds to, has more than 14 digits before the point.",
+        "correct the quantity at the source, or the price; amounts end at 100 trillion";
     TierReferenceMissing = "TIER_REFERENCE_MISSING", Charge, Warning,
         "No bucket of the accumulator that decides the price holds the time of usage.",
-        "give the balance group the accumulator for that time, or price without it";
+        "let the plan that has the accumulator begin no later than the usage (`from`), or give that time a price without `by`";
     BucketMissing = "BUCKET_MISSING", Charge, Warning,
         "The edge of a period names a bucket that its balance group does not have.",
         "correct the bucket's name in the plan";

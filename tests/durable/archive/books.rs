@@ -27,8 +27,8 @@ const DAY: i64 = 86_400_000_000;
 /// Adds a line's sum, outside of any dataflow.
 pub(crate) fn sum(into: &mut LineSum, other: &LineSum) {
     into.charges += other.charges;
-    into.quantity.0 += other.quantity.0;
-    into.amount.0 += other.amount.0;
+    into.quantity = into.quantity.plus(other.quantity);
+    into.amount = into.amount.plus(other.amount);
 }
 
 pub(crate) fn at(text: &str) -> EventTime {

@@ -39,7 +39,7 @@ fn archived(desk: &Desk) -> BTreeMap<String, (i64, String)> {
             for line in period.lines(shard).unwrap() {
                 let sum = sums.entry(line.id.to_string()).or_default();
                 sum.charges += line.sum.charges;
-                sum.amount.0 += line.sum.amount.0;
+                sum.amount = sum.amount.plus(line.sum.amount);
             }
         }
     }

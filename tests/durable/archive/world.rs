@@ -34,7 +34,7 @@ plans:
       - { id: volume, items: [seconds] }
       - { id: spent, counts: money }
     commitments:
-      - { id: least, accumulator: spent, amount: 40 }
+      - { id: least, accumulator: spent, counts: money, amount: 40 }
     charges:
       - { item: fee, amount: 3, when: advance }
 prices:

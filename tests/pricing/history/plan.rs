@@ -2,9 +2,9 @@
 
 use super::{HOUR, ITEMS, START, name, period};
 use millrace_operators::domain::{
-    Accumulator, Allowance, Amount, Cap, ChargeWhen, Commitment, Cycle, EventTime, Grant, Measure,
-    Name, Period, PlanCharge, PlanKey, PlanPart, PlanRow, Price, PriceModel, Proration, Rollover,
-    Term, Tier, TierReference, Volume,
+    Accumulator, Allowance, Amount, Anchor, Cap, ChargeWhen, Commitment, Counts, Cycle, EventTime,
+    Grant, Measure, Name, Period, PlanCharge, PlanKey, PlanPart, PlanRow, Price, PriceModel,
+    Proration, Rollover, Term, Tier, TierReference, Volume,
 };
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -89,7 +89,13 @@ fn term() -> impl Strategy<Value = Term> {
     ]);
     prop_oneof![
         Just(Term::BillUnit),
-        own.prop_map(|(every, cycle)| Term::Every { every, cycle }),
+        own.clone()
+            .prop_map(|(every, cycle)| Term::Every { every, cycle }),
+        own.prop_map(|(every, cycle)| Term::Anchored {
+            every,
+            cycle,
+            anchor: Anchor::Subscription,
+        }),
     ]
 }
 
@@ -198,10 +204,19 @@ fn cap() -> impl Strategy<Value = PlanPart> {
 fn commitment() -> impl Strategy<Value = PlanPart> {
     let amount = select(vec![CENT, 700 * CENT, 10_i128.pow(12) * CENT]);
     let term = prop_oneof![4 => Just(Term::BillUnit), 1 => term()];
-    (amount, term, proration()).prop_map(|(amount, term, proration)| {
+    let counts = select(vec![
+        Counts::Accumulated(Name::new("spent")),
+        Counts::Spend,
+        Counts::Spend,
+        Counts::Money,
+        Counts::Nothing,
+    ]);
+    (amount, term, proration(), counts).prop_map(|(amount, term, proration, counts)| {
         PlanPart::Commitment(Commitment {
             resource: Name::new("shortfall"),
-            accumulator: Name::new("spent"),
+            counts,
+            items: Default::default(),
+            recurring: Vec::new(),
             amount: Amount(amount),
             currency: currency(),
             term,

@@ -5,7 +5,7 @@ mod plan;
 use super::language::{Names, Scenario};
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
-    Amount, Bucket, Charge, EventTime, Fate, FileId, LineKey, LineSum, Quantity, Suspense,
+    Bucket, Charge, EventTime, Fate, FileId, LineKey, LineSum, MoneyTotal, Quantity, Suspense,
 };
 use millrace_tests::oracle::Bill;
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ fn bill(scenario: &Scenario, bill: &Bill) -> String {
         let (start, end) = (minute(start), minute(end));
         writeln!(text, "  bill of {account} for {start} to {end}").expect("strings take all");
         let mut rows: Vec<String> = Vec::new();
-        let mut totals: BTreeMap<&str, Amount> = BTreeMap::new();
+        let mut totals: BTreeMap<&str, MoneyTotal> = BTreeMap::new();
         for (line, sum) in &lines {
             let dimensions = scenario.rules.dimensions.iter().zip(&line.dimensions);
             let what: String = dimensions
@@ -141,7 +141,7 @@ fn bill(scenario: &Scenario, bill: &Bill) -> String {
                 amount = sum.amount.to_string(),
             ));
             let total = totals.entry(currency).or_default();
-            *total = total.checked_add(sum.amount).expect("a small bill");
+            *total = total.plus(sum.amount);
         }
         rows.sort();
         text.extend(rows);

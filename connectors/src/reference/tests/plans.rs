@@ -4,7 +4,8 @@ use super::{findings, load};
 use crate::names::Names;
 use crate::reference::{Reference, ReferenceChanges};
 use millrace_operators::domain::{
-    ChargeWhen, Cycle, Grant, Measure, Name, PlanPart, PriceModel, Proration, Term, TierReference,
+    ChargeWhen, Counts, Cycle, Grant, Measure, Name, PlanPart, PriceModel, Proration, Term,
+    TierReference,
 };
 
 const GOLD: &str = "\
@@ -15,19 +16,19 @@ plans:
     allowances:
       - { id: minutes, items: [calls, texts], units: 100.5, priority: -1, cycle: week, every: 2,
           rollover_cycles: 2, rollover_cap: 40 }
-      - { id: welcome, money: 5, grant: once, lasts: 3, thresholds: [100] }
+      - { id: welcome, items: [calls], money: 5, grant: once, lasts: 3, thresholds: [100] }
     accumulators:
-      - { id: total, items: [calls], thresholds: [1000] }
-      - { id: spent, counts: money, percent: 75, activation: 1.5 }
+      - { id: total, items: [bulk], thresholds: [1000] }
+      - { id: spent, items: [calls], counts: money, percent: 75, activation: 1.5 }
     caps:
-      - { id: most, limit: 200, cycle: month }
+      - { id: most, items: [calls], limit: 200, cycle: month }
     commitments:
-      - { id: least, accumulator: spent, amount: 50, proration: full_charge }
+      - { id: least, accumulator: spent, counts: money, amount: 50, proration: full_charge }
     charges:
       - { item: setup, amount: 9.99, when: activation }
       - { item: fee, amount: 20, when: arrears, proration: no_charge }
 prices:
-  - { list: gold, item: calls, model: volume, by: total,
+  - { list: gold, item: bulk, model: volume, by: total,
       tiers: [{ price: 0.10 }, { from: 100, price: 8, per: 100 }] }
 ";
 
@@ -102,8 +103,8 @@ fn every_part_of_a_plan_is_taken_digit_by_digit() {
         panic!()
     };
     assert_eq!(
-        (least.accumulator, least.term),
-        (Name::new("spent"), Term::BillUnit)
+        (least.counts, least.term),
+        (Counts::Accumulated(Name::new("spent")), Term::BillUnit)
     );
     assert_eq!(least.proration, Proration::FullCharge);
     let PlanPart::Charge(fee) = part(&reference, &names, "gold/charge fee from 2026-01-01") else {
@@ -113,12 +114,12 @@ fn every_part_of_a_plan_is_taken_digit_by_digit() {
         (fee.when, fee.proration),
         (ChargeWhen::Arrears, Proration::NoCharge)
     );
-    let PlanPart::Volume(volume) = part(&reference, &names, "volume gold/calls") else {
+    let PlanPart::Volume(volume) = part(&reference, &names, "volume gold/bulk") else {
         panic!()
     };
     assert_eq!(
         (volume.item, volume.accumulator),
-        (Name::new("calls"), Name::new("total"))
+        (Name::new("bulk"), Name::new("total"))
     );
     assert_eq!(volume.tiers.len(), 2);
 }
@@ -218,7 +219,7 @@ catalog.yaml:15:31: \"percent\" is at most 100: 101
 catalog.yaml:15:48: \"x\" is not a decimal number | write digits with a point, like 100 or 0.0025
 catalog.yaml:18:9: \"limit\" is empty
 catalog.yaml:20:35: no plan of the price list has the accumulator \"totl\" | add it under `plans` of this file, to `accumulators` of the list
-catalog.yaml:21:34: the accumulator \"units\" counts units, not money | a commitment is to money: give the accumulator `counts: money`
+catalog.yaml:21:34: the accumulator \"units\" counts units, not money | a commitment is to money: give the accumulator `counts: money`, or leave `accumulator` out
 catalog.yaml:21:62: not a currency code: \"usd\" | did you mean \"USD\"?
 catalog.yaml:23:9: \"when\" is empty
 catalog.yaml:24:58: \"cycle\" does not go with a charge at activation | leave it out
@@ -252,7 +253,7 @@ prices:
 catalog.yaml:5:23: a price graduated needs \"tiers\" | write `tiers: [{ price: 0.10 }, { from: 100, price: 0.08 }]` in the catalog; a table gives flat prices
 catalog.yaml:5:41: \"price\" does not go with a price graduated | write the price of each tier, under `tiers`
 catalog.yaml:6:50: the first tier begins at 0 | write tiers in order, from the first, which begins at 0
-catalog.yaml:7:51: a price cannot be negative: -1 | send a credit as an adjustment of the record that it refers to
+catalog.yaml:7:51: a price cannot be negative: -1 | write 0 or more; what was charged too much is given back by correcting the price or the record
 catalog.yaml:7:57: the tier has no \"from\" | only the first tier may leave it out: it begins at 0
 catalog.yaml:8:59: \"per\" must be a whole number of at least 1, found \"0\"
 catalog.yaml:8:95: the tier does not begin after the one before | write tiers in order, from the first, which begins at 0

@@ -41,6 +41,7 @@ fn begins(profile: &BillingProfile, term: Term, day: i64) -> bool {
     let (every, cycle) = match term {
         Term::BillUnit => (i64::from(profile.every), profile.cycle),
         Term::Every { every, cycle } => (i64::from(every), cycle),
+        Term::Anchored { .. } => unreachable!("no history has one"),
     };
     let (year, month, of_month) = date(day);
     let anchor = origin().until(Date::new(profile.year, profile.month, profile.day).unwrap());
@@ -341,7 +342,10 @@ fn shared(
                     for ((_, list, _, _), days) in &members {
                         let in_force = |day: &i64| holds(committed.valid, *day);
                         let count = days.range(start..end).copied().filter(in_force).count();
-                        if *list == committed.list && c.accumulator == a.resource && count > 0 {
+                        if *list == committed.list
+                            && c.counts == Counts::Accumulated(a.resource)
+                            && count > 0
+                        {
                             let count = i64::try_from(count).unwrap();
                             total += share(c.amount.0, count, end - start, c.proration);
                         }
@@ -498,7 +502,9 @@ fn part(slot: usize) -> BoxedStrategy<PlanPart> {
         (0_usize..6, 1_i128..1000, proration()).prop_map(move |(of, amount, proration)| {
             PlanPart::Commitment(Commitment {
                 resource: least,
-                accumulator: Name::of(&["total", &of.to_string()]),
+                counts: Counts::Accumulated(Name::of(&["total", &of.to_string()])),
+                items: SmallVec::new(),
+                recurring: Vec::new(),
                 amount: Amount(amount),
                 currency: Name::new("USD"),
                 term: Term::BillUnit,

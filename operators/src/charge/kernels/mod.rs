@@ -15,8 +15,8 @@ mod volume;
 use super::plan::{Held, Plan};
 use super::step::{Kernel, Outcome, Part, Parts, Step};
 use crate::domain::{
-    Amount, BucketKey, BucketKind, Edge, EdgeAction, ImpactKind, Name, PriceModel, Quantity,
-    Reason, Terms, TermsItem, TierReference,
+    Amount, BucketKey, BucketKind, Edge, EdgeAction, ImpactKind, Measure, Name, PriceModel,
+    Quantity, Reason, Terms, TermsItem, TierReference,
 };
 use accumulator::Accumulator;
 use allowance::Allowance;
@@ -151,6 +151,7 @@ impl<'a> ItemUsage<'a> {
         let parts = self.price(units.0, step)?;
         let drawable = !matches!(self.item.model, PriceModel::Volume { .. });
         let (mut gross, mut net) = (Amount::ZERO, Amount::ZERO);
+        let mut paid = Amount::ZERO;
         for part in parts {
             gross = gross
                 .checked_add(part.amount)
@@ -160,6 +161,7 @@ impl<'a> ItemUsage<'a> {
             for (slot, held) in self.eligible().filter(|_| drawable) {
                 if matches!(held.rule.kind, BucketKind::Allowance { .. }) {
                     let (key, measure) = (held.key, held.rule.measure);
+                    let before = left.amount;
                     left = Allowance {
                         slot,
                         key,
@@ -168,6 +170,12 @@ impl<'a> ItemUsage<'a> {
                         left,
                     }
                     .charge(step)?;
+                    if measure == Measure::Money {
+                        let drawn = before.checked_sub(left.amount);
+                        paid = drawn
+                            .and_then(|drawn| paid.checked_add(drawn))
+                            .ok_or(Reason::AmountOutOfRange)?;
+                    }
                 }
             }
             net = net
@@ -186,6 +194,17 @@ impl<'a> ItemUsage<'a> {
                         net,
                     }
                     .charge(step)?
+                }
+                BucketKind::Spend => {
+                    let spent = net.checked_add(paid).ok_or(Reason::AmountOutOfRange)?;
+                    Accumulator {
+                        slot,
+                        key,
+                        measure: Measure::Money,
+                        share: (1, 1),
+                        whole: (0, spent),
+                    }
+                    .charge(step)?;
                 }
                 BucketKind::Accumulator {
                     numerator,

@@ -2,9 +2,9 @@
 
 use super::{Parsed, Reader, Words, number, time};
 use millrace_operators::domain::{
-    Accumulator, Allowance, Amount, Cap, ChargeWhen, Commitment, Cycle, Grant, Measure, Name,
-    PlanCharge, PlanKey, PlanPart, PlanRow, Price, PriceModel, PriceRow, Proration, Quantity,
-    Rollover, Term, Tier, TierReference, Volume, parse_decimal,
+    Accumulator, Allowance, Amount, Anchor, Cap, ChargeWhen, Commitment, Counts, Cycle, Grant,
+    Measure, Name, PlanCharge, PlanKey, PlanPart, PlanRow, Price, PriceModel, PriceRow, Proration,
+    Quantity, Rollover, Term, Tier, TierReference, Volume, parse_decimal,
 };
 use smallvec::SmallVec;
 
@@ -211,10 +211,20 @@ impl Reader {
     }
 
     fn commitment(&mut self, resource: Name, words: &mut Words<'_>) -> Parsed<Commitment> {
-        let accumulator = words.keyword("accumulator")?;
+        let counts = match words.option("accumulator")? {
+            Some(accumulator) => Counts::Accumulated(self.names.name(accumulator)),
+            None => match words.option("counts")? {
+                None | Some("spend") => Counts::Spend,
+                Some("money") => Counts::Money,
+                Some("nothing") => Counts::Nothing,
+                Some(other) => return Err(format!("{other:?} is nothing to count")),
+            },
+        };
         Ok(Commitment {
             resource,
-            accumulator: self.names.name(accumulator),
+            counts,
+            items: Default::default(),
+            recurring: Vec::new(),
             amount: Amount(scaled(words.next("the amount")?, Measure::Money)?),
             currency: self.currency(),
             term: term(words)?,
@@ -245,10 +255,30 @@ fn term(words: &mut Words<'_>) -> Parsed<Term> {
         Some("day") => Cycle::Day,
         Some("week") => Cycle::Week,
         Some("month") => Cycle::Month,
+        Some("year") => Cycle::Year,
         Some(other) => return Err(format!("{other:?} is no term")),
     };
     let every = words.option("every")?.map(number).transpose()?.unwrap_or(1);
-    Ok(Term::Every { every, cycle })
+    Ok(match words.option("anchor")? {
+        None => Term::Every { every, cycle },
+        Some("subscription") => Term::Anchored {
+            every,
+            cycle,
+            anchor: Anchor::Subscription,
+        },
+        Some(date) => {
+            let date: jiff::civil::Date = date.parse().map_err(|e| format!("{date:?}: {e}"))?;
+            Term::Anchored {
+                every,
+                cycle,
+                anchor: Anchor::Date {
+                    year: date.year(),
+                    month: date.month(),
+                    day: date.day(),
+                },
+            }
+        }
+    })
 }
 
 fn proration(words: &mut Words<'_>) -> Parsed<Proration> {

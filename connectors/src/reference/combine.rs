@@ -1,0 +1,306 @@
+//! Prices and parts of plans that would leave each other out: what a bill cannot show is refused.
+//!
+//! - A **volume** is priced at the end of its term, behind allowances, caps and counters of money.
+//! - A **package** is paid for when a record starts it; units drawn from it would depend on how usage
+//!   is cut into records.
+//! - **Tiers and packages of a total** need an accumulator that counts the item, and all of it.
+//!
+//! Parts of other price lists count where subscriptions have both lists, or one balance group does.
+
+use super::rows::{Placed, Rows};
+use crate::diagnostic::Diagnostic;
+use crate::names::Names;
+use millrace_operators::domain::{
+    AccountKey, Accumulator, Cap, Commitment, Counts, Measure, Name, PlanPart, PlanRow, PriceModel,
+    PriceRow, TierReference,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that cannot be combined.
+pub(super) fn refused_combinations(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    if rows.plans.is_empty() {
+        return findings;
+    }
+    let meetings = Meetings::of(rows);
+    let looks_at_totals = |placed: &&Placed<PriceRow>| match &placed.row.model {
+        PriceModel::Volume { .. } | PriceModel::Package { .. } => true,
+        PriceModel::Graduated { by, .. } => matches!(by, TierReference::Accumulator(_)),
+        PriceModel::PerUnit { .. } | PriceModel::PerBlock { .. } | PriceModel::PerRecord { .. } => {
+            false
+        }
+    };
+    for price in rows.prices.iter().filter(looks_at_totals) {
+        let beside = rows
+            .plans
+            .iter()
+            .filter(|part| meetings.meet(&price.row, &part.row));
+        for part in beside {
+            findings.extend(beside_part(price, part, names));
+        }
+        findings.extend(other_price(price, rows, names));
+    }
+    for placed in &rows.plans {
+        if let PlanPart::Commitment(commitment) = &placed.row.part {
+            findings.extend(maximum_under(placed, commitment, rows, names));
+        }
+        findings.extend(charge_as_usage(placed, rows, names));
+    }
+    findings
+}
+
+/// Which price lists can price one usage.
+struct Meetings {
+    /// The lists of balance groups, all of each.
+    groups: BTreeSet<BTreeSet<Name>>,
+    /// The lists of the groups that an account has subscriptions in.
+    accounts: BTreeMap<AccountKey, BTreeSet<Name>>,
+}
+
+impl Meetings {
+    fn of(rows: &Rows) -> Self {
+        let mut groups: BTreeMap<Name, (BTreeSet<Name>, BTreeSet<AccountKey>)> = BTreeMap::new();
+        for Placed { row, .. } in &rows.subscriptions {
+            let (lists, accounts) = groups.entry(row.group).or_default();
+            lists.extend(row.price_lists.iter().copied());
+            accounts.insert(row.account);
+        }
+        let mut accounts: BTreeMap<AccountKey, BTreeSet<Name>> = BTreeMap::new();
+        for (lists, members) in groups.values() {
+            for account in members {
+                accounts.entry(*account).or_default().extend(lists);
+            }
+        }
+        let groups = groups.into_values().map(|(lists, _)| lists);
+        Self {
+            groups: groups.filter(|lists| lists.len() > 1).collect(),
+            accounts,
+        }
+    }
+
+    /// Whether usage at this price can meet the part.
+    fn meet(&self, price: &PriceRow, part: &PlanRow) -> bool {
+        if !price.valid.overlaps(part.valid)
+            || part
+                .part
+                .currency()
+                .is_some_and(|currency| currency != price.currency)
+        {
+            return false;
+        }
+        match price.account {
+            Some(account) => self
+                .accounts
+                .get(&account)
+                .is_some_and(|lists| lists.contains(&part.list)),
+            None => self.lists_meet(price.list, part.list),
+        }
+    }
+
+    fn lists_meet(&self, one: Name, other: Name) -> bool {
+        let both = |lists: &BTreeSet<Name>| lists.contains(&one) && lists.contains(&other);
+        one == other || self.groups.iter().any(both)
+    }
+}
+
+fn is_for(items: &[Name], item: Name) -> bool {
+    items.is_empty() || items.contains(&item)
+}
+
+/// What is wrong with a price beside a part of a plan.
+fn beside_part(
+    price: &Placed<PriceRow>,
+    part: &Placed<PlanRow>,
+    names: &Names,
+) -> Option<Diagnostic> {
+    let item = price.row.item;
+    let refused = |what: &str, resource: Name, why: &str| {
+        let (priced, named) = (names.text(item), names.text(resource));
+        let message = format!(
+            "the {what} \"{named}\" at {} is for \"{priced}\" too, and {why}",
+            part.origin
+        );
+        let hint = format!(
+            "give \"{named}\" `items` without \"{priced}\", or price \"{priced}\" by another model, \
+             like `model: graduated` by the same accumulator"
+        );
+        Some(price.origin.error(message).with_hint(hint))
+    };
+    let late = "a volume price is found at the end of its term, behind allowances, caps and counters \
+                of money";
+    match (&price.row.model, &part.row.part) {
+        (PriceModel::Volume { .. }, PlanPart::Allowance(allowance))
+            if is_for(&allowance.items, item) =>
+        {
+            refused("allowance", allowance.resource, late)
+        }
+        (PriceModel::Volume { .. }, PlanPart::Cap(cap)) if is_for(&cap.items, item) => {
+            refused("cap", cap.resource, late)
+        }
+        (PriceModel::Volume { .. }, PlanPart::Accumulator(counter))
+            if counter.measure == Measure::Money && is_for(&counter.items, item) =>
+        {
+            refused("accumulator of money", counter.resource, late)
+        }
+        (PriceModel::Volume { .. }, PlanPart::Commitment(commitment))
+            if matches!(commitment.counts, Counts::Spend | Counts::Money)
+                && is_for(&commitment.items, item) =>
+        {
+            refused("commitment", commitment.resource, late)
+        }
+        (PriceModel::Package { .. }, PlanPart::Allowance(allowance))
+            if allowance.measure == Measure::Units && is_for(&allowance.items, item) =>
+        {
+            let why = "which packages its units come off depends on how usage is cut into records";
+            refused("allowance", allowance.resource, why)
+        }
+        (model, PlanPart::Accumulator(counter)) => {
+            let (what, by) = match model {
+                PriceModel::Volume { accumulator, .. } => ("volume", *accumulator),
+                PriceModel::Package { accumulator, .. } => ("package", *accumulator),
+                PriceModel::Graduated {
+                    by: TierReference::Accumulator(name),
+                    ..
+                } => ("graduated", *name),
+                _ => return None,
+            };
+            let (message, hint) = (by == counter.resource)
+                .then(|| counter_fault(what, counter, item, names))
+                .flatten()?;
+            let message = format!("{message}; it is defined at {}", part.origin);
+            Some(price.origin.error(message).with_hint(hint))
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with an accumulator as the total of an item at this kind of price.
+fn counter_fault(
+    what: &str,
+    counter: &Accumulator,
+    item: Name,
+    names: &Names,
+) -> Option<(String, String)> {
+    let (named, priced) = (names.text(counter.resource), names.text(item));
+    if counter.measure == Measure::Money {
+        // Tiers may be bounds of money: the one that is reached prices a record whole.
+        return (what == "package").then(|| {
+            let message =
+                format!("a package is of units, and the accumulator \"{named}\" counts money");
+            (message, "give the accumulator `counts: units`".to_owned())
+        });
+    }
+    if !is_for(&counter.items, item) {
+        let message = format!(
+            "the accumulator \"{named}\" does not count \"{priced}\", so the bill would depend on how \
+             usage is cut into records"
+        );
+        let hint = format!("add \"{priced}\" to the `items` of the accumulator");
+        return Some((message, hint));
+    }
+    if counter.numerator != counter.denominator {
+        let message = format!(
+            "the accumulator \"{named}\" counts a share of each record, so the bill would depend on \
+             how usage is cut into records"
+        );
+        let hint = "take `percent` out of the accumulator, or name another in `by`";
+        return Some((message, hint.to_owned()));
+    }
+    let adds = counter.activation != 0 || counter.recurring != 0;
+    (adds && what != "graduated").then(|| {
+        let message = format!(
+            "the accumulator \"{named}\" adds units that nobody used, and a price {what} would charge \
+             for its whole total"
+        );
+        let hint = "take `activation` and `recurring` out of the accumulator, or name another in `by`";
+        (message, hint.to_owned())
+    })
+}
+
+/// A price of the same item beside a volume: its usage would be charged with the volume once more.
+fn other_price(price: &Placed<PriceRow>, rows: &Rows, names: &Names) -> Option<Diagnostic> {
+    if !matches!(price.row.model, PriceModel::Volume { .. }) {
+        return None;
+    }
+    let other = rows.prices.iter().find(|other| {
+        let of_list = other.row.list == price.row.list || other.row.account.is_some();
+        other.row.item == price.row.item
+            && of_list
+            && !matches!(other.row.model, PriceModel::Volume { .. })
+            && other.row.currency == price.row.currency
+    })?;
+    let item = names.text(price.row.item);
+    let message = format!(
+        "\"{item}\" has another price at {}, whose usage the volume would charge once more",
+        other.origin
+    );
+    let hint = format!(
+        "give what is priced otherwise an item of its own; prices that follow each other in time are \
+         volume prices both, or on price lists of their own, between which subscriptions change at \
+         the beginning of a cycle of \"{item}\""
+    );
+    Some(price.origin.error(message).with_hint(hint))
+}
+
+/// A cap of less than is committed to, of the same list, term and items.
+fn maximum_under(
+    placed: &Placed<PlanRow>,
+    commitment: &Commitment,
+    rows: &Rows,
+    names: &Names,
+) -> Option<Diagnostic> {
+    let items = match commitment.counts {
+        Counts::Nothing => return None,
+        Counts::Spend | Counts::Money | Counts::Accumulated(_) => &commitment.items,
+    };
+    let under = |other: &&Placed<PlanRow>| {
+        matches!(&other.row.part, PlanPart::Cap(cap)
+            if other.row.list == placed.row.list
+                && other.row.valid.overlaps(placed.row.valid)
+                && cap.currency == commitment.currency
+                && cap.term == commitment.term
+                && cap.limit < commitment.amount
+                && (cap.items.is_empty()
+                    || (!items.is_empty() && items.iter().all(|item| cap.items.contains(item)))))
+    };
+    let cap = rows.plans.iter().find(under)?;
+    let PlanPart::Cap(Cap { limit, .. }) = &cap.row.part else {
+        return None;
+    };
+    let (least, currency) = (commitment.amount, names.text(commitment.currency));
+    let message = format!(
+        "the commitment \"{}\" of {least} {currency} is more than the cap of {limit} {currency} at {} \
+         lets anybody spend",
+        names.text(commitment.resource),
+        cap.origin
+    );
+    let hint = format!("commit to {limit} at most, or raise the cap to {least} at least");
+    Some(placed.origin.error(message).with_hint(hint))
+}
+
+/// A part that names what is charged without usage: it would never meet it.
+fn charge_as_usage(placed: &Placed<PlanRow>, rows: &Rows, names: &Names) -> Option<Diagnostic> {
+    let (what, items) = match &placed.row.part {
+        PlanPart::Allowance(part) => ("allowance", &part.items),
+        PlanPart::Accumulator(part) => ("accumulator", &part.items),
+        PlanPart::Cap(part) => ("cap", &part.items),
+        PlanPart::Commitment(part) if part.counts.has_a_counter() => ("commitment", &part.items),
+        PlanPart::Commitment(_) | PlanPart::Volume(_) | PlanPart::Charge(_) => return None,
+    };
+    let priced = |item: Name| rows.prices.iter().any(|price| price.row.item == item);
+    let charge = |item: Name| {
+        rows.plans.iter().find(
+            |other| matches!(&other.row.part, PlanPart::Charge(charge) if charge.item == item),
+        )
+    };
+    let (item, charge) = items
+        .iter()
+        .filter(|item| !priced(**item))
+        .find_map(|item| Some((names.text(*item), charge(*item)?)))?;
+    let message = format!(
+        "the {what} names \"{item}\", which is charged without usage at {}: it would never meet it",
+        charge.origin
+    );
+    let hint = format!("take \"{item}\" out of its `items`; what counts is the usage of items");
+    Some(placed.origin.error(message).with_hint(hint))
+}
