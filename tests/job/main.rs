@@ -14,4 +14,5 @@ mod quiet;
 mod quote;
 mod unpriced;
 mod unsettled;
+mod words;
 mod workers;
