@@ -107,6 +107,15 @@ pub(super) fn parse(file: &str, text: &str) -> (Option<Node>, Vec<Diagnostic>) {
                 return (None, findings);
             }
         };
+        let event = match event {
+            // The parser writes `~` where nothing is written.
+            Event::Scalar(value, style, anchor, tag)
+                if value == "~" && !stands_at(text, span, "~") =>
+            {
+                Event::Scalar("".into(), style, anchor, tag)
+            }
+            event => event,
+        };
         if let Err(fatal) = builder.event(event, span, &mut findings) {
             findings.push(fatal);
             return (None, findings);
@@ -276,6 +285,14 @@ impl Builder<'_> {
             (Kind::Null(_) | Kind::Scalar { .. }, _) => {}
         }
         Ok(())
+    }
+}
+
+/// Whether this is what is written at a place.
+fn stands_at(text: &str, span: Span, written: &str) -> bool {
+    match span.byte_range() {
+        Some(range) => text.get(range) == Some(written),
+        None => !span.is_empty(),
     }
 }
 
