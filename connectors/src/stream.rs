@@ -13,7 +13,7 @@ pub struct StreamId {
     pub platform: String,
     /// The kind of service (`voice`, `llm`).
     pub service_type: String,
-    /// The kind of record (`call`, `request`).
+    /// The kind of record (`postpaid`).
     pub record_type: String,
 }
 

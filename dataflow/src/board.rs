@@ -4,8 +4,10 @@
 //! Conservation is checked here at every epoch: each record received from a file has exactly one
 //! fate. A difference stops the job, because a bill that does not tie out is worse than none.
 
+mod subjects;
 mod told;
 
+pub use subjects::SubjectCount;
 pub use told::{
     ConservationError, LineOutOfRange, Money, Movement, NoticeCount, Origin, ReasonCount,
     RecordCounts, Share, Unsettled,
@@ -25,6 +27,7 @@ use millrace_operators::domain::{
 use millrace_operators::epoch::Diff;
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
+use subjects::Subjects;
 
 /// Examples kept per reason.
 const EXAMPLES_KEPT: usize = 64;
@@ -52,6 +55,7 @@ pub struct Board {
     /// Records of which another with the same identity holds.
     outvoted: BTreeMap<RecordId, Suspense>,
     examples: BTreeMap<Reason, BTreeSet<RecordId>>,
+    subjects: Subjects,
 }
 
 /// A billing line that stands.
@@ -101,6 +105,7 @@ impl Board {
             faults: BTreeMap::new(),
             outvoted: BTreeMap::new(),
             examples: BTreeMap::new(),
+            subjects: Subjects::default(),
         }
     }
 
@@ -175,6 +180,7 @@ impl Board {
                 change(&mut self.outvoted, suspense.record, suspense, *diff);
             }
             self.example(suspense.reason, suspense.record, *diff);
+            self.subjects.change(suspense, *diff);
         }
         for (fault, diff) in &changes.faults {
             change(&mut self.faults, fault.record, fault, *diff);
@@ -522,11 +528,14 @@ impl Board {
     fn reason(&self, reason: Reason, records: u64) -> ReasonCount {
         let record = self.examples.get(&reason).and_then(BTreeSet::first);
         let fault = record.and_then(|record| self.faults.get(record));
-        let place = |record: &RecordId| match fault {
-            Some(fault) if fault.line > 0 => format!("line {}", fault.line),
-            _ => format!("row {}", record.row()),
+        let place = |record: RecordId| {
+            let file = self.texts.file(record.file());
+            match self.faults.get(&record) {
+                Some(fault) if fault.line > 0 => format!("{file} line {}", fault.line),
+                _ => format!("{file} row {}", record.row()),
+            }
         };
-        let example = record.map(|r| format!("{} {}", self.texts.file(r.file()), place(r)));
+        let example = record.map(|record| place(*record));
         let detail = fault.map(|fault| match fault.field.as_str() {
             "" => fault.detail.clone(),
             field => format!("{field}: {}", fault.detail),
@@ -544,6 +553,7 @@ impl Board {
             hint: reason.hint(),
             example,
             detail,
+            subjects: self.subjects.of(reason, &self.texts, place),
         }
     }
 }

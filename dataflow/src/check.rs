@@ -26,6 +26,9 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
         let rules = job.judge_rules(&names);
         let mut inside = rules.findings;
         let mut files = job.reference_files(Arc::clone(&names));
+        if let Some(vocabulary) = rules.vocabulary {
+            files.know(vocabulary);
+        }
         inside.extend(match job.reference_topics.is_empty() {
             true => match files.load() {
                 Ok(loaded) => {

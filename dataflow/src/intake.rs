@@ -977,8 +977,11 @@ impl Intake {
 
     /// Mediates again what a changed rule or lookup table could alter, from the raw records.
     fn reload_rules(&mut self, report: &mut ChangeReport) {
-        let rules = match self.setting.job.rules(&self.setting.names) {
-            Ok(rules) => rules,
+        let rules = match self.setting.job.rules_and_words(&self.setting.names) {
+            Ok((rules, vocabulary)) => {
+                self.setting.reference_files.know(vocabulary);
+                rules
+            }
             Err(findings) => return self.setting.listener.rejected(&findings),
         };
         let unsuitable = self.unsuitable(&rules);

@@ -38,6 +38,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The kind of record that there is.
+pub(crate) const RECORD_TYPE: &str = "postpaid";
+
 /// Rows read for one epoch, unless the job says otherwise.
 const EPOCH_ROWS_DEFAULT: usize = 16_384;
 /// More would only cost memory: an epoch is held at once.
@@ -74,8 +77,10 @@ pub struct Job {
     pub accounts: Vec<PathBuf>,
     /// Topics of catalog and accounts.
     pub reference_topics: Vec<ReferenceTopics>,
-    /// What separates billing lines, as written and as meant.
+    /// What separates billing lines, as written.
     pub aggregate_by: Vec<String>,
+    /// Where each of these stands in the job file.
+    pub aggregate_places: Vec<(u64, u64)>,
     /// Whether raw records are kept.
     pub keep_raw: bool,
     /// Where results go: a path or a URL.
@@ -349,7 +354,7 @@ impl Judge {
         let (catalogs, mut reference_topics) = self.reference(&written.catalog, Section::Catalog);
         let (accounts, more) = self.reference(&written.accounts, Section::Accounts);
         reference_topics.extend(more);
-        let aggregate_by = self.dimensions(&written.billing.aggregate_by);
+        let (aggregate_by, aggregate_places) = self.dimensions(&written.billing.aggregate_by);
         let outputs = self.outputs(&written);
         let archive = written.archive.as_ref();
         let durable = written.durability.is_some();
@@ -373,6 +378,7 @@ impl Judge {
             accounts,
             reference_topics,
             aggregate_by,
+            aggregate_places,
             keep_raw: written.raw.keep,
             outputs,
             archive,
@@ -454,6 +460,10 @@ impl Judge {
         let path = &path;
         let format = written.format.as_ref().map(|format| format.value);
         let csv = written.csv.as_ref();
+        if let Some(csv) = csv.filter(|_| kafka.is_none()) {
+            let suggested = format_of(path, format, &csv.value);
+            self.csv_alone(suggested.as_ref(), place_of(csv));
+        }
         let csv = csv.map(|csv| csv.value.clone()).unwrap_or_default();
         if written.path.is_some()
             && let Some(local) = self.existing(path, place)
@@ -507,6 +517,14 @@ impl Judge {
             }
         }
         patterns
+    }
+
+    /// What is said of CSV files, and the files are told to be others.
+    fn csv_alone(&mut self, format: Option<&Format>, place: (u64, u64)) {
+        if format.is_some_and(|format| !matches!(format, Format::Csv { .. })) {
+            let hint = "leave it out, or correct the format";
+            self.error(place, "`csv` is for CSV files, and these are none", hint);
+        }
     }
 
     fn moves_in(&mut self, written: &SourceEntry, path: &str, place: (u64, u64)) -> Option<String> {
@@ -592,19 +610,49 @@ impl Judge {
             })
         };
         let found = folder.as_ref();
+        let platform = part(&written.platform, "platform", found.map(|f| &f.platform));
+        let service_type = part(
+            &written.service_type,
+            "service_type",
+            found.map(|f| &f.service_type),
+        );
+        let record_type = self.record_type(written, folder.as_ref());
         StreamId {
-            platform: part(&written.platform, "platform", found.map(|f| &f.platform)),
-            service_type: part(
-                &written.service_type,
-                "service_type",
-                found.map(|f| &f.service_type),
-            ),
-            record_type: written
-                .record_type
-                .clone()
-                .or_else(|| found.map(|found| found.record_type.clone()))
-                .unwrap_or_else(|| "postpaid".to_owned()),
+            platform,
+            service_type,
+            record_type,
         }
+    }
+
+    /// The kind of record that is given, or that the folder says; there is one, and another would be billed
+    /// as that.
+    fn record_type(&mut self, written: &SourceEntry, folder: Option<&StreamId>) -> String {
+        let given = written
+            .record_type
+            .as_ref()
+            .map(|given| (given.value.as_str(), given));
+        let (named, place) = match (given, folder) {
+            (Some((named, given)), _) => (named, place_of(given)),
+            (None, Some(folder)) => {
+                let place = written.path.as_ref().map(place_of);
+                (folder.record_type.as_str(), place.unwrap_or_default())
+            }
+            (None, None) => return RECORD_TYPE.to_owned(),
+        };
+        if named != RECORD_TYPE {
+            let message = format!("unknown record type \"{named}\"");
+            let hint = match given {
+                Some(_) => format!(
+                    "there is `{RECORD_TYPE}` alone: usage that is billed after it happened"
+                ),
+                None => format!(
+                    "if the files hold usage that is billed after it happened, add `record_type: \
+                     {RECORD_TYPE}`, or call the folder above `input` that"
+                ),
+            };
+            self.error(place, message, hint);
+        }
+        RECORD_TYPE.to_owned()
     }
 
     fn lookup(&mut self, name: &str, written: &LookupEntry) -> Option<LookupPlan> {
@@ -619,7 +667,9 @@ impl Judge {
                 "name the column that rows are found by",
             );
         }
-        let Some(format) = format_of(file, written.format, &written.csv) else {
+        let csv = written.csv.as_ref();
+        let csv = csv.map(|csv| csv.value.clone()).unwrap_or_default();
+        let Some(format) = format_of(file, written.format, &csv) else {
             let message = format!("the format of \"{file}\" cannot be told from its name");
             self.error(
                 place,
@@ -628,6 +678,9 @@ impl Judge {
             );
             return None;
         };
+        if let Some(csv) = &written.csv {
+            self.csv_alone(Some(&format), place_of(csv));
+        }
         let (name, file, key) = (name.to_owned(), file.clone(), written.key.value.clone());
         Some(LookupPlan {
             name,
@@ -733,17 +786,18 @@ impl Judge {
         None
     }
 
-    fn dimensions(&mut self, written: &[Spanned<String>]) -> Vec<String> {
-        let mut dimensions = Vec::new();
+    fn dimensions(&mut self, written: &[Spanned<String>]) -> (Vec<String>, Vec<(u64, u64)>) {
+        let (mut dimensions, mut places) = (Vec::new(), Vec::new());
         for name in written {
             if dimensions.contains(&name.value) {
                 let message = format!("\"{}\" is given twice", name.value);
                 self.error(place_of(name), message, "leave one of the two out");
             } else {
                 dimensions.push(name.value.clone());
+                places.push(place_of(name));
             }
         }
-        dimensions
+        (dimensions, places)
     }
 
     fn outputs(&mut self, written: &JobFile) -> OutputPlan {

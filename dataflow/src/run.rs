@@ -485,6 +485,10 @@ impl Prepared {
             _ => Names::default(),
         });
         let mut reference_files = job.reference_files(Arc::clone(&names));
+        let rules = job.rules_and_words(&names).map(|(rules, vocabulary)| {
+            reference_files.know(vocabulary);
+            rules
+        });
         let loaded = match job.reference_topics.is_empty() {
             true => reference_files.load().map(|l| (l.reference, l.warnings)),
             // The intake asks whether files and messages agree.
@@ -493,7 +497,7 @@ impl Prepared {
                 read.map(|warnings| (Reference::default(), warnings))
             }
         };
-        let (rules, (reference, more)) = match (job.rules(&names), loaded) {
+        let (rules, (reference, more)) = match (rules, loaded) {
             (Ok(rules), Ok(loaded)) => (rules, loaded),
             _ => return Err(RunError::Configuration(crate::check::check(path))),
         };

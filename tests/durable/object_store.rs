@@ -93,30 +93,36 @@ pub(super) fn desk() -> Desk {
         ("accounts.yaml", ACCOUNTS),
         (
             "local.yaml",
-            &job("local/switch/voice/call/input", "local-out"),
+            &job("local/switch/voice/postpaid/input", "local-out"),
         ),
         (
             "remote.yaml",
-            &job("s3://usage/month/switch/voice/call/input", "s3://usage/out"),
+            &job(
+                "s3://usage/month/switch/voice/postpaid/input",
+                "s3://usage/out",
+            ),
         ),
         (
             "durable.yaml",
             &format!(
                 "{}durability: {{ folder: 's3://usage/state', interval: 50ms }}\nepoch: {{ rows: 200 }}\n",
                 job(
-                    "s3://usage/month/switch/voice/call/input",
+                    "s3://usage/month/switch/voice/postpaid/input",
                     "s3://usage/durable"
                 )
             ),
         ),
         (
             "nowhere.yaml",
-            &job("s3://nowhere/switch/voice/call/input", "s3://usage/nothing"),
+            &job(
+                "s3://nowhere/switch/voice/postpaid/input",
+                "s3://usage/nothing",
+            ),
         ),
         (
             "unwritable.yaml",
             &job(
-                "s3://usage/month/switch/voice/call/input",
+                "s3://usage/month/switch/voice/postpaid/input",
                 "s3://nowhere/out",
             ),
         ),
@@ -133,9 +139,12 @@ pub(super) fn desk() -> Desk {
         ),
         ("b.parquet", parquet_calls(3_000)),
     ] {
-        desk.write(&format!("local/switch/voice/call/input/{name}"), &content);
         desk.write(
-            &format!("buckets/usage/month/switch/voice/call/input/{name}"),
+            &format!("local/switch/voice/postpaid/input/{name}"),
+            &content,
+        );
+        desk.write(
+            &format!("buckets/usage/month/switch/voice/postpaid/input/{name}"),
             &content,
         );
     }
@@ -219,7 +228,7 @@ fn a_job_between_buckets_comes_to_what_the_same_job_between_folders_does() {
     {
         let stream = ["platform", "service_type", "record_type"].map(|key| file[key].clone());
         assert_eq!(stream, ["switch", "voice", "call"], "{file}");
-        let expected = format!("s3://usage/month/switch/voice/call/input/{name}");
+        let expected = format!("s3://usage/month/switch/voice/postpaid/input/{name}");
         assert_eq!(
             (&file["file"], &file["location"]),
             (&name.into(), &expected.into())

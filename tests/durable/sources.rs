@@ -65,7 +65,7 @@ fn entered(ended: &Ended, name: &str) -> Vec<Value> {
 #[test]
 fn a_watching_job_sees_new_objects() {
     let desk = object_store::desk();
-    let input = "month/switch/voice/call/input";
+    let input = "month/switch/voice/postpaid/input";
     desk.write(
         "job.yaml",
         format!(

@@ -17,4 +17,5 @@ mod quote;
 mod sums;
 mod unpriced;
 mod unsettled;
+mod words;
 mod workers;

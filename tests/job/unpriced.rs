@@ -84,6 +84,19 @@ fn check(desk: &Desk) {
     assert_eq!(ended.exit, Exit::Findings, "{ended:?}");
     assert_eq!(ended.totals(), ["11 USD"], "{ended:?}");
     assert_eq!(ended.summary()["ties_out"], true, "{ended:?}");
+    // The summary names what has no price, how often, and where.
+    let reasons = &ended.summary()["reasons"];
+    let told = |at: usize, field: &str| reasons[0]["subjects"][at][field].clone();
+    assert_eq!(reasons[0]["reason"], "PRICE_NOT_FOUND", "{reasons}");
+    assert_eq!(told(0, "item"), "input", "{reasons}");
+    assert_eq!(told(0, "attributes")["model"], "other", "{reasons}");
+    assert_eq!(told(0, "records"), 2, "{reasons}");
+    assert_eq!(told(1, "item"), "written", "{reasons}");
+    let example = told(1, "example");
+    assert!(
+        example.as_str().unwrap().starts_with("usage.csv "),
+        "{example}"
+    );
     let (charges, suspense) = (desk.snapshot("monetised"), desk.snapshot("suspense"));
     for (row, (call, expected)) in CALLS.iter().enumerate() {
         let of_row = |found: &&Value| found["row"].as_u64() == u64::try_from(row).ok();

@@ -14,7 +14,10 @@ use std::sync::Arc;
 /// The declared type of a raw column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(
+    with = "String",
+    extend("examples" = ["text", "bigint", "decimal(18,6)", "boolean", "timestamp", "date"])
+)]
 pub enum ColumnType {
     /// Text as it stands.
     Text,

@@ -311,7 +311,13 @@ impl<'j> Visitor<'j> for Fields<'_, '_, 'j> {
             };
             let value: &'j RawValue = map.next_value()?;
             if let Some(found) = child.slot.and_then(|slot| self.found.get_mut(slot)) {
-                *found = Some(value);
+                let before = found.replace(value).map(RawValue::get);
+                // Which of the two holds, nobody can tell.
+                if let Some(before) = before.filter(|before| *before != value.get()) {
+                    let (before, now) = (quoted(before), quoted(value.get()));
+                    let message = format!("a field is given twice, as {before} and as {now},");
+                    return Err(serde::de::Error::custom(message));
+                }
             }
             if !child.children.is_empty() && value.get().starts_with('{') {
                 let mut json = serde_json::Deserializer::from_str(value.get());

@@ -16,7 +16,7 @@ pub(super) const CYCLES: &[(&str, Cycle)] = &[
     ("year", Cycle::Year),
 ];
 
-const STATUSES: &[(&str, SubscriptionStatus)] = &[
+pub(super) const STATUSES: &[(&str, SubscriptionStatus)] = &[
     ("active", SubscriptionStatus::Active),
     ("inactive", SubscriptionStatus::Inactive),
     ("closed", SubscriptionStatus::Closed),

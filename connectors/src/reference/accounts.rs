@@ -2,7 +2,7 @@
 //! maps to them.
 
 use super::account::{account_row, service_row, subscription_row};
-use super::field::Complaint;
+use super::field::{Complaint, empty_values};
 use super::layout::{CsvLayout, FormatName};
 use super::rows::{Origin, Placed, Rows, Setting};
 use super::yaml::place_of;
@@ -176,6 +176,10 @@ impl<'de> Deserialize<'de> for ServiceEntry {
                 Ok(ServiceEntry::Id(id.to_owned()))
             }
 
+            fn visit_bool<E: de::Error>(self, id: bool) -> Result<ServiceEntry, E> {
+                Ok(ServiceEntry::Id(id.to_string()))
+            }
+
             fn visit_i64<E: de::Error>(self, id: i64) -> Result<ServiceEntry, E> {
                 Ok(ServiceEntry::Id(id.to_string()))
             }
@@ -296,6 +300,18 @@ columns! {
     to,
 }
 
+/// Fields of accounts, subscriptions and services that may be left out.
+const OPTIONAL: &[&str] = &[
+    "anniversary",
+    "every",
+    "cycle",
+    "parent",
+    "group",
+    "from",
+    "to",
+    "status",
+];
+
 /// Reads the rows written out in an accounts file.
 struct Inline<'a> {
     file: &'a Arc<str>,
@@ -365,6 +381,10 @@ impl Inline<'_> {
         let (line, column) = place_of(entry);
         match row {
             Ok(row) => {
+                let given = OPTIONAL
+                    .iter()
+                    .filter_map(|name| Some((*name, field(name)?)));
+                self.findings.extend(empty_values(self.file, given));
                 let origin = Origin {
                     file: Arc::clone(self.file),
                     line,

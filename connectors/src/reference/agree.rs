@@ -24,6 +24,7 @@ pub(super) fn disagreements(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     for kind in [
         ambiguous_prices(rows, names),
+        outranked_prices(rows, names),
         repeated_price_ids(rows, names),
         repeated_accounts(rows, names),
         overlapping_subscriptions(rows, names),
@@ -83,6 +84,50 @@ fn ambiguous_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
             second.origin.error(message).with_hint(hint)
         })
         .collect()
+}
+
+/// Rows that are never used: at every instant that they hold, another with the same conditions has a
+/// higher priority.
+fn outranked_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let place = |row: &'_ PriceRow| {
+        let (account, list, item, ..) = slot(row);
+        (account, list, item, row.conditions.clone())
+    };
+    let mut alike: BTreeMap<_, Vec<&Placed<PriceRow>>> = BTreeMap::new();
+    // Without priorities nothing is outranked, and most catalogs have none.
+    if rows.prices.iter().any(|placed| placed.row.priority != 0) {
+        for placed in &rows.prices {
+            alike.entry(place(&placed.row)).or_default().push(placed);
+        }
+    }
+    let mut findings = Vec::new();
+    for placed in alike.values().filter(|rows| rows.len() > 1).flatten() {
+        let rivals = &alike[&place(&placed.row)];
+        let above = rivals
+            .iter()
+            .filter(|rival| rival.row.priority > placed.row.priority);
+        let mut above: Vec<&&Placed<PriceRow>> = above.collect();
+        above.sort_by_key(|rival| (rival.row.valid, &rival.origin));
+        let mut reached = placed.row.valid.start();
+        let mut by = None;
+        for rival in above {
+            if rival.row.valid.start() <= reached && rival.row.valid.end() > reached {
+                reached = rival.row.valid.end();
+                by.get_or_insert(*rival);
+            }
+        }
+        if let Some(rival) = by.filter(|_| reached >= placed.row.valid.end()) {
+            let (id, other) = (names.price(placed.row.key), names.price(rival.row.key));
+            let message = format!(
+                "the price \"{id}\" is never used: \"{other}\" of {} has the same conditions and a \
+                 higher priority whenever it holds",
+                rival.origin
+            );
+            let hint = "leave the row out, or give it a priority or a time of its own";
+            findings.push(placed.origin.warning(message).with_hint(hint));
+        }
+    }
+    findings
 }
 
 /// Pairs of neighbours that share a slot and an instant; `sorted` is in the order of slot and

@@ -1,5 +1,6 @@
 //! The catalog file: price rows written out, and tables whose rows SQL maps to price rows.
 
+use super::field::empty_values;
 use super::layout::{CsvLayout, FormatName};
 use super::plans::{PlanEntry, PlanRows, plan_rows};
 use super::price::price_row;
@@ -59,13 +60,13 @@ pub struct PriceFields {
     /// The price list; `standard` unless given.
     #[schemars(with = "Option<String>")]
     pub list: Option<Spanned<String>>,
-    /// The one account that the row is for; such a row wins over every list.
+    /// The one account that the row is for, `*` for all; a row for an account wins over every list.
     #[schemars(with = "Option<String>")]
     pub account: Option<Spanned<String>>,
     /// The item priced, as mediation calls it.
     #[schemars(with = "String")]
     pub item: Spanned<String>,
-    /// Attributes and the values that they must have; the row with more of them wins.
+    /// Attributes and the values that they must have, `*` for any; the row with more of them wins.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, TextOrNumber>")]
     pub when: BTreeMap<String, Spanned<String>>,
@@ -197,6 +198,9 @@ pub(super) fn price_rows(
         let (line, column) = place_of(entry);
         match price_row(text, &when, Some(&tiered), currency, setting) {
             Ok(row) => {
+                let given = PriceFields::FIELDS.iter().chain(&["by"]);
+                let given = given.filter_map(|name| Some((*name, fields.field(name)?)));
+                findings.extend(empty_values(file, given));
                 let origin = Origin {
                     file: Arc::clone(file),
                     line,
@@ -214,9 +218,12 @@ pub(super) fn price_rows(
                 rows.prices.push(placed);
             }
             Err(complaints) => findings.extend(complaints.into_iter().map(|complaint| {
-                let place = fields
-                    .field(complaint.field)
-                    .map_or((line, column), place_of);
+                let empty = || {
+                    let mut values = fields.when.values().filter(|_| complaint.field == "when");
+                    values.find(|value| value.value.trim().is_empty())
+                };
+                let place = fields.field(complaint.field).or_else(empty);
+                let place = place.map_or((line, column), place_of);
                 Diagnostic::error(file, place, complaint.message).with_hint(complaint.hint)
             })),
         }

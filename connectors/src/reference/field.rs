@@ -1,8 +1,11 @@
 //! Fields of reference rows, from text: the same rules for a row written in YAML and for one that a
 //! table's SQL made.
 
+use super::yaml::place_of;
+use crate::diagnostic::Diagnostic;
 use jiff::tz::TimeZone;
 use millrace_operators::domain::{EventTime, Period};
+use serde_saphyr::Spanned;
 
 /// What is wrong with one field of a row; whoever read the row knows where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,19 @@ impl Complaint {
             ..self
         }
     }
+}
+
+/// The fields that are there and say nothing, where they could be left out.
+pub(super) fn empty_values<'a>(
+    file: &str,
+    fields: impl Iterator<Item = (&'static str, &'a Spanned<String>)>,
+) -> Vec<Diagnostic> {
+    let empty = fields.filter(|(_, field)| field.value.trim().is_empty());
+    let finding = |(name, field): (&str, &Spanned<String>)| {
+        let finding = Diagnostic::error(file, place_of(field), format!("\"{name}\" is empty"));
+        finding.with_hint("write a value, or leave the key out")
+    };
+    empty.map(finding).collect()
 }
 
 /// Looks at the fields of one row and gathers what is wrong with them.

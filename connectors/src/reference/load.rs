@@ -13,6 +13,7 @@ use super::mapping::Mapping;
 use super::messages::{Agreed, HeldMessage, Messages, Section};
 use super::rows::{Rows, Setting};
 use super::table::TableCache;
+use super::vocabulary::{Vocabulary, unmet};
 use super::yaml::read;
 use crate::diagnostic::Diagnostic;
 use crate::kafka::{FeedChange, FeedFault};
@@ -45,6 +46,8 @@ pub struct ReferenceFiles {
     messages: Messages,
     /// The rows of files in force, where messages come beside them.
     rows: Option<Rows>,
+    /// What the job's mediation rules call things, once that is known.
+    vocabulary: Option<Vocabulary>,
 }
 
 impl ReferenceFiles {
@@ -73,7 +76,13 @@ impl ReferenceFiles {
             files,
             messages: Messages::default(),
             rows: None,
+            vocabulary: None,
         }
+    }
+
+    /// From the next load on, names that these do not have are told.
+    pub fn know(&mut self, vocabulary: Vocabulary) {
+        self.vocabulary = Some(vocabulary);
     }
 
     /// Messages will come beside the files.
@@ -119,13 +128,16 @@ impl ReferenceFiles {
             false => self.messages.settle(&rows, &self.names),
         };
         let (agreed, more) = match settled {
-            Ok((agreed, warnings)) => (Some(agreed), warnings),
+            Ok((agreed, warnings)) => {
+                let warnings = self.with_unmet(&agreed, warnings);
+                (Some(agreed), warnings)
+            }
             Err(errors) => (None, errors),
         };
         findings.extend(more);
         findings.sort();
         findings.dedup();
-        let Some(agreed) = agreed else {
+        let Some(agreed) = agreed.filter(|_| !findings.iter().any(Diagnostic::is_error)) else {
             return Err(findings);
         };
         if let Some(held) = &mut self.rows {
@@ -141,8 +153,26 @@ impl ReferenceFiles {
     pub fn settle(&mut self) -> Result<Loaded, Vec<Diagnostic>> {
         let none = Rows::default();
         let files = self.rows.as_ref().unwrap_or(&none);
-        let settled = self.messages.settle(files, &self.names)?;
-        Ok(self.loaded(settled))
+        let (rows, warnings) = self.messages.settle(files, &self.names)?;
+        let warnings = self.with_unmet(&rows, warnings);
+        Ok(self.loaded((rows, warnings)))
+    }
+
+    /// The findings about rows that agree, and those about names that nothing has.
+    fn with_unmet(&self, rows: &Rows, mut findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let Some(vocabulary) = &self.vocabulary else {
+            return findings;
+        };
+        let unmet = unmet(rows, vocabulary, &self.names, self.rows.is_some());
+        // What is an error here is no warning beside it.
+        let is_worse = |finding: &Diagnostic| {
+            let errors = unmet.iter().filter(|unmet| unmet.is_error());
+            let at = |d: &Diagnostic| (d.line, d.column, d.file.clone());
+            errors.map(at).any(|place| place == at(finding))
+        };
+        findings.retain(|finding| finding.is_error() || !is_worse(finding));
+        findings.extend(unmet);
+        findings
     }
 
     fn loaded(&self, (rows, warnings): Agreed) -> Loaded {

@@ -34,12 +34,16 @@ mod rows;
 mod table;
 pub mod tiers;
 mod told;
+mod vocabulary;
+mod words;
 pub mod yaml;
 
 pub use difference::{Change, PlanChange, PriceChange, ReferenceChanges};
 pub use field::moment;
 pub use load::{Loaded, ReferenceFiles};
 pub use messages::{HeldMessage, Section};
+pub use vocabulary::Vocabulary;
+pub use words::{WordField, word_fields};
 
 use crate::names::Names;
 use millrace_operators::domain::{

@@ -11,17 +11,18 @@ use millrace_operators::domain::{
 };
 use smallvec::{SmallVec, smallvec};
 
-const MEASURES: &[(&str, Measure)] = &[("units", Measure::Units), ("money", Measure::Money)];
+pub(super) const MEASURES: &[(&str, Measure)] =
+    &[("units", Measure::Units), ("money", Measure::Money)];
 
-const GRANTS: &[(&str, bool)] = &[("recurring", false), ("once", true)];
+pub(super) const GRANTS: &[(&str, bool)] = &[("recurring", false), ("once", true)];
 
-const PRORATIONS: &[(&str, Proration)] = &[
+pub(super) const PRORATIONS: &[(&str, Proration)] = &[
     ("prorate", Proration::Prorate),
     ("full_charge", Proration::FullCharge),
     ("no_charge", Proration::NoCharge),
 ];
 
-const WHENS: &[(&str, ChargeWhen)] = &[
+pub(super) const WHENS: &[(&str, ChargeWhen)] = &[
     ("activation", ChargeWhen::Activation),
     ("advance", ChargeWhen::Advance),
     ("arrears", ChargeWhen::Arrears),

@@ -2,7 +2,7 @@
 
 use super::catalog::TextOrNumber;
 use super::commitment::{Beside, commitment_part};
-use super::field::Complaint;
+use super::field::{Complaint, empty_values};
 use super::plan::{Place, PlanHead, accumulator_part, allowance_part, cap_part, charge_part};
 use super::rows::{Origin, Placed, Setting};
 use super::yaml::place_of;
@@ -76,6 +76,8 @@ macro_rules! entry {
         }
 
         impl Fielded for $name {
+            const FIELDS: &'static [&'static str] = &[$(stringify!($field),)*];
+
             fn field(&self, name: &str) -> Option<&Spanned<String>> {
                 match name {
                     $(stringify!($field) => self.$field.as_ref(),)*
@@ -145,6 +147,8 @@ impl JsonSchema for OneOrMore {
 
 /// An entry whose fields are found by their names.
 trait Fielded {
+    /// The names of [`Self::field`].
+    const FIELDS: &'static [&'static str];
     fn field(&self, name: &str) -> Option<&Spanned<String>>;
     fn list(&self, name: &str) -> Option<&Spanned<OneOrMore>>;
 }
@@ -385,7 +389,13 @@ impl Reader<'_> {
             field.map(|field| field.value.as_str())
         };
         match PlanHead::of(text, self.setting) {
-            Ok(head) => Some(head),
+            Ok(head) => {
+                let (list, from, to) = (&entry.list, &entry.from, &entry.to);
+                let given = [("list", list), ("from", from), ("to", to)].into_iter();
+                let given = given.filter_map(|(name, field)| Some((name, field.as_ref()?)));
+                self.findings.extend(empty_values(self.file, given));
+                Some(head)
+            }
             Err(complaints) => {
                 let place = |field: &str| match field {
                     "from" => entry.from.as_ref().map(place_of),
@@ -468,6 +478,9 @@ impl Reader<'_> {
         let (line, column) = place_of(entry);
         match read(&place) {
             Ok(part) => {
+                let given = T::FIELDS.iter();
+                let given = given.filter_map(|name| Some((*name, fields.field(name)?)));
+                self.findings.extend(empty_values(self.file, given));
                 let id = text("id").or_else(|| text("item")).unwrap_or_default();
                 let origin = Origin {
                     file: Arc::clone(self.file),

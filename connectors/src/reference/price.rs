@@ -6,12 +6,15 @@ use super::tiers::Tiered;
 use millrace_operators::domain::{Condition, Price, PriceModel, PriceRow, TierReference};
 use std::sync::Arc;
 
+/// Stands for any value of an attribute, and for any account.
+pub(super) const ANY: &str = "*";
+
 /// The price list of rows and subscriptions that name none.
 pub(super) const LIST_DEFAULT: &str = "standard";
 
 /// What a row's price may be per.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Model {
+pub(super) enum Model {
     Unit,
     Block,
     Record,
@@ -20,7 +23,7 @@ enum Model {
     Package,
 }
 
-const MODELS: &[(&str, Model)] = &[
+pub(super) const MODELS: &[(&str, Model)] = &[
     ("per_unit", Model::Unit),
     ("per_block", Model::Block),
     ("per_record", Model::Record),
@@ -42,7 +45,13 @@ pub(super) fn price_row<'a>(
     let mut fields = Fields::new(setting.zone, text);
     let item = fields.required("item");
     let list = fields.optional("list").unwrap_or(LIST_DEFAULT);
-    let account = fields.optional("account");
+    let account = fields.optional("account").filter(|account| *account != ANY);
+    for (attribute, _) in when.iter().filter(|(_, value)| value.trim().is_empty()) {
+        let message = format!("`when` gives \"{attribute}\" no value");
+        let hint = "write the value, or `*` where the price is for any";
+        fields.complain(Complaint::new("when", message).with_hint(hint));
+    }
+    let when: Vec<(&str, &str)> = when.iter().copied().filter(|(_, v)| *v != ANY).collect();
     let valid = fields.period();
     let priority = fields.number("priority", i32::MIN).unwrap_or(0);
     let currency = fields.currency("currency").unwrap_or(currency);
@@ -53,7 +62,7 @@ pub(super) fn price_row<'a>(
     let id = fields.optional("id").map_or_else(
         || {
             let owner = account.map_or_else(|| list.to_owned(), |a| format!("account {a}"));
-            default_id(&owner, item, when, fields.optional("from"), priority)
+            default_id(&owner, item, &when, fields.optional("from"), priority)
         },
         str::to_owned,
     );

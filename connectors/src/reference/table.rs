@@ -421,6 +421,14 @@ impl Reader<'_> {
         let text = |field: &'static str| made.text(field, row);
         let setting = self.setting;
         let rows = &mut self.rows;
+        let too_general = made.too_general(row);
+        if !too_general.is_empty() {
+            for complaint in too_general {
+                self.findings
+                    .push(made.finding(complaint, row, origin, number));
+            }
+            return;
+        }
         let complaints = match kind {
             Kind::Price => {
                 let when = made.conditions(row);
@@ -484,14 +492,37 @@ impl Made<'_> {
         value(self.columns.get(index)?, row)
     }
 
-    /// The conditions of a price row. An empty cell is no condition: the price holds whatever the
-    /// attribute is.
+    /// The conditions of a price row; those of empty cells are empty.
     fn conditions(&self, row: usize) -> Vec<(&str, &str)> {
         let columns = self.columns.iter().skip(self.output.fields.len());
         let conditions = self.output.when.iter().zip(columns);
         conditions
-            .filter_map(|((name, _), column)| Some((*name, value(column, row)?)))
+            .map(|((name, _), column)| (*name, value(column, row).unwrap_or_default()))
             .collect()
+    }
+
+    /// Fields that are mapped, empty in this row, and would silently make it one for everybody.
+    fn too_general(&self, row: usize) -> Vec<Complaint> {
+        let fields: &[(&str, &str)] = match self.output.kind {
+            Kind::Price => &[
+                (
+                    "account",
+                    "write the account, or `*` where the price is for all",
+                ),
+                ("list", "write the price list, or `standard`"),
+            ],
+            Kind::Subscription => &[("price_list", "write the price list, or `standard`")],
+            Kind::Account | Kind::Service => &[],
+        };
+        let mapped = |name: &str| self.output.fields.iter().find(|(field, _)| *field == name);
+        let empty = fields
+            .iter()
+            .filter_map(|(name, hint)| Some((mapped(name)?.0, hint)));
+        let empty = empty.filter(|(name, _)| self.text(name, row).is_none());
+        let complain = |(name, hint): (&'static str, &&str)| {
+            Complaint::new(name, format!("\"{name}\" is empty")).with_hint(*hint)
+        };
+        empty.map(complain).collect()
     }
 
     fn finding(
@@ -510,6 +541,7 @@ impl Made<'_> {
         let when: Vec<String> = self
             .conditions(row)
             .iter()
+            .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         if !when.is_empty() {
@@ -520,6 +552,15 @@ impl Made<'_> {
             .fields
             .iter()
             .find(|(name, _)| *name == complaint.field);
+        let empty = self
+            .conditions(row)
+            .into_iter()
+            .find(|(_, value)| value.is_empty());
+        let empty = empty.filter(|_| complaint.field == "when");
+        let of_when = self.output.when.iter();
+        let mut of_when = of_when.filter(|(name, _)| empty.is_some_and(|(of, _)| of == *name));
+        let sql = sql.map(|(name, sql)| (*name, *sql));
+        let sql = sql.or_else(|| of_when.next().map(|(name, sql)| (*name, *sql)));
         let from = sql.map_or_else(String::new, |(name, sql)| {
             format!(", {name} from `{}`", sql.value)
         });

@@ -6,7 +6,11 @@
 //!
 //! - Scalars keep the text that was written; prices are parsed from it exactly.
 //! - Unknown and repeated keys are errors, with the key that was probably meant.
-//! - Aliases (`*name`) are followed; merge keys (`<<`) are not known.
+//! - A key with nothing behind it is an error where a value may be left out: half a line is no choice.
+//!   `null` and `~` say that there is none.
+//! - Words that YAML may take for something else (`no`, `on`, `1.10`, `0042`, `12:30`) are the text that
+//!   was written; `null` and `~` are text only in quotes.
+//! - Aliases (`*name`) are followed; merge keys (`<<`) and tags (`!name`) are refused.
 //! - A message in JSON is read in the same way; its findings have no line.
 
 mod json;
@@ -119,7 +123,7 @@ fn find(node: &Node, id: usize) -> Option<&Node> {
     }
     // Nodes are numbered in reading order: the child to look into is the last that is not past it.
     match &node.kind {
-        Kind::Null | Kind::Scalar { .. } => None,
+        Kind::Null(_) | Kind::Scalar { .. } => None,
         Kind::List(items) => {
             let after = items.partition_point(|item| item.id <= id);
             items

@@ -1,5 +1,6 @@
 //! What the board tells: counts of records, money, shares of it, and what waits.
 
+use super::subjects::SubjectCount;
 use millrace_operators::domain::{Fate, MoneyTotal, Name};
 use millrace_operators::epoch::Epoch;
 use serde::Serialize;
@@ -135,6 +136,8 @@ pub struct ReasonCount {
     pub example: Option<String>,
     /// What was found there.
     pub detail: Option<String>,
+    /// What suspended records wait for, the most frequent first; the others are only counted.
+    pub subjects: Vec<SubjectCount>,
 }
 
 /// A charge of a subscription whose amount cannot be computed.

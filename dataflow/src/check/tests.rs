@@ -1,5 +1,7 @@
 //! Jobs checked as a whole, from a folder of files.
 
+mod names;
+
 use super::*;
 use std::fs;
 

@@ -86,10 +86,11 @@ pub struct SourceEntry {
     pub platform: Option<String>,
     /// The kind of service (`voice`, `llm`); a folder of the convention names it itself.
     pub service_type: Option<String>,
-    /// The kind of record; `postpaid` unless given.
-    pub record_type: Option<String>,
+    /// The kind of record: `postpaid`, usage that is billed after it happened; that unless given.
+    #[schemars(with = "Option<String>")]
+    pub record_type: Option<Spanned<String>>,
     /// A file, a folder, or `s3://bucket/prefix`. A folder by the convention is
-    /// `<platform>/<service type>/<record type>/input`. Either this or `kafka`.
+    /// `<platform>/<service type>/postpaid/input`. Either this or `kafka`.
     #[schemars(with = "Option<String>")]
     pub path: Option<Spanned<String>>,
     /// Topics. Either this or `path`.
@@ -245,8 +246,8 @@ pub struct LookupEntry {
     /// The format; as the file's name suggests unless given.
     pub format: Option<FormatName>,
     /// What varies between CSV files.
-    #[serde(default)]
-    pub csv: CsvLayout,
+    #[schemars(with = "Option<CsvLayout>")]
+    pub csv: Option<Spanned<CsvLayout>>,
 }
 
 /// How charges are added up to billing lines.

@@ -1,11 +1,12 @@
 //! The mediation rules of a job and the tables that they look things up in, compiled: one set for
 //! `check`, for a run, and for every time that a rule or a table is saved while the job runs.
 
-use super::{Job, RuleSource, SourcePlan};
-use millrace_connectors::diagnostic::Diagnostic;
+use super::{Job, LookupPlan, RuleSource, SourcePlan};
+use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::lookup::{LookupTable, Lookups};
 use millrace_connectors::mediate::{MediationPlan, MediationRule, Treatment};
 use millrace_connectors::names::Names;
+use millrace_connectors::reference::Vocabulary;
 use millrace_connectors::reference::location::{is_local, read_text};
 use millrace_connectors::reference::lookups::columns_looked_up;
 use millrace_connectors::reference::yaml::read;
@@ -21,6 +22,8 @@ pub struct Rules {
     pub plans: Vec<Option<Arc<MediationPlan>>>,
     /// Errors and warnings.
     pub findings: Vec<Diagnostic>,
+    /// What the rules call things, if all of them can be read.
+    pub vocabulary: Option<Vocabulary>,
 }
 
 /// A rule and the file that it stands in.
@@ -55,10 +58,21 @@ impl Job {
     /// # Errors
     /// All findings, when at least one is an error; whatever was in force stays.
     pub fn rules(&self, names: &Arc<Names>) -> Result<Vec<Arc<MediationPlan>>, Vec<Diagnostic>> {
+        self.rules_and_words(names).map(|(plans, _)| plans)
+    }
+
+    /// As [`Self::rules`], and what the rules call things.
+    ///
+    /// # Errors
+    /// As [`Self::rules`].
+    pub fn rules_and_words(
+        &self,
+        names: &Arc<Names>,
+    ) -> Result<(Vec<Arc<MediationPlan>>, Vocabulary), Vec<Diagnostic>> {
         let rules = self.judge_rules(names);
         let errors = rules.findings.iter().any(Diagnostic::is_error);
-        match rules.plans.into_iter().collect() {
-            Some(plans) if !errors => Ok(plans),
+        match (rules.plans.into_iter().collect(), rules.vocabulary) {
+            (Some(plans), Some(vocabulary)) if !errors => Ok((plans, vocabulary)),
             _ => Err(rules.findings),
         }
     }
@@ -72,6 +86,11 @@ impl Job {
             .iter()
             .map(|source| self.rule(source, &mut findings))
             .collect();
+        let vocabulary = self.vocabulary(&written);
+        if let Some(vocabulary) = &vocabulary {
+            findings.extend(self.unknown_dimensions(vocabulary));
+            findings.extend(self.idle_lookups(written.iter().flatten()));
+        }
         let (lookups, unloaded) = self.lookups(written.iter().flatten(), &mut findings);
         let lookups = Arc::new(lookups);
         let of_sources = self.sources.iter().zip(&written);
@@ -103,7 +122,60 @@ impl Job {
         findings.extend(self.identities(&plans));
         findings.sort();
         findings.dedup();
-        Rules { plans, findings }
+        Rules {
+            plans,
+            findings,
+            vocabulary,
+        }
+    }
+
+    /// What the rules call things; nothing where one of them cannot be read.
+    fn vocabulary(&self, written: &[Option<Written>]) -> Option<Vocabulary> {
+        let types = self.sources.iter().map(|s| s.stream.service_type.as_str());
+        let rules: Option<Vec<&Written>> = written.iter().map(Option::as_ref).collect();
+        let rules = rules?.into_iter().map(|written| &written.rule);
+        Some(Vocabulary::of(types.zip(rules)))
+    }
+
+    /// What should separate billing lines, and is no attribute of any rule.
+    fn unknown_dimensions(&self, vocabulary: &Vocabulary) -> Vec<Diagnostic> {
+        let mut known = vocabulary.attributes();
+        known.extend(["service", "service_type", "subscription", "price"]);
+        let file = self.path.display().to_string();
+        let unknown = self.aggregate_by.iter().zip(&self.aggregate_places);
+        let unknown = unknown.filter(|(name, _)| !known.contains(name.as_str()));
+        let finding = |(name, place): (&String, &(u64, u64))| {
+            let message = format!("no mediation rule defines the attribute \"{name}\"");
+            let hint = match did_you_mean(name, known.iter().copied()) {
+                Some(meant) => format!("did you mean \"{meant}\"?"),
+                None => {
+                    let known: Vec<&str> = known.iter().copied().collect();
+                    format!("lines are separated by one of {}", known.join(", "))
+                }
+            };
+            Diagnostic::error(&file, *place, message).with_hint(hint)
+        };
+        unknown.map(finding).collect()
+    }
+
+    /// Lookup tables that no rule asks.
+    fn idle_lookups<'w>(&self, rules: impl Iterator<Item = &'w Written>) -> Vec<Diagnostic> {
+        let asked = rules.flat_map(|written| columns_looked_up(&written.rule).into_keys());
+        let asked: BTreeSet<String> = asked.collect();
+        let file = self.path.display().to_string();
+        let idle = self
+            .lookups
+            .iter()
+            .filter(|lookup| !asked.contains(&lookup.name));
+        let finding = |lookup: &LookupPlan| {
+            let message = format!(
+                "no mediation rule asks the lookup table \"{}\"",
+                lookup.name
+            );
+            let hint = "leave it out, or ask it with `lookup()` in a rule";
+            Diagnostic::warning(&file, lookup.place, message).with_hint(hint)
+        };
+        idle.map(finding).collect()
     }
 
     fn rule(&self, source: &SourcePlan, findings: &mut Vec<Diagnostic>) -> Option<Written> {

@@ -39,7 +39,7 @@ sources:
     csv: { delimiter: ; }
     mediation: mediation.yaml
   - name: calls
-    path: switch/voice/prepaid/input/
+    path: switch/voice/postpaid/input/
     format: jsonl
     mediation: mediation.yaml
 lookups:
@@ -56,7 +56,7 @@ metrics: { listen: 9090 }
 const FILES: &[&str] = &[
     "usage.csv.gz",
     "mediation.yaml",
-    "switch/voice/prepaid/input/a.jsonl",
+    "switch/voice/postpaid/input/a.jsonl",
     "teams.csv",
     "catalog.yaml",
     "accounts.yaml",
@@ -77,7 +77,7 @@ fn a_job_is_what_its_file_says_and_defaults_for_the_rest() {
         header: None,
     };
     assert_eq!(agents.format_of("usage.csv.gz"), Some(csv));
-    assert_eq!(calls.stream.to_string(), "switch/voice/prepaid");
+    assert_eq!(calls.stream.to_string(), "switch/voice/postpaid");
     assert_eq!(job.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9090))));
     assert_eq!(
         job.outputs.suspense,

@@ -36,6 +36,7 @@ fn a_scrape_has_fates_reasons_stages_and_a_residual_of_nothing() {
         hint: reason.hint(),
         example: None,
         detail: None,
+        subjects: Vec::new(),
     };
     metrics.set_records(counts, vec![reasons]);
     let text = metrics.text();

@@ -2,7 +2,8 @@
 
 use super::{Summary, is_taken};
 use crate::board::{
-    LineOutOfRange, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled,
+    LineOutOfRange, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, SubjectCount,
+    Unsettled,
 };
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
@@ -13,6 +14,9 @@ use std::fmt::Write as _;
 const TOP: usize = 10;
 /// Files listed one by one; more are added up.
 const FILES_LISTED: usize = 20;
+
+/// Subjects of a reason that are listed.
+const SUBJECTS: usize = 3;
 
 /// How tables are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -291,8 +295,14 @@ fn reasons(reasons: &[ReasonCount], style: Style) -> Option<Table> {
     }
     let mut table = style.table(&["records", "reason", "for example", "what to do"], 0..1);
     for reason in reasons {
-        let example = [&reason.example, &reason.detail].into_iter().flatten();
-        let example: Vec<&str> = example.map(String::as_str).collect();
+        let example = [&reason.example, &reason.detail]
+            .into_iter()
+            .flatten()
+            .cloned();
+        let example: Vec<String> = match reason.subjects.as_slice() {
+            [] => example.collect(),
+            subjects => subject_lines(subjects),
+        };
         table.add_row([
             grouped(&reason.records.to_string()),
             format!("{} ({})", reason.reason, reason.stage),
@@ -301,6 +311,30 @@ fn reasons(reasons: &[ReasonCount], style: Style) -> Option<Table> {
         ]);
     }
     Some(table)
+}
+
+/// What records wait for, one line each: what, how often, and where the first of them stands.
+fn subject_lines(subjects: &[SubjectCount]) -> Vec<String> {
+    let line = |subject: &SubjectCount| {
+        let records = match subject.records {
+            1 => "1 record".to_owned(),
+            records => format!("{} records", grouped(&records.to_string())),
+        };
+        let example = subject
+            .example
+            .as_deref()
+            .map(|place| format!(", e.g. {place}"));
+        format!(
+            "{}: {records}{}",
+            subject.told(),
+            example.unwrap_or_default()
+        )
+    };
+    let mut lines: Vec<String> = subjects.iter().take(SUBJECTS).map(line).collect();
+    if subjects.len() > SUBJECTS {
+        lines.push("… and others, in the output suspense".to_owned());
+    }
+    lines
 }
 
 fn unsettled(charges: &[Unsettled], style: Style) -> Option<Table> {

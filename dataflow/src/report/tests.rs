@@ -55,6 +55,7 @@ pub(crate) fn example() -> Summary {
             hint: "add a price row",
             example: Some("requests.csv.gz line 7".to_owned()),
             detail: None,
+            subjects: Vec::new(),
         }],
         unsettled: vec![Unsettled {
             item: "least".to_owned(),

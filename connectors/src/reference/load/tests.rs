@@ -143,10 +143,121 @@ t,,7,
         "prices.csv:4: \"from\" is not a time: \"yesterday\" (row 2, price of \"t\" [model=c], from from `since`)",
         "prices.csv:5: \"item\" is empty (row 3, price of \"\" [model=d], item from `item`)",
         "prices.csv:7: ",
+        "prices.csv:8: `when` gives \"model\" no value (row 6, price of \"t\", model from `model`)\n  hint: \
+         write the value, or `*` where the price is for any",
     ] {
         assert!(errors.contains(expected), "{expected}\nis not in\n{errors}");
     }
-    assert_eq!(errors.matches("prices.csv:").count(), 5, "{errors}");
+    assert_eq!(errors.matches("prices.csv:").count(), 6, "{errors}");
+}
+
+/// Rows of a price table with columns for all that makes a row less general.
+const CELLS: &str = "\
+currency: USD
+tables:
+  - file: prices.csv
+    prices:
+      - { item: item, price: usd, when: { model: model }, account: account, list: list }
+";
+
+#[test]
+fn a_price_for_everybody_says_so() {
+    let table =
+        "item,model,usd,account,list\nt,*,1,*,standard\nt,a,2,*,other\nt,*,3,acme,standard\n";
+    let accounts = "accounts: [{ id: acme, currency: USD }]\n";
+    let files = [
+        ("catalog.yaml", CELLS),
+        ("prices.csv", table),
+        ("accounts.yaml", accounts),
+    ];
+    let mut folder = Folder::new(&files);
+    let reference = folder.load().reference;
+    let mut told: Vec<(String, usize, bool)> = reference
+        .prices
+        .iter()
+        .map(|row| {
+            let id = folder.names.price(row.key).to_string();
+            (id, row.conditions.len(), row.account.is_some())
+        })
+        .collect();
+    told.sort();
+    let expected = [
+        ("account acme/t", 0, true),
+        ("other/t [model=a]", 1, false),
+        ("standard/t", 0, false),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(id, conditions, own)| (id.to_owned(), conditions, own))
+    );
+    for (row, field) in [
+        ("t,,1,*,standard", "`when` gives \"model\" no value"),
+        ("t,a,1,,standard", "\"account\" is empty"),
+        ("t,a,1,*,", "\"list\" is empty"),
+    ] {
+        folder.save(
+            "prices.csv",
+            &format!("item,model,usd,account,list\n{row}\n"),
+        );
+        let errors = folder.errors();
+        assert!(
+            errors.starts_with(&format!("prices.csv:2: {field}")),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn a_subscription_of_a_table_says_its_price_list() {
+    let accounts = "\
+tables:
+  - file: customers.csv
+    accounts: [{ id: id, currency: \"'USD'\" }]
+    subscriptions: [{ id: id, account: id, price_list: list }]
+";
+    let files = [
+        ("accounts.yaml", accounts),
+        ("customers.csv", "id,list\na,standard\nb,\n"),
+    ];
+    let errors = Folder::new(&files).errors();
+    assert_eq!(
+        errors,
+        "customers.csv:3: \"price_list\" is empty (row 1, subscription \"b\", price_list from `list`)\n  \
+         hint: write the price list, or `standard`\n"
+    );
+}
+
+#[test]
+fn a_price_that_stands_twice_in_one_object_is_told() {
+    let twice = PRICE_LIST.replace(
+        "\"input_cost_per_token\": 2.5e-06,",
+        "\"input_cost_per_token\": 2.5e-06, \"input_cost_per_token\": 5e-06,",
+    );
+    let mut folder = Folder::new(&[("catalog.yaml", CATALOG), ("prices.json", &twice)]);
+    let errors = folder.errors();
+    assert!(errors.starts_with("prices.json:3: "), "{errors}");
+    assert!(
+        errors.contains("a field is given twice, as \"2.5e-06\" and as \"5e-06\""),
+        "{errors}"
+    );
+    let same = PRICE_LIST.replace(
+        "\"mode\": \"chat\"",
+        "\"mode\": \"chat\", \"mode\": \"chat\"",
+    );
+    folder.save("prices.json", &same);
+    folder.load();
+}
+
+/// A key that is there twice, as a list that was merged has it.
+#[test]
+fn a_model_that_is_priced_twice_is_refused_with_both_lines() {
+    let twice = PRICE_LIST.replace("\"tiny\"", "\"gpt-4o\"");
+    let errors = Folder::new(&[("catalog.yaml", CATALOG), ("prices.json", &twice)]).errors();
+    assert!(errors.starts_with("prices.json:9: "), "{errors}");
+    assert!(
+        errors.contains("gpt-4o") && errors.contains("prices.json:3"),
+        "{errors}"
+    );
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn node(value: &RawValue, depth: usize) -> Result<Node, String> {
             of(Kind::List(items.collect::<Result<_, _>>()?))
         }
         Some(b'"') => scalar(serde_json::from_str(text).map_err(failed)?, false),
-        Some(b'n') | None => of(Kind::Null),
+        Some(b'n') | None => of(Kind::Null(text.to_owned())),
         Some(_) => scalar(text.to_owned(), true),
     })
 }

@@ -101,7 +101,7 @@ opne: true
 
 #[test]
 fn what_is_empty_is_absent() {
-    let shop = good("name: x\nrows:\nopen:\n");
+    let shop = good("name: x\nrows:\nopen: ~\n");
     assert_eq!(
         shop,
         Shop {
@@ -109,6 +109,11 @@ fn what_is_empty_is_absent() {
             rows: vec![],
             open: None
         }
+    );
+    assert_eq!(
+        bad("name: x\nopen:\nrows: [{ price: 1, per: }]\n"),
+        "2:5: the key has no value | write the value, or leave the key out; between { } quote text that holds a comma\n\
+         3:24: the key has no value | write the value, or leave the key out; between { } quote text that holds a comma"
     );
     assert_eq!(bad(""), "1:1: the key \"name\" is missing");
     assert_eq!(
@@ -163,4 +168,42 @@ fn a_file_full_of_mistakes_ends() {
         read::<Shop>("shop.yaml", &text).findings.len(),
         FINDINGS_MAX
     );
+}
+
+#[test]
+fn tags_and_merge_keys_are_refused_where_they_stand() {
+    assert_eq!(
+        bad("name: !secret x\n"),
+        "1:15: the tag \"!secret\" is not known here | leave the tag out, and quote what is to be taken as text"
+    );
+    assert_eq!(good("name: !!str 0042\n").name, "0042");
+    let merged = bad("name: x\nrows: [&a { price: 1 }, { <<: *a, per: 2 }]\n");
+    assert!(merged.starts_with("2:27: merge keys"), "{merged}");
+}
+
+#[test]
+fn what_begins_a_file_and_ends_its_lines_does_not_matter() {
+    let text = "name: x\nrows:\n  - price: 1\n    when: { a: \"b\" }\n";
+    let plain = good(text);
+    assert_eq!(good(&format!("\u{feff}{text}")), plain);
+    assert_eq!(good(&text.replace('\n', "\r\n")), plain);
+    let late = bad(&format!("\u{feff}{}", text.replace("price", "prize")));
+    assert_eq!(
+        late,
+        "3:5: the key \"price\" is missing\n3:5: unknown key \"prize\" | did you mean \"price\"?"
+    );
+}
+
+#[test]
+fn nothing_is_a_text_only_in_quotes() {
+    for nothing in ["null", "~", "Null", "NULL"] {
+        let told = bad(&format!("name: {nothing}\n"));
+        assert_eq!(
+            told,
+            format!(
+                "1:7: expected text, found {nothing}, which is nothing | quote it if it is meant as text"
+            )
+        );
+        assert_eq!(good(&format!("name: \"{nothing}\"\n")).name, nothing);
+    }
 }

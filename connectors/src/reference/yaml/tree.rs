@@ -22,7 +22,8 @@ pub(super) struct Node {
 
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Null,
+    /// Nothing, as it was written: empty, `~` or `null`.
+    Null(String),
     /// Text, and whether it stands unquoted, so that `true` and `5` may be more than text.
     Scalar {
         text: String,
@@ -46,7 +47,8 @@ impl Node {
     /// What a message calls it.
     pub(super) fn describe(&self) -> String {
         match &self.kind {
-            Kind::Null => "nothing".to_owned(),
+            Kind::Null(text) if text.is_empty() => "nothing".to_owned(),
+            Kind::Null(text) => format!("{text}, which is nothing"),
             Kind::Scalar { text, .. } => {
                 let short: String = text.chars().take(60).collect();
                 format!(
@@ -61,7 +63,7 @@ impl Node {
 
     fn size(&self) -> usize {
         match &self.kind {
-            Kind::Null | Kind::Scalar { .. } => 1,
+            Kind::Null(_) | Kind::Scalar { .. } => 1,
             Kind::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
             Kind::Map(entries) => 1 + entries.iter().map(|e| 1 + e.value.size()).sum::<usize>(),
         }
@@ -71,7 +73,7 @@ impl Node {
         *next += 1;
         self.id = *next;
         match &mut self.kind {
-            Kind::Null | Kind::Scalar { .. } => {}
+            Kind::Null(_) | Kind::Scalar { .. } => {}
             Kind::List(items) => items.iter_mut().for_each(|item| item.number(next)),
             Kind::Map(entries) => {
                 for entry in entries {
@@ -105,6 +107,15 @@ pub(super) fn parse(file: &str, text: &str) -> (Option<Node>, Vec<Diagnostic>) {
                 return (None, findings);
             }
         };
+        let event = match event {
+            // The parser writes `~` where nothing is written.
+            Event::Scalar(value, style, anchor, tag)
+                if value == "~" && !stands_at(text, span, "~") =>
+            {
+                Event::Scalar("".into(), style, anchor, tag)
+            }
+            event => event,
+        };
         if let Err(fatal) = builder.event(event, span, &mut findings) {
             findings.push(fatal);
             return (None, findings);
@@ -115,7 +126,7 @@ pub(super) fn parse(file: &str, text: &str) -> (Option<Node>, Vec<Diagnostic>) {
         id: 0,
         line: 1,
         column: 1,
-        kind: Kind::Null,
+        kind: Kind::Null(String::new()),
     };
     let mut root = builder.root.unwrap_or(empty);
     root.number(&mut 0);
@@ -159,6 +170,15 @@ impl Builder<'_> {
             column,
             kind,
         };
+        if let Some(tag) = event.tag().filter(|tag| !is_known(tag)) {
+            let message = format!(
+                "the tag \"{}{}\" is not known here",
+                tag.handle(),
+                tag.suffix()
+            );
+            let hint = "leave the tag out, and quote what is to be taken as text";
+            return Err(Diagnostic::error(self.file, (line, column), message).with_hint(hint));
+        }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let text_tag = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
@@ -166,7 +186,7 @@ impl Builder<'_> {
                 let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let text = text.into_owned();
                 let kind = if null {
-                    Kind::Null
+                    Kind::Null(text)
                 } else {
                     Kind::Scalar { text, plain }
                 };
@@ -250,17 +270,36 @@ impl Builder<'_> {
                 });
             }
             (Kind::Map(_), None) => match node.kind {
+                Kind::Scalar { text, plain: true } if text == "<<" => {
+                    let message = "merge keys (`<<`) are not known here";
+                    let hint = "write the keys out; an alias (`*name`) may stand for a whole value";
+                    return Err(Diagnostic::error(self.file, place, message).with_hint(hint));
+                }
                 Kind::Scalar { text, .. } => open.key = Some((text, place.0, place.1)),
-                Kind::Null => open.key = Some(("null".to_owned(), place.0, place.1)),
+                Kind::Null(text) => open.key = Some((text, place.0, place.1)),
                 Kind::List(_) | Kind::Map(_) => {
                     let message = "a key must be plain text";
                     return Err(Diagnostic::error(self.file, place, message));
                 }
             },
-            (Kind::Null | Kind::Scalar { .. }, _) => {}
+            (Kind::Null(_) | Kind::Scalar { .. }, _) => {}
         }
         Ok(())
     }
+}
+
+/// Whether this is what is written at a place.
+fn stands_at(text: &str, span: Span, written: &str) -> bool {
+    match span.byte_range() {
+        Some(range) => text.get(range) == Some(written),
+        None => !span.is_empty(),
+    }
+}
+
+/// Whether a tag says no more than what a value is taken for anyway.
+fn is_known(tag: &granit_parser::Tag) -> bool {
+    let plain = ["str", "int", "float", "bool", "null", "seq", "map"];
+    plain.iter().any(|name| tag.is_yaml_core_schema_tag(name))
 }
 
 /// Keeps the first of the entries with one key and reports the others.

@@ -60,7 +60,16 @@ impl de::Error for Failure {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(format!("expected {expected}, found {found}"), String::new())
+        match found {
+            Unexpected::Unit => {
+                let hint = "write a value; quote a text like \"null\" or \"~\"";
+                Self::new(
+                    format!("expected {expected}, found nothing"),
+                    hint.to_owned(),
+                )
+            }
+            found => Self::new(format!("expected {expected}, found {found}"), String::new()),
+        }
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -107,8 +116,9 @@ impl<'a> Reader<'a> {
     fn other<T>(self, expected: &dyn fmt::Display) -> Result<T, Failure> {
         let message = format!("expected {expected}, found {}", self.node.describe());
         let hint = match self.node.kind {
+            Kind::Null(ref text) if !text.is_empty() => "quote it if it is meant as text",
             // What SQL with a comma becomes inside braces.
-            Kind::Null => "write a value; between { } quote text that holds a comma",
+            Kind::Null(_) => "write a value; between { } quote text that holds a comma",
             Kind::Scalar { .. } | Kind::List(_) | Kind::Map(_) => "",
         };
         self.claim(Err(Failure::new(message, hint.to_owned())))
@@ -117,14 +127,14 @@ impl<'a> Reader<'a> {
     fn text(self, expected: &dyn fmt::Display) -> Result<&'a str, Failure> {
         match &self.node.kind {
             Kind::Scalar { text, .. } => Ok(text),
-            Kind::Null | Kind::List(_) | Kind::Map(_) => self.other(expected),
+            Kind::Null(_) | Kind::List(_) | Kind::Map(_) => self.other(expected),
         }
     }
 
     fn entries(self) -> Entries<'a> {
         let entries: &[Entry] = match &self.node.kind {
             Kind::Map(entries) => entries,
-            Kind::Null | Kind::Scalar { .. } | Kind::List(_) => &[],
+            Kind::Null(_) | Kind::Scalar { .. } | Kind::List(_) => &[],
         };
         Entries {
             entries: entries.iter(),
@@ -136,7 +146,7 @@ impl<'a> Reader<'a> {
     fn items(self) -> Items<'a> {
         let items: &[Node] = match &self.node.kind {
             Kind::List(items) => items,
-            Kind::Null | Kind::Scalar { .. } | Kind::Map(_) => &[],
+            Kind::Null(_) | Kind::Scalar { .. } | Kind::Map(_) => &[],
         };
         Items {
             items: items.iter(),
@@ -167,7 +177,7 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         self.claim(match &self.node.kind {
-            Kind::Null => visitor.visit_unit(),
+            Kind::Null(_) => visitor.visit_unit(),
             Kind::List(_) => visitor.visit_seq(self.items()),
             Kind::Map(_) => visitor.visit_map(self.entries()),
             Kind::Scalar { text, plain: true } => match (text.as_str(), text.parse::<i64>()) {
@@ -218,8 +228,13 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match self.node.kind {
-            Kind::Null => visitor.visit_none(),
+        match &self.node.kind {
+            Kind::Null(text) if text.is_empty() => {
+                let message = "the key has no value".to_owned();
+                let hint = "write the value, or leave the key out; between { } quote text that holds a comma";
+                self.claim(Err(Failure::new(message, hint.to_owned())))
+            }
+            Kind::Null(_) => visitor.visit_none(),
             Kind::Scalar { .. } | Kind::List(_) | Kind::Map(_) => visitor.visit_some(self),
         }
     }
@@ -239,14 +254,14 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
     // What is left empty is an empty list or mapping: `catalog:` with its lines commented out.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match self.node.kind {
-            Kind::Null | Kind::List(_) => self.claim(visitor.visit_seq(self.items())),
+            Kind::Null(_) | Kind::List(_) => self.claim(visitor.visit_seq(self.items())),
             Kind::Scalar { .. } | Kind::Map(_) => self.other(&"a list"),
         }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match self.node.kind {
-            Kind::Null | Kind::Map(_) => self.claim(visitor.visit_map(self.entries())),
+            Kind::Null(_) | Kind::Map(_) => self.claim(visitor.visit_map(self.entries())),
             Kind::Scalar { .. } | Kind::List(_) => self.other(&"a mapping"),
         }
     }

@@ -1,0 +1,519 @@
+//! What a job's mediation rules call things, and the names beside them that nothing has.
+//!
+//! - **An error** is a name that would let other money stand in silence: a row that no usage can ever
+//!   meet while another row prices it instead, or a slip of a name that there is.
+//! - **A warning** is a name whose usage waits and is told anyway, or that a catalog shared by several
+//!   jobs may have for the others. Names of one kind are told together.
+//! - Where messages come beside the files, a name may still arrive: everything is a warning.
+//! - What a value is, only usage decides: values are never judged.
+
+use super::rows::{Origin, Placed, Rows};
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::mediate::MediationRule;
+use crate::names::Names;
+use millrace_operators::domain::{AccountKey, Name, PlanPart, PriceRow};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Names that one finding lists; the others are counted.
+const LISTED: usize = 5;
+/// Letters that a name, or its part between separators, has at least for a wrong one to be a slip.
+const SLIP_LETTERS: usize = 5;
+
+/// The names that one mediation rule defines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct RuleWords {
+    service_type: String,
+    items: BTreeSet<String>,
+    attributes: BTreeSet<String>,
+}
+
+/// The names that the mediation rules of a job define.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vocabulary(Vec<RuleWords>);
+
+impl Vocabulary {
+    /// The names of these rules, each with the service type of its stream.
+    pub fn of<'a>(rules: impl IntoIterator<Item = (&'a str, &'a MediationRule)>) -> Self {
+        let names = |named: &crate::mediate::NamedSql| {
+            let names = named.0.iter().map(|(name, _)| name.clone());
+            names.collect::<BTreeSet<String>>()
+        };
+        let words = |(service_type, rule): (&str, &MediationRule)| RuleWords {
+            service_type: service_type.to_owned(),
+            items: names(&rule.charges),
+            attributes: names(&rule.attributes),
+        };
+        Self(rules.into_iter().map(words).collect())
+    }
+
+    /// Every attribute that a rule defines.
+    #[must_use]
+    pub fn attributes(&self) -> BTreeSet<&str> {
+        let attributes = self.0.iter().flat_map(|rule| &rule.attributes);
+        attributes.map(String::as_str).collect()
+    }
+
+    fn items(&self) -> BTreeSet<&str> {
+        let items = self.0.iter().flat_map(|rule| &rule.items);
+        items.map(String::as_str).collect()
+    }
+
+    fn service_types(&self) -> BTreeSet<&str> {
+        self.0
+            .iter()
+            .map(|rule| rule.service_type.as_str())
+            .collect()
+    }
+
+    /// The attributes that usage of an item may have; of no item, those of all.
+    fn attributes_of(&self, item: &str) -> BTreeSet<&str> {
+        let charging = self.0.iter().filter(|rule| rule.items.contains(item));
+        let attributes = charging.flat_map(|rule| &rule.attributes);
+        attributes.map(String::as_str).collect()
+    }
+}
+
+/// Names of the rows that nothing has, or that are slips of others. `may_come` says that what is missing
+/// may arrive in messages.
+pub(super) fn unmet(
+    rows: &Rows,
+    vocabulary: &Vocabulary,
+    names: &Names,
+    may_come: bool,
+) -> Vec<Diagnostic> {
+    let reader = Reader {
+        rows,
+        vocabulary,
+        names,
+    };
+    let mut findings = reader.items();
+    findings.extend(reader.attributes());
+    findings.extend(reader.lists());
+    findings.extend(reader.accounts());
+    findings.extend(reader.groups());
+    findings.extend(reader.service_types());
+    if may_come {
+        for finding in &mut findings {
+            finding.severity = millrace_operators::domain::Severity::Warning;
+        }
+    }
+    findings.sort();
+    findings
+}
+
+/// Looks at the rows of a job with its rules' names at hand.
+struct Reader<'a> {
+    rows: &'a Rows,
+    vocabulary: &'a Vocabulary,
+    names: &'a Names,
+}
+
+/// The rows that say one name: how many, and where the first stands.
+struct Said<'a> {
+    count: usize,
+    first: &'a Origin,
+}
+
+/// The places of names, by name.
+#[derive(Default)]
+struct Places<'a>(BTreeMap<Arc<str>, Said<'a>>);
+
+impl<'a> Places<'a> {
+    fn add(&mut self, name: Arc<str>, origin: &'a Origin) {
+        let said = self.0.entry(name).or_insert(Said {
+            count: 0,
+            first: origin,
+        });
+        said.count += 1;
+        said.first = said.first.min(origin);
+    }
+
+    /// One finding per file that tells the names together.
+    fn together(&self, tell: impl Fn(&[&str], usize) -> (String, String)) -> Vec<Diagnostic> {
+        let mut files: BTreeMap<&Arc<str>, Vec<(&str, &Said<'_>)>> = BTreeMap::new();
+        for (name, said) in &self.0 {
+            files
+                .entry(&said.first.file)
+                .or_default()
+                .push((name, said));
+        }
+        let finding = |of_file: &Vec<(&str, &Said<'_>)>| {
+            let first = of_file.iter().map(|(_, said)| said.first).min()?;
+            let count = of_file.iter().map(|(_, said)| said.count).sum();
+            let names: Vec<&str> = of_file.iter().map(|(name, _)| *name).collect();
+            let (message, hint) = tell(&names, count);
+            Some(first.warning(message).with_hint(hint))
+        };
+        files.values().filter_map(finding).collect()
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Items of prices and plans that no rule charges.
+    fn items(&self) -> Vec<Diagnostic> {
+        let known = self.vocabulary.items();
+        let mut charged = known.clone();
+        // A plan may count what it charges itself.
+        let plans = &self.rows.plans;
+        let own: Vec<Arc<str>> = plans
+            .iter()
+            .filter_map(|placed| match &placed.row.part {
+                PlanPart::Charge(charge) => Some(self.names.text(charge.item)),
+                _ => None,
+            })
+            .collect();
+        charged.extend(own.iter().map(|item| &**item));
+        let mut places = Places::default();
+        for (item, origin) in self.rows.prices.iter().map(|p| (p.row.item, &p.origin)) {
+            let item = self.names.text(item);
+            if !known.contains(&*item) {
+                places.add(item, origin);
+            }
+        }
+        for placed in plans {
+            let items: &[Name] = match &placed.row.part {
+                PlanPart::Allowance(part) => &part.items,
+                PlanPart::Accumulator(part) => &part.items,
+                PlanPart::Cap(part) => &part.items,
+                _ => &[],
+            };
+            for item in items.iter().map(|item| self.names.text(*item)) {
+                if !charged.contains(&*item) {
+                    places.add(item, &placed.origin);
+                }
+            }
+        }
+        let mut findings = take_slips(&mut places, &known, |item, said| {
+            format!(
+                "no mediation rule charges the item \"{item}\"{}",
+                told(said)
+            )
+        });
+        let charges = listed(&known.iter().copied().collect::<Vec<_>>());
+        findings.extend(places.together(|items, count| {
+            let message = format!(
+                "no mediation rule of the job charges {}, which {} here {} for",
+                listed(items),
+                rows(count),
+                if count == 1 { "is" } else { "are" },
+            );
+            let hint = format!(
+                "{}the rules charge {charges}; in a catalog that several jobs share nothing is to be done",
+                meant(items, &known)
+            );
+            (message, hint)
+        }));
+        findings
+    }
+
+    /// Attributes of conditions that no usage of the item can have.
+    fn attributes(&self) -> Vec<Diagnostic> {
+        let charged = self.vocabulary.items();
+        let mut reachable: BTreeSet<Name> = BTreeSet::new();
+        let mut of_item: BTreeMap<Name, BTreeSet<Name>> = BTreeMap::new();
+        let mut never: Vec<(&Placed<PriceRow>, Name)> = Vec::new();
+        for placed in &self.rows.prices {
+            let item = placed.row.item;
+            let text = self.names.text(item);
+            if !charged.contains(&*text) {
+                continue;
+            }
+            let known = of_item.entry(item).or_insert_with(|| {
+                let attributes = self.vocabulary.attributes_of(&text).into_iter();
+                attributes.map(Name::new).collect()
+            });
+            let missing = placed.row.conditions.iter().map(|c| c.attribute);
+            match missing
+                .into_iter()
+                .find(|attribute| !known.contains(attribute))
+            {
+                Some(attribute) => never.push((placed, attribute)),
+                None => drop(reachable.insert(item)),
+            }
+        }
+        let mut places: BTreeMap<(Name, Name), Places<'_>> = BTreeMap::new();
+        for (placed, attribute) in never {
+            let places = places.entry((placed.row.item, attribute)).or_default();
+            places.add(self.names.text(attribute), &placed.origin);
+        }
+        let mut findings = Vec::new();
+        for ((item, _), places) in places {
+            let text = self.names.text(item);
+            let known = self.vocabulary.attributes_of(&text);
+            for (attribute, said) in &places.0 {
+                let message = format!(
+                    "no mediation rule that charges \"{text}\" defines the attribute \"{attribute}\"{}",
+                    told(said)
+                );
+                let meant = did_you_mean(attribute, known.iter().copied());
+                let instead = reachable.contains(&item);
+                let advice = match instead {
+                    true => "other rows would price the item instead",
+                    false => "usage of the item waits for a price",
+                };
+                let hint = match meant {
+                    Some(meant) => format!("did you mean \"{meant}\"? Otherwise {advice}"),
+                    None => format!(
+                        "define it under `attributes` of the rule, or take the condition out: {advice}"
+                    ),
+                };
+                let slip = slip_of(attribute, &known).is_some();
+                let finding = match instead || slip {
+                    true => said.first.error(message),
+                    false => said.first.warning(message),
+                };
+                findings.push(finding.with_hint(hint));
+            }
+        }
+        findings
+    }
+
+    /// Price lists that are slips of those that subscriptions name, and lists without a price that
+    /// subscriptions name beside others.
+    fn lists(&self) -> Vec<Diagnostic> {
+        let Rows {
+            prices,
+            plans,
+            subscriptions,
+            ..
+        } = self.rows;
+        let prices = prices.iter().filter(|placed| placed.row.account.is_none());
+        let prices = prices.map(|placed| (placed.row.list, &placed.origin));
+        let given = prices.chain(plans.iter().map(|placed| (placed.row.list, &placed.origin)));
+        let offered: BTreeSet<Name> = given.clone().map(|(list, _)| list).collect();
+        let lists = subscriptions
+            .iter()
+            .flat_map(|placed| &placed.row.price_lists);
+        let wanted: BTreeSet<Name> = lists.copied().collect();
+        let text = |list: &Name| self.names.text(*list);
+        let (wanted_texts, offered_texts): (Vec<_>, Vec<_>) = (
+            wanted.iter().map(text).collect(),
+            offered.iter().map(text).collect(),
+        );
+        let wanted_texts = wanted_texts.iter().map(|list| &**list).collect();
+        let offered_texts: BTreeSet<&str> = offered_texts.iter().map(|list| &**list).collect();
+        let mut places = Places::default();
+        for (list, origin) in given.filter(|(list, _)| !wanted.contains(list)) {
+            places.add(self.names.text(list), origin);
+        }
+        let mut findings = take_slips(&mut places, &wanted_texts, |list, said| {
+            format!(
+                "no subscription has the price list \"{list}\"{}",
+                told(said)
+            )
+        });
+        if offered.is_empty() {
+            return findings;
+        }
+        let mut unpriced = Places::default();
+        let mut beside: BTreeSet<Arc<str>> = BTreeSet::new();
+        for placed in subscriptions {
+            let missing = placed.row.price_lists.iter();
+            for list in missing.filter(|list| !offered.contains(list)) {
+                let list = self.names.text(*list);
+                if placed.row.price_lists.len() > 1 {
+                    beside.insert(Arc::clone(&list));
+                }
+                unpriced.add(list, &placed.origin);
+            }
+        }
+        for (list, said) in &unpriced.0 {
+            if beside.contains(list) || slip_of(list, &offered_texts).is_some() {
+                let message = format!(
+                    "the price list \"{list}\" has no price and no plan{}",
+                    told(said)
+                );
+                let hint = match did_you_mean(list, offered_texts.iter().copied()) {
+                    Some(meant) => {
+                        format!("did you mean \"{meant}\"? Otherwise add prices to the list")
+                    }
+                    None => {
+                        "add prices to the list, or leave it out: the other lists price its usage"
+                            .to_owned()
+                    }
+                };
+                findings.push(said.first.error(message).with_hint(hint));
+            }
+        }
+        findings
+    }
+
+    /// Accounts of prices that are slips of accounts: others would be billed by the list instead.
+    fn accounts(&self) -> Vec<Diagnostic> {
+        let accounts: BTreeSet<AccountKey> = self.rows.accounts.iter().map(|p| p.row.key).collect();
+        let mut places = Places::default();
+        for placed in &self.rows.prices {
+            if let Some(account) = placed.row.account.filter(|a| !accounts.contains(a)) {
+                places.add(self.names.account(account), &placed.origin);
+            }
+        }
+        if places.0.is_empty() {
+            return Vec::new();
+        }
+        let texts: Vec<Arc<str>> = accounts
+            .iter()
+            .map(|key| self.names.account(*key))
+            .collect();
+        let known = texts.iter().map(|account| &**account).collect();
+        take_slips(&mut places, &known, |account, said| {
+            format!(
+                "a price is for the account \"{account}\", which is unknown{}",
+                told(said)
+            )
+        })
+    }
+
+    /// Balance groups of one subscription that are slips of others: nothing would be shared.
+    fn groups(&self) -> Vec<Diagnostic> {
+        let mut members: BTreeMap<Name, BTreeSet<_>> = BTreeMap::new();
+        for placed in &self.rows.subscriptions {
+            let members = members.entry(placed.row.group).or_default();
+            members.insert(placed.row.key);
+        }
+        let mut places = Places::default();
+        for placed in &self.rows.subscriptions {
+            let (key, group) = (placed.row.key, self.names.text(placed.row.group));
+            let alone = members
+                .get(&placed.row.group)
+                .is_some_and(|all| all.len() == 1);
+            if alone && *group != *self.names.subscription(key) {
+                places.add(group, &placed.origin);
+            }
+        }
+        if places.0.is_empty() {
+            return Vec::new();
+        }
+        let shared = members.iter().filter(|(_, all)| all.len() > 1);
+        let shared: Vec<Arc<str>> = shared.map(|(group, _)| self.names.text(*group)).collect();
+        let known = shared.iter().map(|group| &**group).collect();
+        take_slips(&mut places, &known, |group, _| {
+            format!("the balance group \"{group}\" has one subscription")
+        })
+    }
+
+    /// Types of services that no source has; their usage would never come.
+    fn service_types(&self) -> Vec<Diagnostic> {
+        let known = self.vocabulary.service_types();
+        let mut places = Places::default();
+        for placed in &self.rows.services {
+            let (service_type, _) = self.names.service(placed.row.service);
+            if !known.contains(&*service_type) {
+                places.add(service_type, &placed.origin);
+            }
+        }
+        places.together(|types, count| {
+            let message = format!(
+                "no source of the job has the service type {}, which {} here {}",
+                listed(types),
+                match count {
+                    1 => "a service".to_owned(),
+                    count => format!("{count} services"),
+                },
+                if count == 1 { "has" } else { "have" },
+            );
+            let hint = format!(
+                "{}the sources have {}; for services of other jobs nothing is to be done",
+                meant(types, &known),
+                listed(&known.iter().copied().collect::<Vec<_>>()),
+            );
+            (message, hint)
+        })
+    }
+}
+
+/// An error for each name that is a slip of one that there is; the others stay.
+fn take_slips(
+    places: &mut Places<'_>,
+    known: &BTreeSet<&str>,
+    message: impl Fn(&str, &Said<'_>) -> String,
+) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    places.0.retain(|name, said| {
+        let Some(meant) = slip_of(name, known) else {
+            return true;
+        };
+        let finding = said.first.error(message(name, said));
+        findings.push(finding.with_hint(format!("did you mean \"{meant}\"?")));
+        false
+    });
+    findings
+}
+
+/// In how many rows a name stands, where it is more than one.
+fn told(said: &Said<'_>) -> String {
+    match said.count {
+        1 => String::new(),
+        count => format!(" ({count} rows)"),
+    }
+}
+
+fn rows(count: usize) -> String {
+    match count {
+        1 => "a row".to_owned(),
+        count => format!("{count} rows"),
+    }
+}
+
+fn meant(names: &[&str], known: &BTreeSet<&str>) -> String {
+    let mut found = names.iter().filter_map(|name| {
+        let meant = did_you_mean(name, known.iter().copied())?;
+        Some((*name, meant))
+    });
+    match found.next() {
+        Some((_, meant)) if names.len() == 1 => format!("did you mean \"{meant}\"? Otherwise "),
+        Some((name, meant)) => format!("is \"{name}\" meant to be \"{meant}\"? Otherwise "),
+        None => String::new(),
+    }
+}
+
+/// Names as a sentence has them: the first few, and how many more.
+fn listed(names: &[&str]) -> String {
+    let quoted = names.iter().take(LISTED).map(|name| format!("\"{name}\""));
+    let quoted = quoted.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => quoted,
+        more => format!("{quoted} and {more} more"),
+    }
+}
+
+/// The name that `written` is a slip of: the same but for case and separators, or but for one letter that
+/// is missing, wrong, too many or changed with its neighbour. Names that are numbered, or told apart by a
+/// short part like `zone_a` and `zone_b`, are no slips of each other.
+fn slip_of<'k>(written: &str, known: &BTreeSet<&'k str>) -> Option<&'k str> {
+    known.iter().copied().find(|known| is_slip(written, known))
+}
+
+fn is_slip(written: &str, known: &str) -> bool {
+    if written == known {
+        return false;
+    }
+    let bare = |name: &str| -> String {
+        let letters = name.chars().filter(|c| c.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    if bare(written) == bare(known) {
+        return true;
+    }
+    let (a, b): (Vec<char>, Vec<char>) = (written.chars().collect(), known.chars().collect());
+    if strsim::damerau_levenshtein(written, known) != 1 {
+        return false;
+    }
+    let ahead = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    let behind = a.iter().rev().zip(b.iter().rev());
+    let behind = behind.take_while(|(a, b)| a == b).count();
+    let behind = behind.min(a.len().min(b.len()) - ahead);
+    let differs = |name: &[char]| {
+        name[ahead..name.len() - behind]
+            .iter()
+            .any(char::is_ascii_digit)
+    };
+    // The part of the known name, between separators, that differs.
+    let is_letter = |c: &&char| c.is_alphanumeric();
+    let start = b[..ahead].iter().rev().take_while(is_letter).count();
+    let end = b[ahead..].iter().take_while(is_letter).count();
+    !differs(&a) && !differs(&b) && start + end >= SLIP_LETTERS
+}
+
+#[cfg(test)]
+mod tests;
