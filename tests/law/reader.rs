@@ -32,14 +32,11 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
     for record in records {
         let texts: Option<Vec<&str>> = record.iter().map(Option::as_deref).collect();
         let Some(&[id, number, at, zone, n, m]) = texts.as_deref() else {
-            // A missing id matters to nobody who counts positions.
-            match (record, identity) {
-                ([None, rest @ ..], Identity::Position) if rest.iter().all(Option::is_some) => {
-                    either = true;
-                    continue;
-                }
-                _ => return Verdict::Told,
+            match absent(record, identity) {
+                Verdict::Told => return Verdict::Told,
+                _ => either = true,
             }
+            continue;
         };
         let time = match instant(at) {
             Time::Known(time) => time,
@@ -81,6 +78,18 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
         Verdict::Either
     } else {
         Verdict::Bill(sum)
+    }
+}
+
+/// What a record comes to that lacks a text.
+fn absent([id, number, at, zone, n, m]: &Texts, identity: Identity) -> Verdict {
+    let Some(((_, _), _)) = number.as_ref().zip(at.as_ref()).zip(zone.as_ref()) else {
+        return Verdict::Told;
+    };
+    match (id, identity) {
+        (None, Identity::Id) => Verdict::Told,
+        _ if n.is_none() && m.is_none() => Verdict::Told,
+        _ => Verdict::Either,
     }
 }
 
@@ -401,7 +410,7 @@ impl<'j> Json<'j> {
                         'n' => '\n',
                         'r' => '\r',
                         't' => '\t',
-                        'u' => self.unit().and_then(|unit| char::from_u32(unit))?,
+                        'u' => self.unit().and_then(char::from_u32)?,
                         _ => return None,
                     });
                 }

@@ -144,6 +144,8 @@ pub(crate) struct FieldPaths {
 struct Node {
     children: Vec<(String, Node)>,
     slot: Option<usize>,
+    /// What the field of the slot is called by whoever wants it.
+    name: Option<String>,
 }
 
 impl Node {
@@ -164,10 +166,11 @@ impl FieldPaths {
         let mut root = Node::default();
         for (slot, name) in names.iter().enumerate() {
             let leaf = name.split('.').fold(&mut root, Node::child);
-            leaf.slot = Some(slot);
+            (leaf.slot, leaf.name) = (Some(slot), Some(name.clone()));
             if name.contains('.') {
                 // A field may also be called that, dot and all.
-                root.child(name).slot = Some(slot);
+                let leaf = root.child(name);
+                (leaf.slot, leaf.name) = (Some(slot), Some(name.clone()));
             }
         }
         Self {
@@ -189,7 +192,7 @@ impl FieldPaths {
         }
         .deserialize(&mut json)
         .and_then(|()| json.end())
-        .map_err(|error| format!("{} in {}", error, quoted(text.trim())))?;
+        .map_err(|error| format!("{} in {}", cut(&error.to_string()), quoted(text.trim())))?;
         Ok(found)
     }
 
@@ -229,6 +232,12 @@ impl Assembler {
             }
         }
     }
+}
+
+/// What a parser says, which may quote a whole record, cut to a readable length.
+fn cut(said: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    said.chars().take(CHARS_MAX).collect()
 }
 
 /// The text that `bytes` spell.
@@ -293,7 +302,12 @@ impl<'j> Visitor<'j> for Fields<'_, '_, 'j> {
             };
             let value: &'j RawValue = map.next_value()?;
             if let Some(found) = child.slot.and_then(|slot| self.found.get_mut(slot)) {
-                *found = Some(value);
+                let before = found.replace(value);
+                if before.is_some_and(|before| before.get() != value.get()) {
+                    let name = child.name.as_deref().unwrap_or_default();
+                    let message = format!("the field {name:?} is there twice, with two values");
+                    return Err(serde::de::Error::custom(message));
+                }
             }
             if !child.children.is_empty() && value.get().starts_with('{') {
                 let mut json = serde_json::Deserializer::from_str(value.get());
