@@ -191,10 +191,11 @@ fn avro_messages() {
         b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01",
         b"\x02a",
     ];
-    fuzz("avro", &words, |bytes, random| {
+    fuzz("avro", &words, |bytes, _| {
         // Only ids that the registry knows: the others are asked for over the network.
-        let mut payload = vec![0, 0, 0, 0, 1 + u8::from(random.below(2) == 0)];
-        payload.extend_from_slice(bytes);
-        check(&mut decoder.borrow_mut(), &good, &kept(&payload, &[]));
+        for id in [1, 2] {
+            let payload = [&[0, 0, 0, 0, id], bytes].concat();
+            check(&mut decoder.borrow_mut(), &good, &kept(&payload, &[]));
+        }
     });
 }

@@ -161,6 +161,8 @@ pub(crate) struct FieldPaths {
 struct Node {
     children: Vec<(String, Node)>,
     slot: Option<usize>,
+    /// What the field of the slot is called by whoever wants it.
+    name: Option<String>,
 }
 
 impl Node {
@@ -181,10 +183,11 @@ impl FieldPaths {
         let mut root = Node::default();
         for (slot, name) in names.iter().enumerate() {
             let leaf = name.split('.').fold(&mut root, Node::child);
-            leaf.slot = Some(slot);
+            (leaf.slot, leaf.name) = (Some(slot), Some(name.clone()));
             if name.contains('.') {
                 // A field may also be called that, dot and all.
-                root.child(name).slot = Some(slot);
+                let leaf = root.child(name);
+                (leaf.slot, leaf.name) = (Some(slot), Some(name.clone()));
             }
         }
         Self {
@@ -206,7 +209,7 @@ impl FieldPaths {
         }
         .deserialize(&mut json)
         .and_then(|()| json.end())
-        .map_err(|error| format!("{} in {}", error, quoted(text.trim())))?;
+        .map_err(|error| format!("{} in {}", cut(&error.to_string()), quoted(text.trim())))?;
         Ok(found)
     }
 
@@ -246,6 +249,12 @@ impl Assembler {
             }
         }
     }
+}
+
+/// What a parser says, which may quote a whole record, cut to a readable length.
+fn cut(said: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    said.chars().take(CHARS_MAX).collect()
 }
 
 /// The text that `bytes` spell; a byte order mark before it is none of it.
@@ -314,8 +323,10 @@ impl<'j> Visitor<'j> for Fields<'_, '_, 'j> {
                 let before = found.replace(value).map(RawValue::get);
                 // Which of the two holds, nobody can tell.
                 if let Some(before) = before.filter(|before| *before != value.get()) {
+                    let name = child.name.as_deref().unwrap_or_default();
                     let (before, now) = (quoted(before), quoted(value.get()));
-                    let message = format!("a field is given twice, as {before} and as {now},");
+                    let message =
+                        format!("the field {name:?} is there twice, as {before} and as {now}");
                     return Err(serde::de::Error::custom(message));
                 }
             }

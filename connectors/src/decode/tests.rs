@@ -520,3 +520,28 @@ fn damaged_parquet_is_a_fault_wherever_the_damage_lies() {
         }
     }
 }
+
+#[test]
+fn a_field_that_is_there_twice_has_one_value_or_is_told() {
+    let lines = [
+        r#"{"id":"a","n":1,"n":1}"#,
+        r#"{"id":"b","n":1,"n":2}"#,
+        r#"{"id":"c","x":1,"x":2,"n":3}"#,
+        r#"{"id":"d","n":4,"usage":{"n":1},"usage.n":2}"#,
+        r#"{"id":"e","n":5,"usage":{"n":1,"n":1},"usage.n":1}"#,
+    ];
+    let wanted = [("id", ""), ("n", "bigint"), ("usage.n", "bigint")];
+    let read = open("a.jsonl", &Format::JsonLines, lines.join("\n"), &wanted).unwrap();
+    let shown = shown(read);
+    let said = [
+        "0@1 a|1|NULL",
+        "1@2 ROW_UNREADABLE: the field \"n\" is there twice, as",
+        "2@3 c|3|NULL",
+        "3@4 ROW_UNREADABLE: the field \"usage.n\" is there twice, as",
+        "4@5 e|5|1",
+    ];
+    assert_eq!(shown.len(), said.len(), "{shown:#?}");
+    for (shown, said) in shown.iter().zip(said) {
+        assert!(shown.starts_with(said), "{shown}");
+    }
+}

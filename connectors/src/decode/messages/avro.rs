@@ -381,6 +381,16 @@ impl Reading {
     }
 }
 
+/// Whether the decoder took the end of the message for the beginning of the next: then it waits for a
+/// body, while one that does not refuses what begins with no zero.
+fn begins_another(decoder: &mut Decoder, message: &[u8]) -> bool {
+    let looks_like_one = message
+        .len()
+        .checked_sub(PREFIX_BYTES)
+        .is_some_and(|last| last >= PREFIX_BYTES && message.get(last) == Some(&0));
+    looks_like_one && !matches!(shielded(|| decoder.decode(&[1])), Ok(Err(_)))
+}
+
 /// The rows decoded since the last time.
 fn flushed(decoder: &mut Decoder) -> Result<Option<RecordBatch>, String> {
     match shielded(|| decoder.flush()) {
@@ -397,7 +407,7 @@ fn one(decoder: &mut Decoder, message: &[u8]) -> Result<(), String> {
         Err(panicked) => return Err(panicked.to_string()),
     };
     match before.saturating_sub(decoder.capacity()) {
-        1 if read == message.len() => Ok(()),
+        1 if read == message.len() && !begins_another(decoder, message) => Ok(()),
         0 => Err("it ends inside of its record".to_owned()),
         _ => Err("there is more behind its record".to_owned()),
     }
