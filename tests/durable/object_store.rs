@@ -227,7 +227,7 @@ fn a_job_between_buckets_comes_to_what_the_same_job_between_folders_does() {
         .zip(["a.csv.gz", "b.parquet"])
     {
         let stream = ["platform", "service_type", "record_type"].map(|key| file[key].clone());
-        assert_eq!(stream, ["switch", "voice", "call"], "{file}");
+        assert_eq!(stream, ["switch", "voice", "postpaid"], "{file}");
         let expected = format!("s3://usage/month/switch/voice/postpaid/input/{name}");
         assert_eq!(
             (&file["file"], &file["location"]),
