@@ -39,7 +39,13 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
                 Err(found) => found,
             },
             // Brokers are not asked, and files need not agree without what they have.
-            false => files.read_alone().unwrap_or_else(|found| found),
+            false => match files.read_alone() {
+                Ok(mut warnings) => {
+                    warnings.extend(files.unmet_alone());
+                    warnings
+                }
+                Err(found) => found,
+            },
         });
         // What the job file says of a place, a missing file above all, is not said again.
         let told: BTreeSet<_> = findings

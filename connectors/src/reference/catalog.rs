@@ -165,7 +165,8 @@ pub struct PriceTable {
     #[serde(rename = "where")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Spanned<String>>,
-    /// Price rows to make of each table row, their fields in SQL; none where the price is NULL.
+    /// Price rows to make of each table row, their fields in SQL; none where the price is NULL. A cell of
+    /// a condition, a list or an account that is empty is refused: `*` stands for any value or account.
     pub prices: Vec<PriceFields>,
 }
 

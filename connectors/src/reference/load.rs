@@ -115,6 +115,15 @@ impl ReferenceFiles {
         Ok(findings)
     }
 
+    /// Names in the files read alone that nothing has, as far as can be told without the messages.
+    #[must_use]
+    pub fn unmet_alone(&self) -> Vec<Diagnostic> {
+        let known = self.rows.as_ref().zip(self.vocabulary.as_ref());
+        known.map_or_else(Vec::new, |(rows, vocabulary)| {
+            unmet(rows, vocabulary, &self.names, true)
+        })
+    }
+
     /// Reads the files as they are now, and puts messages in force beside them.
     ///
     /// # Errors
