@@ -8,14 +8,17 @@ use crate::job::Chosen;
 use crate::job::Job;
 use millrace_connectors::decode::{DecodeOptions, Decoder};
 use millrace_connectors::diagnostic::Diagnostic;
-use millrace_connectors::mediate::MediationPlan;
+use millrace_connectors::mediate::{Mediated, MediationPlan};
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::location::is_local;
 use millrace_connectors::store::Store;
-use millrace_operators::domain::FileId;
-use std::collections::BTreeSet;
+use millrace_operators::domain::{Fault, FileId, Reason};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Rows of a source's first file that are looked at for fields that are empty.
+const FIRST_ROWS: usize = 1_000;
 
 /// All findings about the job file at `path` and the files that it names, sorted by file and place.
 #[must_use]
@@ -71,7 +74,8 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
 }
 
 /// What the first file of a source tells: whether it has the columns that the rule reads, in types
-/// that the rule can use. Nothing is asked of remote stores.
+/// that the rule can use, and whether expressions hang on fields that are empty in its first rows.
+/// Nothing is asked of remote stores.
 fn first_file(job: &Job, source: &crate::job::SourcePlan, plan: &MediationPlan) -> Vec<Diagnostic> {
     let job_file = job.path.display().to_string();
     let fault = |message: String| vec![Diagnostic::error(&job_file, source.place, message)];
@@ -106,10 +110,63 @@ fn first_file(job: &Job, source: &crate::job::SourcePlan, plan: &MediationPlan) 
             file.name
         ));
     };
-    let options = DecodeOptions::default();
-    match Decoder::open(&store, &file, FileId(0), &format, plan.columns(), &options) {
-        Ok(decoder) => plan.mediator(decoder.schema()).err().unwrap_or_default(),
-        Err(error) => fault(error.to_string()),
+    let options = DecodeOptions {
+        chunk_rows: FIRST_ROWS,
+        ..DecodeOptions::default()
+    };
+    let opened = Decoder::open(&store, &file, FileId(0), &format, plan.columns(), &options);
+    let mut decoder = match opened {
+        Ok(decoder) => decoder,
+        Err(error) => return fault(error.to_string()),
+    };
+    let mut mediator = match plan.mediator(decoder.schema()) {
+        Ok(mediator) => mediator,
+        Err(findings) => return findings,
+    };
+    let mut mediated = Mediated::default();
+    if let Some(chunk) = decoder.next_chunk() {
+        mediator.mediate(&chunk, FileId(0), &mut mediated);
+    }
+    empty_fields(&file.name, plan, &mediated)
+}
+
+/// Expressions that hang on fields which are empty in the first rows of a file, each once.
+fn empty_fields(file: &str, plan: &MediationPlan, mediated: &Mediated) -> Vec<Diagnostic> {
+    let mut found: BTreeMap<(&str, Reason), (u64, &Fault)> = BTreeMap::new();
+    let hanging = mediated.faults.iter().filter(|fault| hangs(fault));
+    for fault in hanging {
+        let (count, _) = found
+            .entry((fault.field.as_str(), fault.reason))
+            .or_insert((0, fault));
+        *count += 1;
+    }
+    let received = mediated.received;
+    let warning = |((field, reason), (count, fault)): ((&str, Reason), (u64, &Fault))| {
+        let (yaml, place) = plan.place_of(field, &fault.detail);
+        let row = match fault.line {
+            0 => format!("row {}", fault.record.row()),
+            line => format!("line {line}"),
+        };
+        let message = format!(
+            "{field}: {}, in {count} of the first {received} records of {file:?} ({row} is one)",
+            fault.detail
+        );
+        Diagnostic::warning(yaml, place, message).with_hint(reason.hint())
+    };
+    found.into_iter().map(warning).collect()
+}
+
+/// Whether a record was set aside because an expression hangs on a field that is empty.
+fn hangs(fault: &Fault) -> bool {
+    match fault.reason {
+        Reason::FilterUndecided
+        | Reason::IdentityMissing
+        | Reason::ServiceMissing
+        | Reason::TimeMissing
+        | Reason::AttributeUndecided => true,
+        // Of records without any item, their fields are not at fault.
+        Reason::QuantityMissing => fault.field != "charges",
+        _ => false,
     }
 }
 

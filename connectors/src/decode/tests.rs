@@ -402,6 +402,140 @@ fn parquet_columns_keep_their_types_and_row_groups_stand_alone() {
     assert!(error.contains("not a whole Parquet file"), "{error}");
 }
 
+/// A Parquet file of one column for each kind of trouble.
+fn troubled() -> (tempfile::TempDir, Store) {
+    use arrow::array::{ArrayRef, BinaryArray, Decimal128Array, Int64Array, MapBuilder};
+    use arrow::array::{StringArray, StringBuilder, StructArray};
+    let bytes: Vec<&[u8]> = vec![b"red", b"\xff", b"7", b""];
+    let amounts = Decimal128Array::from(vec![
+        2_469_135_500_000_000_000_000_000_i128,
+        20_833_333_000_000,
+        1,
+        0,
+    ]);
+    let amounts = amounts.with_precision_and_scale(38, 18).unwrap();
+    let counts: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3), Some(4)]));
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c", "d"]));
+    let fields = vec![
+        Field::new("input", arrow::datatypes::DataType::Int64, true),
+        Field::new("name", arrow::datatypes::DataType::Utf8, true),
+    ];
+    let inner = Some(vec![true, true, false, true].into());
+    let usage = StructArray::new(fields.into(), vec![counts, names], inner);
+    let mut tags = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    for row in 0..4 {
+        if row != 1 {
+            tags.keys().append_value("team");
+            tags.values().append_value(format!("t{row}"));
+            tags.keys().append_value("a.b");
+            tags.values().append_value("x");
+        }
+        tags.append(row != 2).unwrap();
+    }
+    let columns: [(&str, ArrayRef); 4] = [
+        ("bytes", Arc::new(BinaryArray::from(bytes))),
+        ("amount", Arc::new(amounts)),
+        ("usage", Arc::new(usage)),
+        ("tags", Arc::new(tags.finish())),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.map(|(name, column)| (name, column, true)),
+    )
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let store = Store::open("a.parquet", folder.path()).unwrap();
+    (folder, store)
+}
+
+#[test]
+fn a_value_that_does_not_fit_its_declaration_fails_its_row_only() {
+    let (_folder, store) = troubled();
+    let open = |wanted: &[(&str, &str)]| {
+        let file = store.list().unwrap().remove(0);
+        let options = DecodeOptions::default();
+        Decoder::open(
+            &store,
+            &file,
+            FileId(7),
+            &Format::Parquet,
+            &columns(wanted),
+            &options,
+        )
+    };
+    let faulty = |wanted: &[(&str, &str)]| -> Vec<String> {
+        let lines = shown(open(wanted).unwrap());
+        lines
+            .into_iter()
+            .filter(|line| line.contains("FIELD_"))
+            .collect()
+    };
+    assert_eq!(faulty(&[("bytes", "text")]).len(), 1);
+    assert!(faulty(&[("bytes", "text")])[0].starts_with("1@0 FIELD_UNPARSABLE bytes"));
+    assert_eq!(
+        faulty(&[("bytes", "bigint")]).len(),
+        2,
+        "an empty one is an empty number"
+    );
+    // A column that nobody names is not touched.
+    assert_eq!(faulty(&[("amount", "")]).len(), 0);
+    let fine = faulty(&[("amount", "decimal(38,12)")]);
+    assert_eq!(fine.len(), 1, "{fine:?}");
+    assert!(
+        fine[0].contains("\"0.000000000000000001\" is not of type decimal(38,12)"),
+        "{fine:?}"
+    );
+    let whole = faulty(&[("amount", "bigint")]);
+    assert_eq!(whole.len(), 3, "{whole:?}");
+}
+
+#[test]
+fn a_path_leads_into_structs_and_maps() {
+    let (_folder, store) = troubled();
+    let open = |wanted: &[(&str, &str)]| {
+        let file = store.list().unwrap().remove(0);
+        let options = DecodeOptions::default();
+        Decoder::open(
+            &store,
+            &file,
+            FileId(7),
+            &Format::Parquet,
+            &columns(wanted),
+            &options,
+        )
+    };
+    let wanted = [
+        ("tags.team", ""),
+        ("usage.input", "bigint"),
+        ("tags.a.b", "text"),
+        ("usage.name", ""),
+        ("tags.owner", ""),
+    ];
+    assert_eq!(
+        shown(open(&wanted).unwrap()),
+        [
+            "0@0 t0|1|x|a|NULL",
+            "1@0 NULL|NULL|NULL|b|NULL",
+            "2@0 NULL|NULL|NULL|NULL|NULL",
+            "3@0 t3|4|x|d|NULL",
+        ]
+    );
+    let told = open(&[("usage.inputs", "")]).unwrap_err().to_string();
+    assert!(told.contains("did you mean \"usage.input\""), "{told}");
+    assert!(
+        told.contains("usage.input, usage.name, tags.<key>"),
+        "{told}"
+    );
+    let told = open(&[("usage", "bigint")]).unwrap_err().to_string();
+    assert!(
+        told.contains("name one of its fields: usage.input, usage.name"),
+        "{told}"
+    );
+}
+
 #[test]
 fn a_column_that_may_be_absent_is_empty_in_files_without_it() {
     let mut wanted = columns(&[("id", ""), ("n", "bigint")]);

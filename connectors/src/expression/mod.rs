@@ -73,7 +73,19 @@ impl ExpressionError {
             .strip_prefix("Error during planning: ")
             .unwrap_or(&text);
         let first = text.lines().next().unwrap_or(text);
-        Self::new(format!("{first} in `{sql}`"), "")
+        if first.starts_with("Substring without") {
+            return Self::new(
+                format!("substr is told no place to begin in `{sql}`"),
+                "write substr(text, start) or substr(text, start, length); the first character is 1",
+            );
+        }
+        let plain = unmatched(first).unwrap_or(first);
+        let hint = if plain.contains("requires String") {
+            "CAST(x AS text) makes a text of it"
+        } else {
+            ""
+        };
+        Self::new(format!("{plain} in `{sql}`"), hint)
     }
 }
 
@@ -277,6 +289,18 @@ impl Parsed {
         };
         Ok((planning, checked))
     }
+}
+
+/// What of a planner's complaint about the arguments of a function is about them, of the many forms
+/// that the function has.
+fn unmatched(text: &str) -> Option<&str> {
+    let (_, forms) = text.split_once("failed to match any signature, errors: ")?;
+    let forms = forms.split("Error during planning: ");
+    let forms = forms.filter(|form| !form.is_empty());
+    let of_type = |form: &&str| form.contains("requires");
+    let form = forms.clone().find(of_type).or(forms.last())?;
+    let end = form.find(" (DataType").unwrap_or(form.len());
+    Some(form[..end].trim_end_matches([',', '.']))
 }
 
 /// The path of a field that a node is another spelling of. There are no tables in an expression, so

@@ -1,8 +1,8 @@
 use super::*;
 use crate::lookup::{LookupTable, Lookups};
 use arrow::array::{
-    Array, ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millrace_operators::domain::Reason;
@@ -230,6 +230,16 @@ fn what_could_be_inexact_is_not_planned() {
             "no function \"round\"",
             "round_half_even",
         ),
+        (
+            "substr(tokens, 1, 2)",
+            "Function 'substr' requires String, but received Int64 in `substr(tokens, 1, 2)`",
+            "CAST(x AS text)",
+        ),
+        (
+            "substr(kind)",
+            "substr is told no place to begin",
+            "substr(text, start)",
+        ),
         ("now()", "no function \"now\"", "the same bill"),
         ("sum(tokens)", "no function \"sum\"", ""),
         (
@@ -284,6 +294,31 @@ fn columns_read_are_known_before_planning() {
 }
 
 #[test]
+fn columns_may_be_called_as_words_of_sql_are() {
+    for sql in ["user", "lower(user)", "order", "group", "date", "\"from\""] {
+        let parsed = Parsed::parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let name = sql.trim_start_matches("lower(").trim_matches([')', '"']);
+        let columns: Vec<&str> = parsed.columns().iter().map(String::as_str).collect();
+        assert_eq!(columns, [name]);
+    }
+    for sql in ["case", "interval", "not"] {
+        let error = Parsed::parse(sql).unwrap_err();
+        let told = format!("stands in double quotes within the expression: '\"{sql}\"'");
+        assert!(error.hint.contains(&told), "{sql}: {error} {}", error.hint);
+    }
+}
+
+#[test]
+fn a_key_in_brackets_is_a_path() {
+    for sql in ["tags['team']", "tags.team", "\"tags.team\""] {
+        let parsed = Parsed::parse(sql).unwrap();
+        assert_eq!(parsed.columns().iter().collect::<Vec<_>>(), ["tags.team"]);
+    }
+    let parsed = Parsed::parse("upper(a.b['c']['d.e'])").unwrap();
+    assert_eq!(parsed.columns().iter().collect::<Vec<_>>(), ["a.b.c.d.e"]);
+}
+
+#[test]
 fn failures_say_what_and_why() {
     let failures = plan("lookup('rates', 'name', kind)")
         .unwrap()
@@ -308,6 +343,29 @@ fn failures_say_what_and_why() {
         "{}",
         failures[0].detail
     );
+}
+
+#[test]
+fn one_value_that_is_no_text_fails_alone() {
+    use arrow::array::{BinaryArray, DictionaryArray};
+    use arrow::datatypes::Int32Type;
+    let mut values: Vec<&[u8]> = vec![b"red"; 50];
+    values[20] = b"\xff\xfe";
+    let bytes = BinaryArray::from(values);
+    let keys = Int32Array::from_iter_values(0..50);
+    let dictionary = DictionaryArray::<Int32Type>::new(keys, Arc::new(bytes.clone()));
+    let columns: [ArrayRef; 2] = [Arc::new(bytes), Arc::new(dictionary)];
+    for column in columns {
+        let batch = RecordBatch::try_from_iter([("dev", column)]).unwrap();
+        for sql in ["arrow_cast(dev, 'Utf8')", "upper(arrow_cast(dev, 'Utf8'))"] {
+            let planned = Parsed::parse(sql).unwrap();
+            let planned = planned.plan(&batch.schema(), &functions()).unwrap();
+            let evaluated = planned.evaluate(&batch);
+            let failed: Vec<usize> = evaluated.failures.iter().map(|f| f.row).collect();
+            assert_eq!(failed, [20], "{sql}");
+            assert_eq!(evaluated.values.null_count(), 1, "{sql}");
+        }
+    }
 }
 
 proptest! {

@@ -208,6 +208,29 @@ impl MediationPlan {
         &self.warnings
     }
 
+    /// Where the expression of a field of the rule is written: the file, its line and column. Of the
+    /// parts of the identity it is the one that `detail` quotes.
+    #[must_use]
+    pub fn place_of(&self, field: &str, detail: &str) -> (&str, (u64, u64)) {
+        let single = [&self.service, &self.time];
+        let written = self
+            .filter
+            .iter()
+            .chain(self.identity.iter().flatten())
+            .chain(single)
+            .chain(&self.attributes)
+            .chain(&self.charges);
+        let mut of_field = written.filter(|written| written.field == field).peekable();
+        let first = of_field.peek().copied();
+        let quoted = of_field.find(|written| {
+            let sql = written.parsed.sql().trim_matches('"');
+            detail.contains(&format!("`{sql}`"))
+        });
+        let place = quoted.or(first);
+        let place = place.map_or((0, 0), |written| (written.line, written.column));
+        (&self.file, place)
+    }
+
     /// Type-checks the rule for text formats, whose types are declared in the rule.
     ///
     /// # Errors
@@ -252,7 +275,7 @@ impl MediationPlan {
                 written,
                 has_text,
                 "a text",
-                "convert it, or choose another column",
+                "declare the column as text in `columns`, convert it, or choose another column",
             )
         };
         let identity = self.identity.as_ref().map(|fields| {

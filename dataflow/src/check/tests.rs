@@ -199,3 +199,55 @@ fn local_files_may_be_urls_and_remote_ones_are_not_watched() {
     let remote = urls.replace("file://mediation", "s3://b/mediation");
     assert_eq!(watched(&remote), ["teams.csv"]);
 }
+
+#[test]
+fn expressions_over_fields_that_are_empty_are_pointed_at() {
+    let usage = "id,session,model,tokens,cached,at\n\
+                 1,s,m,5,2,2026-01-01T00:00:00Z\n\
+                 2,s,,5,,2026-01-01T00:00:00Z\n\
+                 ,s,,5,1,2026-01-01T00:00:00Z\n";
+    let folder = tempfile::tempdir().unwrap();
+    for (file, sound) in FILES {
+        fs::write(folder.path().join(file), sound).unwrap();
+    }
+    fs::write(folder.path().join("usage.csv"), usage).unwrap();
+    let found = |rule: &str| {
+        fs::write(folder.path().join("mediation.yaml"), rule).unwrap();
+        let findings = check(&folder.path().join("job.yaml"));
+        assert!(findings.iter().all(|finding| !finding.is_error()));
+        let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        shown.join("\n")
+    };
+    let rule = RULE
+        .replace("{ tokens: bigint", "{ tokens: bigint, cached: bigint")
+        .replace("tokens: tokens }", "tokens: tokens - cached }");
+    let told = found(&rule);
+    for (line, said) in [
+        (
+            2,
+            "identity: `id` is empty or absent, in 1 of the first 3 records of \"usage.csv\" (line 4 is one)",
+        ),
+        (
+            6,
+            "charges.tokens: `tokens - cached` hangs on cached, which is empty or absent, in 1 of",
+        ),
+    ] {
+        let shown = told.lines().find(|shown| shown.contains(said));
+        let shown = shown.unwrap_or_else(|| panic!("{said} is not in {told}"));
+        assert!(
+            shown.contains(&format!("mediation.yaml:{line}:")),
+            "{shown}"
+        );
+    }
+    assert!(
+        !told.contains("attributes"),
+        "a mere column may be empty: {told}"
+    );
+    let mended = rule
+        .replace("tokens - cached", "\"tokens - coalesce(cached, 0)\"")
+        .replace(
+            "{ tokens: bigint",
+            "{ id: { may_be: empty }, tokens: bigint",
+        );
+    assert_eq!(found(&mended), "");
+}
