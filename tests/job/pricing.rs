@@ -61,7 +61,7 @@ fn bills(parts: &str, prices: &str) -> Option<[String; 2]> {
     if ended.exit == Exit::Unusable {
         let checked = millrace(&["check", &job]);
         assert_eq!(checked.exit, Exit::Unusable, "{checked:?}");
-        assert!(checked.err.contains("catalog.yaml:"), "{checked:?}");
+        assert!(checked.out.contains("catalog.yaml:"), "{checked:?}");
         return None;
     }
     let total = |ended: Ended| {

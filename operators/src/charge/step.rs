@@ -181,9 +181,7 @@ impl<'a> Step<'a> {
         );
         match moved {
             Some(_) => {
-                let low = if delta < 0 { least } else { i128::MIN };
-                let high = if delta > 0 { most } else { i128::MAX };
-                self.guarded(slot, low, high, delta);
+                self.guarded(slot, least, most, delta);
                 Ok(())
             }
             None => {

@@ -395,10 +395,10 @@ mod tests {
         assert_eq!(Amount::from_ratio(-4, 3, 1).unwrap().rounded(2), "0.00");
         assert_eq!(Amount::from_ratio(9995, 3, 1).unwrap().rounded(2), "10.00");
         assert_eq!(Amount::from_ratio(995, 3, 1).unwrap().rounded(0), "1");
-        // Thirty parts of 1/6 of a cent: a half, less what the quotients lost.
-        let part = Amount::from_ratio(1, 2, 60).unwrap();
-        let parts = Amount(part.0 * 30);
-        assert_eq!(parts.to_string(), "0.00499999999999999999998");
+        // Fifteen parts of a thirtieth of a cent: a half, less what the quotients lost.
+        let part = Amount::from_ratio(1, 2, 30).unwrap();
+        let parts = Amount(part.0 * 15);
+        assert_eq!(parts.to_string(), "0.004999999999999999999995");
         assert_eq!(parts.rounded(2), "0.01");
         assert_eq!(Quantity::new(15, 1).unwrap().to_string(), "1.5");
         assert_eq!(Quantity::new(1, 13), None);
