@@ -23,6 +23,7 @@ mod error;
 mod json;
 mod members;
 mod messages;
+mod names;
 mod nested;
 mod parquet;
 mod parquet_layout;
@@ -35,6 +36,7 @@ pub use columns::ColumnType;
 pub use declared::{ColumnDeclaration, MayBe};
 pub use error::DecodeError;
 pub use messages::{MessageDecoder, MessageFormat, Registry, RegistryUrl};
+pub use names::{Fields, fields_of};
 pub use parquet::{RowGroup, row_groups};
 pub use window::RECORD_BYTES_MAX;
 

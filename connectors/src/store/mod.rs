@@ -20,7 +20,7 @@ mod write;
 
 pub use error::StoreError;
 pub use object::Put;
-pub use write::NewFile;
+pub use write::{NewFile, give_up_unfinished};
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;

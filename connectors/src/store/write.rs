@@ -2,12 +2,63 @@
 //!
 //! A local file is written beside its place as `*.tmp`, which no source reads, and renamed; a remote
 //! one is a multipart upload, completed at the end. A file that is dropped unfinished leaves nothing
-//! under its name.
+//! behind, and neither does a process that gives its files up before it ends.
 
 use super::{Backend, Store, StoreError};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The temporary files of this process.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Takes away the local files that are being written. For a process that ends: whoever begins or finishes
+/// a file from now on waits for the end.
+pub fn give_up_unfinished() {
+    // Somebody who panicked while he held it ends the process too.
+    let Ok(unfinished) = UNFINISHED.lock() else {
+        return;
+    };
+    for temporary in &*unfinished {
+        std::fs::remove_file(temporary).ok();
+    }
+    std::mem::forget(unfinished);
+}
+
+/// A temporary file, gone with its owner unless it has taken its place.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn create(path: PathBuf) -> io::Result<(Self, File)> {
+        let mut unfinished = Self::all();
+        let file = File::create(&path)?;
+        unfinished.insert(path.clone());
+        Ok((Self(path), file))
+    }
+
+    fn all() -> std::sync::MutexGuard<'static, BTreeSet<PathBuf>> {
+        UNFINISHED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn take_place(&self, place: &Path) -> io::Result<()> {
+        let mut unfinished = Self::all();
+        std::fs::rename(&self.0, place)?;
+        unfinished.remove(&self.0);
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if Self::all().remove(&self.0) {
+            std::fs::remove_file(&self.0).ok();
+        }
+    }
+}
 
 /// A file being written.
 pub struct NewFile {
@@ -18,7 +69,7 @@ pub struct NewFile {
 enum Sink {
     Local {
         file: BufWriter<File>,
-        temporary: PathBuf,
+        temporary: Temporary,
         place: PathBuf,
     },
     #[cfg(feature = "s3")]
@@ -40,8 +91,8 @@ impl Store {
                     std::fs::create_dir_all(folder).map_err(failed)?;
                 }
                 let temporary = place.with_added_extension("tmp");
-                let file =
-                    BufWriter::with_capacity(1 << 18, File::create(&temporary).map_err(failed)?);
+                let (temporary, file) = Temporary::create(temporary).map_err(failed)?;
+                let file = BufWriter::with_capacity(1 << 18, file);
                 Ok(NewFile {
                     location,
                     sink: Sink::Local {
@@ -108,7 +159,7 @@ impl NewFile {
             } => {
                 file.flush().map_err(failed)?;
                 drop(file);
-                std::fs::rename(&temporary, &place).map_err(failed)
+                temporary.take_place(&place).map_err(failed)
             }
             #[cfg(feature = "s3")]
             Sink::Remote(upload) => upload.finish().map_err(failed),
