@@ -9,6 +9,7 @@
 
 mod known;
 
+use crate::board::ReasonCount;
 use crate::graph::Open;
 use crate::job::Job;
 use crate::listener::Listener;
@@ -54,6 +55,9 @@ pub struct Balances {
     pub epoch: Option<Epoch>,
     /// The accounts, by name.
     pub accounts: Vec<AccountBalance>,
+    /// Why records are not in them, where any should be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<ReasonCount>,
 }
 
 /// Where an account stands.
@@ -170,6 +174,7 @@ pub fn balance(
         }
         sums.buckets.extend(part.groups);
     }
+    let counts = ended.board.counts();
     for activity in ended.board.activity() {
         if at.is_none_or(|at| activity.billed_at() <= at) {
             let sum = sums.subscribed.entry(activity.account).or_default();
@@ -180,6 +185,10 @@ pub fn balance(
         at: at.map(|at| at.to_string()),
         epoch: None,
         accounts: accounts(&sums, reference, names, wanted),
+        waiting: match counts.error + counts.suspended {
+            0 => Vec::new(),
+            _ => ended.board.reasons(),
+        },
     })
 }
 

@@ -13,6 +13,7 @@ pub use told::{
     RecordCounts, Share, Unsettled,
 };
 
+use crate::currency::decimals;
 use crate::publish::EpochChanges;
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use hashbrown::HashMap;
@@ -21,8 +22,8 @@ use millrace_connectors::output::{
 };
 use millrace_operators::charge::Notice;
 use millrace_operators::domain::{
-    AccountKey, Activity, AggregateId, Fate, Fault, FileId, LineKey, LineSum, MoneyTotal, Name,
-    Reason, RecordId, Stage, Suspense,
+    AccountKey, Activity, AggregateId, EventTime, Fate, Fault, FileId, LineKey, LineSum,
+    MoneyTotal, Name, Reason, RecordId, Stage, Suspense,
 };
 use millrace_operators::epoch::Diff;
 use roaring::RoaringTreemap;
@@ -318,6 +319,24 @@ impl Board {
         lines
     }
 
+    /// What stands in each bill unit, per currency: by time.
+    #[must_use]
+    pub fn bill_units(&self) -> Vec<(EventTime, EventTime, usize, Money)> {
+        let mut sums: BTreeMap<(EventTime, EventTime, Name), (usize, MoneyTotal)> = BTreeMap::new();
+        // In the order of nothing: only sums are made.
+        for line in self.lines.values() {
+            let key = &line.key;
+            let unit = (key.unit_start, key.unit_end, key.currency);
+            let (lines, sum) = sums.entry(unit).or_default();
+            *lines += 1;
+            *sum = sum.plus(line.sum.amount);
+        }
+        let unit = |((start, end, currency), (lines, amount))| {
+            (start, end, lines, self.money(currency, amount))
+        };
+        sums.into_iter().map(unit).collect()
+    }
+
     /// How many billing lines there are.
     #[must_use]
     pub fn line_count(&self) -> usize {
@@ -442,11 +461,19 @@ impl Board {
     /// An amount in a currency.
     #[must_use]
     pub fn money(&self, currency: Name, amount: MoneyTotal) -> Money {
+        let currency = self.texts.names.text(currency).to_string();
         Money {
-            currency: self.texts.names.text(currency).to_string(),
             amount: amount.to_string(),
-            rounded: amount.rounded(2),
+            rounded: amount.rounded(decimals(&currency)),
+            currency,
         }
+    }
+
+    /// What an account is billed in a currency.
+    #[must_use]
+    pub fn account(&self, account: AccountKey, currency: Name) -> MoneyTotal {
+        let sum = self.accounts.get(&(account, currency));
+        sum.map_or(MoneyTotal::ZERO, |sum| sum.amount)
     }
 
     /// Accounts, the one with the highest amount first.

@@ -6,15 +6,18 @@
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | all is well |
-//! | 1 | it ran, and somebody should look: records suspended or refused, warnings |
+//! | 1 | it ran, and somebody should look: records suspended or refused, findings, differences |
 //! | 2 | it could not run: the command line, the configuration, a file or an address |
 //! | 3 | a process of several has lost the others, or nothing moves: start all of them again |
 //! | 101 | a defect of millrace |
+//! | 130 | interrupted |
 
 mod args;
 mod balance;
+mod bill;
 mod cluster;
 mod explain;
+mod init;
 mod quote;
 mod replay;
 mod status;
@@ -25,22 +28,24 @@ use crate::check::check;
 use crate::cluster::{ClusterPlan, Place, obey_supervisor};
 use crate::console::{ColourChoice, Console};
 use crate::crash::{EXIT_BUG, end_process};
-use crate::interrupt::{EXIT_INTERRUPTED, end, end_on_interrupt};
+use crate::interrupt::{EXIT_INTERRUPTED, end, end_on_interrupt, is_asked_to_end};
 use crate::job::Job;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::print::Drawing;
 use crate::query::QueryError;
 use crate::render::render;
-use crate::report::Style;
 use crate::run::{RunError, RunOptions, Stop, assist, run};
 use crate::schema::schema;
+use crate::shown::{shown_json, shown_lines};
+use crate::table::Style;
 use crate::terminal::Terminal;
+use args::EXITS;
 use args::{
     CheckArgs, CheckFormat, ClusterArgs, ClusterCommand, GraphArgs, GraphFormat, QueryArgs,
     RunArgs, SummaryFormat,
 };
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use millrace_connectors::diagnostic::Diagnostic;
 use std::ffi::OsString;
 use std::io;
@@ -121,17 +126,21 @@ impl From<QueryError> for Refusal {
 pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     console.choose(colour_asked_for(&arguments));
-    let cli = match Cli::try_parse_from(&arguments) {
+    let parsed = command().try_get_matches_from(&arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, console),
     };
+    console.hush(cli.quiet);
     let ended = match cli.command {
+        Command::Init(args) => init::begin(&args, console),
         Command::Run(args) => run_job(&args, console),
         Command::Cluster { command } => match command {
             ClusterCommand::Run(args) => cluster::keep_running(&args, console),
         },
         Command::Quote(args) => quote::quote_usage(&args, console),
         Command::Explain(args) => explain::explain_record(&args, console),
+        Command::Bill(args) => bill::show_bills(&args, console),
         Command::Balance(args) => balance::show_balance(&args, console),
         Command::Status(args) => status::show_status(&args, console),
         Command::Pause(args) => status::pause(&args, console),
@@ -147,7 +156,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Co
             .and_then(|text| Ok(console.result(&format!("{text}\n")).map(|()| Exit::Ok)?)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "millrace", &mut script);
+            clap_complete::generate(shell, &mut command(), "millrace", &mut script);
             let written = console.results().write_all(&script);
             written.map(|()| Exit::Ok).map_err(Refusal::Output)
         }
@@ -157,6 +166,25 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Co
         Ok(exit)
     });
     ended.unwrap_or_else(|refusal| refuse(refusal, console))
+}
+
+/// The command line, with the exit codes in the help of every command.
+fn command() -> clap::Command {
+    tell_exits(Cli::command())
+}
+
+fn tell_exits(command: clap::Command) -> clap::Command {
+    let help = match command.get_after_help() {
+        Some(help) => format!("{help}\n\n{EXITS}"),
+        None => EXITS.to_owned(),
+    };
+    command.after_help(help).mut_subcommands(tell_exits)
+}
+
+/// A result as JSON, which is safe to be shown on a terminal.
+fn json(result: &impl serde::Serialize) -> Result<String, Refusal> {
+    let text = serde_json::to_string_pretty(result)?;
+    Ok(format!("{}\n", shown_json(&text)))
 }
 
 /// Found before the arguments are parsed, because the parser's own complaints are coloured too.
@@ -203,9 +231,11 @@ fn usage(error: &clap::Error, console: &mut Console<'_>) -> Exit {
 fn refuse(refusal: Refusal, console: &mut Console<'_>) -> Exit {
     match refusal {
         Refusal::Diagnostics(findings) => warn(&findings, console),
-        Refusal::Message(message) => console.say(&format!("error: {message}\n")),
+        Refusal::Message(message) => {
+            console.say(&format!("error: {}\n", shown_lines(&message)));
+        }
         Refusal::Bug(message) => {
-            console.say(&format!("bug: {message}\n"));
+            console.say(&format!("bug: {}\n", shown_lines(&message)));
             return Exit::Bug;
         }
         // The reader has what it wanted: `millrace … | head` is no mistake.
@@ -232,14 +262,7 @@ fn load(path: &std::path::Path, console: &mut Console<'_>) -> Result<Job, Refusa
 
 fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
     let metrics = Metrics::new();
-    let (talk, colour) = (console.talk(), console.colours_talk());
-    let is_terminal = console.surroundings().err_is_terminal;
-    let terminal = Arc::new(Terminal::new(
-        talk,
-        colour,
-        Arc::clone(&metrics),
-        is_terminal,
-    ));
+    let terminal = Arc::new(Terminal::on(console, Arc::clone(&metrics)));
     let listener: Arc<dyn Listener> = Arc::<Terminal>::clone(&terminal);
     let options = RunOptions {
         workers: args.workers,
@@ -261,8 +284,9 @@ fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
         obey_supervisor(ends)
             .map_err(|error| Refusal::Message(format!("cannot hear the supervisor: {error}")))?;
     }
-    if args.watch {
-        end_on_interrupt(&stop)
+    if console.surroundings().own_process {
+        let talk = Arc::clone(&terminal);
+        end_on_interrupt(&stop, move |text| talk.say(text))
             .map_err(|error| Refusal::Message(format!("cannot listen for interrupts: {error}")))?;
     }
     if let Some(plan) = options
@@ -279,10 +303,14 @@ fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
     let summary = ended?;
     let text = match args.output {
         SummaryFormat::Table => summary.tables(style(console)),
-        SummaryFormat::Json => summary.json()?,
+        SummaryFormat::Json => shown_json(&summary.json()?).into_owned(),
     };
     console.result(&text)?;
-    Ok(if summary.has_findings() {
+    let cut_short = is_asked_to_end() && !args.watch;
+    if cut_short {
+        console.say("ended before everything was read; run the job again to go on\n");
+    }
+    Ok(if summary.has_findings() || cut_short {
         Exit::Findings
     } else {
         Exit::Ok
@@ -311,8 +339,8 @@ fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusa
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     match args.output {
         CheckFormat::Json => {
-            let text = serde_json::to_string_pretty(&findings)?;
-            console.result(&format!("{text}\n"))?;
+            let text = json(&findings)?;
+            console.result(&text)?;
         }
         CheckFormat::Text => {
             let text = render(&findings, console.colours_results());
@@ -374,7 +402,7 @@ fn query(_: &QueryArgs, _: &mut Console<'_>) -> Result<Exit, Refusal> {
 fn style(console: &Console<'_>) -> Style {
     Style {
         colour: console.colours_results(),
-        fit_terminal: console.surroundings().out_is_terminal,
+        width: console.surroundings().width,
     }
 }
 

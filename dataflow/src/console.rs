@@ -27,10 +27,14 @@ pub struct Surroundings {
     pub out_is_terminal: bool,
     /// Talk goes to a terminal.
     pub err_is_terminal: bool,
+    /// Columns that results may take; any number where nobody says.
+    pub width: Option<usize>,
     /// `NO_COLOR` is set.
     pub no_colour: bool,
     /// `CLICOLOR_FORCE` is set.
     pub force_colour: bool,
+    /// The command has the process to itself, and may listen for its signals.
+    pub own_process: bool,
 }
 
 impl Surroundings {
@@ -39,11 +43,14 @@ impl Surroundings {
     pub fn of_process() -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        let out_is_terminal = io::stdout().is_terminal();
         Self {
-            out_is_terminal: io::stdout().is_terminal(),
+            out_is_terminal,
+            width: width(out_is_terminal),
             err_is_terminal: io::stderr().is_terminal(),
             no_colour: set("NO_COLOR"),
             force_colour: forced && set("CLICOLOR_FORCE"),
+            own_process: true,
         }
     }
 
@@ -55,6 +62,21 @@ impl Surroundings {
             ColourChoice::Auto => !self.no_colour && (self.force_colour || is_terminal),
         }
     }
+}
+
+/// Columns of a terminal that does not say how many it has.
+const USUAL_WIDTH: usize = 80;
+
+/// What `COLUMNS` says, or how wide the terminal is; no limit elsewhere.
+fn width(is_terminal: bool) -> Option<usize> {
+    let told = std::env::var("COLUMNS").ok();
+    let told = told.and_then(|columns| columns.trim().parse().ok());
+    let asked = || {
+        let width = comfy_table::Table::new().width();
+        let width = width.map(usize::from).filter(|width| *width > 0);
+        is_terminal.then(|| width.unwrap_or(USUAL_WIDTH))
+    };
+    told.filter(|width| *width > 0).or_else(asked)
 }
 
 /// The stream of talk, for everyone who has something to say while a command runs.
@@ -91,6 +113,7 @@ pub struct Console<'a> {
     talk: Talk,
     surroundings: Surroundings,
     choice: ColourChoice,
+    quiet: bool,
 }
 
 impl<'a> Console<'a> {
@@ -101,7 +124,25 @@ impl<'a> Console<'a> {
             talk,
             surroundings,
             choice: ColourChoice::Auto,
+            quiet: false,
         }
+    }
+
+    /// Says nothing on the way from now on, if that is asked for.
+    pub fn hush(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
+    /// Whether nothing is to be said on the way.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether somebody sees a bar that moves.
+    #[must_use]
+    pub fn shows_progress(&self) -> bool {
+        self.surroundings.err_is_terminal && !self.quiet
     }
 
     /// Follows what was asked for on the command line.

@@ -38,6 +38,7 @@ use crate::check::check;
 use crate::durable::{
     Closed, DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told,
 };
+use crate::interrupt::is_asked_to_end;
 use crate::job::{Job, RuleSource, SourcePlan};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
@@ -299,7 +300,7 @@ impl Intake {
         }
         self.keep_all()?;
         self.move_read(self.setting.saved.is_none())?;
-        while let Some(saved) = self.wait()? {
+        while let Some(saved) = self.rest()? {
             self.tell_time();
             self.obey()?;
             self.changed(&saved, Instant::now())?;
@@ -487,6 +488,9 @@ impl Intake {
         let watches = self.setting.saved.is_some();
         let (mut looked, mut begun) = (Instant::now(), Instant::now());
         while !self.setting.failed.load(Ordering::Relaxed) {
+            if !watches && self.setting.keeping.is_some() && is_asked_to_end() {
+                break;
+            }
             let mut count = 0;
             for messages in &mut *topics {
                 if self.is_paused(messages.source) {
@@ -513,6 +517,10 @@ impl Intake {
             } else if self.is_due() && self.bundle.is_empty() {
                 self.keep_all()?;
             }
+            match count {
+                0 if self.bundle.is_empty() => self.setting.metrics.waits(),
+                _ => self.setting.metrics.works(),
+            }
             if count > 0 && looked.elapsed() < LOOK {
                 continue;
             }
@@ -538,6 +546,7 @@ impl Intake {
                 self.move_read(false)?;
             }
         }
+        self.setting.metrics.works();
         if !self.bundle.is_empty() {
             self.bind()?;
         }
@@ -583,6 +592,14 @@ impl Intake {
             let before = self.clock.replace(now).map(|before| (before, -1));
             self.bundle.clock = before.into_iter().chain([(now, 1)]).collect();
         }
+    }
+
+    /// Waits, and lets nobody count the time as work.
+    fn rest(&mut self) -> Result<Option<Saved>, Halt> {
+        self.setting.metrics.waits();
+        let saved = self.wait();
+        self.setting.metrics.works();
+        saved
     }
 
     /// Waits for saved files, and for messages of reference data; `None` when there will be none.
@@ -661,6 +678,7 @@ impl Intake {
             }
         }
         self.looked = Instant::now();
+        self.setting.metrics.files_read(self.files.read_of(None));
         self.name_files();
     }
 
@@ -675,7 +693,8 @@ impl Intake {
 
     /// Reads the files that wait, epoch by epoch.
     fn read_all(&mut self) -> Result<(), Halt> {
-        loop {
+        // Where the next run reads on, this one need not read all.
+        while !(self.setting.keeping.is_some() && is_asked_to_end()) {
             if self.reading.is_none() {
                 let Some(opened) = self.open_next() else {
                     break;
@@ -687,11 +706,24 @@ impl Intake {
                 self.bind()?;
             }
         }
-        if self.bundle.is_empty() {
-            Ok(())
-        } else {
-            self.bind()
+        // The last epoch of the first reading lets the publisher tell the bill; where there is none left,
+        // an empty one does.
+        let Setting {
+            metrics,
+            saved,
+            keeping,
+            bound,
+            ..
+        } = &self.setting;
+        let tells = !metrics.is_all_read() && saved.is_some() && keeping.is_none();
+        if self.bundle.is_empty() && !tells {
+            metrics.all_read();
+            return Ok(());
         }
+        // First, so that no epoch before this one is taken for the last.
+        bound.store(self.epoch + 1, Ordering::Relaxed);
+        metrics.all_read();
+        self.bind()
     }
 
     /// Opens the next file that can be opened.
@@ -748,7 +780,11 @@ impl Intake {
         let Some(opened) = &mut self.reading else {
             return Ok(());
         };
-        let Some(chunk) = opened.decoder.next_chunk() else {
+        let chunk = opened.decoder.next_chunk();
+        self.setting
+            .metrics
+            .files_read(self.files.read_of(Some(opened.id)));
+        let Some(chunk) = chunk else {
             let opened = self.reading.take();
             if let Some(opened) = &opened {
                 let gone = opened
@@ -926,6 +962,7 @@ impl Intake {
                 let changes = ReferenceChanges::between(&self.setting.reference, &loaded.reference);
                 report.rows += changes.len();
                 report.prices = changes.price_changes(&self.setting.names);
+                report.plans = changes.plan_changes(&self.setting.names);
                 self.setting.reference = loaded.reference;
                 self.bundle.reference = changes;
                 self.learn();

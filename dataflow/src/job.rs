@@ -825,19 +825,20 @@ impl Judge {
                     .unwrap_or_else(|| progress_topic(&written.name)),
             }
         });
+        let forms = |forms: OutputForms| forms.or_csv(outputs.csv);
         OutputPlan {
             messages,
             reads_topics: written.sources.iter().any(|s| s.value.kafka.is_some()),
             folder,
-            monetised: outputs.monetised,
-            impacts: outputs.impacts,
-            balances: outputs.balances.into(),
-            activity: outputs.activity,
-            notices: outputs.notices,
-            suspense: outputs.suspense,
-            aggregated: outputs.aggregated,
-            raw_status: outputs.raw_status,
-            ledger: outputs.ledger,
+            monetised: forms(outputs.monetised),
+            impacts: forms(outputs.impacts),
+            balances: forms(outputs.balances.into()),
+            activity: forms(outputs.activity),
+            notices: forms(outputs.notices),
+            suspense: forms(outputs.suspense),
+            aggregated: forms(outputs.aggregated),
+            raw_status: forms(outputs.raw_status),
+            ledger: forms(outputs.ledger),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Who hears what a running job has to say to a person.
 
-use crate::board::Money;
+use crate::board::{Money, ReasonCount, RecordCounts};
 use millrace_connectors::diagnostic::Diagnostic;
-use millrace_connectors::reference::PriceChange;
+use millrace_connectors::reference::{PlanChange, PriceChange};
 use std::time::{Duration, Instant};
 
 /// Hears of files and changes while a job runs. Every method may be called from any thread,
@@ -18,6 +18,43 @@ pub trait Listener: Send + Sync {
     fn changed(&self, change: &ChangeReport);
     /// Everything read so far has been published; only while a job watches.
     fn settled(&self);
+    /// What stands then.
+    fn stands(&self, _standing: &Standing) {}
+}
+
+/// What stands when everything read so far has been published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Money per currency.
+    pub totals: Vec<Money>,
+    /// What became of the records.
+    pub counts: RecordCounts,
+    /// Billing lines.
+    pub lines: usize,
+    /// Why records are not monetised.
+    pub reasons: Vec<ReasonCount>,
+}
+
+/// What an account gained or lost by a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountMoved {
+    /// The account.
+    pub account: String,
+    /// What it was billed.
+    pub before: Money,
+    /// What it is billed.
+    pub after: Money,
+    /// The difference, exact, with its sign.
+    pub difference: String,
+}
+
+/// How much money a price row moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceMoved {
+    /// The row's identifier.
+    pub id: String,
+    /// The difference, exact, with its sign and its currency.
+    pub difference: String,
 }
 
 /// What a saved file changed.
@@ -25,8 +62,14 @@ pub trait Listener: Send + Sync {
 pub struct ChangeReport {
     /// Reference rows added and taken away.
     pub rows: usize,
-    /// Prices among them, in words.
+    /// Prices among them, in words; those that moved most money first.
     pub prices: Vec<PriceChange>,
+    /// How much money price rows moved, most first; known where an output wants each charge.
+    pub prices_moved: Vec<PriceMoved>,
+    /// Parts of plans among them, in words.
+    pub plans: Vec<PlanChange>,
+    /// The accounts that are billed otherwise, those with the largest differences first.
+    pub accounts: Vec<AccountMoved>,
     /// Raw records mediated again.
     pub mediated: u64,
     /// Records rated again.

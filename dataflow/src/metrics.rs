@@ -42,6 +42,8 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Progress {
     reference_loaded: bool,
+    /// What there was when the job began is read, and bound or about to be.
+    all_read: bool,
     /// Epochs before this one are bound.
     bound: Epoch,
     /// Epochs before this one are complete.
@@ -50,6 +52,42 @@ struct Progress {
     in_flight: VecDeque<(Epoch, Instant)>,
     reference_changes: u64,
     commit: Commit,
+    rest: Rest,
+    files: FilesRead,
+}
+
+/// When the job had nothing to do.
+#[derive(Debug, Default)]
+struct Rest {
+    /// The intake waits for something to come.
+    waits: bool,
+    /// Since when nothing has been on its way either.
+    since: Option<Instant>,
+    /// All of it, until the last work.
+    sum: Duration,
+}
+
+impl Rest {
+    fn begin(&mut self, now: Instant) {
+        if self.waits {
+            self.since.get_or_insert(now);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.sum += since.elapsed();
+        }
+    }
+}
+
+/// How many of the bytes of the files that were found are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilesRead {
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes found.
+    pub found: u64,
 }
 
 /// How far the job is durable.
@@ -88,6 +126,8 @@ pub struct Reading {
     pub counts: RecordCounts,
     /// Since the job began.
     pub elapsed: Duration,
+    /// How far its files are read.
+    pub files: FilesRead,
 }
 
 impl Reading {
@@ -173,6 +213,17 @@ impl Metrics {
         self.progress().reference_loaded = true;
     }
 
+    /// What there was when the job began is read.
+    pub fn all_read(&self) {
+        self.progress().all_read = true;
+    }
+
+    /// Whether what there was when the job began is read.
+    #[must_use]
+    pub fn is_all_read(&self) -> bool {
+        self.progress().all_read
+    }
+
     /// A saved file changed reference data while the job runs.
     pub fn reference_changed(&self) {
         self.progress().reference_changes += 1;
@@ -181,6 +232,7 @@ impl Metrics {
     /// All changes of `epoch` and before are on their way. Every worker may say so; the first counts.
     pub fn epoch_bound(&self, epoch: Epoch) {
         let mut progress = self.progress();
+        progress.rest.end();
         if epoch >= progress.bound {
             progress.bound = epoch + 1;
             progress.in_flight.push_back((epoch, Instant::now()));
@@ -201,6 +253,37 @@ impl Metrics {
                 .observe(now.duration_since(bound).as_secs_f64());
             progress.in_flight.pop_front();
         }
+        if progress.in_flight.is_empty() {
+            progress.rest.begin(now);
+        }
+    }
+
+    /// The intake waits for something to come.
+    pub fn waits(&self) {
+        let mut progress = self.progress();
+        progress.rest.waits = true;
+        if progress.in_flight.is_empty() {
+            progress.rest.begin(Instant::now());
+        }
+    }
+
+    /// Something has come.
+    pub fn works(&self) {
+        let rest = &mut self.progress().rest;
+        rest.waits = false;
+        rest.end();
+    }
+
+    /// How long the job had nothing to do so far.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        let rest = &self.progress().rest;
+        rest.sum + rest.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// How far the files of the job are read.
+    pub fn files_read(&self, files: FilesRead) {
+        self.progress().files = files;
     }
 
     /// A commit is published.
@@ -232,6 +315,7 @@ impl Metrics {
             commit: progress.commit,
             counts,
             elapsed: self.started.elapsed(),
+            files: progress.files,
         }
     }
 

@@ -4,6 +4,7 @@
 //!  <folder>/<output>/changes/<first epoch>.parquet     every change, with its epoch and + or -
 //!  <folder>/<output>/snapshot/part-NN.parquet          what stands at the end
 //!  <folder>/<output>/snapshot.jsonl                    the same as JSON lines, where asked for
+//!  <folder>/<output>/snapshot.csv                      the same as CSV, where asked for
 //! ```
 //!
 //! Changes come from the publisher, one thread, epoch by epoch. Snapshots of charges are written by
@@ -29,8 +30,8 @@ use crate::job::file::OutputForms;
 use arrow::array::RecordBatch;
 use millrace_connectors::ledger::FileState;
 use millrace_connectors::output::{
-    Balance, JsonFile, LedgerRow, MonetisedUsage, OutputError, OutputRow, ParquetFile, RawStatus,
-    ResourceImpact, SubscriptionActivity, SuspendedUsage, Texts, encode, schema,
+    Balance, CsvFile, JsonFile, LedgerRow, MonetisedUsage, OutputError, OutputRow, ParquetFile,
+    RawStatus, ResourceImpact, SubscriptionActivity, SuspendedUsage, Texts, encode, schema,
 };
 use millrace_connectors::reference::Reference;
 use millrace_connectors::store::{Store, StoreError};
@@ -154,8 +155,7 @@ impl Outputs {
     /// Whether every process writes there, if there is much to write.
     #[must_use]
     pub fn written_by_all(&self) -> bool {
-        let of = |forms: OutputForms| forms.snapshot || forms.json;
-        of(self.plan.monetised) || of(self.plan.impacts)
+        self.plan.monetised.tells_end() || self.plan.impacts.tells_end()
     }
 
     /// Takes away what an earlier run wrote at its end.
@@ -165,6 +165,10 @@ impl Outputs {
     pub fn clear_snapshots(&self) -> Result<(), StoreError> {
         for name in OUTPUTS {
             self.store.clear(&format!("{name}/snapshot"))?;
+            // Forms that are one file each, which this run may not be asked for.
+            for form in ["jsonl", "csv"] {
+                self.store.remove(&format!("{name}/snapshot.{form}"))?;
+            }
         }
         self.store.clear("ledger/changes")
     }
@@ -191,12 +195,8 @@ impl Outputs {
     /// nobody else has; offsets of topics are not.
     #[must_use]
     pub fn wants_ignored(&self) -> bool {
-        let OutputForms {
-            changes,
-            snapshot,
-            json,
-        } = self.plan.raw_status;
-        changes || (self.plan.reads_topics && (snapshot || json))
+        let forms = self.plan.raw_status;
+        forms.changes || (self.plan.reads_topics && forms.tells_end())
     }
 
     /// Writes the snapshots that need all workers. Outputs of plans are written where there are plans,
@@ -257,7 +257,7 @@ impl Outputs {
             changes::write_ledger(self, ledger)?;
         }
         let forms = plan.raw_status;
-        if forms.snapshot || forms.json {
+        if forms.tells_end() {
             self.write_rows("raw_status", forms, &raw_statuses(fates, ended))?;
         }
         Ok(())
@@ -287,7 +287,7 @@ impl Outputs {
         forms: OutputForms,
         rows: &[T],
     ) -> Result<(), OutputError> {
-        if !forms.snapshot && !forms.json {
+        if !forms.tells_end() {
             return Ok(());
         }
         let batches = rows
@@ -311,6 +311,12 @@ impl Outputs {
         }
         if forms.json {
             let mut file = JsonFile::create(&self.store, &format!("{name}/snapshot.jsonl"))?;
+            batches.iter().try_for_each(|batch| file.write(batch))?;
+            file.finish()?;
+        }
+        if forms.is_csv() {
+            let (place, schema) = (format!("{name}/snapshot.csv"), schema::<T>(&self.texts));
+            let mut file = CsvFile::create(&self.store, &place, &schema)?;
             batches.iter().try_for_each(|batch| file.write(batch))?;
             file.finish()?;
         }

@@ -370,6 +370,7 @@ fn files_of(folder: &str, name: &str, forms: OutputForms) -> String {
         (forms.changes, "changes/*.parquet"),
         (forms.snapshot, "snapshot/*.parquet"),
         (forms.json, "snapshot.jsonl"),
+        (forms.is_csv(), "snapshot.csv"),
     ];
     let written = forms
         .into_iter()

@@ -1,8 +1,7 @@
-//! How far a run is, for a person who waits: a line that moves on a terminal, a line every ten
-//! seconds elsewhere, nothing for a run that is over before that.
+//! How far a run is, for a person who waits: a line that moves on a terminal, with the share that is read
+//! and the time that is left where that is known. Nothing elsewhere, and nothing for a run that is quiet.
 
-use crate::console::Talk;
-use crate::metrics::{Metrics, Reading};
+use crate::metrics::{FilesRead, Metrics, Reading};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -10,36 +9,29 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const BAR_EVERY: Duration = Duration::from_millis(100);
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows how far a run is until it is dropped.
 #[derive(Debug)]
 pub struct Progress {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    bar: Option<ProgressBar>,
+    bar: ProgressBar,
 }
 
 impl Progress {
-    /// Shows what `metrics` say: as a bar on the terminal, or as lines of `talk`.
+    /// Shows what `metrics` say as a bar on the terminal.
     #[must_use]
-    pub fn start(talk: Talk, metrics: Arc<Metrics>, is_terminal: bool) -> Self {
+    pub fn start(metrics: Arc<Metrics>) -> Self {
         let (stop, stopped) = channel::<()>();
-        let bar = is_terminal.then(bar);
+        let bar = bar();
         let shown = bar.clone();
         let show = move || {
             let over = |wait| !matches!(stopped.recv_timeout(wait), Err(RecvTimeoutError::Timeout));
-            let Some(bar) = shown else {
-                while !over(LINE_EVERY) {
-                    talk.say(&format!("{}\n", describe(&metrics.read())));
-                }
-                return;
-            };
             while !over(BAR_EVERY) {
-                bar.set_message(describe(&metrics.read()));
-                bar.tick();
+                shown.set_message(describe(&metrics.read()));
+                shown.tick();
             }
-            bar.finish_and_clear();
+            shown.finish_and_clear();
         };
         // Without a thread there is no progress to see, and nothing else is lost.
         let thread = std::thread::Builder::new()
@@ -55,10 +47,7 @@ impl Progress {
 
     /// Lets something else be said while the bar is out of the way.
     pub fn aside(&self, say: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(say),
-            None => say(),
-        }
+        self.bar.suspend(say);
     }
 }
 
@@ -91,7 +80,32 @@ fn describe(reading: &Reading) -> String {
             text.push_str(&format!(", {count} {what}"));
         }
     }
+    if let Some(share) = share(reading) {
+        text.push_str(&format!("; {share}"));
+    }
     text
+}
+
+/// Which part of the files is read, and how long the rest may take.
+fn share(reading: &Reading) -> Option<String> {
+    let FilesRead { read, found } = reading.files;
+    let percent = (u128::from(read) * 100).checked_div(u128::from(found))?;
+    let left = reading.elapsed.as_millis() * u128::from(found.saturating_sub(read));
+    let left = left
+        .checked_div(u128::from(read))
+        .map(|left| left.div_ceil(1000));
+    Some(match left {
+        // What is read is on its way still.
+        Some(0) => "all read".to_owned(),
+        Some(seconds) if seconds >= 120 => {
+            format!(
+                "{percent} % of the files, {} min left",
+                seconds.div_ceil(60)
+            )
+        }
+        Some(seconds) => format!("{percent} % of the files, {seconds} s left"),
+        None => format!("{percent} % of the files"),
+    })
 }
 
 #[cfg(test)]
@@ -123,9 +137,27 @@ mod tests {
     }
 
     #[test]
+    fn the_share_that_is_read_and_the_time_left_are_said_where_sizes_are_known() {
+        let metrics = Metrics::new();
+        let reading = |read, found, seconds| Reading {
+            files: FilesRead { read, found },
+            elapsed: Duration::from_secs(seconds),
+            ..metrics.read()
+        };
+        let told = |read, found, seconds| share(&reading(read, found, seconds));
+        assert_eq!(told(0, 0, 5), None);
+        assert_eq!(told(0, 10, 5).as_deref(), Some("0 % of the files"));
+        let part = Some("25 % of the files, 30 s left");
+        assert_eq!(told(1 << 30, 4 << 30, 10).as_deref(), part);
+        let long = Some("1 % of the files, 17 min left");
+        assert_eq!(told(1, 100, 10).as_deref(), long);
+        assert_eq!(told(7, 7, 10).as_deref(), Some("all read"));
+    }
+
+    #[test]
     fn progress_ends_at_once_when_the_run_does() {
         let begun = Instant::now();
-        drop(Progress::start(Talk::kept().0, Metrics::new(), false));
-        assert!(begun.elapsed() < LINE_EVERY);
+        drop(Progress::start(Metrics::new()));
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }

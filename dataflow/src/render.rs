@@ -1,5 +1,6 @@
 //! Findings as a terminal shows them: the line at fault with a caret below, as compilers do it.
 
+use crate::shown::{shown, shown_lines};
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_operators::domain::Severity;
@@ -59,20 +60,24 @@ fn one(renderer: &Renderer, finding: &Diagnostic, line: Option<&str>) -> String 
         Severity::Warning => Level::WARNING,
         Severity::Info => Level::INFO,
     };
+    let (message, hint) = (shown_lines(&finding.message), shown_lines(&finding.hint));
+    let file = shown(&finding.file);
+    // A line that would give the terminal orders is not shown.
+    let line = line.filter(|line| shown(line) == *line);
     let mut group = level
-        .primary_title(&finding.message)
+        .primary_title(&*message)
         .elements(std::iter::empty::<Origin<'_>>());
     let number = usize::try_from(finding.line).unwrap_or(usize::MAX);
     match line {
         Some(line) if finding.column > 0 => {
             let snippet = Snippet::source(line)
                 .line_start(number)
-                .path(&finding.file)
+                .path(&*file)
                 .annotation(AnnotationKind::Primary.span(value_at(line, finding.column)));
             group = group.element(snippet);
         }
         _ => {
-            let mut origin = Origin::path(&finding.file);
+            let mut origin = Origin::path(&*file);
             if finding.line > 0 {
                 origin = origin.line(number);
             }
@@ -83,7 +88,7 @@ fn one(renderer: &Renderer, finding: &Diagnostic, line: Option<&str>) -> String 
         }
     }
     if !finding.hint.is_empty() {
-        group = group.element(Level::HELP.message(&finding.hint));
+        group = group.element(Level::HELP.message(&*hint));
     }
     renderer.render(&[group])
 }

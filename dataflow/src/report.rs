@@ -8,10 +8,12 @@ mod tables;
 use crate::board::{
     Board, LineOutOfRange, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, Unsettled,
 };
+use crate::table::Style;
 use differential_dataflow::difference::Semigroup as _;
+use jiff::tz::TimeZone;
 use millrace_connectors::ledger::FileState;
 use millrace_connectors::output::{LedgerRow, Texts, blended_rate};
-use millrace_operators::domain::{LineSum, Name};
+use millrace_operators::domain::{EventTime, LineSum, Name};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub struct Summary {
     pub ties_out: bool,
     /// Billing lines.
     pub lines: usize,
+    /// Bill units, by time.
+    pub bill_units: Vec<BillUnitShare>,
     /// Accounts, the one with the highest amount first.
     pub accounts: Vec<Share>,
     /// Items, the one with the highest amount first.
@@ -56,12 +60,32 @@ pub struct Summary {
     pub outputs: Option<String>,
     /// Time taken, in milliseconds.
     pub elapsed_ms: u64,
-    /// Records received per second.
+    /// Of it, the time in which there was something to do.
+    pub busy_ms: u64,
+    /// Records received per second of the time in which there was something to do.
     pub records_per_second: u64,
 }
 
+/// What all accounts are billed for a bill unit, in a currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BillUnitShare {
+    /// Its first day, or first instant, in the job's time zone.
+    pub from: String,
+    /// The day, or the instant, that it ends before.
+    pub to: String,
+    /// Its first instant.
+    pub bill_unit_start: String,
+    /// The first instant behind it.
+    pub bill_unit_end: String,
+    /// Billing lines.
+    pub lines: usize,
+    /// Money.
+    #[serde(flatten)]
+    pub money: Money,
+}
+
 /// What the board does not know of a run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RunFacts {
     /// The job's name.
     pub job: String,
@@ -73,6 +97,24 @@ pub struct RunFacts {
     pub outputs: Option<String>,
     /// Time taken.
     pub elapsed: Duration,
+    /// Of it, the time in which there was nothing to do.
+    pub idle: Duration,
+    /// The job's time zone.
+    pub zone: TimeZone,
+}
+
+impl Default for RunFacts {
+    fn default() -> Self {
+        Self {
+            job: String::new(),
+            files: Vec::new(),
+            held: Vec::new(),
+            outputs: None,
+            elapsed: Duration::ZERO,
+            idle: Duration::ZERO,
+            zone: TimeZone::UTC,
+        }
+    }
 }
 
 impl Summary {
@@ -80,6 +122,7 @@ impl Summary {
     #[must_use]
     pub fn of(board: &Board, texts: &Texts, run: RunFacts) -> Self {
         let records = board.counts();
+        let busy = run.elapsed.saturating_sub(run.idle);
         Self {
             job: run.job,
             totals: board.totals(),
@@ -88,6 +131,7 @@ impl Summary {
             records,
             ties_out: records.ties_out() && run.files.iter().all(LedgerRow::ties_out),
             lines: board.line_count(),
+            bill_units: bill_units(board, &run.zone),
             accounts: board.accounts(),
             items: board.items(),
             grouped_by: texts
@@ -102,8 +146,9 @@ impl Summary {
             out_of_range: board.out_of_range(),
             held: run.held,
             outputs: run.outputs,
-            elapsed_ms: u64::try_from(run.elapsed.as_millis()).unwrap_or(u64::MAX),
-            records_per_second: per_second(records.received, run.elapsed),
+            elapsed_ms: millis(run.elapsed),
+            busy_ms: millis(busy),
+            records_per_second: per_second(records.received, busy),
         }
     }
 
@@ -140,14 +185,38 @@ impl Summary {
         })
     }
 
-    /// As tables, `width` columns wide if there is a limit.
+    /// As tables, no wider than the style says.
     #[must_use]
-    pub fn tables(&self, style: tables::Style) -> String {
+    pub fn tables(&self, style: Style) -> String {
         tables::render(self, style)
     }
 }
 
-pub use tables::Style;
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn bill_units(board: &Board, zone: &TimeZone) -> Vec<BillUnitShare> {
+    let unit = |(start, end, lines, money)| BillUnitShare {
+        from: day(start, zone),
+        to: day(end, zone),
+        bill_unit_start: start.to_string(),
+        bill_unit_end: end.to_string(),
+        lines,
+        money,
+    };
+    board.bill_units().into_iter().map(unit).collect()
+}
+
+/// A day where the time is a midnight of the zone, or the instant.
+#[must_use]
+pub fn day(time: EventTime, zone: &TimeZone) -> String {
+    let at = time.timestamp().map(|at| at.to_zoned(zone.clone()));
+    match at {
+        Some(at) if at.start_of_day().is_ok_and(|start| start == at) => at.date().to_string(),
+        _ => time.to_string(),
+    }
+}
 
 fn per_second(records: u64, elapsed: Duration) -> u64 {
     let rate = u128::from(records) * 1_000_000 / elapsed.as_micros().max(1);
@@ -204,6 +273,7 @@ fn told(mut file: LedgerRow) -> LedgerRow {
     }
     file
 }
+pub(crate) use tables::{grouped, shortened};
 
 /// Whether a file is read whole, or a partition as far as it goes.
 pub(crate) fn is_taken(state: &str) -> bool {

@@ -7,6 +7,7 @@
 //! ```
 
 mod assist;
+mod moved;
 mod publisher;
 mod together;
 
@@ -23,6 +24,7 @@ use crate::intake::{
     Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Saved, Setting,
     Suspended, TakenIn, channels,
 };
+use crate::interrupt::keeps_what_is_read;
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
 use crate::metrics::Metrics;
@@ -272,6 +274,7 @@ fn turn(
         files: ended.files,
         held: ended.held.iter().map(ToString::to_string).collect(),
         elapsed: started.elapsed(),
+        idle: metrics.idle(),
         ..facts.run
     };
     let summary = Summary::of(&ended.board, &facts.texts, run);
@@ -346,6 +349,8 @@ pub struct Ended<T> {
     pub texts: Texts,
     /// What is closed, and not held any more.
     pub closed: Arc<Closed>,
+    /// The newest commit of its state, where it has any.
+    pub commit: Option<u64>,
     /// What was read of each worker.
     pub parts: Vec<T>,
 }
@@ -590,6 +595,7 @@ impl Prepared {
         let run = RunFacts {
             job: job.name.clone(),
             outputs: Some(shown),
+            zone: job.zone.clone(),
             ..RunFacts::default()
         };
         let mut watched = reference_files.files().clone();
@@ -702,6 +708,7 @@ impl Prepared {
         if let (Some(generation), Some(state), Some(plan)) =
             (self.generation.take(), &self.state, &self.job.durability)
         {
+            keeps_what_is_read();
             let told = Arc::clone(metrics);
             let (mut commits, ends) = Committer::new(
                 Arc::clone(state),
@@ -724,6 +731,7 @@ impl Prepared {
             });
             committer = Some((commits, ends.flushed));
         }
+        let newest = restored.as_ref().map(|restored| restored.manifest.commit);
         let live_from = restored.as_ref().map_or(0, Restored::live);
         let unpublished = restored
             .as_ref()
@@ -779,6 +787,7 @@ impl Prepared {
                 .outputs
                 .as_ref()
                 .and_then(|outputs| outputs.messages(finder())),
+            names: Arc::clone(&self.names),
             keeping: flushed.map(|flushed| Staging { begun, flushed }),
         };
         let committer = committer
@@ -882,6 +891,7 @@ impl Prepared {
             held: taken.held,
             texts: self.facts.texts,
             closed: self.closed,
+            commit: newest,
             parts: parts.collect(),
         };
         Ok((ended, kept))
@@ -908,7 +918,7 @@ fn output_folder<'a>(job: &'a Job, options: &RunOptions) -> (String, &'a Path) {
 }
 
 /// What finds billing lines, made for each who needs one.
-fn finder(job: &Job, texts: &Texts) -> impl Fn() -> LineFinder + Send + Sync + 'static {
+pub(crate) fn finder(job: &Job, texts: &Texts) -> impl Fn() -> LineFinder + Send + Sync + 'static {
     let dimensions: Vec<_> = texts.dimensions.iter().map(|(_, d)| *d).collect();
     let (zone, names) = (job.zone.clone(), Arc::clone(&texts.names));
     let classes: ClassLookup = Arc::new(move |key| names.class(key));

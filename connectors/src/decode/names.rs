@@ -1,11 +1,12 @@
 //! Which fields the records of a file have: for whoever has no rule for it yet.
 
-use super::{DecodeError, Format, decompress};
+use super::{DecodeError, Format, decompress, opening};
 use crate::store::{FileMeta, Store};
 use arrow::datatypes::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
 
 /// Records of a JSON file whose fields are looked at.
 const RECORDS: usize = 10_000;
@@ -30,11 +31,19 @@ pub struct Fields {
 /// # Errors
 /// When it cannot be read, or its beginning is not of the format.
 pub fn fields_of(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, DecodeError> {
+    opening(&file.name, || found(store, file, format))
+}
+
+fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, DecodeError> {
     let failed = |source| DecodeError::Read {
         file: file.name.clone(),
         source,
     };
-    let text = || Ok::<_, DecodeError>(BufReader::new(decompress(store.read(file)?, &file.name)?));
+    let text = || {
+        // What is to be told of the file is told when it is read.
+        let input = decompress(store.read(file)?, &file.name, &Arc::default());
+        Ok::<_, DecodeError>(BufReader::new(input))
+    };
     match format {
         Format::Csv { header, .. } => {
             let (delimiter, names) = header_line(text()?).map_err(failed)?;
@@ -161,7 +170,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn found(name: &str, content: &str) -> Fields {
+    fn fields(name: &str, content: &str) -> Fields {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(name), content).unwrap();
         let store = Store::open(&folder.path().display().to_string(), Path::new("")).unwrap();
@@ -171,26 +180,26 @@ mod tests {
 
     #[test]
     fn the_first_line_of_csv_names_its_fields_and_shows_its_delimiter() {
-        let fields = found("a.csv", "\u{feff}id;\"at; UTC\";n\r\n1;2;3\r\n");
-        assert_eq!(fields.names, ["id", "at; UTC", "n"]);
+        let csv = fields("a.csv", "\u{feff}id;\"at; UTC\";n\r\n1;2;3\r\n");
+        assert_eq!(csv.names, ["id", "at; UTC", "n"]);
         let semicolon = Format::Csv {
             delimiter: ';',
             header: None,
         };
-        assert_eq!(fields.format, semicolon);
-        assert_eq!(found("a.csv", "only\n1\n").names, ["only"]);
+        assert_eq!(csv.format, semicolon);
+        assert_eq!(fields("a.csv", "only\n1\n").names, ["only"]);
     }
 
     #[test]
     fn json_has_the_fields_of_all_its_records_by_their_paths() {
         let lines = "{\"a\": 1, \"u\": {\"in\": 2}}\nno record\n{\"b\": null, \"list\": [1]}\n";
-        assert_eq!(found("a.jsonl", lines).names, ["a", "u.in", "b"]);
+        assert_eq!(fields("a.jsonl", lines).names, ["a", "u.in", "b"]);
         assert_eq!(
-            found("a.json", "[{\"a\": 1}, {\"c\": \"x\"}]").names,
+            fields("a.json", "[{\"a\": 1}, {\"c\": \"x\"}]").names,
             ["a", "c"]
         );
         assert_eq!(
-            found("a.json", "{\"x\": {\"a\": 1}, \"y\": {\"a\": 2}}").names,
+            fields("a.json", "{\"x\": {\"a\": 1}, \"y\": {\"a\": 2}}").names,
             ["key", "a"]
         );
     }

@@ -73,6 +73,7 @@ pub(super) fn balances(
         at: at.map(|at| at.to_string()),
         epoch: Some(epoch),
         accounts: accounts(&sums, &reference, &names, wanted),
+        waiting: Vec::new(),
     })
 }
 

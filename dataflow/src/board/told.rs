@@ -81,7 +81,7 @@ pub struct Money {
     pub currency: String,
     /// Exact, as decimal text.
     pub amount: String,
-    /// Rounded half away from zero to two decimals.
+    /// Rounded half away from zero to the decimals of the currency.
     pub rounded: String,
 }
 

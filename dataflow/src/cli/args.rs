@@ -25,11 +25,28 @@ pub struct Cli {
     /// When to write in colour; NO_COLOR and CLICOLOR_FORCE are followed.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: ColourChoice,
+    /// Say nothing on the way: no progress, no sentences about files; warnings and errors are told, and
+    /// the result is printed.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
 }
+
+/// What a command ends with, in the help of each.
+pub(super) const EXITS: &str = "\
+Exit codes:
+  0    all is right
+  1    it ran, and something was told that somebody should look at: records that are suspended or refused,
+       files not taken whole, findings, differences
+  2    refused: the command line, the configuration, a file or an address
+  3    a process of several has lost the others, or nothing moves: start all again
+  101  a defect of millrace: what was written must not be used
+  130  interrupted";
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a small job that runs, from a sample of the usage that it is to bill.
+    Init(InitArgs),
     /// Run a job: read its usage, price it, write its outputs and print what it comes to.
     Run(RunArgs),
     /// Run a job as several processes of this machine, and start them again when one fails.
@@ -44,6 +61,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Tell where the balances of a job's accounts stand, now or at an instant.
     Balance(BalanceArgs),
+    /// Tell what accounts are billed, line by line, by bill unit.
+    Bill(BillArgs),
     /// Rate archived usage again and tell what differs from what was billed.
     Replay(ReplayArgs),
     /// Tell what a job with durable state has committed, and how far it has read its sources.
@@ -60,7 +79,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the dataflow of a job, without running it.
     Graph(GraphArgs),
-    /// Ask SQL questions about what a job wrote.
+    /// Ask SQL questions about what a job wrote; in builds with `--features sql`.
+    #[cfg_attr(not(feature = "sql"), command(hide = true))]
     Query(QueryArgs),
     /// Print the JSON Schema of a kind of file, for editors.
     Schema(SchemaArgs),
@@ -69,6 +89,25 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+}
+
+/// Of `init`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Writes job.yaml, mediation.yaml, catalog.yaml and accounts.yaml, says what it guessed of \
+    the sample's fields, and tries the job once. Nothing is written over. Prices are placeholders of 1 \
+    until you replace them.\n\nExample: millrace init calls --sample calls-of-march.csv --currency EUR"
+)]
+pub struct InitArgs {
+    /// Where to write the job; made if need be.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// The file to bill: CSV, JSON lines, JSON or Parquet; of text also as .gz or .zst.
+    #[arg(long, value_name = "FILE")]
+    pub sample: PathBuf,
+    /// The currency of prices and accounts.
+    #[arg(long, value_name = "CODE", default_value = "USD")]
+    pub currency: String,
 }
 
 /// Of `run`.
@@ -201,6 +240,44 @@ pub struct BalanceArgs {
     /// Form of the balances.
     #[arg(long, value_enum, default_value_t)]
     pub output: SummaryFormat,
+}
+
+/// Of `bill`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A job with durable state is asked for what it has committed; of any other the usage \
+    is read and priced as by `run`. Nothing is written. Each bill is rounded once, to the decimals of its \
+    currency, and the rounding is named: lines, activity and rounding add up to the total.\n\nExamples:\n  \
+    millrace bill examples/llm/job.yaml search --period 2026-03\n  \
+    millrace bill examples/subscriptions/job.yaml --output csv > bills.csv"
+)]
+pub struct BillArgs {
+    /// The job file.
+    pub job: PathBuf,
+    /// The account; all unless given.
+    pub account: Option<String>,
+    /// The bill units that begin in this month (2026-03) or year (2026), or that hold this day
+    /// (2026-03-15), in the job's time zone; all unless given.
+    #[arg(long, value_name = "PERIOD")]
+    pub period: Option<String>,
+    /// Worker threads; as many as there are processors unless given.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// For reading, or as CSV or JSON, both with all digits.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: BillFormat,
+}
+
+/// Forms of bills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BillFormat {
+    /// For reading.
+    #[default]
+    Text,
+    /// A row a line, an activity or a rounding.
+    Csv,
+    /// Amounts as exact decimal text.
+    Json,
 }
 
 /// Of `replay`.

@@ -1,14 +1,14 @@
 //! `millrace balance` on the command line.
 
 use super::args::{BalanceArgs, SummaryFormat};
-use super::{Exit, Refusal, style};
+use super::{Exit, Refusal, json, style};
 use crate::balance::{
     AccountBalance, BalanceError, BalanceRequest, Balances, GroupBalance, balance,
 };
 use crate::console::Console;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
-use crate::report::Style;
+use crate::table::{Column, Style, Table};
 use crate::terminal::Terminal;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -31,19 +31,20 @@ pub(super) fn show_balance(args: &BalanceArgs, console: &mut Console<'_>) -> Res
         epoch: args.epoch,
         workers: args.workers,
     };
-    let (talk, colour) = (console.talk(), console.colours_talk());
-    let is_terminal = console.surroundings().err_is_terminal;
-    let terminal = Arc::new(Terminal::new(talk, colour, Metrics::new(), is_terminal));
+    let terminal = Arc::new(Terminal::on(console, Metrics::new()));
     let listener: Arc<dyn Listener> = Arc::<Terminal>::clone(&terminal);
     let asked = balance(&args.job, &request, &listener);
     terminal.end_progress();
     let balances = asked?;
     let text = match args.output {
         SummaryFormat::Table => tables(&balances, style(console)),
-        SummaryFormat::Json => format!("{}\n", serde_json::to_string_pretty(&balances)?),
+        SummaryFormat::Json => json(&balances)?,
     };
     console.result(&text)?;
-    Ok(Exit::Ok)
+    Ok(match balances.waiting.is_empty() {
+        true => Exit::Ok,
+        false => Exit::Findings,
+    })
 }
 
 fn tables(balances: &Balances, style: Style) -> String {
@@ -56,10 +57,19 @@ fn tables(balances: &Balances, style: Style) -> String {
         [] => String::new(),
         when => format!("{}\n\n", when.join(", ")),
     };
-    match accounts.as_slice() {
+    let mut text = match accounts.as_slice() {
         [] => format!("{when}nobody is charged, and nobody has a balance\n"),
         _ => format!("{when}{}", accounts.join("\n")),
+    };
+    for waiting in &balances.waiting {
+        let (records, reason, hint) = (waiting.records, waiting.reason, waiting.hint);
+        writeln!(
+            text,
+            "\nnot in these balances: {records} × {reason}; {hint}"
+        )
+        .expect("writing to a string does not fail");
     }
+    style.fit(&text)
 }
 
 fn told(account: &AccountBalance, style: Style) -> String {
@@ -92,11 +102,19 @@ fn told(account: &AccountBalance, style: Style) -> String {
     text
 }
 
-fn table(group: &GroupBalance, style: Style) -> comfy_table::Table {
-    let header = [
-        "resource", "kind", "from", "to", "opening", "carried", "used", "value", "limit", "in",
-    ];
-    let mut table = style.table(&header, 4..9);
+fn table(group: &GroupBalance, style: Style) -> Table {
+    let mut table = style.table([
+        Column::text("resource"),
+        Column::text("kind").spare(3),
+        Column::text("from").spare(1),
+        Column::text("to"),
+        Column::number("opening").spare(4),
+        Column::number("carried").spare(5),
+        Column::number("used").spare(2),
+        Column::number("value"),
+        Column::number("limit"),
+        Column::text("in"),
+    ]);
     for bucket in &group.buckets {
         let counted_in = match bucket.measure {
             "money" => &group.currency,

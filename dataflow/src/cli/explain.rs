@@ -1,7 +1,7 @@
 //! `millrace explain` on the command line.
 
 use super::args::{ExplainArgs, ExplainFormat};
-use super::{Exit, Refusal, style};
+use super::{Exit, Refusal, json, style};
 use crate::console::Console;
 use crate::explain::{ExplainError, ExplainRequest, explain};
 use crate::listener::Listener;
@@ -23,9 +23,7 @@ pub(super) fn explain_record(
     args: &ExplainArgs,
     console: &mut Console<'_>,
 ) -> Result<Exit, Refusal> {
-    let (talk, colour) = (console.talk(), console.colours_talk());
-    let is_terminal = console.surroundings().err_is_terminal;
-    let terminal = Arc::new(Terminal::new(talk, colour, Metrics::new(), is_terminal));
+    let terminal = Arc::new(Terminal::on(console, Metrics::new()));
     let listener: Arc<dyn Listener> = Arc::<Terminal>::clone(&terminal);
     let request = ExplainRequest {
         record: args.record.clone(),
@@ -37,7 +35,7 @@ pub(super) fn explain_record(
     let explained = explained?;
     let text = match args.output {
         ExplainFormat::Text => explained.text(style(console)),
-        ExplainFormat::Json => format!("{}\n", serde_json::to_string_pretty(&explained)?),
+        ExplainFormat::Json => json(&explained)?,
     };
     console.result(&text)?;
     Ok(if explained.reason.is_some() {

@@ -4,8 +4,7 @@ use super::args::{QueryFormat, QuoteArgs};
 use super::{Exit, Refusal, style};
 use crate::console::Console;
 use crate::quote::{LeftOut, Quote, QuoteError, QuoteLine, QuoteRequest, quote};
-use crate::report::Style;
-use comfy_table::Table;
+use crate::table::{Column, Style, Table};
 use millrace_connectors::decode::Format;
 use millrace_connectors::reference::layout::{CsvLayout, format_of};
 use millrace_operators::domain::EventTime;
@@ -123,7 +122,7 @@ fn table_text(quote: &Quote, style: Style) -> String {
             quote.lines.len()
         ));
     }
-    text
+    style.fit(&text)
 }
 
 /// What the total does not hold, and what it takes for granted.
@@ -153,15 +152,14 @@ fn beside(quote: &Quote) -> String {
 }
 
 fn table(lines: &[QuoteLine], style: Style) -> Table {
-    let mut table = style.table(
-        &["row", "item", "quantity", "price row", "amount", "currency"],
-        0..0,
-    );
-    for index in [0, 2, 4] {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(comfy_table::CellAlignment::Right);
-        }
-    }
+    let mut table = style.table([
+        Column::number("row"),
+        Column::text("item"),
+        Column::number("quantity").spare(1),
+        Column::text("price row"),
+        Column::number("amount"),
+        Column::text("currency"),
+    ]);
     for line in lines {
         let shown = |text: &Option<String>| text.clone().unwrap_or_default();
         let price = match (line.reason, &line.message) {

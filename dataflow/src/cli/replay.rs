@@ -1,10 +1,10 @@
 //! `millrace replay` on the command line.
 
 use super::args::{ReplayArgs, SummaryFormat};
-use super::{Exit, Refusal, style};
+use super::{Exit, Refusal, json, style};
 use crate::console::Console;
 use crate::replay::{Replay, ReplayError, ReplayRequest, TotalDifference, replay};
-use crate::report::Style;
+use crate::table::{Column, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 
@@ -35,7 +35,7 @@ pub(super) fn replay_archive(
         names: args.accounts.clone(),
         workers: args.workers,
     };
-    let bar = console.surroundings().err_is_terminal.then(bar);
+    let bar = console.shows_progress().then(bar);
     let progress = |done: u64, total: u64| {
         if let Some(bar) = &bar {
             bar.set_length(total.max(done));
@@ -49,7 +49,7 @@ pub(super) fn replay_archive(
     let replayed = replayed?;
     let text = match args.output {
         SummaryFormat::Table => told(&replayed, style(console)),
-        SummaryFormat::Json => format!("{}\n", serde_json::to_string_pretty(&replayed)?),
+        SummaryFormat::Json => json(&replayed)?,
     };
     console.result(&text)?;
     Ok(if replayed.is_equal() {
@@ -78,8 +78,13 @@ fn told(replay: &Replay, style: Style) -> String {
     } = replay;
     let mut text = String::new();
     for account in accounts.iter().take(ACCOUNTS_SHOWN) {
-        let header = ["bill unit", "item", "billed", "rerated", "difference"];
-        let mut table = style.table(&header, 2..5);
+        let mut table = style.table([
+            Column::text("bill unit"),
+            Column::text("item"),
+            Column::number("billed").spare(2),
+            Column::number("rerated").spare(1),
+            Column::number("difference"),
+        ]);
         for line in account.lines.iter().take(LINES_SHOWN) {
             let grouped = line.grouped_by.values().map(String::as_str);
             let item: Vec<&str> = grouped.chain([line.item.as_str()]).collect();
@@ -140,7 +145,7 @@ fn told(replay: &Replay, style: Style) -> String {
         many => format!("{many} accounts differ from what was billed\n"),
     };
     put(&mut text, &verdict);
-    text
+    style.fit(&text)
 }
 
 fn sums(total: &TotalDifference) -> String {

@@ -1,11 +1,12 @@
 //! `millrace status` on the command line.
 
 use super::args::{SelectionArgs, SourceArgs, StatusArgs, SummaryFormat};
-use super::{Exit, Refusal, load, style};
+use super::{Exit, Refusal, json, load, style};
 use crate::console::Console;
 use crate::durable::{OperatorCommand, Selection};
-use crate::report::Style;
+use crate::shown::shown;
 use crate::status::{Status, StatusError, command, status};
+use crate::table::{Column, Style};
 use millrace_connectors::diagnostic::did_you_mean;
 use millrace_operators::domain::{Fate, Reason};
 use std::fmt::Write as _;
@@ -21,13 +22,16 @@ pub(super) fn show_status(args: &StatusArgs, console: &mut Console<'_>) -> Resul
     let status = status(&load(&args.job, console)?)?;
     let text = match args.output {
         SummaryFormat::Table => tables(&status, style(console)),
-        SummaryFormat::Json => format!("{}\n", serde_json::to_string_pretty(&status)?),
+        SummaryFormat::Json => json(&status)?,
     };
     console.result(&text)?;
     for complaint in &status.complaints {
-        console.say(&format!("lag is not known: {complaint}\n"));
+        console.say(&format!("lag is not known: {}\n", shown(complaint)));
     }
-    Ok(Exit::Ok)
+    Ok(match status.complaints.is_empty() {
+        true => Exit::Ok,
+        false => Exit::Findings,
+    })
 }
 
 pub(super) fn pause(args: &SourceArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
@@ -114,7 +118,12 @@ fn tables(status: &Status, style: Style) -> String {
         writeln!(text, "paused: {}", status.paused.join(", ")).ok();
     }
     if !status.positions.is_empty() {
-        let mut table = style.table(&["source", "file or partition", "next", "lag"], 2..4);
+        let mut table = style.table([
+            Column::text("source"),
+            Column::text("file or partition"),
+            Column::number("next"),
+            Column::number("lag"),
+        ]);
         for reading in &status.positions {
             let lag = reading.lag.map_or_else(String::new, |lag| lag.to_string());
             let (source, name) = (reading.source.clone(), reading.name.clone());
@@ -122,5 +131,5 @@ fn tables(status: &Status, style: Style) -> String {
         }
         writeln!(text, "\n{table}").ok();
     }
-    text
+    style.fit(&text)
 }

@@ -4,8 +4,9 @@ use super::{
     BalanceTold, ChargeTold, Explanation, Fields, GuideTold, ItemPriceTold, LineTold, PriceTold,
     RawTold, ReasonTold, SubscriptionTold, TierTold, UsageTold, VersionTold,
 };
-use crate::report::Style;
-use comfy_table::{Attribute, Cell, Color, Table};
+use crate::shown::shown;
+use crate::table::{Cell, Column, Style, Table, wrap};
+use comfy_table::Color;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -88,16 +89,22 @@ impl Page {
     }
 
     fn note(&mut self, note: &str) {
-        self.line(&format!("  {note}"));
+        let width = self
+            .style
+            .width
+            .map_or(usize::MAX, |width| width.saturating_sub(2));
+        for line in wrap(&shown(note), width.max(1)) {
+            self.line(&format!("  {line}"));
+        }
     }
 
     fn title(&mut self, title: &str) {
-        let line = if self.style.colour {
-            format!("\u{1b}[1m{title}\u{1b}[0m")
-        } else {
-            title.to_owned()
-        };
-        self.line(&line);
+        for title in wrap(&shown(title), self.style.width.unwrap_or(usize::MAX)) {
+            self.line(&match self.style.colour {
+                true => format!("\u{1b}[1m{title}\u{1b}[0m"),
+                false => title,
+            });
+        }
     }
 
     fn section(&mut self, title: &str) {
@@ -109,7 +116,18 @@ impl Page {
         let width = pairs.iter().map(|(name, _)| name.chars().count()).max();
         let width = width.unwrap_or(0);
         for (name, value) in pairs {
-            self.line(format!("  {name:width$}  {}", cut(value)).trim_end());
+            // A value goes on below where it began.
+            let room = self
+                .style
+                .width
+                .map(|all| all.saturating_sub(width + 4).max(1));
+            let (name, value) = (shown(name), cut(value));
+            let mut lines = wrap(&shown(&value), room.unwrap_or(usize::MAX)).into_iter();
+            let first = lines.next().unwrap_or_default();
+            self.line(format!("  {name:width$}  {first}").trim_end());
+            for line in lines {
+                self.line(&format!("  {:width$}  {line}", ""));
+            }
         }
     }
 
@@ -122,11 +140,17 @@ impl Page {
             return;
         }
         let ranked = versions.iter().any(|version| version.rank.is_some());
-        let mut header = vec!["record", "kind", "event time", "quantities", "verdict"];
+        let mut columns = vec![
+            Column::text("record"),
+            Column::text("kind").spare(2),
+            Column::text("event time").spare(1),
+            Column::text("quantities"),
+            Column::text("verdict"),
+        ];
         if ranked {
-            header.insert(2, "ranked by");
+            columns.insert(2, Column::text("ranked by"));
         }
-        let mut table = self.style.table(&header, 0..0);
+        let mut table = self.style.table(columns);
         for version in versions {
             let usage = version.usage.as_ref();
             let quantities = usage.map(|usage| {
@@ -140,14 +164,14 @@ impl Page {
                 (code, None) => code.to_owned(),
             };
             let mut row = vec![
-                Cell::new(&version.record),
-                Cell::new(version.kind),
-                Cell::new(usage.map_or("-", |usage| usage.event_time.as_str())),
-                Cell::new(quantities.unwrap_or_else(|| "-".to_owned())),
+                Cell::from(&version.record),
+                Cell::from(version.kind),
+                Cell::from(usage.map_or("-", |usage| usage.event_time.as_str())),
+                Cell::from(quantities.unwrap_or_else(|| "-".to_owned())),
                 self.verdict(&verdict),
             ];
             if ranked {
-                row.insert(2, Cell::new(version.rank.as_deref().unwrap_or("-")));
+                row.insert(2, Cell::from(version.rank.as_deref().unwrap_or("-")));
             }
             table.add_row(row);
         }
@@ -155,9 +179,9 @@ impl Page {
     }
 
     fn verdict(&self, verdict: &str) -> Cell {
-        let cell = Cell::new(verdict);
+        let cell = Cell::from(verdict);
         if verdict.starts_with("chosen") {
-            cell.fg(Color::Green).add_attribute(Attribute::Bold)
+            cell.colour(Color::Green).bold()
         } else {
             cell
         }
@@ -167,16 +191,15 @@ impl Page {
         if guide.candidates.is_empty() {
             return self.note("no subscription has the service");
         }
-        let header = [
-            "subscription",
-            "account",
-            "price lists",
-            "status",
-            "has the service",
-            "terms",
-            "verdict",
-        ];
-        let mut table = self.style.table(&header, 0..0);
+        let mut table = self.style.table([
+            Column::text("subscription"),
+            Column::text("account"),
+            Column::text("price lists").spare(2),
+            Column::text("status").spare(4),
+            Column::text("has the service").spare(1),
+            Column::text("terms").spare(3),
+            Column::text("verdict"),
+        ]);
         for SubscriptionTold {
             subscription,
             account,
@@ -188,12 +211,12 @@ impl Page {
         } in &guide.candidates
         {
             table.add_row([
-                Cell::new(subscription),
-                Cell::new(account.as_deref().unwrap_or("-")),
-                Cell::new(price_lists.join(", ")),
-                Cell::new(status.unwrap_or("-")),
-                Cell::new(service),
-                Cell::new(terms.as_deref().unwrap_or("-")),
+                Cell::from(subscription),
+                Cell::from(account.as_deref().unwrap_or("-")),
+                Cell::from(price_lists.join(", ")),
+                Cell::from(status.unwrap_or("-")),
+                Cell::from(service),
+                Cell::from(terms.as_deref().unwrap_or("-")),
                 self.verdict(verdict),
             ]);
         }
@@ -210,17 +233,16 @@ impl Page {
         if price.candidates.is_empty() {
             return self.note("no price row names the item");
         }
-        let header = [
-            "price row",
-            "list",
-            "conditions",
-            "in force",
-            "priority",
-            "rate",
-            "currency",
-            "verdict",
-        ];
-        let mut table = self.style.table(&header, 4..5);
+        let mut table = self.style.table([
+            Column::text("price row"),
+            Column::text("list").spare(3),
+            Column::text("conditions").spare(1),
+            Column::text("in force").spare(2),
+            Column::number("priority").spare(4),
+            Column::text("rate"),
+            Column::text("currency"),
+            Column::text("verdict"),
+        ]);
         for PriceTold {
             price,
             list,
@@ -238,13 +260,13 @@ impl Page {
                 None => list.clone(),
             };
             table.add_row([
-                Cell::new(price),
-                Cell::new(list),
-                Cell::new(equalities(conditions.iter())),
-                Cell::new(valid),
-                Cell::new(priority),
-                Cell::new(rate),
-                Cell::new(currency),
+                Cell::from(price),
+                Cell::from(list),
+                Cell::from(equalities(conditions.iter())),
+                Cell::from(valid),
+                Cell::from(priority.to_string()),
+                Cell::from(rate),
+                Cell::from(currency),
                 self.verdict(verdict),
             ]);
         }
@@ -262,8 +284,14 @@ impl Page {
         if balances.is_empty() {
             return self.note("no bucket holds the time of usage");
         }
-        let header = ["bucket", "kind", "for usage", "measure", "before", "after"];
-        let mut table = self.style.table(&header, 4..6);
+        let mut table = self.style.table([
+            Column::text("bucket"),
+            Column::text("kind").spare(1),
+            Column::text("for usage").spare(2),
+            Column::text("measure").spare(3),
+            Column::number("before"),
+            Column::number("after"),
+        ]);
         for balance in balances {
             let kind = match &balance.limit {
                 Some(limit) => format!("{} of {limit}", balance.kind),
@@ -286,8 +314,13 @@ impl Page {
             pair("quantity", &charge.quantity),
             pair("price row", &charge.price),
         ]);
-        let header = ["impact", "tier", "bucket", "units", "amount"];
-        let mut table = self.style.table(&header, 3..5);
+        let mut table = self.style.table([
+            Column::text("impact"),
+            Column::text("tier"),
+            Column::text("bucket").spare(1),
+            Column::number("units"),
+            Column::number("amount"),
+        ]);
         for impact in &charge.impacts {
             // A price may be nothing; anything else moves units or money, and says nothing by a zero.
             let moved = |value: &str| match (impact.kind, value) {

@@ -18,6 +18,7 @@ mod moving;
 use super::Halt;
 use crate::durable::{FileRecord, Position};
 use crate::job::SourcePlan;
+use crate::metrics::FilesRead;
 use grown::Look;
 pub(super) use grown::TakeBack;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
@@ -124,6 +125,10 @@ pub(super) struct Files {
     changed: BTreeSet<FileId>,
     /// How far files were read by an earlier run.
     positions: BTreeMap<FileId, u64>,
+    /// What the store of the file under way had read when it was opened.
+    opened_at: u64,
+    /// Bytes of the files that are read.
+    bytes_read: u64,
     keep_raw: bool,
     /// Whether all content is remembered, for files that come again longer.
     remembers: bool,
@@ -149,6 +154,8 @@ impl Files {
             moving: BTreeSet::new(),
             changed: BTreeSet::new(),
             positions: BTreeMap::new(),
+            bytes_read: 0,
+            opened_at: 0,
             keep_raw,
             remembers: false,
             archive,
@@ -547,13 +554,32 @@ impl Files {
         opened(file, decoder, rule)
     }
 
+    /// How many of the bytes of the files that were found are read, if `reading` is under way.
+    pub(super) fn read_of(&self, reading: Option<FileId>) -> FilesRead {
+        let size = |id: &FileId| self.known.get(id).map_or(0, |file| file.meta.size);
+        let waiting: u64 = self.waiting.iter().map(size).sum();
+        let (size, read) = match reading.and_then(|id| self.known.get(&id)) {
+            Some(file) => {
+                let read = file.store.bytes_read().saturating_sub(self.opened_at);
+                (file.meta.size, read.min(file.meta.size))
+            }
+            None => (0, 0),
+        };
+        FilesRead {
+            read: self.bytes_read + read,
+            found: self.bytes_read + size + waiting,
+        }
+    }
+
     /// The next file to read, of a source that is not paused.
     pub(super) fn next(&mut self, paused: impl Fn(usize) -> bool) -> Option<SourceFile> {
         let known = &self.known;
         let reads = |id: &FileId| known.get(id).is_some_and(|file| !paused(file.source));
         let at = self.waiting.iter().position(reads)?;
         let id = self.waiting.remove(at)?;
-        self.known.get(&id).cloned()
+        let file = self.known.get(&id).cloned()?;
+        self.opened_at = file.store.bytes_read();
+        Some(file)
     }
 
     /// Opens a file to be read for the first time, or on from where an earlier run was.
@@ -689,6 +715,7 @@ impl Files {
             return self.tell_once(id, message);
         }
         self.tried.insert(id);
+        self.told.insert(id, message.clone());
         self.settle(id, FileState::Failed, 0, message.clone());
         Some(message)
     }
@@ -701,11 +728,9 @@ impl Files {
             let sink = archive.finish().map_err(|error| error.to_string())?;
             sink.finish().map_err(|error| error.to_string())
         });
-        let name = self
-            .known
-            .get(&opened.id)
-            .map(|file| file.meta.name.clone())
-            .unwrap_or_default();
+        let file = self.known.get(&opened.id);
+        self.bytes_read += file.map_or(0, |file| file.meta.size);
+        let name = file.map(|file| file.meta.name.clone()).unwrap_or_default();
         let (state, message) = match (&opened.broken, &archived) {
             (Some(fault), _) => (FileState::Incomplete, fault.detail.clone()),
             (None, Err(error)) => (
@@ -715,8 +740,30 @@ impl Files {
             (None, Ok(())) => (FileState::Loaded, remark.unwrap_or_default()),
         };
         let rows = opened.received.max(opened.counted);
+        let mended = message.is_empty() && self.was_told_of(opened.id);
         self.settle(opened.id, state, rows, message.clone());
-        (!message.is_empty()).then(|| format!("{name:?} is {}: {message}", state.name()))
+        if mended {
+            return Some(format!("{name:?} is whole now: {rows} records"));
+        }
+        if message.is_empty() {
+            return None;
+        }
+        self.told.insert(opened.id, message.clone());
+        Some(format!("{name:?} is {}: {message}", state.name()))
+    }
+
+    /// Whether a person has heard that this file, or one before it under its name, could not be read, or
+    /// not to its end.
+    fn was_told_of(&self, id: FileId) -> bool {
+        let Some(entry) = self.ledger.entry(id) else {
+            return false;
+        };
+        let is_bad = |state| matches!(state, FileState::Failed | FileState::Incomplete);
+        let same = |other: &&LedgerEntry| other.name == entry.name && other.stream == entry.stream;
+        // Its own entry says how it is now, and not how it was before it was tried again.
+        let others = self.ledger.entries().iter().filter(same);
+        let mut others = others.filter(|other| other.file != id);
+        self.told.contains_key(&id) || others.any(|other| is_bad(other.state))
     }
 
     /// Enters what has been read of a file so far.

@@ -282,6 +282,9 @@ pub struct OutputsEntry {
     /// A folder or `s3://bucket/prefix`; `out` unless given.
     #[schemars(with = "String")]
     pub folder: Option<Spanned<String>>,
+    /// Whether outputs are written as CSV too, those that do not say themselves; off unless told
+    /// otherwise.
+    pub csv: bool,
     /// Charges, one per item of a monetised record.
     pub monetised: OutputForms,
     /// What charges in order did to each resource: prices by tier, draws, offsets, counts. With its
@@ -362,6 +365,7 @@ impl Default for OutputsEntry {
         let forms = OutputForms::default();
         Self {
             folder: None,
+            csv: false,
             monetised: forms,
             impacts: forms,
             balances: SnapshotForms::default(),
@@ -386,6 +390,38 @@ pub struct OutputForms {
     pub snapshot: bool,
     /// The state at the end of the run, as JSON lines; off unless told otherwise.
     pub json: bool,
+    /// The state at the end of the run, as CSV with a line that names the columns; as `outputs.csv` says
+    /// unless given. A text that a spreadsheet would take for a formula has a `'` before it.
+    pub csv: Option<bool>,
+}
+
+impl OutputForms {
+    /// With what all outputs are told, where this one is told nothing of its own.
+    #[must_use]
+    pub fn or_csv(self, csv: bool) -> Self {
+        Self {
+            csv: Some(self.csv.unwrap_or(csv)),
+            ..self
+        }
+    }
+
+    /// Whether it is written as CSV.
+    #[must_use]
+    pub fn is_csv(self) -> bool {
+        self.csv.unwrap_or(false)
+    }
+
+    /// Whether the state at the end of the run is written in any form.
+    #[must_use]
+    pub fn tells_end(self) -> bool {
+        self.snapshot || self.is_text()
+    }
+
+    /// Whether it is written in a form that is one file.
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        self.json || self.is_csv()
+    }
 }
 
 impl Default for OutputForms {
@@ -394,6 +430,7 @@ impl Default for OutputForms {
             changes: true,
             snapshot: true,
             json: false,
+            csv: None,
         }
     }
 }
@@ -406,6 +443,8 @@ pub struct SnapshotForms {
     pub snapshot: bool,
     /// The state at the end of the run, as JSON lines; off unless told otherwise.
     pub json: bool,
+    /// The state at the end of the run, as CSV; as `outputs.csv` says unless given.
+    pub csv: Option<bool>,
 }
 
 impl Default for SnapshotForms {
@@ -413,6 +452,7 @@ impl Default for SnapshotForms {
         Self {
             snapshot: true,
             json: false,
+            csv: None,
         }
     }
 }
@@ -423,6 +463,7 @@ impl std::convert::From<SnapshotForms> for OutputForms {
             changes: false,
             snapshot: forms.snapshot,
             json: forms.json,
+            csv: forms.csv,
         }
     }
 }

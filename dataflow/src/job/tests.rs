@@ -84,7 +84,8 @@ fn a_job_is_what_its_file_says_and_defaults_for_the_rest() {
         OutputForms {
             changes: true,
             snapshot: true,
-            json: true
+            json: true,
+            csv: Some(false),
         }
     );
     assert_eq!(
@@ -92,7 +93,8 @@ fn a_job_is_what_its_file_says_and_defaults_for_the_rest() {
         OutputForms {
             changes: true,
             snapshot: true,
-            json: false
+            json: false,
+            csv: Some(false),
         }
     );
     assert!(job.keep_raw);

@@ -102,8 +102,8 @@ impl<'a, T: OutputRow> Part<'a, T> {
             outputs,
             name,
             shard,
-            wanted: forms.snapshot || forms.json,
-            collected: one_file || forms.json,
+            wanted: forms.tells_end(),
+            collected: one_file || forms.is_text(),
             rows: Vec::new(),
             batches: Vec::new(),
             file: None,
@@ -283,7 +283,7 @@ impl Outputs {
         seat: Seat,
     ) -> Result<WorkerSnapshot, OutputError> {
         let plan = &self.plan;
-        let of = |forms: OutputForms| forms.snapshot || forms.json;
+        let of = OutputForms::tells_end;
         let mut groups: BTreeMap<u64, Vec<GroupKey>> = BTreeMap::new();
         for group in open.charges.groups() {
             groups.entry(shard(group.0)).or_default().push(group);

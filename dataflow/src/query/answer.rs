@@ -4,7 +4,7 @@
 //! reader that takes numbers for binary floats would change them.
 
 use super::QueryError;
-use crate::report::Style;
+use crate::table::{Column, Style};
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
@@ -65,17 +65,16 @@ impl Answer {
     /// # Errors
     /// When the query fails on the way, or the output does not take it.
     pub fn write_table(mut self, style: Style, out: &mut dyn Write) -> Result<(), QueryError> {
-        let names = self.names();
-        let header: Vec<&str> = names.iter().map(String::as_str).collect();
         let fields = self.schema();
-        let mut table = style.table(&header, 0..0);
-        for (index, field) in fields.fields().iter().enumerate() {
-            if field.data_type().is_numeric()
-                && let Some(column) = table.column_mut(index)
-            {
-                column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        // All columns were asked for: none is spared.
+        let columns = fields.fields().iter().map(|field| {
+            let name = field.name().as_str();
+            match field.data_type().is_numeric() {
+                true => Column::number(name),
+                false => Column::text(name),
             }
-        }
+        });
+        let mut table = style.table(columns);
         let mut rows = 0_usize;
         while let Some(batch) = self.next()? {
             let cells = Cells::of(&batch).map_err(|error| self.failed(&error))?;

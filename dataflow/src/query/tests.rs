@@ -1,7 +1,7 @@
 //! Questions about a folder of outputs.
 
 use super::*;
-use crate::report::Style;
+use crate::table::Style;
 use arrow::array::{ArrayRef, Decimal128Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use std::fs::{self, File};

@@ -1,56 +1,25 @@
 //! A summary as tables on a terminal.
 
-use super::{Summary, is_taken};
+use super::{BillUnitShare, Summary, is_taken};
 use crate::board::{
     LineOutOfRange, Money, NoticeCount, Origin, ReasonCount, RecordCounts, Share, SubjectCount,
     Unsettled,
 };
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use crate::shown::shown;
+use crate::table::{Cell, Column, Style, Table, wrap};
+use comfy_table::Color;
 use millrace_connectors::output::LedgerRow;
 use std::fmt::Write as _;
 
 /// Rows of a ranking; the rest is counted.
 const TOP: usize = 10;
+/// Bill units listed one by one, the newest.
+const BILL_UNITS_LISTED: usize = 12;
 /// Files listed one by one; more are added up.
 const FILES_LISTED: usize = 20;
 
 /// Subjects of a reason that are listed.
 const SUBJECTS: usize = 3;
-
-/// How tables are drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
-    /// In colour.
-    pub colour: bool,
-    /// As wide as the terminal; otherwise as wide as the content.
-    pub fit_terminal: bool,
-}
-
-impl Style {
-    /// An empty table with these columns; those from `numbers` on are aligned to the right.
-    #[must_use]
-    pub fn table(self, header: &[&str], numbers: std::ops::Range<usize>) -> Table {
-        let mut table = Table::new();
-        table.load_preset(UTF8_FULL_CONDENSED);
-        if self.fit_terminal {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-        }
-        if self.colour {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
-        let bold = |name: &&str| Cell::new(name).add_attribute(Attribute::Bold);
-        table.set_header(header.iter().map(bold));
-        for index in numbers {
-            if let Some(column) = table.column_mut(index) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        table
-    }
-}
 
 pub(super) fn render(summary: &Summary, style: Style) -> String {
     let mut text = String::new();
@@ -61,6 +30,7 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     };
     section("Money", totals(&summary.totals, style));
     section("By origin", origins(&summary.origins, style));
+    section("Bill units", bill_units(&summary.bill_units, style));
     section("Top accounts", ranking(&summary.accounts, "account", style));
     section("Items", ranking(&summary.items, "item", style));
     let mut grouping = summary.grouped_by.clone();
@@ -74,13 +44,17 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     section("Not charged", unsettled(&summary.unsettled, style));
     section("Out of range", out_of_range(&summary.out_of_range, style));
     section("Reference data held back", held(&summary.held, style));
-    text.push_str(&closing(summary));
+    for line in closing(summary).lines() {
+        for line in wrap(&shown(line), style.width.unwrap_or(usize::MAX)) {
+            writeln!(text, "{line}").expect("writing to a string does not fail");
+        }
+    }
     text
 }
 
 /// Why messages of reference data are not in force.
 fn held(held: &[String], style: Style) -> Option<Table> {
-    let mut table = style.table(&["message"], 0..0);
+    let mut table = style.table([Column::text("message")]);
     for finding in held {
         table.add_row([finding]);
     }
@@ -88,10 +62,18 @@ fn held(held: &[String], style: Style) -> Option<Table> {
 }
 
 fn totals(totals: &[Money], style: Style) -> Option<Table> {
-    let mut table = style.table(&["currency", "total", "exact"], 1..3);
+    let mut table = style.table([
+        Column::text("currency"),
+        Column::number("total"),
+        Column::number("exact"),
+    ]);
     for money in totals {
-        let total = Cell::new(grouped(&money.rounded)).add_attribute(Attribute::Bold);
-        table.add_row([Cell::new(&money.currency), total, Cell::new(&money.amount)]);
+        let total = Cell::from(grouped(&money.rounded)).bold();
+        table.add_row([
+            Cell::from(&money.currency),
+            total,
+            Cell::from(&money.amount),
+        ]);
     }
     if totals.is_empty() {
         table.add_row(["-", "0.00", "0"]);
@@ -103,7 +85,12 @@ fn origins(origins: &[Origin], style: Style) -> Option<Table> {
     if origins.is_empty() {
         return None;
     }
-    let mut table = style.table(&["currency", "charged for", "total", "exact"], 2..4);
+    let mut table = style.table([
+        Column::text("currency"),
+        Column::text("charged for"),
+        Column::number("total"),
+        Column::number("exact"),
+    ]);
     for origin in origins {
         let parts = [
             ("usage", &origin.usage),
@@ -119,6 +106,34 @@ fn origins(origins: &[Origin], style: Style) -> Option<Table> {
         }
     }
     Some(table)
+}
+
+/// The months, or whatever accounts are billed for: the newest where there are many.
+fn bill_units(units: &[BillUnitShare], style: Style) -> Option<Table> {
+    let mut table = style.table([
+        Column::text("from"),
+        Column::text("to").spare(2),
+        Column::number("lines").spare(3),
+        Column::number("amount"),
+        Column::number("exact").spare(1),
+        Column::text("currency"),
+    ]);
+    let earlier = units.len().saturating_sub(BILL_UNITS_LISTED);
+    for unit in units.iter().skip(earlier) {
+        table.add_row([
+            unit.from.clone(),
+            unit.to.clone(),
+            grouped(&unit.lines.to_string()),
+            grouped(&unit.money.rounded),
+            unit.money.amount.clone(),
+            unit.money.currency.clone(),
+        ]);
+    }
+    if earlier > 0 {
+        let earlier = grouped(&earlier.to_string());
+        table.note(format!("… and {earlier} earlier; `millrace bill` has all"));
+    }
+    (!units.is_empty()).then_some(table)
 }
 
 /// How many thresholds were crossed, in one line.
@@ -141,13 +156,17 @@ fn ranking(shares: &[Share], what: &str, style: Style) -> Option<Table> {
         return None;
     }
     let rated = shares.iter().any(|share| share.rate.is_some());
-    let mut header = vec![what, "charges"];
+    let mut columns = vec![Column::text(what), Column::number("charges").spare(3)];
     if rated {
-        header.extend(["quantity", "blended rate"]);
+        columns.push(Column::number("quantity").spare(2));
+        columns.push(Column::number("blended rate").spare(4));
     }
-    header.extend(["amount", "exact", "currency"]);
-    let last = header.len() - 1;
-    let mut table = style.table(&header, 1..last);
+    columns.extend([
+        Column::number("amount"),
+        Column::number("exact").spare(1),
+        Column::text("currency"),
+    ]);
+    let mut table = style.table(columns);
     for share in shares.iter().take(TOP) {
         let mut row = vec![share.name.clone(), grouped(&share.charges.to_string())];
         if rated {
@@ -167,51 +186,51 @@ fn ranking(shares: &[Share], what: &str, style: Style) -> Option<Table> {
         table.add_row(row);
     }
     if shares.len() > TOP {
-        table.add_row([format!(
-            "… and {} more",
-            grouped(&(shares.len() - TOP).to_string())
-        )]);
+        let more = grouped(&(shares.len() - TOP).to_string());
+        table.note(format!("… and {more} more"));
     }
     Some(table)
 }
 
 fn files(summary: &Summary, style: Style) -> Table {
-    let mut header = vec![
-        "file",
-        "received",
-        "= ignored",
-        "+ duplicate",
-        "+ error",
-        "+ suspended",
-        "+ monetised",
-        "ties out",
-        "state",
+    // Fates that no record has say nothing, and go where there is no room. Few jobs discard.
+    let counts = summary.records;
+    let fate = |name, count: u64| Column::number(name).spare(u8::from(count == 0));
+    let discards = counts.discarded > 0;
+    let mut columns = vec![
+        Column::text("file"),
+        Column::number("received"),
+        fate("= ignored", counts.ignored),
+        fate("+ duplicate", counts.duplicate),
+        fate("+ error", counts.error),
+        fate("+ suspended", counts.suspended),
+        fate("+ monetised", counts.monetised),
+        Column::text("ties out").centred(),
+        Column::text("state"),
     ];
-    // Few jobs have any.
-    let discards = summary.records.discarded > 0;
     if discards {
-        header.insert(6, "+ discarded");
+        columns.insert(6, fate("+ discarded", counts.discarded));
     }
-    let conflicts = summary.records.conflict > 0;
-    let superseded = summary.records.superseded > 0;
+    let conflicts = counts.conflict > 0;
+    let superseded = counts.superseded > 0;
     if superseded {
-        header.insert(4, "+ superseded");
+        columns.insert(4, fate("+ superseded", counts.superseded));
     }
     if conflicts {
-        header.insert(4, "+ conflict");
+        columns.insert(4, fate("+ conflict", counts.conflict));
     }
-    let mut table = style.table(&header, 1..header.len() - 2);
+    let mut table = style.table(columns);
     let count_row = |name: &str, counts: RecordCounts, ties_out, state| {
         let mut row = count_row(name, counts, ties_out, state);
         if discards {
-            row.insert(6, Cell::new(grouped(&counts.discarded.to_string())));
+            row.insert(6, Cell::from(grouped(&counts.discarded.to_string())));
         }
         if superseded {
-            row.insert(4, Cell::new(grouped(&counts.superseded.to_string())));
+            row.insert(4, Cell::from(grouped(&counts.superseded.to_string())));
         }
         if conflicts {
-            let conflict = Cell::new(grouped(&counts.conflict.to_string()));
-            row.insert(4, conflict.fg(Color::Yellow));
+            let conflict = Cell::from(grouped(&counts.conflict.to_string()));
+            row.insert(4, conflict.colour(Color::Yellow));
         }
         row
     };
@@ -229,7 +248,7 @@ fn files(summary: &Summary, style: Style) -> Table {
     }
     let rest = summary.files.len().saturating_sub(FILES_LISTED);
     if rest > 0 {
-        table.add_row([format!("… and {rest} more, in the ledger")]);
+        table.note(format!("… and {rest} more, in the ledger"));
     }
     if summary.files.len() != 1 {
         let odd = summary
@@ -266,26 +285,26 @@ fn counts_of(file: &LedgerRow) -> RecordCounts {
 }
 
 fn count_row(name: &str, counts: RecordCounts, ties_out: bool, state: String) -> Vec<Cell> {
-    let number = |count: u64| Cell::new(grouped(&count.to_string()));
+    let number = |count: u64| Cell::from(grouped(&count.to_string()));
     let waiting = |count: u64, colour| match count {
         0 => number(0),
-        count => number(count).fg(colour),
+        count => number(count).colour(colour),
     };
     let mark = if ties_out {
-        Cell::new("✓").fg(Color::Green)
+        Cell::from("✓").colour(Color::Green)
     } else {
-        Cell::new("✗").fg(Color::Red)
+        Cell::from("✗").colour(Color::Red)
     };
     vec![
-        Cell::new(name),
+        Cell::from(name),
         number(counts.received),
         number(counts.ignored),
         number(counts.duplicate),
         waiting(counts.error, Color::Red),
         waiting(counts.suspended, Color::Yellow),
         number(counts.monetised),
-        mark.set_alignment(CellAlignment::Center),
-        Cell::new(state),
+        mark,
+        Cell::from(state),
     ]
 }
 
@@ -293,7 +312,12 @@ fn reasons(reasons: &[ReasonCount], style: Style) -> Option<Table> {
     if reasons.is_empty() {
         return None;
     }
-    let mut table = style.table(&["records", "reason", "for example", "what to do"], 0..1);
+    let mut table = style.table([
+        Column::number("records"),
+        Column::text("reason"),
+        Column::text("for example"),
+        Column::text("what to do"),
+    ]);
     for reason in reasons {
         let example = [&reason.example, &reason.detail]
             .into_iter()
@@ -304,10 +328,10 @@ fn reasons(reasons: &[ReasonCount], style: Style) -> Option<Table> {
             subjects => subject_lines(subjects),
         };
         table.add_row([
-            grouped(&reason.records.to_string()),
-            format!("{} ({})", reason.reason, reason.stage),
-            example.join("\n"),
-            reason.hint.to_owned(),
+            Cell::from(grouped(&reason.records.to_string())),
+            Cell::from(format!("{} ({})", reason.reason, reason.stage)),
+            Cell::lines(example.iter().map(String::as_str)),
+            Cell::from(reason.hint),
         ]);
     }
     Some(table)
@@ -341,16 +365,15 @@ fn unsettled(charges: &[Unsettled], style: Style) -> Option<Table> {
     if charges.is_empty() {
         return None;
     }
-    let header = [
-        "item",
-        "kind",
-        "account",
-        "from",
-        "to",
-        "reason",
-        "what to do",
-    ];
-    let mut table = style.table(&header, 0..0);
+    let mut table = style.table([
+        Column::text("item"),
+        Column::text("kind").spare(2),
+        Column::text("account"),
+        Column::text("from"),
+        Column::text("to").spare(1),
+        Column::text("reason"),
+        Column::text("what to do"),
+    ]);
     for charge in charges.iter().take(TOP) {
         table.add_row([
             charge.item.as_str(),
@@ -365,22 +388,21 @@ fn unsettled(charges: &[Unsettled], style: Style) -> Option<Table> {
     let rest = charges.len().saturating_sub(TOP);
     if rest > 0 {
         let rest = grouped(&rest.to_string());
-        table.add_row([format!("… and {rest} more, in the output activity")]);
+        table.note(format!("… and {rest} more, in the output activity"));
     }
     Some(table)
 }
 
 /// Billing lines that the columns of the outputs do not hold.
 fn out_of_range(lines: &[LineOutOfRange], style: Style) -> Option<Table> {
-    let header = [
-        "account",
-        "from",
-        "item",
-        "quantity",
-        "amount",
-        "what to do",
-    ];
-    let mut table = style.table(&header, 3..5);
+    let mut table = style.table([
+        Column::text("account"),
+        Column::text("from"),
+        Column::text("item"),
+        Column::number("quantity").spare(1),
+        Column::text("amount"),
+        Column::text("what to do"),
+    ]);
     for line in lines.iter().take(TOP) {
         table.add_row([
             line.account.as_str(),
@@ -394,7 +416,7 @@ fn out_of_range(lines: &[LineOutOfRange], style: Style) -> Option<Table> {
     let rest = lines.len().saturating_sub(TOP);
     if rest > 0 {
         let rest = grouped(&rest.to_string());
-        table.add_row([format!("… and {rest} more, in the summary as JSON")]);
+        table.note(format!("… and {rest} more, in the summary as JSON"));
     }
     (!lines.is_empty()).then_some(table)
 }
@@ -411,7 +433,7 @@ fn closing(summary: &Summary) -> String {
         text,
         "{} records in {} ms, {} records/s; {} of them monetised on {} billing lines",
         grouped(&counts.received.to_string()),
-        grouped(&summary.elapsed_ms.to_string()),
+        grouped(&summary.busy_ms.to_string()),
         grouped(&summary.records_per_second.to_string()),
         grouped(&counts.monetised.to_string()),
         grouped(&summary.lines.to_string()),
@@ -427,7 +449,7 @@ fn closing(summary: &Summary) -> String {
 }
 
 /// A number with its thousands set apart.
-fn grouped(number: &str) -> String {
+pub(crate) fn grouped(number: &str) -> String {
     let (whole, fraction) = match number.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (number, None),
@@ -451,7 +473,7 @@ fn grouped(number: &str) -> String {
 }
 
 /// A rate for reading: up to eight significant digits, `…` where more follow.
-fn shortened(rate: &str) -> String {
+pub(crate) fn shortened(rate: &str) -> String {
     let significant = |text: &str| {
         text.trim_start_matches(['-', '0', '.'])
             .chars()

@@ -1,6 +1,7 @@
 //! Summaries of runs.
 
 use super::*;
+use crate::table::Style;
 
 pub(crate) fn example() -> Summary {
     let money = |amount: &str, rounded: &str| Money {
@@ -43,6 +44,14 @@ pub(crate) fn example() -> Summary {
         },
         ties_out: true,
         lines: 1,
+        bill_units: vec![BillUnitShare {
+            from: "2026-01-01".to_owned(),
+            to: "2026-02-01".to_owned(),
+            bill_unit_start: "2026-01-01T00:00:00Z".to_owned(),
+            bill_unit_end: "2026-02-01T00:00:00Z".to_owned(),
+            lines: 1,
+            money: money("2897.0761824", "2897.08"),
+        }],
         accounts: (0..12).map(|n| share(&format!("team-{n}"))).collect(),
         items: vec![share("input_tokens")],
         grouped_by: vec!["model".to_owned()],
@@ -71,6 +80,7 @@ pub(crate) fn example() -> Summary {
         held: Vec::new(),
         outputs: Some("out".to_owned()),
         elapsed_ms: 1200,
+        busy_ms: 1200,
         records_per_second: 2,
     }
 }

@@ -1,14 +1,15 @@
 //! What stands behind the frontier: the board, the changes on their way to files, and whoever is
 //! told of them.
 
-use super::{Pending, RunError};
+use super::{Pending, RunError, moved};
 use crate::board::{Board, Movement};
 use crate::durable::Flushed;
 use crate::intake::{Points, Suspended};
-use crate::listener::{ChangeReport, Listener, PendingChange};
+use crate::listener::{ChangeReport, Listener, PendingChange, Standing};
 use crate::metrics::Metrics;
 use crate::outputs::{ChangeWriter, MessageWriter};
 use crate::publish::EpochChanges;
+use millrace_connectors::names::Names;
 use millrace_operators::epoch::Epoch;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(super) struct Publisher {
     pub(super) live: Epoch,
     /// Epochs from this one on may not have been published as messages.
     pub(super) unpublished: Epoch,
+    /// The text behind keys.
+    pub(super) names: Arc<Names>,
     /// Where epochs are made durable.
     pub(super) keeping: Option<Staging>,
 }
@@ -123,9 +126,9 @@ impl Publisher {
             };
             self.report(&nothing, &Movement::default());
         }
-        if self.watch && self.keeping.is_none() && before >= self.bound.load(Ordering::Relaxed) {
+        if self.watch && self.keeping.is_none() && self.rests(before) {
             self.settle()?;
-            self.listener.settled();
+            self.tell_standing();
         }
         Ok(())
     }
@@ -161,10 +164,26 @@ impl Publisher {
             };
             // A committer that is gone has said why.
             told.send(flushed).ok();
-            if self.watch {
-                self.listener.settled();
+            // While more is on its way not everything is read.
+            if self.watch && self.rests(point + 1) {
+                self.tell_standing();
             }
         }
+    }
+
+    /// Whether nothing is on its way but epochs before this one.
+    fn rests(&self, before: Epoch) -> bool {
+        self.metrics.is_all_read() && before >= self.bound.load(Ordering::Relaxed)
+    }
+
+    fn tell_standing(&self) {
+        self.listener.settled();
+        self.listener.stands(&Standing {
+            totals: self.board.totals(),
+            counts: self.board.counts(),
+            lines: self.board.line_count(),
+            reasons: self.board.reasons(),
+        });
     }
 
     /// Finishes the files begun.
@@ -182,7 +201,17 @@ impl Publisher {
         drop(pending);
         if let Some(PendingChange { report, noticed }) = change {
             let money = |currency, amount| self.board.money(currency, amount);
+            let prices_moved = moved::prices(changes, &self.names);
+            let mut prices = report.prices.clone();
+            // Those that moved nothing come last, in their order.
+            prices.sort_by_cached_key(|price| {
+                let place = prices_moved.iter().position(|moved| moved.id == price.id);
+                place.unwrap_or(usize::MAX)
+            });
             let report = ChangeReport {
+                prices,
+                prices_moved,
+                accounts: moved::accounts(changes, &self.board, &self.names),
                 rerated: changes.rerated,
                 lines: changes
                     .lines
