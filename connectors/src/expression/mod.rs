@@ -119,8 +119,8 @@ impl Parsed {
             }
             let hint = match word_of_sql(sql, text) {
                 Some(word) => format!(
-                    "`{word}` is a word of SQL; a column of this name stands in double quotes \
-                     within the expression: '\"{word}\"'"
+                    "`{word}` is a word of SQL; if a column has this name, it stands in double \
+                     quotes within the expression: '\"{word}\"'"
                 ),
                 None => "write one SQL expression".to_owned(),
             };
@@ -343,6 +343,9 @@ fn path_of(node: &ast::Expr) -> Option<String> {
     }
 }
 
+/// Words that are no columns unless they are quoted, wherever they stand.
+const RESERVED: [&str; 4] = ["exists", "interval", "struct", "trim"];
+
 /// The word at which parsing stopped, if a column of this name needs quotes.
 fn word_of_sql<'t>(sql: &'t str, error: &'t str) -> Option<&'t str> {
     let is_keyword = |word: &&str| {
@@ -353,11 +356,12 @@ fn word_of_sql<'t>(sql: &'t str, error: &'t str) -> Option<&'t str> {
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         &rest[..end.unwrap_or(rest.len())]
     });
-    let whole = sql.trim();
+    let mut words = sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let is_reserved = |word: &&str| RESERVED.iter().any(|r| word.eq_ignore_ascii_case(r));
     found
         .filter(is_keyword)
         .filter(|word| *word != "EOF")
-        .or(Some(whole).filter(is_keyword))
+        .or_else(|| words.find(is_reserved))
 }
 
 /// What the last steps of planning need.

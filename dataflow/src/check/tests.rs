@@ -244,6 +244,7 @@ fn expressions_over_fields_that_are_empty_are_pointed_at() {
         "a mere column may be empty: {told}"
     );
     let mended = rule
+        .replace("[id]", "[id, at]")
         .replace("tokens - cached", "\"tokens - coalesce(cached, 0)\"")
         .replace(
             "{ tokens: bigint",
