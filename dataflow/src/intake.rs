@@ -925,11 +925,11 @@ impl Intake {
         let held = self.held.clone();
         let files = self.setting.reference_files.files();
         let touched = saved.iter().any(|path| files.contains(path));
-        if touched || came {
-            self.reload_reference(touched, &mut report);
-        }
-        if self.rules_touched(saved) {
-            self.reload_rules(&mut report);
+        // Reference data is held against the names of the rules: what waited for a rule may be right now,
+        // and what was right may name nothing any more.
+        let renamed = self.rules_touched(saved) && self.reload_rules(&mut report);
+        if touched || came || renamed {
+            self.reload_reference(touched || renamed, &mut report);
         }
         self.discover();
         if self.bundle.is_empty() {
@@ -1012,19 +1012,22 @@ impl Intake {
         findings
     }
 
-    /// Mediates again what a changed rule or lookup table could alter, from the raw records.
-    fn reload_rules(&mut self, report: &mut ChangeReport) {
-        let rules = match self.setting.job.rules_and_words(&self.setting.names) {
-            Ok((rules, vocabulary)) => {
-                self.setting.reference_files.know(vocabulary);
-                rules
+    /// Mediates again what a changed rule or lookup table could alter, from the raw records; whether
+    /// the rules are in force and call things otherwise than before.
+    fn reload_rules(&mut self, report: &mut ChangeReport) -> bool {
+        let (rules, vocabulary) = match self.setting.job.rules_and_words(&self.setting.names) {
+            Ok(rules) => rules,
+            Err(findings) => {
+                self.setting.listener.rejected(&findings);
+                return false;
             }
-            Err(findings) => return self.setting.listener.rejected(&findings),
         };
         let unsuitable = self.unsuitable(&rules);
         if !unsuitable.is_empty() {
-            return self.setting.listener.rejected(&unsuitable);
+            self.setting.listener.rejected(&unsuitable);
+            return false;
         }
+        let renamed = self.setting.reference_files.know(vocabulary);
         let old = std::mem::replace(&mut self.setting.rules, rules);
         self.files.try_again();
         let mut archived = 0;
@@ -1051,6 +1054,7 @@ impl Intake {
                 "{archived} records of closed bill units would be mediated otherwise; they stay as archived"
             ));
         }
+        renamed
     }
 }
 

@@ -481,3 +481,20 @@ fn several_files_saved_at_once_end_where_a_run_from_scratch_does() {
     let (summary, _) = live.end();
     assert_eq!(totals(&summary), ["6.35 EUR"]);
 }
+
+/// A condition on what no rule defines yet is refused, and holds as soon as a rule defines it.
+#[test]
+fn a_catalog_that_waits_for_a_rule_comes_with_it() {
+    let mut live = Live::start();
+    let longer = "  - { item: seconds, when: { zone: home, band: long }, price: 9 }\n";
+    live.desk
+        .write("catalog.yaml", format!("{CATALOG}{longer}"));
+    let refused = |_: &Live, heard: &Heard| matches!(heard, Heard::Rejected(_));
+    live.until("the catalog is refused", refused);
+    let told = live.rejected.pop().unwrap().to_string();
+    assert!(told.contains("defines the attribute \"band\""), "{told}");
+    let band = "attributes:\n  band: CASE WHEN seconds > 50 THEN 'long' END\n";
+    live.save("mediation.yaml", &MEDIATION.replace("attributes:\n", band));
+    live.stands_at("543.05 EUR");
+    live.end();
+}

@@ -80,9 +80,10 @@ impl ReferenceFiles {
         }
     }
 
-    /// From the next load on, names that these do not have are told.
-    pub fn know(&mut self, vocabulary: Vocabulary) {
-        self.vocabulary = Some(vocabulary);
+    /// From the next load on, names that these do not have are told; whether these are others than before.
+    pub fn know(&mut self, vocabulary: Vocabulary) -> bool {
+        let before = self.vocabulary.replace(vocabulary);
+        before != self.vocabulary
     }
 
     /// Messages will come beside the files.
