@@ -206,7 +206,8 @@ entry! {
     currency,
     /// Of each record this share counts, in percent: an exact decimal; 100 unless given.
     percent,
-    /// The unit of the term; the account's billing cycle unless given.
+    /// The unit of the term: `day`, `week`, `month`, `quarter` or `year`; the account's billing
+    /// cycle unless given.
     cycle,
     /// Units in the term; 1 unless given.
     every,
@@ -235,7 +236,8 @@ entry! {
     limit,
     /// Its currency, if it is not the catalog's.
     currency,
-    /// The unit of the term; the account's billing cycle unless given.
+    /// The unit of the term: `day`, `week`, `month`, `quarter` or `year`; the account's billing
+    /// cycle unless given.
     cycle,
     /// Units in the term; 1 unless given.
     every,
@@ -299,7 +301,8 @@ entry! {
     currency,
     /// `activation` (once), `advance` (at the beginning of every cycle) or `arrears` (at its end).
     when,
-    /// The unit of the term; the account's billing cycle unless given.
+    /// The unit of the term: `day`, `week`, `month`, `quarter` or `year`; the account's billing
+    /// cycle unless given.
     cycle,
     /// Units in the term; 1 unless given.
     every,
@@ -331,6 +334,13 @@ impl PlanRows {
                 _ => None,
             })
             .collect()
+    }
+
+    /// A list that has an accumulator of this name.
+    pub(super) fn list_with(&self, accumulator: Name) -> Option<Name> {
+        let has = |row: &PlanRow| matches!(&row.part, PlanPart::Accumulator(part) if part.resource == accumulator);
+        let found = self.rows.iter().find(|placed| has(&placed.row));
+        found.map(|placed| placed.row.list)
     }
 
     /// Whether the accumulator was told to be wrong.

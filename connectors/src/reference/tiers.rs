@@ -160,7 +160,15 @@ fn accumulator<'a>(
     if found.is_none() && !plans.is_at_fault(list, name) {
         let text = |name: Name| setting.names.text(name);
         let known: Vec<Arc<str>> = of_list.iter().map(|a| text(a.resource)).collect();
-        let complaint = unknown_accumulator("by", named, &known);
+        let mut complaint = unknown_accumulator("by", named, &known);
+        // One of the two lists may be misspelled.
+        if let Some(elsewhere) = plans.list_with(name) {
+            let elsewhere = text(elsewhere);
+            complaint.hint = format!(
+                "the price list \"{elsewhere}\" has it: correct one of the lists, or add it to \"{}\"",
+                text(list)
+            );
+        }
         let finding = Diagnostic::error(file, place_of(by), complaint.message);
         findings.push(finding.with_hint(complaint.hint));
     }

@@ -110,7 +110,7 @@ pub(super) fn parse(file: &str, text: &str) -> (Option<Node>, Vec<Diagnostic>) {
         let event = match event {
             // The parser writes `~` where nothing is written.
             Event::Scalar(value, style, anchor, tag)
-                if value == "~" && !stands_at(text, span, "~") =>
+                if value == "~" && style == ScalarStyle::Plain && !stands_at(text, span, "~") =>
             {
                 Event::Scalar("".into(), style, anchor, tag)
             }

@@ -273,7 +273,7 @@ const TOLD: &[(&str, &str, &str, &str)] = &[
         "job.yaml",
         "platform: proxy",
         "platform:",
-        "job.yaml:5:14: the key has no value\n  hint: write the value, or leave the key out",
+        "job.yaml:5:13: the key has no value\n  hint: write the value, or leave the key out",
     ),
 ];
 
