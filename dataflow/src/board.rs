@@ -555,13 +555,11 @@ impl Board {
     fn reason(&self, reason: Reason, records: u64) -> ReasonCount {
         let record = self.examples.get(&reason).and_then(BTreeSet::first);
         let fault = record.and_then(|record| self.faults.get(record));
-        let place = |record: RecordId| {
-            match self.faults.get(&record) {
-                Some(fault) if fault.line > 0 => {
-                    format!("{} line {}", self.texts.file(record.file()), fault.line)
-                }
-                _ => self.texts.place(record),
+        let place = |record: RecordId| match self.faults.get(&record) {
+            Some(fault) if fault.line > 0 => {
+                format!("{} line {}", self.texts.file(record.file()), fault.line)
             }
+            _ => self.texts.place(record),
         };
         let example = record.map(|record| place(*record));
         let detail = fault.map(|fault| match fault.field.as_str() {

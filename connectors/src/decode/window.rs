@@ -12,7 +12,7 @@ use std::io::{self, Read};
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// The mark that some programs write before text, and before each piece of text that they put together.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 const READ_BYTES: usize = 256 << 10;
 
