@@ -66,8 +66,12 @@ impl LineMap {
         let at = self.steps.partition_point(|(_, first)| *first <= line);
         let (first, begin) = self.steps.get(at.checked_sub(1)?)?;
         let row = first.saturating_add(line - begin);
-        let next = self.steps.get(at).map_or(self.end, |(next, _)| *next);
-        Some(row.min(next.saturating_sub(1))).filter(|row| *row < self.end)
+        let row = match self.steps.get(at) {
+            // The record before a step goes on up to it.
+            Some((next, _)) => row.min(next.saturating_sub(1)),
+            None => row,
+        };
+        (row < self.end).then_some(row)
     }
 }
 
