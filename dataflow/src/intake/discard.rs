@@ -96,7 +96,7 @@ impl Intake {
         let file = usize::try_from(record.file().0).ok();
         let name = file.and_then(|file| names.get(file));
         let name = name.map_or_else(|| record.file().0.to_string(), ToString::to_string);
-        format!("{name}:{} is {why}", record.row())
+        format!("{name}#{} is {why}", record.row())
     }
 
     fn say(&self, what: &str, records: usize, left: &[String]) {
