@@ -32,11 +32,14 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
     for record in records {
         let texts: Option<Vec<&str>> = record.iter().map(Option::as_deref).collect();
         let Some(&[id, number, at, zone, n, m]) = texts.as_deref() else {
-            match absent(record, identity) {
-                Verdict::Told => return Verdict::Told,
-                _ => either = true,
+            // A missing id matters to nobody who counts positions.
+            match (record, identity) {
+                ([None, rest @ ..], Identity::Position) if rest.iter().all(Option::is_some) => {
+                    either = true;
+                    continue;
+                }
+                _ => return Verdict::Told,
             }
-            continue;
         };
         let time = match instant(at) {
             Time::Known(time) => time,
@@ -78,18 +81,6 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
         Verdict::Either
     } else {
         Verdict::Bill(sum)
-    }
-}
-
-/// What a record comes to that lacks a text.
-fn absent([id, number, at, zone, n, m]: &Texts, identity: Identity) -> Verdict {
-    let Some(((_, _), _)) = number.as_ref().zip(at.as_ref()).zip(zone.as_ref()) else {
-        return Verdict::Told;
-    };
-    match (id, identity) {
-        (None, Identity::Id) => Verdict::Told,
-        _ if n.is_none() && m.is_none() => Verdict::Told,
-        _ => Verdict::Either,
     }
 }
 

@@ -5,12 +5,21 @@
 //! - Other bytes behind a part are no part of the content: they are passed over, and a remark says so
 //!   once. The content before them is whole.
 //! - A part that was cut, or does not agree with its checksum, is an error.
+//! - So is content of more than [`EXPANSION_MAX`] times the bytes that it was packed into: no usage
+//!   packs that well, and what was made to fill memory and time does.
+//! - How far damaged content goes does not depend on the pieces in which its bytes come.
 
 use std::io::{self, BufRead, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of the stream held at a time.
 const HELD_BYTES: usize = 64 << 10;
+
+/// How often content may be as long as the bytes that it was packed into; gzip cannot do more than 1,032.
+const EXPANSION_MAX: u64 = 2_000;
+/// Content that is never too long, however few bytes it was packed into.
+const CONTENT_BYTES_FREE: u64 = 64 << 20;
 
 /// What is to be told of a file that was read whole all the same.
 pub(super) type Remark = Arc<OnceLock<String>>;
@@ -61,6 +70,10 @@ pub(super) struct Members {
     compression: Compression,
     place: Place,
     remark: Remark,
+    /// Bytes of content so far.
+    content: u64,
+    /// Bytes of the stream so far.
+    packed: Arc<AtomicU64>,
 }
 
 enum Place {
@@ -77,11 +90,31 @@ impl Members {
         compression: Compression,
         remark: Remark,
     ) -> Self {
+        let input = Held::new(input);
+        let packed = Arc::clone(&input.packed);
         Self {
             compression,
-            place: Place::Before(Held::new(input)),
+            place: Place::Before(input),
             remark,
+            content: 0,
+            packed,
         }
+    }
+
+    /// Counts content that was read.
+    fn counted(&mut self, count: usize) -> io::Result<usize> {
+        let bytes = u64::try_from(count).unwrap_or(u64::MAX);
+        self.content = self.content.saturating_add(bytes);
+        let packed = self.packed.load(Ordering::Relaxed);
+        if self.content > packed.saturating_mul(EXPANSION_MAX).max(CONTENT_BYTES_FREE) {
+            self.place = Place::End;
+            let told = format!(
+                "its first {packed} bytes have a content of more than {EXPANSION_MAX} times as much, which \
+                 no usage has; split the file if it is meant"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, told));
+        }
+        Ok(count)
     }
 
     /// The place behind what was read: the next part, or the end.
@@ -138,14 +171,14 @@ impl Read for Members {
                     0 => Place::Between(decoder.into_inner()),
                     count => {
                         self.place = Place::Gzip(decoder);
-                        return Ok(count);
+                        return self.counted(count);
                     }
                 },
                 Place::Zstandard(mut decoder) => match decoder.read(buffer)? {
                     0 => Place::Between(decoder.finish()),
                     count => {
                         self.place = Place::Zstandard(decoder);
-                        return Ok(count);
+                        return self.counted(count);
                     }
                 },
             };
@@ -159,6 +192,9 @@ struct Held {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// What the stream said behind the bytes held.
+    failed: Option<io::Error>,
+    packed: Arc<AtomicU64>,
 }
 
 impl Held {
@@ -168,6 +204,8 @@ impl Held {
             buffer: vec![0; HELD_BYTES],
             start: 0,
             end: 0,
+            failed: None,
+            packed: Arc::default(),
         }
     }
 
@@ -175,21 +213,31 @@ impl Held {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Reads more behind the bytes held, of which there are few; says whether there was more.
+    /// Reads as much as there is room for behind the bytes held, of which there are few; says whether
+    /// there was more.
     fn fill(&mut self) -> io::Result<bool> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
-        loop {
+        let before = self.end;
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        while self.end < self.buffer.len() {
             let free = self.buffer.get_mut(self.end..).unwrap_or_default();
             match self.input.read(free) {
-                Ok(count) => {
-                    self.end += count;
-                    return Ok(count > 0);
-                }
+                Ok(0) => break,
+                Ok(count) => self.end += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) if self.end == before => return Err(error),
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
             }
         }
+        let more = u64::try_from(self.end - before).unwrap_or(u64::MAX);
+        self.packed.fetch_add(more, Ordering::Relaxed);
+        Ok(more > 0)
     }
 
     /// The next bytes, fewer than `count` only at the end.
