@@ -2,7 +2,7 @@
 //! values become bytes; nothing here knows the graph.
 //!
 //! Reading order: [`store`] (where bytes live), [`ledger`] (which files were met), [`decode`] (bytes
-//! to columns of raw records), [`expression`] (SQL over columns, fenced for money), [`lookup`] (tables
+//! to columns of raw records), [`times`] (texts to instants), [`expression`] (SQL over columns, fenced for money), [`lookup`] (tables
 //! that it looks into), [`mediate`] (raw records of a [`stream`] to usage), [`raw`] (the records as
 //! they stood), [`reference`] (catalog and accounts), [`names`] (the text behind the keys),
 //! [`output`] (domain values to files), [`archive`] (closed periods, and back), [`kafka`] (messages
@@ -27,3 +27,4 @@ pub mod reference;
 pub mod shield;
 pub mod store;
 pub mod stream;
+pub mod times;

@@ -14,8 +14,9 @@ pub use rules::Rules;
 
 use file::{
     ArchiveEntry, DurabilityEntry, JobFile, KafkaOutputEntry, KafkaReferenceEntry,
-    KafkaSourceEntry, LookupEntry, OutputForms, ReferenceEntry, SourceEntry,
+    KafkaSourceEntry, LookupEntry, OutputForms, ReferenceEntry, SourceEntry, TimeEntry,
 };
+use jiff::ToSpan;
 use mediation::MediationEntry;
 use millrace_connectors::decode::{Format, MessageFormat};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
@@ -28,6 +29,7 @@ use millrace_connectors::reference::yaml::{place_of, read};
 use millrace_connectors::reference::{ReferenceFiles, Section, moment};
 use millrace_connectors::store::Store;
 use millrace_connectors::stream::StreamId;
+use millrace_connectors::times::{TimeRange, TimeReading, TimeRules};
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::EventTime;
 use serde_saphyr::Spanned;
@@ -45,6 +47,11 @@ pub(crate) const RECORD_TYPE: &str = "postpaid";
 const EPOCH_ROWS_DEFAULT: usize = 16_384;
 /// More would only cost memory: an epoch is held at once.
 const EPOCH_ROWS_MAX: usize = 1 << 20;
+
+/// Usage before this is not taken for real, unless the job says otherwise.
+const EARLIEST_DEFAULT: &str = "2000-01-01";
+/// Days that usage may be ahead of the present, unless the job says otherwise.
+const AHEAD_DEFAULT: i64 = 31;
 
 /// How often durable state is committed, unless the job says otherwise.
 const COMMIT_DEFAULT: Duration = Duration::from_secs(1);
@@ -67,6 +74,8 @@ pub struct Job {
     pub zone: jiff::tz::TimeZone,
     /// The present, where it is not the system's.
     pub clock: Option<EventTime>,
+    /// How times of usage are read, and which are taken for real.
+    pub times: TimeRules,
     /// Where usage comes from.
     pub sources: Vec<SourcePlan>,
     /// Reference tables for mediation.
@@ -344,6 +353,7 @@ impl Judge {
         let zone = self.zone(&written.time_zone);
         let clock = written.clock.as_ref();
         let clock = clock.and_then(|clock| self.clock(clock, &zone));
+        let times = self.times(&written.time, clock, &zone);
         let sources = written
             .sources
             .iter()
@@ -375,6 +385,7 @@ impl Judge {
             name: written.name,
             zone,
             clock,
+            times,
             sources,
             lookups,
             catalogs,
@@ -417,19 +428,47 @@ impl Judge {
     }
 
     fn zone(&mut self, written: &Spanned<String>) -> jiff::tz::TimeZone {
-        jiff::tz::TimeZone::get(&written.value).unwrap_or_else(|_| {
-            let known: Vec<String> = jiff::tz::db()
-                .available()
-                .map(|name| name.as_str().to_owned())
-                .collect();
-            let hint = match did_you_mean(&written.value, known.iter().map(String::as_str)) {
-                Some(name) => format!("did you mean \"{name}\"?"),
-                None => "write an IANA name like UTC or Europe/Prague".to_owned(),
-            };
-            let message = format!("unknown time zone \"{}\"", written.value);
+        TimeReading::zone_named(&written.value).unwrap_or_else(|(message, hint)| {
             self.error(place_of(written), message, hint);
             jiff::tz::TimeZone::UTC
         })
+    }
+
+    fn times(
+        &mut self,
+        written: &TimeEntry,
+        clock: Option<EventTime>,
+        zone: &jiff::tz::TimeZone,
+    ) -> TimeRules {
+        let earliest = written.earliest.as_ref();
+        let earliest = earliest.and_then(|earliest| self.clock(earliest, zone));
+        let ahead = match &written.ahead {
+            None => Some(AHEAD_DEFAULT.days()),
+            Some(ahead) => {
+                let span = ahead.value.parse::<jiff::Span>().ok();
+                let span = span.filter(|span| !span.is_negative());
+                if span.is_none() {
+                    let message = format!("\"{}\" is no length of time", ahead.value);
+                    let hint = "write days, 2d or P2D, or any span that is not below zero";
+                    self.error(place_of(ahead), message, hint);
+                }
+                span
+            }
+        };
+        let present = clock.and_then(EventTime::timestamp);
+        let present = present
+            .unwrap_or_else(jiff::Timestamp::now)
+            .to_zoned(zone.clone());
+        let latest = ahead.and_then(|ahead| present.checked_add(ahead).ok());
+        TimeRules {
+            reading: TimeReading::of_tenant(zone.clone()),
+            range: TimeRange {
+                earliest: earliest
+                    .or_else(|| moment(EARLIEST_DEFAULT, zone))
+                    .unwrap_or(EventTime::EARLIEST),
+                latest: latest.map_or(EventTime::LATEST, |latest| latest.timestamp().into()),
+            },
+        }
     }
 
     fn clock(&mut self, written: &Spanned<String>, zone: &jiff::tz::TimeZone) -> Option<EventTime> {

@@ -8,6 +8,7 @@ use arrow::array::{
 };
 use millrace_connectors::expression::{Functions, Parsed};
 use millrace_connectors::lookup::{LookupTable, Lookups};
+use millrace_connectors::times::TimeReading;
 use std::sync::Arc;
 
 fn records() -> RecordBatch {
@@ -76,7 +77,7 @@ fn records() -> RecordBatch {
 fn expressions() {
     let table = LookupTable::from_rows(&["zone"], &[("a", &[Some("home")]), ("12", &[None])]);
     let lookups = Arc::new(Lookups::new([("codes".to_owned(), Arc::new(table))]));
-    let functions = Functions::new(&lookups);
+    let functions = Functions::new(&lookups, &TimeReading::default());
     let records = records();
     let words: [&[u8]; 40] = [
         b"a",
@@ -148,7 +149,7 @@ fn expressions() {
 /// the stack of any thread.
 #[test]
 fn expressions_that_are_too_large() {
-    let functions = Functions::new(&Arc::default());
+    let functions = Functions::new(&Arc::default(), &TimeReading::default());
     let records = records();
     let plan = |text: &str| {
         let parsed = Parsed::parse(text)?;
@@ -210,7 +211,7 @@ fn expressions_that_are_too_large() {
 /// A record that asks for too much fails, and no other.
 #[test]
 fn a_record_that_asks_for_too_much() {
-    let functions = Functions::new(&Arc::default());
+    let functions = Functions::new(&Arc::default(), &TimeReading::default());
     let counts: ArrayRef = Arc::new(Int64Array::from(vec![3, 1_000_000_000, 2]));
     let long: ArrayRef = Arc::new(StringArray::from(vec![
         "x".to_owned(),

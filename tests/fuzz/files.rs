@@ -4,7 +4,7 @@ use crate::harness::{Random, fuzz};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millrace_connectors::container;
 use millrace_connectors::decode::{
-    ColumnRequest, DecodeError, DecodeOptions, Decoder, Format, MayBe, RawChunk,
+    ColumnRequest, DecodeError, DecodeOptions, Decoder, Format, RawChunk,
 };
 use millrace_operators::domain::{FileId, Reason};
 use std::collections::BTreeSet;
@@ -100,10 +100,8 @@ impl Read for Pieces {
 }
 
 pub(crate) fn columns(wanted: &[(&str, &str)]) -> Vec<ColumnRequest> {
-    let column = |(name, kind): &(&str, &str)| ColumnRequest {
-        name: (*name).to_owned(),
-        kind: (!kind.is_empty()).then(|| kind.parse().unwrap()),
-        may_be: MayBe::default(),
+    let column = |(name, kind): &(&str, &str)| {
+        ColumnRequest::new(*name, (!kind.is_empty()).then(|| kind.parse().unwrap()))
     };
     wanted.iter().map(column).collect()
 }

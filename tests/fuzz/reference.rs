@@ -9,6 +9,7 @@ use millrace_connectors::names::Names;
 use millrace_connectors::reference::ReferenceFiles;
 use millrace_connectors::reference::yaml;
 use millrace_connectors::stream::StreamId;
+use millrace_connectors::times::TimeRules;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,7 +70,14 @@ fn jobs_and_rules() {
         if let Some(rule) = judged("mediation.yaml", read.value, read.findings.len()) {
             let stream = StreamId::of_folder("a/b/c/input").unwrap();
             let (lookups, names) = (Arc::<Lookups>::default(), Arc::<Names>::default());
-            let compiled = MediationPlan::compile(stream, &rule, "mediation.yaml", &lookups, names);
+            let compiled = MediationPlan::compile(
+                stream,
+                &rule,
+                "mediation.yaml",
+                &lookups,
+                names,
+                &TimeRules::default(),
+            );
             match compiled {
                 Ok(plan) => {
                     if let Err(findings) = plan.mediator(&text_schema(plan.columns())) {

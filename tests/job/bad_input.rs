@@ -193,16 +193,26 @@ fn fields_that_are_not_of_their_type() {
 
 #[test]
 fn times_that_no_usage_has() {
-    for (time, detail) in [
-        ("0001-01-01T00:00:00Z", "0001-01-01"),
-        ("2200-01-01T00:00:00Z", "2200"),
-        ("9999-12-31T23:59:59Z", "outside of the calendar"),
+    for (time, field, detail) in [
+        ("0001-01-01T00:00:00Z", "at", "1677 to 2262"),
+        ("0", "at", "to_timestamp_seconds"),
+        (
+            "1999-12-31T22:59:59Z",
+            "time",
+            "before 1999-12-31T23:00:00Z",
+        ),
+        ("2200-01-01T00:00:00Z", "time", "too far ahead"),
+        ("9999-12-31T23:59:59Z", "at", "1677 to 2262"),
     ] {
         let record = format!("2,+420,{time},far,1");
         let expected = Expected {
             line: 3,
-            reason: "TIME_OUT_OF_RANGE",
-            field: "time",
+            reason: if time == "0" {
+                "FIELD_UNPARSABLE"
+            } else {
+                "TIME_OUT_OF_RANGE"
+            },
+            field,
             detail,
         };
         bad_record(record.as_bytes(), &expected);

@@ -1,7 +1,7 @@
 //! Puts fields of text formats together to a chunk: typed columns, row numbers, faults.
 
-use super::columns::{ColumnBuilder, ColumnType};
-use super::{ColumnRequest, Originals, RawChunk, text_schema};
+use super::columns::{ColumnBuilder, ColumnType, Refused};
+use super::{ColumnRequest, OddTime, Originals, RawChunk, text_schema};
 use arrow::array::{BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -45,15 +45,15 @@ struct OriginalsBuilder {
 
 impl Assembler {
     pub(crate) fn new(file: FileId, columns: &[ColumnRequest]) -> Self {
-        let kinds = columns
-            .iter()
-            .map(|column| column.kind.unwrap_or(ColumnType::Text));
+        let builder = |column: &ColumnRequest| {
+            ColumnBuilder::new(column.kind.unwrap_or(ColumnType::Text), column)
+        };
         Self {
             file,
             schema: text_schema(columns),
             names: columns.iter().map(|column| column.name.clone()).collect(),
             columns: columns.to_vec(),
-            builders: kinds.map(ColumnBuilder::new).collect(),
+            builders: columns.iter().map(builder).collect(),
             rows: Vec::new(),
             lines: Vec::new(),
             good: Vec::new(),
@@ -142,11 +142,9 @@ impl Assembler {
         let Some(text) = text.filter(|text| is_text || !text.is_empty()) else {
             return builder.append_null();
         };
-        if builder.append(text) {
-            return;
+        if let Err(Refused { reason, detail }) = builder.append(text) {
+            self.current_row_is_bad(column, reason, detail);
         }
-        let detail = format!("{} is not of type {}", quoted(text), builder.kind());
-        self.current_row_is_bad(column, detail);
     }
 
     /// A column of the current row whose bytes are no text.
@@ -154,10 +152,10 @@ impl Assembler {
         if let Some(builder) = self.builders.get_mut(column) {
             builder.append_null();
         }
-        self.current_row_is_bad(column, detail);
+        self.current_row_is_bad(column, Reason::FieldUnparsable, detail);
     }
 
-    fn current_row_is_bad(&mut self, column: usize, detail: String) {
+    fn current_row_is_bad(&mut self, column: usize, reason: Reason, detail: String) {
         self.any_bad = true;
         let first_fault = match self.good.last_mut() {
             Some(good) => std::mem::replace(good, false),
@@ -166,7 +164,7 @@ impl Assembler {
         if first_fault {
             let line = self.lines.last().copied().unwrap_or(0);
             let field = self.names.get(column).cloned().unwrap_or_default();
-            self.fault(line, Reason::FieldUnparsable, field, detail);
+            self.fault(line, reason, field, detail);
         }
     }
 
@@ -233,6 +231,18 @@ impl Assembler {
         let mut batch =
             RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &count)
                 .expect("every row put one value into every column");
+        let mut odd_times = Vec::new();
+        for (name, builder) in self.names.iter().zip(&mut self.builders) {
+            let column: Arc<str> = Arc::from(name.as_str());
+            odd_times.extend(builder.take_odd().into_iter().filter_map(|(place, text)| {
+                Some(OddTime {
+                    row: *self.rows.get(place)?,
+                    column: Arc::clone(&column),
+                    text,
+                })
+            }));
+        }
+        odd_times.sort_by_key(|odd| odd.row);
         let mut rows = std::mem::take(&mut self.rows);
         let mut lines = std::mem::take(&mut self.lines);
         let good = std::mem::take(&mut self.good);
@@ -254,6 +264,7 @@ impl Assembler {
             lines,
             batch,
             faults: std::mem::take(&mut self.faults),
+            odd_times,
             received: std::mem::take(&mut self.received),
             originals: self.originals.as_mut().map(OriginalsBuilder::finish),
         })

@@ -1,11 +1,14 @@
 //! Declared column types and the builders that fill them from text.
 
-use super::scalar;
+use super::assemble::quoted;
+use super::{ColumnRequest, scalar};
+use crate::times::{TimeRange, TimeReader, TimeReading, date};
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Int64Builder,
+    StringBuilder, TimestampNanosecondBuilder,
 };
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
+use millrace_operators::domain::Reason;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -32,16 +35,17 @@ pub enum ColumnType {
     },
     /// True or false.
     Boolean,
-    /// An instant, in microseconds.
+    /// An instant, in nanoseconds. A text without an offset is of the tenant's zone, or of the one that
+    /// the column declares.
     Timestamp,
     /// A calendar day.
     Date,
 }
 
 impl ColumnType {
-    /// The arrow type that values of this column have.
+    /// The arrow type that values of this column have; instants are shown as `times` says.
     #[must_use]
-    pub fn data_type(self) -> DataType {
+    pub fn data_type(self, times: &TimeReading) -> DataType {
         match self {
             Self::Text => DataType::Utf8,
             Self::BigInt => DataType::Int64,
@@ -49,9 +53,7 @@ impl ColumnType {
                 DataType::Decimal128(precision, i8::try_from(scale).unwrap_or(i8::MAX))
             }
             Self::Boolean => DataType::Boolean,
-            Self::Timestamp => {
-                DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("+00:00")))
-            }
+            Self::Timestamp => times.data_type(),
             Self::Date => DataType::Date32,
         }
     }
@@ -132,6 +134,25 @@ impl FromStr for ColumnType {
 pub(super) struct ColumnBuilder {
     kind: ColumnType,
     values: Values,
+    range: TimeRange,
+    /// Texts of times outside of the range, by their place in the column.
+    odd: Vec<(usize, String)>,
+}
+
+/// Why a value did not become one of its column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) reason: Reason,
+    pub(super) detail: String,
+}
+
+impl Refused {
+    pub(super) fn unparsable(detail: String) -> Self {
+        Self {
+            reason: Reason::FieldUnparsable,
+            detail,
+        }
+    }
 }
 
 enum Values {
@@ -139,25 +160,32 @@ enum Values {
     BigInt(Int64Builder),
     Decimal(Decimal128Builder),
     Boolean(BooleanBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
+    Timestamp(TimestampNanosecondBuilder, TimeReader),
     Date(Date32Builder),
 }
 
 impl ColumnBuilder {
-    pub(super) fn new(kind: ColumnType) -> Self {
+    pub(super) fn new(kind: ColumnType, request: &ColumnRequest) -> Self {
+        let times = &request.times;
         let values = match kind {
             ColumnType::Text => Values::Text(StringBuilder::new()),
             ColumnType::BigInt => Values::BigInt(Int64Builder::new()),
             ColumnType::Decimal { .. } => {
-                Values::Decimal(Decimal128Builder::new().with_data_type(kind.data_type()))
+                Values::Decimal(Decimal128Builder::new().with_data_type(kind.data_type(times)))
             }
             ColumnType::Boolean => Values::Boolean(BooleanBuilder::new()),
             ColumnType::Timestamp => Values::Timestamp(
-                TimestampMicrosecondBuilder::new().with_data_type(kind.data_type()),
+                TimestampNanosecondBuilder::new().with_data_type(kind.data_type(times)),
+                TimeReader::new(times.clone()),
             ),
             ColumnType::Date => Values::Date(Date32Builder::new()),
         };
-        Self { kind, values }
+        Self {
+            kind,
+            values,
+            range: request.range,
+            odd: Vec::new(),
+        }
     }
 
     pub(super) fn kind(&self) -> ColumnType {
@@ -170,38 +198,55 @@ impl ColumnBuilder {
             Values::BigInt(builder) => builder.append_null(),
             Values::Decimal(builder) => builder.append_null(),
             Values::Boolean(builder) => builder.append_null(),
-            Values::Timestamp(builder) => builder.append_null(),
+            Values::Timestamp(builder, _) => builder.append_null(),
             Values::Date(builder) => builder.append_null(),
         }
     }
 
-    /// Appends the value that `text` spells; a NULL and `false` when it is not of this type.
-    #[must_use]
-    pub(super) fn append(&mut self, text: &str) -> bool {
+    /// Appends the value that `text` spells; a NULL when it is not of this type.
+    pub(super) fn append(&mut self, text: &str) -> Result<(), Refused> {
+        let not_of_type =
+            || Refused::unparsable(format!("{} is not of type {}", quoted(text), self.kind));
         macro_rules! parsed {
             ($builder:expr, $value:expr) => {{
                 let value = $value;
-                let good = value.is_some();
                 $builder.append_option(value);
-                good
+                value.map(|_| ()).ok_or_else(not_of_type)
             }};
         }
         match &mut self.values {
             Values::Text(builder) => {
                 builder.append_value(text);
-                true
+                Ok(())
             }
             Values::BigInt(builder) => parsed!(builder, scalar::bigint(text)),
             Values::Decimal(builder) => {
                 let ColumnType::Decimal { precision, scale } = self.kind else {
-                    return false;
+                    return Err(not_of_type());
                 };
                 parsed!(builder, scalar::decimal(text, precision, scale))
             }
             Values::Boolean(builder) => parsed!(builder, scalar::boolean(text)),
-            Values::Timestamp(builder) => parsed!(builder, scalar::timestamp(text)),
-            Values::Date(builder) => parsed!(builder, scalar::date(text)),
+            Values::Timestamp(builder, reader) => {
+                let instant = reader.instant(text);
+                builder.append_option(instant.as_ref().ok().copied());
+                if let Ok(instant) = instant
+                    && !self.range.contains(instant)
+                {
+                    self.odd.push((builder.len() - 1, text.to_owned()));
+                }
+                instant.map(|_| ()).map_err(|error| Refused {
+                    reason: error.reason(),
+                    detail: error.detail(&quoted(text)),
+                })
+            }
+            Values::Date(builder) => parsed!(builder, date(text)),
         }
+    }
+
+    /// The texts of times outside of the range, by their place in the column.
+    pub(super) fn take_odd(&mut self) -> Vec<(usize, String)> {
+        std::mem::take(&mut self.odd)
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
@@ -210,7 +255,7 @@ impl ColumnBuilder {
             Values::BigInt(builder) => Arc::new(builder.finish()),
             Values::Decimal(builder) => Arc::new(builder.finish()),
             Values::Boolean(builder) => Arc::new(builder.finish()),
-            Values::Timestamp(builder) => Arc::new(builder.finish()),
+            Values::Timestamp(builder, _) => Arc::new(builder.finish()),
             Values::Date(builder) => Arc::new(builder.finish()),
         }
     }

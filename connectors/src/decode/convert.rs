@@ -1,8 +1,9 @@
 //! Typed columns to the declared types, where nothing is lost.
 
-use super::assemble::quoted;
-use super::columns::{ColumnBuilder, ColumnType};
+use super::ColumnRequest;
+use super::columns::{ColumnBuilder, ColumnType, Refused};
 use super::json::utf8;
+use crate::times::{self, TimeReading};
 use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, concat};
 use arrow::datatypes::DataType;
@@ -13,18 +14,20 @@ use std::sync::Arc;
 pub(super) enum Conversion {
     Keep,
     Cast(DataType),
-    Parse(ColumnType),
+    Parse(ColumnType, ColumnRequest),
     /// Bytes that a declaration says are text, and what the text spells.
-    Bytes(ColumnType),
+    Bytes(ColumnType, ColumnRequest),
+    /// Instants, times without a zone, and days become instants.
+    Instant(TimeReading),
 }
 
 impl Conversion {
     /// `None` when the conversion could lose something without a value being told.
-    pub(super) fn plan(found: &DataType, declared: Option<ColumnType>) -> Option<Self> {
+    pub(super) fn plan(found: &DataType, request: &ColumnRequest) -> Option<Self> {
         use DataType::{
-            Binary, BinaryView, Decimal32, Decimal64, Decimal128, Decimal256, Dictionary,
-            FixedSizeBinary, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, Timestamp, UInt8,
-            UInt16, UInt32, UInt64, Utf8, Utf8View,
+            Binary, BinaryView, Date32, Date64, Decimal32, Decimal64, Decimal128, Decimal256,
+            Dictionary, FixedSizeBinary, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8,
+            Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
         };
         let is_text = |kind: &DataType| matches!(kind, Utf8 | LargeUtf8 | Utf8View);
         let is_bytes = |kind: &DataType| {
@@ -34,9 +37,19 @@ impl Conversion {
             Dictionary(_, value) => is_text(value),
             found => is_text(found),
         };
-        match declared {
+        match request.kind {
             None | Some(ColumnType::Text) if *found == Utf8 => Some(Self::Keep),
             None | Some(ColumnType::Text) if text => Some(Self::Cast(Utf8)),
+            Some(kind) if text => Some(Self::Parse(kind, request.clone())),
+            None | Some(ColumnType::Timestamp) if matches!(found, Timestamp(_, _)) => {
+                // An instant needs no zone: one declared would have been meant to move it.
+                let no_use = matches!(found, Timestamp(_, Some(_))) && request.names_zone;
+                (!no_use).then(|| Self::Instant(request.times.clone()))
+            }
+            Some(ColumnType::Timestamp) if matches!(found, Date32 | Date64) => {
+                Some(Self::Instant(request.times.clone()))
+            }
+            None if *found == Date64 => Some(Self::Cast(Date32)),
             // Dictionaries hold values that no row has; expressions see those of the rows.
             None => match found {
                 Dictionary(_, value) => Some(Self::Cast(value.as_ref().clone())),
@@ -46,13 +59,12 @@ impl Conversion {
                 Decimal256(_, scale) if *scale <= 38 => Some(Self::Cast(Decimal128(38, *scale))),
                 _ => Some(Self::Keep),
             },
-            Some(kind) if text => Some(Self::Parse(kind)),
-            Some(kind) if is_bytes(found) => Some(Self::Bytes(kind)),
+            Some(kind) if is_bytes(found) => Some(Self::Bytes(kind, request.clone())),
             Some(kind) if matches!(found, Dictionary(_, value) if is_bytes(value)) => {
-                Some(Self::Bytes(kind))
+                Some(Self::Bytes(kind, request.clone()))
             }
             Some(kind) => {
-                let target = kind.data_type();
+                let target = kind.data_type(&request.times);
                 if *found == target {
                     return Some(Self::Keep);
                 }
@@ -70,7 +82,7 @@ impl Conversion {
                         s1 <= s2
                             && i16::from(*p1) - i16::from(*s1) <= i16::from(*p2) - i16::from(*s2)
                     }
-                    (Timestamp(_, _), Timestamp(_, _)) => true,
+                    (Date64, Date32) => true,
                     (found, Decimal128(p, s)) => whole_digits(found)
                         .is_some_and(|digits: i16| digits <= i16::from(*p) - i16::from(*s)),
                     (_, Utf8) => whole_digits(found).is_some(),
@@ -84,7 +96,7 @@ impl Conversion {
                 let number = matches!(kind, ColumnType::BigInt | ColumnType::Decimal { .. });
                 match exact {
                     true => Some(Self::Cast(target)),
-                    false if digits && number => Some(Self::Parse(kind)),
+                    false if digits && number => Some(Self::Parse(kind, request.clone())),
                     false => None,
                 }
             }
@@ -96,34 +108,46 @@ impl Conversion {
         match self {
             Self::Keep => found.clone(),
             Self::Cast(target) => target.clone(),
-            Self::Parse(kind) | Self::Bytes(kind) => kind.data_type(),
+            Self::Parse(kind, request) | Self::Bytes(kind, request) => {
+                kind.data_type(&request.times)
+            }
+            Self::Instant(times) => times.data_type(),
         }
     }
 
     /// The column asked for. A value that is not of its type is NULL and told to `bad`, by its row.
-    pub(super) fn apply(&self, column: &ArrayRef, mut bad: impl FnMut(usize, String)) -> ArrayRef {
+    pub(super) fn apply(&self, column: &ArrayRef, mut bad: impl FnMut(usize, Refused)) -> ArrayRef {
         match self {
             Self::Keep => Arc::clone(column),
             Self::Cast(target) => match exact_cast(column, target) {
                 Ok(values) => values,
                 Err(_) => each_cast(column, target, bad),
             },
-            Self::Parse(kind) => {
+            Self::Parse(kind, request) => {
                 let text = exact_cast(column, &DataType::Utf8)
                     .unwrap_or_else(|_| each_cast(column, &DataType::Utf8, &mut bad));
-                parsed(text.as_string::<i32>().iter(), *kind, bad)
+                parsed(text.as_string::<i32>().iter(), *kind, request, bad)
             }
-            Self::Bytes(kind) => {
+            Self::Bytes(kind, request) => {
                 let bytes = exact_cast(column, &DataType::LargeBinary)
                     .unwrap_or_else(|_| each_cast(column, &DataType::LargeBinary, &mut bad));
                 let bytes = bytes.as_binary::<i64>();
                 let texts: Vec<Option<&str>> = bytes
                     .iter()
                     .enumerate()
-                    .map(|(row, bytes)| utf8(bytes?).map_err(|detail| bad(row, detail)).ok())
+                    .map(|(row, bytes)| {
+                        let text = utf8(bytes?);
+                        text.map_err(|detail| bad(row, Refused::unparsable(detail)))
+                            .ok()
+                    })
                     .collect();
-                parsed(texts.into_iter(), *kind, bad)
+                parsed(texts.into_iter(), *kind, request, bad)
             }
+            Self::Instant(times) => times::instants(column, times, |row, shown, error| {
+                let (reason, detail) = (error.reason(), error.detail(&shown));
+                bad(row, Refused { reason, detail });
+            })
+            .unwrap_or_else(|_| new_null_array(&times.data_type(), column.len())),
         }
     }
 }
@@ -132,17 +156,18 @@ impl Conversion {
 fn parsed<'t>(
     texts: impl Iterator<Item = Option<&'t str>>,
     kind: ColumnType,
-    mut bad: impl FnMut(usize, String),
+    request: &ColumnRequest,
+    mut bad: impl FnMut(usize, Refused),
 ) -> ArrayRef {
     let is_text = kind == ColumnType::Text;
-    let mut builder = ColumnBuilder::new(kind);
+    let mut builder = ColumnBuilder::new(kind, request);
     for (row, text) in texts.enumerate() {
         let Some(text) = text.filter(|text| is_text || !text.is_empty()) else {
             builder.append_null();
             continue;
         };
-        if !builder.append(text) {
-            bad(row, format!("{} is not of type {kind}", quoted(text)));
+        if let Err(refused) = builder.append(text) {
+            bad(row, refused);
         }
     }
     builder.finish()
@@ -157,13 +182,17 @@ fn exact_cast(column: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowErr
 }
 
 /// Casts each value by itself, after a whole column failed for one of them.
-fn each_cast(column: &ArrayRef, target: &DataType, mut bad: impl FnMut(usize, String)) -> ArrayRef {
+fn each_cast(
+    column: &ArrayRef,
+    target: &DataType,
+    mut bad: impl FnMut(usize, Refused),
+) -> ArrayRef {
     let mut values = Vec::with_capacity(column.len());
     for row in 0..column.len() {
         match exact_cast(&column.slice(row, 1), target) {
             Ok(value) => values.push(value),
             Err(error) => {
-                bad(row, error.to_string());
+                bad(row, Refused::unparsable(error.to_string()));
                 values.push(new_null_array(target, 1));
             }
         }

@@ -153,6 +153,7 @@ impl DecodeError {
             let paths: Vec<String> = fields.iter().map(|f| format!("{name}.{f}")).collect();
             format!("name one of its fields: {}", paths.join(", "))
         };
+        let is_time = column.kind == Some(ColumnType::Timestamp) || column.names_zone;
         let advice = match found {
             found if found.is_floating() => format!(
                 "leave the declaration out and convert with exact(\"{name}\", scale), and round it \
@@ -160,6 +161,15 @@ impl DecodeError {
             ),
             DataType::Struct(fields) => inside(fields),
             DataType::Map(_, _) => format!("name a key of the map: {name}.<key>"),
+            DataType::Timestamp(_, Some(_)) if is_time => {
+                "it holds instants, which a zone cannot move: declare it as timestamp; if its clock \
+                 times were written as if they were UTC's, have the source write them without a zone"
+                    .to_owned()
+            }
+            found if is_time && found.is_numeric() => format!(
+                "a number does not say its unit: declare it as bigint or decimal, and write \
+                 to_timestamp_seconds(\"{name}\"), or _millis, _micros, _nanos"
+            ),
             _ => "leave the declaration out, and convert it where it is used".to_owned(),
         };
         Self::ColumnType {

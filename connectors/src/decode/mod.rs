@@ -48,6 +48,7 @@ use members::{Compression, Members, Remark};
 
 use crate::shield::shielded;
 use crate::store::{FileMeta, Store};
+use crate::times::{TimeRange, TimeReading};
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
@@ -126,14 +127,26 @@ pub struct ColumnRequest {
     pub kind: Option<ColumnType>,
     /// Which absence of it is intended.
     pub may_be: MayBe,
+    /// How its times are read that name no offset.
+    pub times: TimeReading,
+    /// Whether the zone in `times` was declared for this column.
+    pub names_zone: bool,
+    /// Times that are nothing special; of others the text is kept beside the chunk.
+    pub range: TimeRange,
 }
 
 impl ColumnRequest {
-    /// A column that every file must have.
+    /// A column that every file must have, whose times are read as UTC unless they name an offset.
     #[must_use]
     pub fn new(name: impl Into<String>, kind: Option<ColumnType>) -> Self {
-        let (name, may_be) = (name.into(), MayBe::default());
-        Self { name, kind, may_be }
+        Self {
+            name: name.into(),
+            kind,
+            may_be: MayBe::default(),
+            times: TimeReading::default(),
+            names_zone: false,
+            range: TimeRange::default(),
+        }
     }
 }
 
@@ -143,7 +156,10 @@ pub fn text_schema(columns: &[ColumnRequest]) -> SchemaRef {
     let field = |column: &ColumnRequest| {
         Field::new(
             &column.name,
-            column.kind.unwrap_or(ColumnType::Text).data_type(),
+            column
+                .kind
+                .unwrap_or(ColumnType::Text)
+                .data_type(&column.times),
             true,
         )
     };
@@ -217,10 +233,24 @@ pub struct RawChunk {
     pub batch: RecordBatch,
     /// Records that did not become rows, and at the end of a broken file what broke it.
     pub faults: Vec<Fault>,
+    /// Texts of the rows' times that are not taken for real, so that they can be told as they stood;
+    /// in the order of rows.
+    pub odd_times: Vec<OddTime>,
     /// Records met, faulty ones too; a fault of the file is not a record.
     pub received: u64,
     /// The records as they stood, when asked for.
     pub originals: Option<Originals>,
+}
+
+/// A time that is too early or too far ahead, as it stands in its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OddTime {
+    /// The row's number.
+    pub row: u64,
+    /// The column.
+    pub column: Arc<str>,
+    /// The text.
+    pub text: String,
 }
 
 /// Records as they stood in the file, faulty ones too.
@@ -263,6 +293,7 @@ impl RawChunk {
             lines: Vec::new(),
             batch: RecordBatch::new_empty(Arc::clone(schema)),
             faults: vec![fault],
+            odd_times: Vec::new(),
             received: 0,
             originals: None,
         }

@@ -26,7 +26,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
+use millrace_operators::domain::{Fault, FileId, RecordId};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -103,7 +103,11 @@ pub(super) fn open(
     for column in columns {
         let Some(place) = nested::find(found.fields(), &column.name) else {
             if let (true, Some(kind)) = (column.may_be.absent, column.kind) {
-                fields.push(Field::new(&column.name, kind.data_type(), true));
+                fields.push(Field::new(
+                    &column.name,
+                    kind.data_type(&column.times),
+                    true,
+                ));
                 wanted.push(None);
                 continue;
             }
@@ -111,7 +115,7 @@ pub(super) fn open(
             let names = names.iter().map(String::as_str);
             return Err(DecodeError::unknown_column(file, column, names));
         };
-        let conversion = Conversion::plan(&place.kind, column.kind)
+        let conversion = Conversion::plan(&place.kind, column)
             .ok_or_else(|| DecodeError::column_type(file, column, &place.kind))?;
         let kind = conversion.data_type(&place.kind);
         fields.push(Field::new(&column.name, kind, true));
@@ -352,7 +356,7 @@ impl ParquetSource {
                 continue;
             };
             let column = nested::reach(read.column(*position), steps)?;
-            columns.push(conversion.apply(&column, |row, detail| {
+            columns.push(conversion.apply(&column, |row, refused| {
                 let Some(good) = good.get_mut(row) else {
                     return;
                 };
@@ -361,9 +365,9 @@ impl ParquetSource {
                     faults.push(Fault {
                         record: RecordId::new(self.id, number),
                         line: 0,
-                        reason: Reason::FieldUnparsable,
+                        reason: refused.reason,
                         field: self.shape.schema.field(index).name().clone(),
-                        detail,
+                        detail: refused.detail,
                     });
                 }
             }));
@@ -383,6 +387,7 @@ impl ParquetSource {
             lines: Vec::new(),
             batch,
             faults,
+            odd_times: Vec::new(),
             received,
             originals: None,
         })

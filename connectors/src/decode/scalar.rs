@@ -2,8 +2,7 @@
 //!
 //! - **Decimals** come from plain (`0.25`) or scientific (`3e-07`) text and never pass through a
 //!   binary float; a digit that the scale cannot hold refuses the text instead of rounding it.
-//! - **Instants** come from RFC 3339 or `YYYY-MM-DD HH:MM:SS`, UTC where the text names no offset.
-//!   Digits below a microsecond are dropped: they order nothing in billing.
+//! - **Instants** are read in [`crate::times`].
 
 /// The integer that a text spells.
 pub(crate) fn bigint(text: &str) -> Option<i64> {
@@ -85,105 +84,6 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Days since 1970-01-01 of `YYYY-MM-DD`.
-pub(crate) fn date(text: &str) -> Option<i32> {
-    let (days, rest) = date_prefix(text.trim().as_bytes())?;
-    rest.is_empty()
-        .then_some(days)
-        .and_then(|days| i32::try_from(days).ok())
-}
-
-/// Microseconds since 1970-01-01T00:00:00Z.
-pub(crate) fn timestamp(text: &str) -> Option<i64> {
-    let (days, rest) = date_prefix(text.trim().as_bytes())?;
-    let midnight = days.checked_mul(86_400_000_000)?;
-    let rest = match rest {
-        [] => return Some(midnight),
-        [b'T' | b't' | b' ', rest @ ..] => rest,
-        _ => return None,
-    };
-    let [h1, h2, b':', m1, m2, rest @ ..] = rest else {
-        return None;
-    };
-    let (hour, minute) = (two_digits(*h1, *h2)?, two_digits(*m1, *m2)?);
-    let (second, rest) = match rest {
-        [b':', s1, s2, rest @ ..] => (two_digits(*s1, *s2)?, rest),
-        rest => (0, rest),
-    };
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let (micros, rest) = match rest {
-        [b'.' | b',', rest @ ..] => fraction(rest)?,
-        rest => (0, rest),
-    };
-    let offset_minutes = match rest {
-        [] | [b'Z' | b'z'] => 0,
-        [b' ', b'U', b'T', b'C'] => 0,
-        [sign @ (b'+' | b'-'), rest @ ..] => {
-            let (hours, minutes) = match rest {
-                [a, b] => (two_digits(*a, *b)?, 0),
-                [a, b, b':', c, d] | [a, b, c, d] => (two_digits(*a, *b)?, two_digits(*c, *d)?),
-                _ => return None,
-            };
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let minutes = hours * 60 + minutes;
-            if *sign == b'-' { -minutes } else { minutes }
-        }
-        _ => return None,
-    };
-    let seconds = (hour * 60 + minute - offset_minutes) * 60 + second;
-    midnight.checked_add(seconds * 1_000_000 + micros)
-}
-
-fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
-    if digits == 0 {
-        return None;
-    }
-    let micros = (0..6).fold(0_i64, |value, place| {
-        let digit = if place < digits {
-            bytes.get(place).map_or(0, |b| b - b'0')
-        } else {
-            0
-        };
-        value * 10 + i64::from(digit)
-    });
-    bytes.get(digits..).map(|rest| (micros, rest))
-}
-
-fn two_digits(a: u8, b: u8) -> Option<i64> {
-    (a.is_ascii_digit() && b.is_ascii_digit())
-        .then(|| i64::from(a - b'0') * 10 + i64::from(b - b'0'))
-}
-
-fn date_prefix(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] = bytes else {
-        return None;
-    };
-    let year = two_digits(*y1, *y2)? * 100 + two_digits(*y3, *y4)?;
-    let (month, day) = (two_digits(*m1, *m2)?, two_digits(*d1, *d2)?);
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let month_days = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + i64::from(leap),
-        _ => return None,
-    };
-    if day < 1 || day > month_days {
-        return None;
-    }
-    // Days from civil: years start in March, so that the leap day is the last of its year.
-    let shifted_year = year - i64::from(month <= 2);
-    let era = shifted_year.div_euclid(400);
-    let year_of_era = shifted_year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    Some((era * 146_097 + day_of_era - 719_468, rest))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,32 +121,6 @@ mod tests {
         assert_eq!(bigint("12.5"), None);
     }
 
-    #[test]
-    fn instants_name_their_offset_or_are_utc() {
-        let noon = Some(1_785_585_600_000_000);
-        for text in [
-            "2026-08-01T12:00:00Z",
-            "2026-08-01 12:00:00",
-            "2026-08-01T12:00",
-            "2026-08-01T14:00:00.000+02:00",
-            "2026-08-01 12:00:00 UTC",
-            "2026-08-01T05:00:00-0700",
-        ] {
-            assert_eq!(timestamp(text), noon, "{text}");
-        }
-        assert_eq!(timestamp("1970-01-01T00:00:00.1234567Z"), Some(123_456));
-        for junk in [
-            "2026-02-29",
-            "2026-13-01",
-            "2026-08-01T24:00:00Z",
-            "2026-08-01T1:00",
-            "x",
-            "",
-        ] {
-            assert_eq!(timestamp(junk), None, "{junk:?}");
-        }
-    }
-
     proptest! {
         #[test]
         fn decimal_text_comes_back(mantissa in -999_999_999_999_999_999_i128..=999_999_999_999_999_999, scale in 0_u8..12) {
@@ -258,14 +132,8 @@ mod tests {
         }
 
         #[test]
-        fn instants_agree_with_the_calendar(seconds in 0_i64..7_258_118_400) {
-            let instant = jiff::Timestamp::from_second(seconds).unwrap();
-            prop_assert_eq!(timestamp(&instant.to_string()), Some(seconds * 1_000_000));
-        }
-
-        #[test]
         fn no_text_panics(text in ".{0,40}") {
-            let _ = (decimal(&text, 38, 10), timestamp(&text), bigint(&text), boolean(&text));
+            let _ = (decimal(&text, 38, 10), bigint(&text), boolean(&text));
         }
     }
 }

@@ -2,7 +2,7 @@ mod frames;
 
 use super::*;
 use arrow::array::AsArray;
-use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Decimal128Type, Int64Type, TimestampNanosecondType};
 use millrace_operators::domain::{Reason, RecordId};
 use proptest::prelude::*;
 use std::io::{self, Write};
@@ -364,7 +364,7 @@ fn parquet_columns_keep_their_types_and_row_groups_stand_alone() {
         chunk
             .batch
             .column(0)
-            .as_primitive::<TimestampMicrosecondType>()
+            .as_primitive::<TimestampNanosecondType>()
             .len(),
         3
     );

@@ -5,7 +5,7 @@
 //! more. The halves are copies: a slice shares its bytes with its neighbours, and a conversion that
 //! looks at all bytes of an array (bytes to text) would find the neighbour's fault in it.
 
-use super::{Expression, LookupMissing};
+use super::{Expression, LookupMissing, TimeUnread};
 use crate::shield::shielded;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
@@ -28,7 +28,7 @@ pub struct Evaluated {
 pub struct RowFailure {
     /// Index in the batch.
     pub row: usize,
-    /// Whether a reference table lacks the key, or something else went wrong.
+    /// Whether a reference table lacks the key, a time means no instant, or something else went wrong.
     pub reason: Reason,
     /// What went wrong.
     pub detail: String,
@@ -128,6 +128,15 @@ fn failure(row: usize, error: &DataFusionError) -> RowFailure {
             row,
             reason: Reason::LookupMissing,
             detail: missing.to_string(),
+        };
+    }
+    if let DataFusionError::External(external) = root
+        && let Some(unread) = external.downcast_ref::<TimeUnread>()
+    {
+        return RowFailure {
+            row,
+            reason: unread.reason,
+            detail: unread.detail.clone(),
         };
     }
     let text = root.strip_backtrace();

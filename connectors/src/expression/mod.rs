@@ -21,9 +21,10 @@ mod fence;
 mod functions;
 mod size;
 mod undecided;
+mod zones;
 
 pub use evaluate::{Evaluated, RowFailure};
-pub use functions::{Functions, LookupMissing};
+pub use functions::{Functions, LookupMissing, TimeUnread};
 pub use undecided::{Decision, Inputs};
 
 use crate::diagnostic::did_you_mean;
@@ -270,6 +271,7 @@ impl Parsed {
             .sql_to_expr(self.tree.clone(), &df_schema, &mut PlannerContext::new())
             .map_err(failed)?;
         fence::check_as_written(&planned, &df_schema, &self.sql)?;
+        let planned = zones::settle(planned, &df_schema, functions.times()).map_err(failed)?;
 
         let config = Arc::new(ConfigOptions::new());
         let context = SimplifyContext::builder()
@@ -279,6 +281,7 @@ impl Parsed {
         let simplifier = ExprSimplifier::new(context);
         let typed = simplifier.coerce(planned, &df_schema).map_err(failed)?;
         fence::check_types(&typed, &df_schema, &self.sql)?;
+        let typed = zones::settle_coerced(typed, &df_schema, functions.times()).map_err(failed)?;
         let checked = fence::check_arithmetic(typed, &df_schema).map_err(failed)?;
         let planning = Planning {
             sql: &self.sql,
@@ -383,6 +386,7 @@ impl Planning<'_> {
         let simple = simple.map_err(|error| self.failed(&error))?;
         // Again, because some functions only turn into casts when they are simplified.
         fence::check_types(&simple, &self.df_schema, self.sql)?;
+        zones::check(&simple, &self.df_schema, self.sql)?;
         Ok(simple)
     }
 

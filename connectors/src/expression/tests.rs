@@ -1,5 +1,6 @@
 use super::*;
 use crate::lookup::{LookupTable, Lookups};
+use crate::times::TimeReading;
 use arrow::array::{
     Array, ArrayRef, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
     StringArray, TimestampMicrosecondArray,
@@ -30,7 +31,7 @@ fn batch() -> RecordBatch {
             Arc::new(Float64Array::from(vec![0.1, 2.5, 1e-7, f64::NAN])),
         ),
         ("usage.Total", Arc::new(Int64Array::from(vec![1, 2, 3, 4]))),
-        ("at", Arc::new(at.with_timezone("+00:00"))),
+        ("at", Arc::new(at.with_timezone("UTC"))),
     ])
     .unwrap()
 }
@@ -42,10 +43,8 @@ fn functions() -> Functions {
         ("abc", &[Some("long")]),
     ];
     let table = LookupTable::from_rows(&["name"], &rates);
-    Functions::new(&Arc::new(Lookups::new([(
-        "rates".to_owned(),
-        Arc::new(table),
-    )])))
+    let lookups = Arc::new(Lookups::new([("rates".to_owned(), Arc::new(table))]));
+    Functions::new(&lookups, &TimeReading::default())
 }
 
 fn plan(sql: &str) -> Result<Expression, ExpressionError> {

@@ -15,6 +15,7 @@ use super::message::Message;
 use super::settings::KafkaSettings;
 use super::{Consumer, Start, TopicPartition};
 use crate::decode::scalar;
+use crate::times::{TimeReader, TimeReading};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -261,14 +262,22 @@ impl Latest {
             .try_fold(&value, |value, name| value.get(name));
         let version = match found {
             Some(Value::Number(number)) => scalar::decimal(&number.to_string(), 38, VERSION_SCALE),
-            Some(Value::String(text)) => scalar::decimal(text, 38, VERSION_SCALE)
-                .or_else(|| scalar::timestamp(text).map(i128::from)),
+            Some(Value::String(text)) => {
+                scalar::decimal(text, 38, VERSION_SCALE).or_else(|| version_time(text))
+            }
             _ => None,
         };
         version
             .map(Some)
             .ok_or_else(|| format!("its version {field:?} is neither a number nor a time"))
     }
+}
+
+/// The version that a time is: nanoseconds since 1970. Only times without an offset are compared with
+/// each other, so that it does not matter whose they are.
+fn version_time(text: &str) -> Option<i128> {
+    let mut reader = TimeReader::new(TimeReading::default());
+    reader.instant(text).ok().map(i128::from)
 }
 
 #[cfg(test)]

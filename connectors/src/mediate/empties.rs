@@ -90,7 +90,15 @@ fn mediated(rule: &str, folder: &Path, format: &str) -> Result<Mediated, String>
         record_type: part("r"),
     };
     let (lookups, names) = (Arc::new(Lookups::default()), Arc::new(Names::default()));
-    let plan = MediationPlan::compile(stream, &rule, "job.yaml", &lookups, names).unwrap();
+    let plan = MediationPlan::compile(
+        stream,
+        &rule,
+        "job.yaml",
+        &lookups,
+        names,
+        &crate::times::TimeRules::default(),
+    )
+    .unwrap();
     let store = Store::open(&format!("a.{format}"), folder).unwrap();
     let file = store.list().unwrap().remove(0);
     let options = DecodeOptions::default();

@@ -6,11 +6,13 @@ use super::plan::Planned;
 use super::plan::QUANTITY_SCALE_MAX;
 use super::text::{canonical, decimal};
 use super::{Failure, Mediated, Mediator, Rows, Steps, quoted_sql};
+use crate::expression::RowFailure;
+use crate::times::{TimeRange, TimeRules, instants};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Decimal128Array, Int64Array, StringArray, TimestampNanosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampNanosecondType};
 use millrace_operators::domain::{EventTime, Kind, Mark, Quantities, Reason, Usage};
 
 /// Quantities have up to 18 digits, so that they and their sums keep room.
@@ -105,8 +107,10 @@ struct Values<'s> {
     marks: Marks,
     service: &'s Planned,
     services: StringArray,
-    times: ArrayRef,
-    instants: TimestampMicrosecondArray,
+    instants: TimestampNanosecondArray,
+    range: TimeRange,
+    /// The raw columns that the event time is made of.
+    time_columns: &'s [String],
     charges: Vec<Charge<'s>>,
 }
 
@@ -132,7 +136,7 @@ struct Passed<'v> {
 impl Mediator {
     /// Evaluates what is left of the rule, and turns each row into usage or a fault.
     pub(super) fn finish(&mut self, mut rows: Rows, out: &mut Mediated) {
-        let values = Values::of(&self.steps, &mut rows);
+        let values = Values::of(&self.steps, &self.times, &mut rows);
         let attributes: Vec<StringArray> = self
             .steps
             .attributes
@@ -222,7 +226,7 @@ fn first<'v>(
 }
 
 impl<'s> Values<'s> {
-    fn of(steps: &'s Steps, rows: &mut Rows) -> Self {
+    fn of(steps: &'s Steps, rules: &TimeRules, rows: &mut Rows) -> Self {
         let identity = steps.identity.as_ref().map(|fields| {
             let part = |planned| IdentityPart {
                 planned,
@@ -233,14 +237,7 @@ impl<'s> Values<'s> {
         let marks = Marks::of(steps.marking.as_ref(), rows);
         let services = canonical(&rows.decided(&steps.service, Reason::ServiceMissing));
         let times = rows.decided(&steps.time, Reason::TimeMissing);
-        let zone = match times.data_type() {
-            DataType::Timestamp(_, zone) => zone.clone(),
-            _ => None,
-        };
-        // What does not fit microseconds becomes NULL; what does not fit the range is caught below.
-        let micros = DataType::Timestamp(TimeUnit::Microsecond, zone);
-        let instants =
-            arrow::compute::cast(&times, &micros).expect("timestamps and dates become instants");
+        let instants = event_instants(steps, rules, &times, rows);
         let charges = steps.charges.iter().map(|charge| {
             let (planned, item_scale) = charge;
             // An item whose column is absent is absent itself.
@@ -262,8 +259,9 @@ impl<'s> Values<'s> {
             service: &steps.service,
             services,
             charges: charges.collect(),
-            instants: instants.as_primitive::<TimestampMicrosecondType>().clone(),
-            times,
+            instants,
+            range: rules.range,
+            time_columns: &steps.time_columns,
         }
     }
 
@@ -282,7 +280,7 @@ impl<'s> Values<'s> {
         let service = text(&self.services, row).filter(|id| !id.is_empty());
         if takes_out(mark.as_deref()) {
             // Nothing but the identity of what it takes out is read.
-            let time = event_time(&self.times, &self.instants, row);
+            let time = self.event_time(rows, row);
             return Ok(Passed {
                 service: service.unwrap_or_default(),
                 time: time.unwrap_or(EventTime::EARLIEST),
@@ -296,7 +294,7 @@ impl<'s> Values<'s> {
             let detail = format!("the service id, {sql}, is empty or absent");
             failure(Reason::ServiceMissing, "service", detail)
         })?;
-        let time = event_time(&self.times, &self.instants, row)?;
+        let time = self.event_time(rows, row)?;
         let (items, quantities) = self.quantities(rows, row)?;
         Ok(Passed {
             service,
@@ -305,6 +303,25 @@ impl<'s> Values<'s> {
             quantities,
             mark,
         })
+    }
+
+    fn event_time(&self, rows: &Rows, row: usize) -> Result<EventTime, Failure> {
+        if self.instants.is_null(row) {
+            let detail = "the event time is empty or absent".to_owned();
+            return Err(failure(Reason::TimeMissing, "time", detail));
+        }
+        // Nanoseconds order nothing in billing; they only tell records apart.
+        let time = EventTime(self.instants.value(row).div_euclid(1_000));
+        match self.range.refuse(time) {
+            None => Ok(time),
+            Some(why) => {
+                let columns = self.time_columns.iter();
+                let shown = columns.map(|column| format!("{column} {}, ", rows.shown(column, row)));
+                let shown: String = shown.collect();
+                let detail = format!("{shown}the event time is {time}, {why}");
+                Err(failure(Reason::TimeOutOfRange, "time", detail))
+            }
+        }
     }
 
     /// Whether the row only takes another record out.
@@ -386,24 +403,23 @@ fn held(mantissa: i128, scale: u8) -> Option<(i64, u8)> {
     }
 }
 
-fn event_time(
+/// The instants of the event times: a day is its first.
+fn event_instants(
+    steps: &Steps,
+    rules: &TimeRules,
     times: &ArrayRef,
-    instants: &TimestampMicrosecondArray,
-    row: usize,
-) -> Result<EventTime, Failure> {
-    if times.is_null(row) {
-        let detail = "the event time is empty or absent".to_owned();
-        return Err(failure(Reason::TimeMissing, "time", detail));
-    }
-    let time = instants
-        .is_valid(row)
-        .then(|| EventTime(instants.value(row)));
-    time.filter(|time| (EventTime::EARLIEST..EventTime::LATEST).contains(time))
-        .ok_or_else(|| {
-            let detail = match time.and_then(EventTime::timestamp) {
-                Some(time) => format!("the event time is {time}"),
-                None => "the event time is outside of the calendar".to_owned(),
-            };
-            failure(Reason::TimeOutOfRange, "time", detail)
-        })
+    rows: &mut Rows,
+) -> TimestampNanosecondArray {
+    let mut unread = Vec::new();
+    let found = instants(times, &rules.reading, |row, shown, error| {
+        let (reason, detail) = (error.reason(), error.detail(&shown));
+        unread.push(RowFailure {
+            row,
+            reason,
+            detail,
+        });
+    });
+    rows.fail(&steps.time, unread);
+    let found = found.expect("timestamps and dates become instants");
+    found.as_primitive::<TimestampNanosecondType>().clone()
 }

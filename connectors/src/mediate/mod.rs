@@ -27,10 +27,11 @@ mod text;
 pub use plan::{MediationPlan, Treatment};
 pub use rule::{IdentityRule, MediationRule, NamedSql, Sql};
 
-use crate::decode::RawChunk;
+use crate::decode::{OddTime, RawChunk, quoted};
 use crate::expression::RowFailure;
 use crate::names::Names;
 use crate::stream::StreamId;
+use crate::times::TimeRules;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema};
@@ -42,6 +43,7 @@ use millrace_operators::domain::{
 use plan::Planned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use text::canonical;
 
 /// Characters of an expression that messages show.
 const SQL_CHARS_MAX: usize = 80;
@@ -103,6 +105,8 @@ struct Steps {
     marking: Option<Marking>,
     service: Planned,
     time: Planned,
+    /// The raw columns that the event time is made of.
+    time_columns: Vec<String>,
     attributes: Vec<Planned>,
     charges: Vec<(Planned, u8)>,
 }
@@ -118,6 +122,7 @@ pub struct Mediator {
     services: ServiceCache,
     classes: ClassCache,
     identity: IdentityBuilder,
+    times: TimeRules,
 }
 
 impl Mediator {
@@ -146,6 +151,7 @@ impl Mediator {
             classes,
             services: ServiceCache::new(),
             identity: IdentityBuilder::default(),
+            times: plan.times.clone(),
             names,
         }
     }
@@ -179,6 +185,7 @@ impl Mediator {
                 .map(|row| RecordId::new(file, *row))
                 .collect(),
             lines: chunk.lines.clone(),
+            odd_times: chunk.odd_times.clone(),
             failed: BTreeMap::new(),
         };
         let (before, after) = self.steps.lets.split_at(self.steps.lets_before_filter);
@@ -196,6 +203,7 @@ struct Rows {
     batch: RecordBatch,
     records: Vec<RecordId>,
     lines: Vec<u64>,
+    odd_times: Vec<OddTime>,
     failed: BTreeMap<usize, Failure>,
 }
 
@@ -278,6 +286,25 @@ impl Rows {
         };
         let empty: BTreeSet<&str> = columns.filter(is_empty).map(String::as_str).collect();
         empty.into_iter().collect()
+    }
+
+    /// A value of a raw column as its file says it, as far as that is still known.
+    fn shown(&self, column: &str, row: usize) -> String {
+        let number = self.records[row].row();
+        let first = self.odd_times.partition_point(|odd| odd.row < number);
+        let mut odd = self.odd_times[first..].iter();
+        let mut odd = odd.by_ref().take_while(|odd| odd.row == number);
+        if let Some(odd) = odd.find(|odd| *odd.column == *column) {
+            return quoted(&odd.text);
+        }
+        let Some(values) = self.batch.column_by_name(column) else {
+            return String::new();
+        };
+        let text = canonical(&values.slice(row, 1));
+        match text.is_valid(0) {
+            true => quoted(text.value(0)),
+            false => "empty".to_owned(),
+        }
     }
 
     /// Makes the values of an expression a column.

@@ -11,6 +11,7 @@ use crate::expression::{Decision, Expression, ExpressionError, Functions, Inputs
 use crate::lookup::Lookups;
 use crate::names::Names;
 use crate::stream::StreamId;
+use crate::times::TimeRules;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millrace_operators::domain::{Keep, Kind};
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ pub(super) const QUANTITY_SCALE_MAX: u8 = 12;
 pub struct MediationPlan {
     pub(super) stream: StreamId,
     pub(super) names: Arc<Names>,
+    pub(super) times: TimeRules,
     functions: Functions,
     file: String,
     columns: Vec<ColumnRequest>,
@@ -81,6 +83,7 @@ impl MediationPlan {
         file: &str,
         lookups: &Arc<Lookups>,
         names: Arc<Names>,
+        times: &TimeRules,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut compiler = Compiler {
             file,
@@ -138,19 +141,26 @@ impl MediationPlan {
         let warnings = unread(rule, &columns, file, &service);
         let request = |name: String| {
             let declared = rule.columns.get(&name);
+            let (zone, ambiguous) = declared.map_or((None, None), |declared| {
+                (declared.zone.clone(), declared.ambiguous)
+            });
             ColumnRequest {
                 kind: declared.and_then(|declared| declared.kind),
                 may_be: declared.map_or_else(MayBe::default, |declared| declared.may_be),
+                names_zone: zone.is_some(),
+                times: times.reading.declared(zone, ambiguous),
+                range: times.range,
                 name,
             }
         };
         Ok(Self {
-            functions: Functions::new(lookups),
+            functions: Functions::new(lookups, &times.reading),
             before_filter: needed_by(filter.as_ref(), &lets),
             columns: columns.into_iter().map(request).collect(),
             file: file.to_owned(),
             stream,
             names,
+            times: times.clone(),
             lets,
             filter,
             identity,
@@ -231,6 +241,17 @@ impl MediationPlan {
         (&self.file, place)
     }
 
+    /// The raw columns that a value is made of, itself or through named values.
+    fn columns_behind(&self, written: &Written) -> Vec<String> {
+        let mut wanted = written.parsed.columns().clone();
+        for named in self.lets.iter().rev() {
+            if wanted.remove(&named.name) {
+                wanted.extend(named.parsed.columns().iter().cloned());
+            }
+        }
+        wanted.into_iter().collect()
+    }
+
     /// Type-checks the rule for text formats, whose types are declared in the rule.
     ///
     /// # Errors
@@ -303,13 +324,7 @@ impl MediationPlan {
             unless_told,
         });
         let service = as_text(&mut typing, &self.service);
-        let time = typing.check(
-            &self.time,
-            |kind| matches!(kind, DataType::Timestamp(_, _) | DataType::Date32),
-            "a timestamp",
-            "declare the column as timestamp in `columns`, or use to_timestamp_seconds(...) or \
-             plus_seconds(TIMESTAMP '2026-08-01T00:00:00Z', ...)",
-        );
+        let time = typing.time(&self.time);
         let attributes: Vec<_> = self
             .attributes
             .iter()
@@ -333,6 +348,7 @@ impl MediationPlan {
                 marking,
                 service,
                 time,
+                time_columns: self.columns_behind(&self.time),
                 attributes,
                 charges,
             },
@@ -411,6 +427,33 @@ impl Typing<'_> {
             ExpressionError::new(message, hint),
         ));
         None
+    }
+
+    fn time(&mut self, written: &Written) -> Option<Planned> {
+        let planned = self.check(
+            written,
+            |kind| matches!(kind, DataType::Timestamp(_, _) | DataType::Date32),
+            "a timestamp",
+            "declare the column as timestamp in `columns`; for a number write \
+             to_timestamp_seconds(x), or _millis, _micros, _nanos; or write \
+             plus_seconds(TIMESTAMP '2026-08-01T00:00:00Z', seconds)",
+        )?;
+        let tenant = self.plan.times.reading.shown_in();
+        match planned.expression.data_type() {
+            DataType::Timestamp(_, Some(zone)) if **zone != *tenant => {
+                let sql = written.parsed.sql();
+                let message = format!("`{sql}` shows its instants in {zone}, which moves none");
+                let hint = format!(
+                    "if times of the column are of {zone} and name no offset, declare it as \
+                     timestamp('{zone}') in `columns`; if they are instants, leave AT TIME ZONE \
+                     out here, or write instant({sql})"
+                );
+                let error = ExpressionError::new(message, hint);
+                self.findings.push(finding(&self.plan.file, written, error));
+                None
+            }
+            _ => Some(planned),
+        }
     }
 
     fn quantity(&mut self, written: &Written) -> Option<(Planned, u8)> {

@@ -2,7 +2,10 @@ use super::*;
 use crate::decode::{DecodeOptions, Decoder, Format};
 use crate::diagnostic::Diagnostic;
 use crate::lookup::{LookupTable, Lookups};
+use crate::times::TimeRules;
 use millrace_operators::domain::{EventTime, Name};
+
+mod times;
 
 const RULE: &str = "
 columns: { n: bigint, c: bigint, price: 'decimal(18,6)', t: timestamp }
@@ -28,7 +31,15 @@ fn compile(rule: &str) -> Result<(MediationPlan, Arc<Names>), Vec<Diagnostic>> {
         service_type: part("llm"),
         record_type: part("request"),
     };
-    let plan = MediationPlan::compile(stream, &rule, "job.yaml", &lookups, Arc::clone(&names))?;
+    let times = TimeRules::default();
+    let plan = MediationPlan::compile(
+        stream,
+        &rule,
+        "job.yaml",
+        &lookups,
+        Arc::clone(&names),
+        &times,
+    )?;
     Ok((plan, names))
 }
 

@@ -1,7 +1,7 @@
 //! The canonical text of typed values: one text per value, the same from every format.
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::datatypes::{DataType, Decimal128Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Decimal128Type, TimeUnit, TimestampNanosecondType};
 
 /// Whether values of this type have a canonical text.
 pub(super) fn has_text(kind: &DataType) -> bool {
@@ -13,7 +13,8 @@ pub(super) fn has_text(kind: &DataType) -> bool {
     }
 }
 
-/// The values as text: decimals without trailing zeros, instants in RFC 3339 UTC, so that values
+/// The values as text: decimals without trailing zeros, instants in RFC 3339 UTC with all their
+/// digits, so that values
 /// that are equal have equal texts.
 pub(super) fn canonical(values: &ArrayRef) -> StringArray {
     match values.data_type() {
@@ -33,12 +34,12 @@ pub(super) fn canonical(values: &ArrayRef) -> StringArray {
                 .collect()
         }
         DataType::Timestamp(_, zone) => {
-            let micros = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
-            let Ok(values) = arrow::compute::cast(values, &micros) else {
+            let nanos = DataType::Timestamp(TimeUnit::Nanosecond, zone.clone());
+            let Ok(values) = arrow::compute::cast(values, &nanos) else {
                 return StringArray::new_null(values.len());
             };
-            let values = values.as_primitive::<TimestampMicrosecondType>();
-            let instant = |micros| jiff::Timestamp::from_microsecond(micros).ok();
+            let values = values.as_primitive::<TimestampNanosecondType>();
+            let instant = |nanos| jiff::Timestamp::from_nanosecond(i128::from(nanos)).ok();
             values
                 .iter()
                 .map(|value| value.and_then(instant).map(|at| at.to_string()))

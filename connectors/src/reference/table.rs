@@ -21,6 +21,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expression::{Expression, ExpressionError, Functions, Parsed};
 use crate::lookup::Lookups;
 use crate::store::{FileMeta, Store};
+use crate::times::TimeReading;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -62,7 +63,7 @@ impl TableCache {
         setting: Setting<'_>,
         findings: &mut Vec<Diagnostic>,
     ) -> Rows {
-        let (plan, mut faults) = Plan::of(mapping);
+        let (plan, mut faults) = Plan::of(mapping, &TimeReading::of_tenant(setting.zone.clone()));
         let source = Source::open(mapping)
             .map_err(|fault| faults.push(fault))
             .ok();
@@ -96,10 +97,11 @@ struct Plan {
     /// For each output its fields, then its conditions.
     outputs: Vec<Vec<Parsed>>,
     columns: Vec<ColumnRequest>,
+    times: TimeReading,
 }
 
 impl Plan {
-    fn of(mapping: &Mapping<'_>) -> (Option<Self>, Vec<Diagnostic>) {
+    fn of(mapping: &Mapping<'_>, times: &TimeReading) -> (Option<Self>, Vec<Diagnostic>) {
         let mut faults = mapping.faults();
         let mut parse = |sql: &serde_saphyr::Spanned<String>| {
             let parsed = Parsed::parse(&sql.value);
@@ -126,13 +128,17 @@ impl Plan {
             .chain(outputs.iter().flatten())
             .flat_map(Parsed::columns)
             .collect();
-        let request = |name: &String| ColumnRequest::new(name, mapping.columns.get(name).copied());
+        let request = |name: &String| ColumnRequest {
+            times: times.clone(),
+            ..ColumnRequest::new(name, mapping.columns.get(name).copied())
+        };
         let columns = names.into_iter().map(request).collect();
         (
             Some(Self {
                 filter,
                 outputs,
                 columns,
+                times: times.clone(),
             }),
             faults,
         )
@@ -163,7 +169,7 @@ impl Plan {
         schema: &SchemaRef,
         unknown: &BTreeSet<String>,
     ) -> Result<Planned, Vec<Diagnostic>> {
-        let functions = Functions::new(&Arc::new(Lookups::default()));
+        let functions = Functions::new(&Arc::new(Lookups::default()), &self.times);
         let mut faults = Vec::new();
         let mut plan = |parsed: &Parsed, place: (u64, u64)| {
             if !parsed.columns().is_disjoint(unknown) {

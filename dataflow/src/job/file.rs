@@ -26,6 +26,9 @@ pub struct JobFile {
     /// RFC 3339. The system's clock unless given.
     #[schemars(with = "Option<String>")]
     pub clock: Option<Spanned<String>>,
+    /// Which times of usage are taken for real.
+    #[serde(default)]
+    pub time: TimeEntry,
     /// Where usage comes from.
     #[schemars(with = "Vec<SourceEntry>")]
     pub sources: Vec<Spanned<SourceEntry>>,
@@ -60,6 +63,20 @@ pub struct JobFile {
     pub epoch: EpochEntry,
     /// Durable state; without it a run begins with its inputs.
     pub durability: Option<DurabilityEntry>,
+}
+
+/// Which times of usage are taken for real; usage at others is set aside as TIME_OUT_OF_RANGE.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeEntry {
+    /// The first instant: a date (its midnight in the tenant's time zone) or RFC 3339; 2000-01-01 unless
+    /// given.
+    #[schemars(with = "Option<String>")]
+    pub earliest: Option<Spanned<String>>,
+    /// How far ahead of the present usage may be, the present being `clock` or, without one, when the run
+    /// begins: `2d`, `P1Y`; 31 days unless given.
+    #[schemars(with = "Option<String>")]
+    pub ahead: Option<Spanned<String>>,
 }
 
 /// Durable state: a run that ends at any moment is continued by the next.

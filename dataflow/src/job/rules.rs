@@ -257,7 +257,9 @@ impl Job {
     ) -> Option<MediationPlan> {
         let (rule, file) = (&written.rule, written.file.as_str());
         let stream = source.stream.clone();
-        let plan = match MediationPlan::compile(stream, rule, file, lookups, Arc::clone(names)) {
+        let names = Arc::clone(names);
+        let compiled = MediationPlan::compile(stream, rule, file, lookups, names, &self.times);
+        let plan = match compiled {
             Ok(plan) => plan,
             Err(mut faults) => {
                 findings.append(&mut faults);

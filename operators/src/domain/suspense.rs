@@ -131,9 +131,12 @@ reasons! {
     TimeMissing = "TIME_MISSING", Mediation, Error,
         "The event time is empty.",
         "correct the `time` expression of the mediation rule, or the source";
+    TimeAmbiguous = "TIME_AMBIGUOUS", Mediation, Error,
+        "A time without an offset falls into the hour that its zone's clocks show twice or never.",
+        "have the source write times with their offset, or say in the mediation rule which of the two it means: `columns: { at: { type: timestamp, ambiguous: earlier } }`, or `later`";
     TimeOutOfRange = "TIME_OUT_OF_RANGE", Mediation, Error,
-        "The event time is before 1970 or after 2199.",
-        "correct the `time` expression of the mediation rule, or the source's clock";
+        "The event time is too early or too far ahead to be real.",
+        "correct the source's clock, or the unit in the `time` expression of the mediation rule; if the time is real, widen `time: { earliest: <date>, ahead: <days> }` in the job";
     KindUnknown = "KIND_UNKNOWN", Mediation, Error,
         "The kind is none of usage, amend and void.",
         "correct the `kind` expression of the mediation rule, or the source";

@@ -6,7 +6,7 @@
 //! good ones before it again.
 
 use super::super::assemble::quoted;
-use super::super::columns::{ColumnBuilder, ColumnType};
+use super::super::columns::{ColumnBuilder, ColumnType, Refused};
 use super::super::convert::Conversion;
 use super::super::{ColumnRequest, DecodeError, RawChunk, nested};
 use super::metadata::Metadata;
@@ -98,8 +98,9 @@ impl AvroMessages {
             let (column, kind) = match Metadata::of_column(&request.name) {
                 Some(metadata) => {
                     let kind = request.kind.unwrap_or(ColumnType::Text);
-                    let builder = ColumnBuilder::new(kind);
-                    (Column::Metadata(metadata, builder), kind.data_type())
+                    let builder = ColumnBuilder::new(kind, request);
+                    let kind = kind.data_type(&request.times);
+                    (Column::Metadata(metadata, builder), kind)
                 }
                 None => field(&found, request, &partition.topic)?,
             };
@@ -191,23 +192,22 @@ impl AvroMessages {
             };
             match metadata.text(message) {
                 Ok(Some(text)) => {
-                    if !builder.append(&text) {
-                        let detail = format!("{} is not of type {}", quoted(&text), builder.kind());
-                        bad.push((field.name().clone(), detail));
+                    if let Err(refused) = builder.append(&text) {
+                        bad.push((field.name().clone(), refused));
                     }
                 }
                 Ok(None) => builder.append_null(),
                 Err(detail) => {
                     builder.append_null();
-                    bad.push((field.name().clone(), detail));
+                    bad.push((field.name().clone(), Refused::unparsable(detail)));
                 }
             }
         }
         let written = self.messages.last_mut();
-        if let (Some((field, detail)), Some(written)) = (bad.into_iter().next(), written) {
+        if let (Some((field, refused)), Some(written)) = (bad.into_iter().next(), written) {
             written.good = false;
             let offset = written.offset;
-            self.fault(offset, Reason::FieldUnparsable, &field, detail);
+            self.fault(offset, refused.reason, &field, refused.detail);
         }
     }
 
@@ -245,6 +245,7 @@ impl AvroMessages {
             lines: Vec::new(),
             batch,
             faults,
+            odd_times: Vec::new(),
             received: std::mem::take(&mut self.received),
             originals: None,
         })
@@ -268,12 +269,12 @@ impl AvroMessages {
                 Column::Absent => new_null_array(field.data_type(), decoded.len()),
                 Column::Field(path, conversion) => {
                     let found = records.as_ref().map(|records| at(records, path));
-                    let mut bad = |row: usize, detail: String| {
+                    let mut bad = |row: usize, refused: Refused| {
                         let Some(index) = decoded.get(row) else {
                             return;
                         };
                         if std::mem::replace(&mut messages[*index].good, false) {
-                            faults.push((messages[*index].offset, field.name().clone(), detail));
+                            faults.push((messages[*index].offset, field.name().clone(), refused));
                         }
                     };
                     let rows = decoded.len();
@@ -285,8 +286,8 @@ impl AvroMessages {
             };
             arrays.push(array);
         }
-        for (offset, field, detail) in faults {
-            self.fault(offset, Reason::FieldUnparsable, &field, detail);
+        for (offset, field, refused) in faults {
+            self.fault(offset, refused.reason, &field, refused.detail);
         }
         let count = RecordBatchOptions::new().with_row_count(Some(decoded.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &count)
@@ -454,7 +455,7 @@ fn field(
         let is_below = reached.is_none_or(|kind| matches!(kind, DataType::Struct(_)));
         let Some(place) = place.filter(|_| is_below) else {
             if let (true, Some(kind)) = (request.may_be.absent, request.kind) {
-                return Ok((Column::Absent, kind.data_type()));
+                return Ok((Column::Absent, kind.data_type(&request.times)));
             }
             let names = found.fields().iter().map(|field| field.name().as_str());
             return Err(DecodeError::unknown_column(topic, request, names));
@@ -463,7 +464,7 @@ fn field(
         path.push(place);
     }
     let reached = reached.cloned().unwrap_or(DataType::Null);
-    let conversion = Conversion::plan(&reached, request.kind)
+    let conversion = Conversion::plan(&reached, request)
         .ok_or_else(|| DecodeError::column_type(topic, request, &reached))?;
     let kind = conversion.data_type(&reached);
     Ok((Column::Field(path, conversion), kind))

@@ -1,13 +1,10 @@
 //! Arithmetic that is exact, or says how it rounds, or fails for the row.
 
 use super::numbers::{check_exact, decimals, half_even, mantissas, power_of_ten};
-use super::{argument_count, literal_scale, refused};
-use arrow::array::{Array, ArrayRef, AsArray, Datum, Int64Array, TimestampMicrosecondArray};
+use super::{argument_count, literal_scale};
+use arrow::array::{Array, ArrayRef, AsArray, Datum, Int64Array};
 use arrow::compute::kernels::numeric::{add, mul, neg, rem, sub};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef};
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err, internal_err};
 use datafusion_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion_expr::{
@@ -21,7 +18,6 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
         Rounding::Divide,
         Rounding::RoundHalfEven,
         Rounding::CeilUnits,
-        Rounding::PlusSeconds,
     ]
     .map(|kind| {
         let signature = Signature::variadic_any(Volatility::Immutable);
@@ -155,7 +151,6 @@ enum Rounding {
     Divide,
     RoundHalfEven,
     CeilUnits,
-    PlusSeconds,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -170,7 +165,6 @@ impl RoundingFunction {
             Rounding::Divide => "divide(a, b, scale)",
             Rounding::RoundHalfEven => "round_half_even(x, scale)",
             Rounding::CeilUnits => "ceil_units(x, block)",
-            Rounding::PlusSeconds => "plus_seconds(instant, seconds)",
         }
     }
 }
@@ -181,7 +175,6 @@ impl ScalarUDFImpl for RoundingFunction {
             Rounding::Divide => "divide",
             Rounding::RoundHalfEven => "round_half_even",
             Rounding::CeilUnits => "ceil_units",
-            Rounding::PlusSeconds => "plus_seconds",
         }
     }
 
@@ -215,18 +208,6 @@ impl ScalarUDFImpl for RoundingFunction {
                 number(1)?;
                 DataType::Int64
             }
-            Rounding::PlusSeconds => {
-                argument_count(&args, 2, usage)?;
-                number(1)?;
-                if !matches!(kind(0), Some(DataType::Timestamp(_, _) | DataType::Date32)) {
-                    return Err(refused(
-                        format!("the first argument of {usage} is no timestamp"),
-                        "declare the column as timestamp, or write to_timestamp_seconds(...), \
-                         TIMESTAMP '2026-08-01T00:00:00Z'",
-                    ));
-                }
-                instant_type()
-            }
         };
         Ok(Arc::new(Field::new(self.name(), data_type, true)))
     }
@@ -249,7 +230,6 @@ impl ScalarUDFImpl for RoundingFunction {
             (Rounding::Divide, [a, b, _]) => Arc::new(divide(a, b, scale)?),
             (Rounding::RoundHalfEven, [x, _]) => Arc::new(round_half_even(x, scale)?),
             (Rounding::CeilUnits, [x, block]) => Arc::new(ceil_units(x, block)?),
-            (Rounding::PlusSeconds, [at, seconds]) => Arc::new(plus_seconds(at, seconds)?),
             _ => {
                 return internal_err!(
                     "{} has other arguments than it was planned for",
@@ -259,10 +239,6 @@ impl ScalarUDFImpl for RoundingFunction {
         };
         Ok(ColumnarValue::Array(values))
     }
-}
-
-fn instant_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("+00:00")))
 }
 
 fn too_long() -> datafusion_common::DataFusionError {
@@ -336,31 +312,4 @@ fn ceil_units(x: &ArrayRef, block: &ArrayRef) -> Result<Int64Array> {
             _ => Ok(None),
         })
         .collect()
-}
-
-fn plus_seconds(at: &ArrayRef, seconds: &ArrayRef) -> Result<TimestampMicrosecondArray> {
-    let exact = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    let at = cast_with_options(at, &instant_type(), &exact)?;
-    let at = at.as_primitive::<TimestampMicrosecondType>();
-    let (seconds, scale) = mantissas(seconds)?;
-    let (up, down) = if scale <= 6 {
-        (power_of_ten(6 - scale)?, 1)
-    } else {
-        (1, power_of_ten(scale - 6)?)
-    };
-    let later = at.iter().zip(seconds.iter()).map(|pair| match pair {
-        (Some(at), Some(seconds)) => seconds
-            .checked_mul(up)
-            .and_then(|micros| half_even(micros, down))
-            .and_then(|micros| i64::try_from(micros).ok())
-            .and_then(|micros| at.checked_add(micros))
-            .map(Some)
-            .ok_or_else(|| exec_datafusion_err!("an instant outside of the calendar")),
-        _ => Ok(None),
-    });
-    let later = later.collect::<Result<TimestampMicrosecondArray>>()?;
-    Ok(later.with_data_type(instant_type()))
 }

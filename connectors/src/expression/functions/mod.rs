@@ -9,6 +9,10 @@
 //! | `decimal(x, scale)` | the decimal that a text or number is, exactly, or the row fails |
 //! | `exact(column, scale)` | the decimal of a float column's shortest text, exactly, or the row fails |
 //! | `plus_seconds(instant, seconds)` | the instant later |
+//! | `instant(x [, zone [, rule]])` | the instant that a text or day means: the tenant's time or the zone's, unless it names an offset; the rule, `'earlier'`, `'later'` or `'suspend'`, is for hours that come twice or never |
+//! | `to_timestamp(text [, formats...])` | the same of a text in one of these formats (`'%d.%m.%Y %H:%M'`) |
+//! | `to_timestamp_seconds(x)`, `_millis`, `_micros`, `_nanos` | the instant so many after 1970 |
+//! | `to_date(text [, formats...])` | the day that a text says; the tenant's where it names an offset |
 //! | `lookup('table', 'column', key)` | the table's value; the row waits if the table lacks the key or the value |
 //! | `lookup_or_null(...)` | the same, NULL if the table lacks the key or the value |
 //! | `lookup_prefix('table', 'column', text)` | the value of the longest key that the text begins with |
@@ -18,13 +22,17 @@ mod bounded;
 mod conversion;
 mod lookup;
 mod numbers;
+mod time;
 
 pub(super) use arithmetic::{CheckedOp, checked};
 pub use lookup::LookupMissing;
+pub use time::TimeUnread;
+pub(super) use time::{day_of, instant_of, is_instant, is_time_function};
 
 use super::ExpressionError;
 use crate::diagnostic::did_you_mean;
 use crate::lookup::Lookups;
+use crate::times::TimeReading;
 use arrow::datatypes::DataType;
 use datafusion_common::ScalarValue;
 use datafusion_common::config::ConfigOptions;
@@ -48,6 +56,7 @@ pub struct Functions {
     by_name: BTreeMap<String, Arc<ScalarUDF>>,
     /// Functions that exist elsewhere but answer differently each time.
     unsteady: Vec<String>,
+    times: TimeReading,
     planners: Vec<Arc<dyn ExprPlanner>>,
     options: ConfigOptions,
 }
@@ -59,14 +68,16 @@ impl std::fmt::Debug for Functions {
 }
 
 impl Functions {
-    /// The functions, with lookups into these tables.
+    /// The functions, with lookups into these tables; times that name no offset are read as `times`
+    /// says.
     #[must_use]
-    pub fn new(lookups: &Arc<Lookups>) -> Self {
+    pub fn new(lookups: &Arc<Lookups>, times: &TimeReading) -> Self {
         let mut by_name = BTreeMap::new();
         let mut unsteady = Vec::new();
         let own = [
             arithmetic::functions(),
             conversion::functions(),
+            time::functions(times),
             lookup::functions(lookups),
         ];
         // Not `all_default_functions`: that is whatever the features of the whole build bring, and
@@ -87,6 +98,9 @@ impl Functions {
             let names = std::iter::once(function.name())
                 .chain(function.aliases().iter().map(String::as_str));
             for name in names {
+                if time::REFUSED.iter().any(|(refused, _)| *refused == name) {
+                    continue;
+                }
                 if function.signature().volatility == Volatility::Immutable {
                     by_name.insert(name.to_owned(), Arc::clone(&function));
                 } else {
@@ -102,9 +116,15 @@ impl Functions {
         Self {
             by_name,
             unsteady,
+            times: times.clone(),
             planners,
             options: ConfigOptions::new(),
         }
+    }
+
+    /// How times are read that name no offset.
+    pub(super) fn times(&self) -> &TimeReading {
+        &self.times
     }
 
     /// Why there is no function of this name, as advice; `None` when there is.
@@ -118,6 +138,9 @@ impl Functions {
                  use a column of the record"
                     .to_owned(),
             );
+        }
+        if let Some((_, hint)) = time::REFUSED.iter().find(|(refused, _)| *refused == name) {
+            return Some((*hint).to_owned());
         }
         let known = self.by_name.keys().map(String::as_str);
         Some(match (did_you_mean(name, known), name) {

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 fn functions() -> Functions {
-    Functions::new(&Arc::new(Lookups::default()))
+    Functions::new(
+        &Arc::new(Lookups::default()),
+        &crate::times::TimeReading::default(),
+    )
 }
 
 fn batch(rows: &[[Option<i64>; 3]]) -> RecordBatch {
