@@ -136,7 +136,8 @@ impl Epochs for Replay {
                 subscriptions,
                 services,
                 clock,
-                discards
+                discards,
+                replaced
             );
         }
         Fed::Epoch(epoch)

@@ -55,6 +55,8 @@ pub struct Changes {
     pub clock: Vec<(EventTime, Diff)>,
     /// Records that operators take out of suspense.
     pub discards: Vec<(Discard, Diff)>,
+    /// Files that came in place of others, of which what they have no more is taken out.
+    pub replaced: Vec<((FileId, FileId), Diff)>,
 }
 
 /// How the bill is drawn up.
@@ -91,6 +93,8 @@ pub struct World {
     pub clock: Vec<EventTime>,
     /// Records that operators have taken out of suspense.
     pub discards: Vec<Discard>,
+    /// Files that came in place of others.
+    pub replaced: Vec<(FileId, FileId)>,
 }
 
 /// What must be published, as a whole.
@@ -162,6 +166,7 @@ impl World {
         change(&mut self.plans, &changes.plans);
         change(&mut self.clock, &changes.clock);
         change(&mut self.discards, &changes.discards);
+        change(&mut self.replaced, &changes.replaced);
     }
 
     /// Records received per file.
@@ -341,7 +346,7 @@ impl World {
             .values()
             .filter(|(_, other)| other.identity == usage.identity);
         let same = same.map(|(arrival, other)| (*arrival, other)).collect();
-        versions::outvoted(same, usage)
+        versions::outvoted(same, usage, &self.replaced)
     }
 
     fn line(&self, rules: &BillRules, charge: &Charge, item: Item) -> LineKey {

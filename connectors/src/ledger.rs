@@ -7,7 +7,8 @@
 //!   another name             this content, with records            refused: a copy
 //!   this name                a beginning of its content            read on behind that
 //!   another name             a beginning, of a file that was cut   read on behind that
-//!   this name                other content                         refused: told, not guessed
+//!   this name                other content                         refused: told, not guessed; or read,
+//!                                                                  to amend what was read before
 //!   any                      nothing of it                         read
 //! ```
 //!
@@ -98,6 +99,8 @@ pub struct LedgerEntry {
     pub lines: LineMap,
     /// What was read of it before it grew, while rows of that are to be taken back.
     pub before: Option<Content>,
+    /// The file that it came in place of, under its name, if its records restate those.
+    pub replaces: Option<FileId>,
 }
 
 impl LedgerEntry {
@@ -122,6 +125,8 @@ pub struct Arrival {
     pub size: u64,
     /// What identifies its content.
     pub checksum: String,
+    /// Whether other content under its name amends what was read.
+    pub amends: bool,
 }
 
 /// A look into a file that knocks, which is only taken where the ledger cannot tell otherwise.
@@ -256,6 +261,18 @@ impl Ledger {
         if let Some(file) = named.filter(|named| copied == Some(*named)) {
             return Ok(Admission::Known(file));
         }
+        // What was there before under this name may be there again.
+        let again = copied.and_then(|copied| self.entry(copied));
+        let again = copied.is_none() || again.is_some_and(|entry| entry.name == *name);
+        if let Some(earlier) = named.filter(|_| arrival.amends && again)
+            && self.change(earlier, &arrival, sight) == Change::Changed
+        {
+            let file = self.enter(arrival)?;
+            if let Some(entry) = self.entry_mut(file) {
+                entry.replaces = Some(earlier);
+            }
+            return Ok(Admission::Admitted(file));
+        }
         let key = (source.clone(), name.clone(), checksum.clone());
         if let Some(file) = self.passed_over.get(&key) {
             return Ok(Admission::Known(*file));
@@ -291,8 +308,9 @@ impl Ledger {
                 let (name, rows) = (&arrival.name, earlier.rows);
                 format!(
                     "{name:?} was loaded before with other content, and the {rows} rows that were read are \
-                     not its beginning: what it holds now is not read; send the rows that are new in a file \
-                     of their own"
+                     not its beginning: what it holds now is not read; write `on_change: amend` at its source \
+                     to have it correct what was billed, or send the changed rows to a source with \
+                     `corrections: true` and the rows that are new in a file of their own"
                 )
             }),
         }
@@ -367,6 +385,7 @@ impl Ledger {
             stream,
             size,
             checksum,
+            ..
         } = arrival;
         let entry = LedgerEntry {
             file,
@@ -385,6 +404,7 @@ impl Ledger {
             until: None,
             before: None,
             lines: LineMap::default(),
+            replaces: None,
         };
         self.remember(&entry);
         self.entries.push(entry);

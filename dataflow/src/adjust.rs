@@ -93,6 +93,8 @@ pub struct Adjusted {
     pub lines: Vec<AdjustmentLine>,
     /// Late records that are duplicates, each with the record that it repeats.
     pub duplicates: Vec<(RecordId, RecordId)>,
+    /// Those of them that have another content.
+    pub conflicts: BTreeSet<RecordId>,
     /// Records of closed periods, late or taken back, that could not be rated.
     pub suspended: Vec<Suspense>,
     /// Records, late or taken back, of periods that are not closed, or that nobody is known to pay for.
@@ -231,20 +233,27 @@ impl Desk<'_> {
         late.sort_by_key(|late| late.usage.record);
         let identities: BTreeSet<Identity> = late.iter().map(|late| late.usage.identity).collect();
         let taken_back = taken_back.iter().map(|taken| &taken.usage);
-        let mut known: BTreeMap<Identity, RecordId> = taken_back
-            .map(|usage| (usage.identity, usage.record))
-            .collect();
+        let known_as = |usage: &Usage| (usage.identity, (usage.record, usage.content()));
+        let mut known: BTreeMap<Identity, (RecordId, u64)> = taken_back.map(known_as).collect();
         if !identities.is_empty() {
             for period in self.archive.periods() {
-                known.extend(self.archive.period(period)?.known(&identities)?);
+                let period = self.archive.period(period)?;
+                let usage = period.usage_of(&identities, &self.rater.names)?;
+                known.extend(usage.values().map(known_as));
             }
         }
         let mut fresh = Vec::new();
         for late in late {
-            match known.get(&late.usage.identity) {
-                Some(first) => self.adjusted.duplicates.push((late.usage.record, *first)),
+            let usage = &late.usage;
+            match known.get(&usage.identity) {
+                Some((first, content)) => {
+                    self.adjusted.duplicates.push((usage.record, *first));
+                    if *content != usage.content() && *first != usage.record {
+                        self.adjusted.conflicts.insert(usage.record);
+                    }
+                }
                 None => {
-                    known.insert(late.usage.identity, late.usage.record);
+                    known.extend([known_as(usage)]);
                     fresh.push(late);
                 }
             }

@@ -21,7 +21,7 @@ use differential_dataflow::input::{Input as _, InputSession};
 use millrace_operators::activity::{Activities, ActivityInputs, activity, days_ahead, settle};
 use millrace_operators::aggregate::{LineFinder, aggregate};
 use millrace_operators::charge::{ChargeInputs, OpenCharges, charge};
-use millrace_operators::dedup::{OpenIdentities, dedup};
+use millrace_operators::dedup::{OpenIdentities, Replacement, dedup};
 use millrace_operators::discard::discard_faults;
 use millrace_operators::domain::{
     Account, Activity, Bucket, BucketKey, ClosedUnits, Discard, Edge, EventTime, Fate, Fault,
@@ -57,6 +57,8 @@ pub struct Inputs {
     pub discards: Input<Discard>,
     /// Duplicates of records that are archived, and so not known here; their fates are told beside.
     pub duplicates: Input<Suspense>,
+    /// Files that came in place of others, of which what they have no more is taken out.
+    pub replaced: Input<Replacement>,
     /// The catalog.
     pub prices: Input<PriceRow>,
     /// The plans of its price lists.
@@ -89,6 +91,7 @@ impl Inputs {
             fates,
             discards,
             duplicates,
+            replaced,
             prices,
             plans,
             accounts,
@@ -304,6 +307,7 @@ pub fn build(
     let (fate_input, fates) = scope.new_collection();
     let (discard_input, discards) = scope.new_collection();
     let (duplicate_input, archived_duplicates) = scope.new_collection();
+    let (replaced_input, replaced) = scope.new_collection();
     let (price_input, prices) = scope.new_collection();
     let (plan_input, plans) = scope.new_collection();
     let (account_input, accounts) = scope.new_collection();
@@ -313,7 +317,7 @@ pub fn build(
     let (clock_input, clock) = scope.new_collection();
     let classes = outbox.company.teach(classes);
 
-    let unique = dedup(usage, live, Arc::clone(&stats.dedup));
+    let unique = dedup(usage, replaced, live, Arc::clone(&stats.dedup));
     let stopped = discard_faults(faults, discards.clone());
     let timelines = guide(
         services,
@@ -401,6 +405,7 @@ pub fn build(
         fates: fate_input,
         discards: discard_input,
         duplicates: duplicate_input,
+        replaced: replaced_input,
         prices: price_input,
         plans: plan_input,
         accounts: account_input,

@@ -19,6 +19,7 @@
 //! - Bounded: the channel to each worker holds few epochs; a slow worker makes the intake wait.
 
 mod again;
+mod archived;
 mod bundle;
 mod discard;
 mod files;
@@ -44,6 +45,7 @@ use crate::job::{Job, RuleSource, SourcePlan};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use again::differences;
+use archived::Archived;
 use files::{Files, Opened, SourceFile, TakeBack};
 use messages::{Desk, Messages};
 use millrace_connectors::diagnostic::Diagnostic;
@@ -159,6 +161,8 @@ pub struct Intake {
     commands: u64,
     /// Records that operators have taken out of suspense.
     discards: BTreeMap<RecordId, Discard>,
+    /// What was archived and forgotten, where records are read.
+    archived: Option<Archived>,
     /// How often state was forgotten, and what was due has been fed.
     forgotten: u64,
     /// What keeps messages of reference data from being in force.
@@ -249,6 +253,7 @@ impl Intake {
             paused: BTreeSet::new(),
             commands: 0,
             discards: BTreeMap::new(),
+            archived: None,
             forgotten: 0,
             held: Vec::new(),
             messages_came: false,
@@ -361,8 +366,10 @@ impl Intake {
             commands,
             held,
             discards,
+            beside,
             forgotten,
         } = known;
+        self.open_archived(beside)?;
         (self.paused, self.commands, self.discards) = (paused, commands, discards);
         self.forgotten = forgotten;
         self.setting.reference_files.restore(held);
@@ -424,7 +431,15 @@ impl Intake {
             return Ok(());
         }
         self.forgotten = closed.number;
-        self.bundle.take_due(closed.due.clone());
+        let mut due = closed.due.clone();
+        for usage in &mut due.reopened {
+            // Records of such streams are held whole.
+            let source = self.files.source_of(usage.record.file());
+            if source.is_some_and(|source| self.setting.rules[source].decides()) {
+                usage.mark.get_or_insert_default();
+            }
+        }
+        self.bundle.take_due(due);
         self.bind_and(true)
     }
 
@@ -510,6 +525,7 @@ impl Intake {
                 let mut desk = Desk {
                     bundle: &mut self.bundle,
                     mediated: &mut self.mediated,
+                    archived: self.archived.as_mut(),
                     listener: &self.setting.listener,
                     failed: &self.setting.failed,
                     wants_ignored: self.setting.wants_ignored,
@@ -783,10 +799,12 @@ impl Intake {
             wants_ignored,
             ..
         } = &self.setting;
+        let archived = self.archived.as_ref();
+        let beside = |record| archived.is_some_and(|archived| archived.told(record));
         let back = TakeBack {
             bundle: &mut self.bundle,
             wants_ignored: *wants_ignored,
-            known: &|record| !closed.has(record),
+            known: &|record| !closed.has(record) && !beside(record),
         };
         let (source, rule) = (&job.sources[file.source], &rules[file.source]);
         if let Some(message) = self.files.go_on(file, source, rule, back)? {
@@ -804,21 +822,20 @@ impl Intake {
             .metrics
             .files_read(self.files.read_of(Some(opened.id)));
         let Some(chunk) = chunk else {
-            let opened = self.reading.take();
-            if let Some(opened) = &opened {
-                let gone = opened
-                    .counted
-                    .saturating_sub(opened.received.max(opened.skip));
-                if gone > 0 {
-                    self.bundle.ignore(opened.id, gone);
-                }
+            let Some(opened) = self.reading.take() else {
+                return Ok(());
+            };
+            let gone = opened
+                .counted
+                .saturating_sub(opened.received.max(opened.skip));
+            if gone > 0 {
+                self.bundle.ignore(opened.id, gone);
             }
-            let id = opened.as_ref().map(|opened| opened.id);
-            let finished = opened.map(|opened| self.files.finish(opened));
-            if let Some(id) = id {
-                self.tell_lines(id);
-            }
-            if let Some(message) = finished.flatten() {
+            let id = opened.id;
+            let missing = self.void_missing(&opened);
+            let finished = self.files.finish(opened);
+            self.tell_lines(id);
+            for message in missing.into_iter().chain(finished) {
                 self.setting.listener.message(&message);
             }
             return Ok(());
@@ -827,7 +844,7 @@ impl Intake {
         opened.number_lines(&chunk);
         let before = opened.received;
         opened.received += chunk.received;
-        if opened.received < opened.skip && opened.archive.is_none() {
+        if opened.received < opened.skip && opened.archive.is_none() && opened.replaces.is_none() {
             return Ok(());
         }
         opened
@@ -844,6 +861,7 @@ impl Intake {
         if let Some(fault) = &self.mediated.file_fault {
             opened.broken = Some(fault.clone());
         }
+        opened.faults += self.mediated.faults.len();
         if before < opened.skip.max(opened.counted) {
             let left = opened.received.saturating_sub(before.max(opened.counted));
             self.mediated.skip_to(opened.skip, left);
@@ -851,6 +869,9 @@ impl Intake {
         if opened.skip > opened.received {
             // It was told before.
             self.mediated.file_fault = None;
+        }
+        if let Some(archived) = &mut self.archived {
+            archived.tell(&mut self.mediated, &mut self.bundle)?;
         }
         let id = opened.id;
         let unreadable = self.mediated.faults.iter();
@@ -860,6 +881,24 @@ impl Intake {
         self.bundle
             .add(&mut self.mediated, id, self.setting.wants_ignored);
         Ok(())
+    }
+
+    /// Takes out what a file that came in place of another has no more, where its source says so; returns
+    /// what a person should hear.
+    fn void_missing(&mut self, opened: &Opened) -> Option<String> {
+        let replaces = opened.replaces?;
+        let source = &self.setting.job.sources[self.files.source_of(opened.id)?];
+        if !source.voids_missing {
+            return None;
+        }
+        if opened.broken.is_some() || opened.faults > 0 {
+            let name = &self.files.file(opened.id)?.meta.name;
+            return Some(format!(
+                "{name:?} has records that cannot be read, so none that it had before is taken out; send it once more when they are mended"
+            ));
+        }
+        self.bundle.replaced.push(((replaces, opened.id), 1));
+        None
     }
 
     /// Sends the bundle as the next epoch, split over the workers.
@@ -1064,9 +1103,11 @@ impl Intake {
             });
             match both {
                 Ok((old, new)) => {
-                    let known = |record: RecordId| !self.setting.closed.has(record);
+                    let mut bundle = std::mem::take(&mut self.bundle);
+                    let known = |record: RecordId| !self.is_archived(record);
                     let rows = self.files.range(file.id);
-                    let compared = differences(&rows, old, new, known, &mut self.bundle);
+                    let compared = differences(&rows, old, new, known, &mut bundle);
+                    self.bundle = bundle;
                     report.mediated += compared.records;
                     archived += compared.archived;
                 }

@@ -136,6 +136,10 @@ pub struct SourcePlan {
     pub csv: millrace_connectors::reference::layout::CsvLayout,
     /// Whether its records correct what was reported.
     pub corrections: bool,
+    /// Whether the rows of a file that changes correct those that were read.
+    pub amends: bool,
+    /// Whether rows that such a file has no more are taken out.
+    pub voids_missing: bool,
     /// Where its mediation rule is.
     pub mediation: RuleSource,
 }
@@ -542,6 +546,8 @@ impl Judge {
             format,
             csv,
             corrections: written.corrections,
+            amends: self.amends(written),
+            voids_missing: self.voids_missing(written),
             mediation,
         }
     }
@@ -567,6 +573,27 @@ impl Judge {
             let hint = "leave it out, or correct the format";
             self.error(place, "`csv` is for CSV files, and these are none", hint);
         }
+    }
+
+    fn amends(&mut self, written: &SourceEntry) -> bool {
+        let amends = written.on_change.as_ref();
+        let amends = amends.filter(|on_change| on_change.value == file::OnChange::Amend);
+        if let (Some(amends), true) = (amends, written.kafka.is_some()) {
+            let message = "messages do not change; `on_change` is for files";
+            self.error(place_of(amends), message, "leave it out");
+        }
+        amends.is_some()
+    }
+
+    fn voids_missing(&mut self, written: &SourceEntry) -> bool {
+        let missing = written.missing.as_ref();
+        let on_change = written.on_change.as_ref().map(|on_change| on_change.value);
+        if let Some(missing) = missing.filter(|_| on_change != Some(file::OnChange::Amend)) {
+            let message = "`missing` is about files that change, which this source refuses";
+            let hint = "write `on_change: amend` beside it, or leave it out";
+            self.error(place_of(missing), message, hint);
+        }
+        missing.is_some_and(|missing| missing.value == file::Missing::Void)
     }
 
     fn moves_in(&mut self, written: &SourceEntry, path: &str, place: (u64, u64)) -> Option<String> {

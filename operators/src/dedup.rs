@@ -1,7 +1,7 @@
 //! Of all records with one identity one holds: the first to arrive, unless marks say otherwise. Equal
 //! copies of it are duplicates, another content is told.
 //!
-//! - **In:** `usage: Usage`
+//! - **In:** `usage: Usage`, `replaced: Replacement`, on every worker
 //! - **Out:** `unique: Usage`, `outvoted: Suspense` (of the reasons of the dedup stage, naming the record
 //!   that holds)
 //! - **Key:** `Identity`, exchanged; 128 bits, so a chance collision is not a concern at any volume
@@ -19,7 +19,7 @@
 
 mod versions;
 
-use crate::domain::{Identity, Mark, Reason, RecordId, Suspense, Usage};
+use crate::domain::{FileId, Identity, Mark, Reason, RecordId, Suspense, Usage};
 use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, shard};
 use crate::keymap::WideMap;
 use crate::stats::NodeStats;
@@ -28,10 +28,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::Broadcast as _;
 use versions::{Standing, Version, stand};
+
+/// A file, and the one that came in its place: records of the first whose identities the second has no
+/// more are taken out.
+pub type Replacement = (FileId, FileId);
 
 /// What [`dedup`] makes of usage.
 pub struct Deduplicated<'scope> {
@@ -83,7 +88,7 @@ impl OpenIdentities {
             })
         });
         let whole = seen.whole.get(identity).map_or(&[][..], Vec::as_slice);
-        let standings = whole.iter().zip(stand(whole));
+        let standings = whole.iter().zip(stand(whole, &seen.replaced));
         let whole = standings.map(|(version, standing)| KnownVersion {
             record: version.usage.record,
             mark: Some(version.mark),
@@ -107,7 +112,7 @@ impl OpenIdentities {
         }
         for identity in seen.whole.sorted_keys() {
             let versions = seen.whole.get(identity).map_or(&[][..], Vec::as_slice);
-            if let Some(held) = Outcomes::of(versions).holds {
+            if let Some(held) = Outcomes::of(versions, &seen.replaced).holds {
                 visit(identity, held.record);
             }
         }
@@ -117,12 +122,14 @@ impl OpenIdentities {
 /// Keeps the first record of each identity; see the module.
 pub fn dedup<'scope>(
     usage: Collection<'scope, Usage>,
+    replaced: Collection<'scope, Replacement>,
     live: Epoch,
     stats: Arc<NodeStats>,
 ) -> Deduplicated<'scope> {
     let mut builder = OperatorBuilder::new("dedup".to_owned(), usage.scope());
     let route = Exchange::new(|(usage, _, _): &(Usage, Epoch, Diff)| shard(usage.identity.0[0]));
     let mut input = builder.new_input(usage.inner, route);
+    let mut replaced_input = builder.new_input(replaced.inner.broadcast(), Pipeline);
     let (unique_output, unique) = builder.new_output();
     let (outvoted_output, outvoted) = builder.new_output();
     let mut unique_output = OutputBuilder::from(unique_output);
@@ -133,22 +140,34 @@ pub fn dedup<'scope>(
     builder.build(move |_| {
         let mut rights = Rights::default();
         let mut pending = Pending::default();
+        let mut pending_files: Pending<Replacement> = Pending::default();
         move |frontiers| {
             input.for_each(|capability, updates| {
                 rights.keep(&capability, 2);
                 pending.stash(updates);
             });
+            replaced_input.for_each(|capability, updates| {
+                rights.keep(&capability, 2);
+                pending_files.stash(updates);
+            });
             let mut unique_output = unique_output.activate();
             let mut outvoted_output = outvoted_output.activate();
-            while let Some(epoch) = pending.first().filter(|epoch| complete(frontiers, *epoch)) {
+            let first = |pending: &Pending<Usage>, files: &Pending<Replacement>| {
+                let epochs = [pending.first(), files.first()];
+                epochs.into_iter().flatten().min()
+            };
+            while let Some(epoch) =
+                first(&pending, &pending_files).filter(|epoch| complete(frontiers, *epoch))
+            {
                 let changes = pending.take(epoch);
+                let files = pending_files.take(epoch);
                 let received = changes.len();
                 let (unique_right, outvoted_right) = (rights.at(0, epoch), rights.at(1, epoch));
                 let mut unique = unique_output.session(&unique_right);
                 let mut outvoted = outvoted_output.session(&outvoted_right);
                 let (mut kept, mut dropped) = (0, 0);
                 let mut seen = state.borrow_mut();
-                seen.apply(epoch, changes, &mut |outcome, diff| match outcome {
+                seen.apply(epoch, changes, files, &mut |outcome, diff| match outcome {
                     Outcome::Unique(usage) => {
                         kept += 1;
                         unique.give((usage, epoch, diff));
@@ -162,7 +181,7 @@ pub fn dedup<'scope>(
                 let identities = seen.kept.len().saturating_add(seen.whole.len());
                 stats.set_state(identities, seen.bytes());
             }
-            rights.advance(pending.first());
+            rights.advance(first(&pending, &pending_files));
         }
     });
     Deduplicated {
@@ -188,6 +207,8 @@ struct Seen {
     loaded: u64,
     /// All records of identities where more than the order of arrival decides.
     whole: WideMap<Identity, Vec<Version>>,
+    /// The file that came in place of each, where what it has no more is taken out.
+    replaced: BTreeMap<FileId, FileId>,
 }
 
 /// When a record arrived: its epoch, and its place in it.
@@ -206,6 +227,7 @@ impl Seen {
         &mut self,
         epoch: Epoch,
         mut changes: Vec<(Usage, Diff)>,
+        files: Vec<(Replacement, Diff)>,
         emit: &mut impl FnMut(Outcome, Diff),
     ) {
         let mut marked = Vec::new();
@@ -221,7 +243,7 @@ impl Seen {
         let (mut plain, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(plain);
         plain.iter_mut().for_each(|(usage, _)| usage.mark = None);
         self.apply_plain(epoch, plain, emit);
-        self.apply_whole(epoch, marked, emit);
+        self.apply_whole(epoch, marked, files, emit);
     }
 
     /// Applies the changes of identities that keep the first.
@@ -253,11 +275,21 @@ impl Seen {
         &mut self,
         epoch: Epoch,
         changes: Vec<(Usage, Diff)>,
+        files: Vec<(Replacement, Diff)>,
         emit: &mut impl FnMut(Outcome, Diff),
     ) {
-        for (identity, Change { removed, added }) in by_identity(changes) {
+        let mut changes = by_identity(changes);
+        let replaced = self.replaced.clone();
+        for ((old, new), diff) in files {
+            match diff > 0 {
+                true => self.replaced.insert(old, new),
+                false => self.replaced.remove(&old),
+            };
+            self.touch(old, &mut changes);
+        }
+        for (identity, Change { removed, added }) in changes {
             let mut versions = self.whole.remove(identity).unwrap_or_default();
-            let before = Outcomes::of(&versions);
+            let before = Outcomes::of(&versions, &replaced);
             let mut places = Vec::new();
             for usage in removed {
                 let at = versions.iter().position(|v| v.usage.record == usage.record);
@@ -279,10 +311,24 @@ impl Seen {
                     usage,
                 });
             }
-            before.give_way(&Outcomes::of(&versions), emit);
+            before.give_way(&Outcomes::of(&versions, &self.replaced), emit);
             if !versions.is_empty() {
                 versions.shrink_to_fit();
                 self.whole.insert(identity, versions);
+            }
+        }
+    }
+
+    /// The identities that have a record of a file change with it. A file that comes again is rare enough
+    /// to look at all of them.
+    fn touch(&self, file: FileId, changes: &mut BTreeMap<Identity, Change>) {
+        for identity in self.whole.sorted_keys() {
+            let versions = self.whole.get(identity).into_iter().flatten();
+            if versions
+                .map(|version| version.usage.record.file())
+                .any(|of| of == file)
+            {
+                changes.entry(identity).or_default();
             }
         }
     }
@@ -402,21 +448,14 @@ struct Change {
 }
 
 /// Changes by identity, each in the order of records.
-fn by_identity(mut changes: Vec<(Usage, Diff)>) -> Vec<(Identity, Change)> {
-    changes.sort_by_key(|(usage, diff)| (usage.identity, *diff > 0, usage.record));
-    let mut identities: Vec<(Identity, Change)> = Vec::new();
+fn by_identity(mut changes: Vec<(Usage, Diff)>) -> BTreeMap<Identity, Change> {
+    changes.sort_by_key(|(usage, _)| usage.record);
+    let mut identities: BTreeMap<Identity, Change> = BTreeMap::new();
     for (usage, diff) in changes {
-        if identities
-            .last()
-            .is_none_or(|(last, _)| *last != usage.identity)
-        {
-            identities.push((usage.identity, Change::default()));
-        }
-        if let Some((_, change)) = identities.last_mut() {
-            match diff {
-                0.. => change.added.push(usage),
-                _ => change.removed.push(usage),
-            }
+        let change = identities.entry(usage.identity).or_default();
+        match diff {
+            0.. => change.added.push(usage),
+            _ => change.removed.push(usage),
         }
     }
     identities
@@ -430,9 +469,9 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    fn of(versions: &[Version]) -> Self {
+    fn of(versions: &[Version], replaced: &BTreeMap<FileId, FileId>) -> Self {
         let mut outcomes = Self::default();
-        for (version, standing) in versions.iter().zip(stand(versions)) {
+        for (version, standing) in versions.iter().zip(stand(versions, replaced)) {
             match standing {
                 Standing::Holds => outcomes.holds = Some(version.usage.clone()),
                 Standing::Outvoted(reason, holds) => {

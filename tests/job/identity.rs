@@ -408,3 +408,183 @@ fn a_job_with_state_takes_corrections_from_a_later_start_on() {
     let expected = reasons([("AMENDED", 1), ("SUPERSEDED", 1)]);
     assert_eq!(told(&desk.run()), (vec!["35 USD".to_owned()], expected));
 }
+
+/// A job with state whose file is written over with a second content.
+fn written_over(source: &str, second: &str) -> (Desk, Ended) {
+    let state = "durability: { folder: state }\n";
+    let job = job("", "").replace("    path: usage\n", &format!("    path: usage\n{source}"));
+    let first = rows(&[
+        "1,c1,2026-06-01T10:00:00Z,10,0",
+        "2,c1,2026-06-02T10:00:00Z,10,0",
+    ]);
+    let desk = desk(&format!("{job}{state}"), &[("usage/month.csv", &first)]);
+    assert_eq!(told(&desk.run()), (vec!["20 USD".to_owned()], reasons([])));
+    desk.write("usage/month.csv", second);
+    let ended = desk.run();
+    (desk, ended)
+}
+
+#[test]
+fn a_file_that_is_written_over_is_told_unless_its_source_amends() {
+    // One row corrected, one gone, one new.
+    let second = rows(&[
+        "2,c1,2026-06-02T10:00:00Z,12,0",
+        "3,c1,2026-06-03T10:00:00Z,10,0",
+    ]);
+    let (desk, ended) = written_over("", &second);
+    assert_eq!(
+        (ended.totals(), ended.exit),
+        (vec!["20 USD".to_owned()], Exit::Findings)
+    );
+    let message = ended.summary()["files"][1]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        message.contains("\"month.csv\"") && message.contains("`on_change: amend`"),
+        "{message}"
+    );
+    // The hint, followed literally.
+    let job = std::fs::read_to_string(desk.at("job.yaml")).unwrap();
+    desk.write(
+        "job.yaml",
+        job.replace(
+            "    path: usage\n",
+            "    path: usage\n    on_change: amend\n",
+        ),
+    );
+    let ended = desk.run();
+    assert_eq!(
+        told(&ended),
+        (vec!["32 USD".to_owned()], reasons([("AMENDED", 1)]))
+    );
+
+    let amended = (vec!["32 USD".to_owned()], reasons([("AMENDED", 1)]));
+    let (desk, ended) = written_over("    on_change: amend\n", &second);
+    assert_eq!((told(&ended), ended.exit), (amended.clone(), Exit::Ok));
+    assert_eq!(told(&desk.run()), amended, "and stays so");
+    // As it was at first: rows that are equal again are no correction, and the third row stays.
+    let first = rows(&[
+        "1,c1,2026-06-01T10:00:00Z,10,0",
+        "2,c1,2026-06-02T10:00:00Z,10,0",
+    ]);
+    desk.write("usage/month.csv", &first);
+    let (total, found) = told(&desk.run());
+    assert_eq!(total, ["30 USD"], "{found:?}");
+
+    let source = "    on_change: amend\n    missing: void\n";
+    let (desk, ended) = written_over(source, &second);
+    let voided = (
+        vec!["22 USD".to_owned()],
+        reasons([("AMENDED", 1), ("VOIDED", 1)]),
+    );
+    assert_eq!((told(&ended), ended.exit), (voided.clone(), Exit::Ok));
+    assert_eq!(told(&desk.run()), voided, "and stays so");
+    desk.write("usage/month.csv", &first);
+    let (total, found) = told(&desk.run());
+    assert_eq!(total, ["20 USD"], "{found:?}");
+    // A file that cannot be read whole takes nothing out.
+    desk.write(
+        "usage/month.csv",
+        rows(&["1,c1,2026-06-01T10:00:00Z,10,0", "2,c1,never,10,0"]),
+    );
+    let ended = desk.run();
+    assert_eq!(
+        (ended.totals(), ended.exit),
+        (vec!["20 USD".to_owned()], Exit::Findings)
+    );
+    assert!(
+        ended.err.contains("none that it had before is taken out"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn usage_sent_by_mistake_is_taken_back_as_its_hint_says() {
+    let usage = rows(&[
+        "1,c1,2026-06-01T10:00:00Z,150,0",
+        "2,c1,2026-06-02T10:00:00Z,30,0",
+        "3,c1,2026-06-03T10:00:00Z,-30,0",
+    ]);
+    let first = desk(&job("", ""), &[("usage/a.csv", &usage)]);
+    let ended = first.run();
+    assert_eq!(ended.totals(), ["180 USD"]);
+    let hint = ended.summary()["reasons"][0]["hint"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        hint.contains("`corrections: true`") && hint.contains("`kind: \"'void'\"`"),
+        "{hint}"
+    );
+    // A source whose records all void: of record 2 nothing but its identity is sent.
+    let voids = CORRECTIONS
+        .replace("kind: kind", "kind: \"'void'\"")
+        .replace("bigint", "{ type: bigint, may_be: absent }")
+        .replace("timestamp", "{ type: timestamp, may_be: absent }");
+    let job = job("      where: gb > 0\n", &voids);
+    let files = [
+        ("usage/a.csv", usage.as_str()),
+        ("corrections/c.csv", "id,customer\n2,c1\n"),
+    ];
+    let ended = desk(&job, &files).run();
+    let expected = reasons([("VOIDED", 1), ("VOID", 1)]);
+    assert_eq!(told(&ended), (vec!["150 USD".to_owned()], expected));
+    assert_eq!(ended.exit, Exit::Ok);
+}
+
+#[test]
+fn an_identity_of_a_closed_bill_unit_is_known_whatever_its_time() {
+    let closes = |clock: &str| {
+        let more = "durability: { folder: state }\narchive: { folder: closed }\n";
+        let job = job("", CORRECTIONS).replace("2026-12-01", clock);
+        format!("{job}{more}")
+            .replace("bigint, at", "{ type: bigint, may_be: empty }, at")
+            .replace("timestamp }", "{ type: timestamp, may_be: empty } }")
+    };
+    let usage = rows(&[
+        "1,c1,2026-06-01T10:00:00Z,14,0",
+        "2,c1,2026-12-05T10:00:00Z,3,0",
+    ]);
+    let files = [
+        ("usage/a.csv", usage.as_str()),
+        ("corrections/c.csv", "id,customer,at,gb,kind\n"),
+    ];
+    let desk = desk(&closes("2026-12-10"), &files);
+    assert_eq!(desk.run().totals(), ["17 USD"]);
+    // An equal copy, another content with its time in the open bill unit, and corrections of it.
+    desk.write("usage/b.csv", rows(&["1,c1,2026-06-01T10:00:00Z,14,0"]));
+    desk.write(
+        "usage/c.csv",
+        rows(&[
+            "1,c1,2026-12-05T10:00:00Z,8,0",
+            "4,c1,2026-12-05T10:00:00Z,1,0",
+        ]),
+    );
+    let voids = "id,customer,at,gb,kind\n1,c1,2026-06-01T10:00:00Z,9,\n1,,,,void\n";
+    desk.write("corrections/d.csv", voids);
+    let expected = reasons([("CONFLICT", 1), ("DUPLICATE", 1), ("ORIGINAL_CLOSED", 2)]);
+    for again in [false, true] {
+        let ended = desk.run();
+        assert_eq!(
+            told(&ended),
+            (vec!["18 USD".to_owned()], expected.clone()),
+            "again: {again}"
+        );
+        assert_eq!(ended.exit, Exit::Findings);
+    }
+    // What came meanwhile is closed too, and known.
+    desk.write("job.yaml", closes("2027-01-10"));
+    assert_eq!(desk.run().totals(), ["18 USD"]);
+    desk.write(
+        "usage/e.csv",
+        rows(&[
+            "4,c1,2027-01-05T10:00:00Z,1,0",
+            "5,c1,2027-01-05T10:00:00Z,2,0",
+        ]),
+    );
+    let ended = desk.run();
+    let (total, found) = told(&ended);
+    assert_eq!((total, found["CONFLICT"]), (vec!["20 USD".to_owned()], 2));
+}

@@ -405,9 +405,10 @@ fn a_file_that_appears_is_read_and_billed_once() {
         "usage/b.csv",
         "id,number,at,prefix,seconds\n7,+1,2026-02-05T10:00:00Z,420,9\n",
     );
-    live.until("the refusal", |_, heard| {
-        matches!(heard, Heard::Message(text) if text.contains("send the rows that are new in a file"))
-    });
+    live.until(
+        "the refusal",
+        |_, heard| matches!(heard, Heard::Message(text) if text.contains("`on_change: amend`")),
+    );
     let (summary, _) = live.end();
     assert_eq!(totals(&summary), ["4.65 EUR"]);
     let states: Vec<_> = summary

@@ -84,7 +84,22 @@ impl<'w> Dispute<'w> {
 pub(super) fn outvoted(
     records: Vec<Arrived<'_>>,
     usage: &Usage,
+    replaced: &[(FileId, FileId)],
 ) -> Option<(Reason, Option<RecordId>)> {
+    let files: Vec<FileId> = records.iter().map(|(_, u)| u.record.file()).collect();
+    // What the newest file in the place of its own has no more is gone.
+    let is_gone = |usage: &Usage| {
+        let mut newest = usage.record.file();
+        while let Some((_, newer)) = replaced.iter().find(|(old, _)| *old == newest) {
+            newest = *newer;
+        }
+        let marked = usage.mark.is_some();
+        marked && !files.contains(&newest)
+    };
+    if is_gone(usage) {
+        return Some((Reason::Voided, None));
+    }
+    let records: Vec<Arrived<'_>> = records.into_iter().filter(|(_, u)| !is_gone(u)).collect();
     let reported = records.iter().any(|(_, u)| mark(u).kind == Kind::Usage);
     let restated = records
         .iter()
@@ -142,7 +157,7 @@ pub(super) fn outvoted(
             _ => (Reason::Amended, because),
         }
     } else if corrected && same(usage, original) {
-        (Reason::Duplicate, Some(original.record))
+        (Reason::Duplicate, because)
     } else if keep == Keep::First && dispute.reports(usage) && usage.record > holds.record {
         (Reason::Conflict, because)
     } else {

@@ -44,6 +44,8 @@ enum Op {
     Service(usize, Option<ServiceUse>),
     /// Takes the record of a slot out, or puts it back: of those that are usage, or of the others.
     Discard(bool, u64, bool),
+    /// A file comes in place of the one before it, or does not.
+    Replace(u32, bool),
 }
 
 /// What a record says.
@@ -396,6 +398,7 @@ fn op(planned: bool) -> BoxedStrategy<Op> {
         3 => (weighted(0.8, 0..RECORD_SLOTS), 0_u64..6, weighted(0.6, Just(()))).prop_map(
             |(usage, settled, out)| Op::Discard(usage.is_some(), usage.unwrap_or(settled), out.is_some())
         ),
+        1 => (0_u32..2, prop::bool::ANY).prop_map(|(file, comes)| Op::Replace(file, comes)),
     ];
     if planned {
         prop_oneof![30 => any, 3 => plan, 2 => plan::clock().prop_map(Op::Clock)].boxed()
@@ -475,6 +478,7 @@ struct Slots {
     terms: BTreeMap<usize, Subscription>,
     services: BTreeMap<usize, ServiceUse>,
     discards: BTreeMap<RecordId, Discard>,
+    replaced: BTreeSet<(FileId, FileId)>,
     /// Records that have ever come, where positions follow arrival.
     arrived: u64,
 }
@@ -598,6 +602,13 @@ impl Slots {
             Op::Terms(slot, row) => put(&mut self.terms, slot, row),
             Op::Service(slot, row) => put(&mut self.services, slot, row),
             Op::Discard(of_usage, slot, out) => self.discard(of_usage, slot, out),
+            Op::Replace(file, comes) => {
+                let files = (FileId(file), FileId(file + 1));
+                match comes {
+                    true => self.replaced.insert(files),
+                    false => self.replaced.remove(&files),
+                };
+            }
         }
     }
 
@@ -613,6 +624,7 @@ impl Slots {
             terms: self.terms.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             discards: self.discards.values().copied().collect(),
+            replaced: self.replaced.clone(),
             faults: settled.clone().filter_map(|s| s.2.clone()).collect(),
             fates: self
                 .settled
@@ -638,6 +650,7 @@ struct Rows {
     terms: BTreeSet<Subscription>,
     services: BTreeSet<ServiceUse>,
     discards: BTreeSet<Discard>,
+    replaced: BTreeSet<(FileId, FileId)>,
     faults: BTreeSet<Fault>,
     fates: BTreeSet<(u64, FileId, Fate)>,
 }
@@ -705,6 +718,7 @@ impl History {
                 subscriptions: difference(&old.terms, &new.terms),
                 services: difference(&old.services, &new.services),
                 discards: difference(&old.discards, &new.discards),
+                replaced: difference(&old.replaced, &new.replaced),
             });
             old = new;
         }
@@ -754,6 +768,10 @@ pub(crate) fn take_back(script: &[Changes], first: usize) -> Vec<Changes> {
         },
         Changes {
             discards: gone(world.discards),
+            ..Changes::default()
+        },
+        Changes {
+            replaced: gone(world.replaced),
             ..Changes::default()
         },
         Changes {

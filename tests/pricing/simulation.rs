@@ -94,6 +94,7 @@ fn bundle(changes: &Changes) -> Bundle {
         },
         clock: changes.clock.clone(),
         discards: changes.discards.clone(),
+        replaced: changes.replaced.clone(),
         ..EpochHead::default()
     });
     bundle

@@ -3,14 +3,14 @@
 use super::file::{located, parsed, read_all, read_entry};
 use super::layout::{self, AccountEntry, GroupEntry, Manifest, Sidecar, period_of, sequence_of};
 use super::lines::{self, ArchivedLine};
-use super::scan::{find_identities, read_rows};
+use super::scan::{find_usage, read_rows};
 use super::usage::BilledUsage;
 use super::{ArchiveError, VERSION, reference};
 use crate::names::Names;
 use crate::reference::Reference;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
-use millrace_operators::domain::{AccountKey, EventTime, FileId, Identity, Period, RecordId};
+use millrace_operators::domain::{AccountKey, EventTime, FileId, Identity, Period, Usage};
 use millrace_operators::epoch::shard;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::{BTreeMap, BTreeSet};
@@ -411,29 +411,31 @@ impl ArchivedPeriod {
         reference::is_same(self.manifest(), reference, names)
     }
 
-    /// Which of the identities the period has, each with its record, as of the last sequence of each
-    /// account. Bloom filters are asked first; only row groups that may have one are read.
+    /// The usage of those of the identities that the period has, as of the last sequence of each account;
+    /// texts are entered in `names`. Bloom filters are asked first; only row groups that may have one are
+    /// read.
     ///
     /// # Errors
     /// When a file is missing or damaged.
-    pub fn known(
+    pub fn usage_of(
         &self,
         identities: &BTreeSet<Identity>,
-    ) -> Result<BTreeMap<Identity, RecordId>, ArchiveError> {
-        let mut known = BTreeMap::new();
+        names: &Names,
+    ) -> Result<BTreeMap<Identity, Usage>, ArchiveError> {
+        let mut found = BTreeMap::new();
         // Written once more behind the sequence at hand.
         let mut again: BTreeSet<String> = BTreeSet::new();
         for manifest in self.manifests.iter().rev() {
             let shards = manifest.shards.values();
             for file in shards.filter_map(|shard| shard.usage.as_ref()) {
                 let meta = located(&self.store, file)?;
-                find_identities(&self.store, &meta, identities, &again, &mut known)?;
+                find_usage(&self.store, &meta, identities, &again, names, &mut found)?;
             }
             // The bill has nothing before it.
             if manifest.sequence > 0 {
                 again.extend(self.accounts_of(manifest)?);
             }
         }
-        Ok(known)
+        Ok(found)
     }
 }

@@ -2,15 +2,11 @@
 //! may have an identity.
 
 use super::layout::AccountEntry;
-use super::rows::dictionary;
-use super::usage::{BilledUsage, UsageReader, digest, identity_of};
+use super::usage::{BilledUsage, UsageReader, digest};
 use super::{ArchiveError, GROUP_ROWS};
 use crate::names::Names;
 use crate::store::{FileMeta, RandomAccess, Store};
-use arrow::array::AsArray;
-use arrow::datatypes::UInt64Type;
-use millrace_operators::domain::{AccountKey, Identity, RecordId};
-use parquet::arrow::ProjectionMask;
+use millrace_operators::domain::{AccountKey, Identity, Usage};
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
@@ -98,25 +94,45 @@ pub(super) fn read_rows(
     Ok(())
 }
 
-/// Adds the records of identities that a file has, but for those of the accounts `without`.
-pub(super) fn find_identities(
+/// Adds the rows of identities that a file has, but for those of the accounts `without`.
+pub(super) fn find_usage(
     store: &Store,
     meta: &FileMeta,
     identities: &BTreeSet<Identity>,
     without: &BTreeSet<String>,
-    known: &mut BTreeMap<Identity, RecordId>,
+    names: &Names,
+    found: &mut BTreeMap<Identity, Usage>,
 ) -> Result<(), ArchiveError> {
     let builder = open(store, meta)?;
-    let columns = builder.parquet_schema();
-    let column = |name: &str| {
-        let place = columns
-            .columns()
-            .iter()
-            .position(|column| column.name() == name);
-        place.ok_or_else(|| unreadable(meta, &format!("it has no column {name:?}")))
-    };
-    let (identity, record) = (column("identity")?, column("record")?);
-    let account = column("account")?;
+    let groups = groups_with(&builder, meta, identities)?;
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let reader = builder.with_row_groups(groups).build();
+    let mut decoder = UsageReader::new(names);
+    let without: BTreeSet<AccountKey> =
+        without.iter().map(|name| AccountKey::of(&[name])).collect();
+    for batch in reader.map_err(|error| unreadable(meta, &error))? {
+        let batch = batch.map_err(|error| unreadable(meta, &error))?;
+        let mut rows = Vec::new();
+        decoder.read(&batch, &meta.location, &mut rows)?;
+        rows.retain(|row| {
+            identities.contains(&row.usage.identity) && !without.contains(&row.account)
+        });
+        found.extend(rows.into_iter().map(|row| (row.usage.identity, row.usage)));
+    }
+    Ok(())
+}
+
+/// The row groups that may have one of the identities, as their Bloom filters say.
+fn groups_with(
+    builder: &Builder,
+    meta: &FileMeta,
+    identities: &BTreeSet<Identity>,
+) -> Result<Vec<usize>, ArchiveError> {
+    let mut columns = builder.parquet_schema().columns().iter();
+    let identity = columns.position(|column| column.name() == "identity");
+    let identity = identity.ok_or_else(|| unreadable(meta, &"it has no column \"identity\""))?;
     let mut groups = Vec::new();
     for group in 0..builder.metadata().num_row_groups() {
         let bloom = builder.get_row_group_column_bloom_filter(group, identity);
@@ -130,32 +146,5 @@ pub(super) fn find_identities(
             groups.push(group);
         }
     }
-    if groups.is_empty() {
-        return Ok(());
-    }
-    let mask = ProjectionMask::leaves(columns, [account, identity, record]);
-    let reader = builder
-        .with_row_groups(groups)
-        .with_projection(mask)
-        .build();
-    for batch in reader.map_err(|error| unreadable(meta, &error))? {
-        let batch = batch.map_err(|error| unreadable(meta, &error))?;
-        let held = batch
-            .column_by_name("identity")
-            .and_then(|held| held.as_fixed_size_binary_opt());
-        let records = batch.column_by_name("record");
-        let records = records.and_then(|records| records.as_primitive_opt::<UInt64Type>());
-        let accounts = batch.column_by_name("account").and_then(dictionary);
-        let Some(((held, records), accounts)) = held.zip(records).zip(accounts) else {
-            return Err(unreadable(meta, &"its identities are of another kind"));
-        };
-        let is_without = |row| accounts.get(row).is_some_and(|name| without.contains(name));
-        for row in 0..batch.num_rows() {
-            let identity = identity_of(held.value(row));
-            if identities.contains(&identity) && !is_without(row) {
-                known.insert(identity, RecordId(records.value(row)));
-            }
-        }
-    }
-    Ok(())
+    Ok(groups)
 }

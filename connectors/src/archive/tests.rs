@@ -322,13 +322,20 @@ fn identities_are_found_where_they_are() {
         .iter()
         .map(|row| row.usage.identity)
         .collect();
-    let known = world.open().known(&asked).unwrap();
+    let known_to = |period: &ArchivedPeriod| -> BTreeMap<_, _> {
+        let usage = period.usage_of(&asked, &Names::default()).unwrap();
+        let records = usage.into_iter();
+        records
+            .map(|(identity, usage)| (identity, usage.record))
+            .collect()
+    };
+    let known = known_to(&world.open());
     let seven = world.row("b", 7).usage;
     assert_eq!(known, BTreeMap::from([(seven.identity, seven.record)]));
     // What an account had before it was written once more is not known any more.
     world.write(1, &world.rows("b", 7), &[]);
-    assert!(world.open().known(&asked).unwrap().is_empty());
-    assert_eq!(world.open().until(0).known(&asked).unwrap(), known);
+    assert!(known_to(&world.open()).is_empty());
+    assert_eq!(known_to(&world.open().until(0)), known);
     let again = world.open().accounts_since(0).unwrap();
     assert_eq!(again, BTreeSet::from(["b".to_owned()]));
 }
@@ -371,7 +378,8 @@ fn a_damaged_file_is_named() {
         period.usage(accounts.iter().map(String::as_str), &Names::default())?;
         period.lines(5)?;
         period.reference(None, &Names::default())?;
-        period.known(&rows.iter().map(|row| row.usage.identity).collect())?;
+        let identities = rows.iter().map(|row| row.usage.identity).collect();
+        period.usage_of(&identities, &Names::default())?;
         Ok(())
     };
     attempt().unwrap();

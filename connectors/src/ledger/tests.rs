@@ -22,7 +22,37 @@ fn arrival(source: &str, name: &str, text: &str) -> Arrival {
         stream: StreamId::of_folder("gateway/llm/request/input").unwrap(),
         size: u64::try_from(text.len()).unwrap(),
         checksum: text.to_owned(),
+        amends: false,
     }
+}
+
+#[test]
+fn a_file_that_may_change_is_read_again_under_another_number() {
+    let mut ledger = Ledger::default();
+    let mut knock = |text: &str, amends| {
+        let arrival = Arrival {
+            amends,
+            ..arrival("calls", "month.csv", text)
+        };
+        let admitted = ledger.admit(arrival, &Seen { text }).unwrap();
+        if let Admission::Admitted(file) = admitted {
+            ledger.settle(file, FileState::Loaded, 1, "");
+        }
+        let replaces = match &admitted {
+            Admission::Admitted(file) => ledger.entry(*file).unwrap().replaces,
+            _ => None,
+        };
+        (admitted, replaces)
+    };
+    let file = |n| Admission::Admitted(FileId(n));
+    assert_eq!(knock("one", false), (file(0), None));
+    // Refused at first, and read once the source says so.
+    assert!(matches!(knock("two", false).0, Admission::Refused(_)));
+    assert_eq!(knock("two", true), (file(2), Some(FileId(0))));
+    assert_eq!(knock("two", true), (Admission::Known(FileId(2)), None));
+    // What it was before, it may be again.
+    assert_eq!(knock("one", true), (file(3), Some(FileId(2))));
+    assert_eq!(knock("one", true), (Admission::Known(FileId(3)), None));
 }
 
 fn admit(ledger: &mut Ledger, source: &str, name: &str, text: &str) -> Admission {

@@ -132,6 +132,7 @@ pub fn forget(
             .collect(),
         records: &before.records | &leaving,
         reopened,
+        identities: before.identities.clone(),
         units,
         due,
     };
@@ -281,19 +282,23 @@ fn due(
             .get(&record)
             .copied()
             .filter(|first| *first != record);
+        let reason = match adjusted.conflicts.contains(&record) {
+            true => Reason::Conflict,
+            false => Reason::Duplicate,
+        };
         let fate = match original {
             None => Fate::Monetised,
             Some(_) => {
                 due.duplicates.push(Suspense {
                     record,
-                    reason: Reason::Duplicate,
+                    reason,
                     service: usage.service,
                     class: usage.class,
                     time: usage.time,
                     item: None,
                     original,
                 });
-                Fate::Duplicate
+                Fate::of(reason)
             }
         };
         let count: &mut Diff = due.fates.entry((record.file(), fate)).or_default();

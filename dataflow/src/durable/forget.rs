@@ -18,11 +18,11 @@ use super::manifest::{Generation, Manifest, Object};
 use crate::graph::{Opening, Resume, Shift, Stand};
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{
-    Activity, ClosedUnits, Fate, FileId, GroupKey, LineKey, LineSum, Period, RecordId, Suspense,
-    Usage,
+    Activity, ClosedUnits, Fate, FileId, GroupKey, Identity, LineKey, LineSum, Period, RecordId,
+    Suspense, Usage,
 };
 use millrace_operators::epoch::{Diff, Epoch};
-use roaring::RoaringTreemap;
+use roaring::{RoaringBitmap, RoaringTreemap};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct Closed {
     pub records: RoaringTreemap,
     /// Those of them that are open again, because they belong to other bill units now.
     pub reopened: RoaringTreemap,
+    /// Their identities, 32 bits of each: about two bytes a record. Whoever finds one here asks the archive.
+    pub identities: RoaringBitmap,
     /// What the next run begins with.
     pub due: Due,
 }
@@ -77,7 +79,18 @@ impl Due {
     }
 }
 
+/// What is kept of an identity that was archived.
+fn mark_of(identity: Identity) -> u32 {
+    u32::try_from(identity.0[1] >> 32).unwrap_or(0)
+}
+
 impl Closed {
+    /// Whether the archive may have a record of this identity.
+    #[must_use]
+    pub fn may_know(&self, identity: Identity) -> bool {
+        self.identities.contains(mark_of(identity))
+    }
+
     /// What a manifest says; nothing is closed where it says nothing.
     ///
     /// # Errors
@@ -190,16 +203,24 @@ impl Forgetting<'_> {
     ) -> Result<(), DurableError> {
         let before = self.generation.manifest.clone();
         let (commit, number) = (before.commit + 1, self.generation.number);
-        let left = |record: RecordId| {
+        let mut closed = closed.clone();
+        let late = closed.due.usage.iter().map(|usage| mark_of(usage.identity));
+        closed.identities.extend(late);
+        let mut left = |usage: &Usage| {
+            let record = usage.record;
             let of_gone = || gone.contains(record.0).then_some(Left::Monetised);
             let duplicate = duplicates.get(&record).copied().map(Left::Duplicate);
-            duplicate.or_else(of_gone)
+            let left = duplicate.or_else(of_gone);
+            if left.is_some() {
+                closed.identities.insert(mark_of(usage.identity));
+            }
+            left
         };
         let mut journal = Vec::with_capacity(before.journal.len());
         for (index, object) in before.journal.iter().enumerate() {
             let content = object.read(self.store)?;
-            let less =
-                without(&content, left).map_err(|problem| object.damaged(self.store, problem))?;
+            let less = without(&content, &mut left)
+                .map_err(|problem| object.damaged(self.store, problem))?;
             journal.push(match less {
                 None => object.clone(),
                 Some((content, rows)) => {
@@ -209,7 +230,7 @@ impl Forgetting<'_> {
                 }
             });
         }
-        let content = bincode::serialize(closed).expect("memory takes all bytes");
+        let content = bincode::serialize(&closed).expect("memory takes all bytes");
         let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
         let name = format!("{CLOSED}/{commit:020}-{number}.closed");
         let next = Manifest {

@@ -18,7 +18,7 @@ use millrace_connectors::ledger::LedgerEntry;
 use millrace_connectors::names::Entered;
 use millrace_connectors::reference::HeldMessage;
 use millrace_connectors::store::FileMeta;
-use millrace_operators::domain::{Fate, FileId, LineKey, LineSum, RecordId, Suspense, Usage};
+use millrace_operators::domain::{Fate, FileId, LineKey, LineSum, Suspense, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
 use rows::RowWriter;
 use serde::{Deserialize, Serialize};
@@ -213,7 +213,7 @@ pub(super) enum Left {
 /// none. With how many usage rows are left.
 pub(super) fn without(
     object: &[u8],
-    left: impl Fn(RecordId) -> Option<Left>,
+    mut left: impl FnMut(&Usage) -> Option<Left>,
 ) -> Result<Option<(Vec<u8>, u64)>, String> {
     let (mut kept, mut rows, mut gone) = (Vec::new(), 0, 0_u64);
     for item in Epochs::of(object) {
@@ -225,7 +225,7 @@ pub(super) fn without(
                 let mut fates: BTreeMap<(FileId, Fate), Diff> = BTreeMap::new();
                 for (_, lane) in &mut entry.lanes {
                     lane.retain(|(usage, diff)| {
-                        let Some(left) = left(usage.record) else {
+                        let Some(left) = left(usage) else {
                             return true;
                         };
                         gone += 1;

@@ -13,6 +13,7 @@ use millrace_connectors::reference::{HeldMessage, Reference, ReferenceChanges};
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{Discard, EventTime, FileId, LineKey, LineSum, RecordId};
 use millrace_operators::epoch::{Diff, Epoch};
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub struct Known {
     pub held: Vec<HeldMessage>,
     /// Records that operators have taken out of suspense.
     pub discards: BTreeMap<RecordId, Discard>,
+    /// Records that were told beside the graph, because the archive has others of their identities.
+    pub beside: RoaringTreemap,
     /// See [`Facts::forgotten`](super::Facts::forgotten).
     pub forgotten: u64,
 }
@@ -123,6 +126,7 @@ impl Restored {
             commands: loading.commands,
             held: loading.held,
             discards: loading.discards,
+            beside: loading.beside,
             forgotten: loading.forgotten,
         })
     }
@@ -153,6 +157,7 @@ struct Loading {
     commands: u64,
     held: Vec<HeldMessage>,
     discards: BTreeMap<RecordId, Discard>,
+    beside: RoaringTreemap,
     forgotten: u64,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
@@ -173,6 +178,7 @@ impl Loading {
             commands: 0,
             held: Vec::new(),
             discards: BTreeMap::new(),
+            beside: RoaringTreemap::new(),
             forgotten: 0,
             lines: Some(BTreeMap::new()),
         }
@@ -231,6 +237,9 @@ impl Loading {
             if *diff > 0 {
                 self.clock = Some(*instant);
             }
+        }
+        for (duplicate, _) in &entry.head.duplicates {
+            self.beside.insert(duplicate.record.0);
         }
         for (discard, diff) in &entry.head.discards {
             match *diff > 0 {

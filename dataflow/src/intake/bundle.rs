@@ -7,6 +7,7 @@ use crate::publish::{Dispatch, Published};
 use crate::worker::{Epochs, Fed};
 use millrace_connectors::mediate::Mediated;
 use millrace_connectors::reference::ReferenceChanges;
+use millrace_operators::dedup::Replacement;
 use millrace_operators::domain::{
     Discard, EventTime, Fate, Fault, FileId, LineKey, LineSum, RecordId, Suspense, Usage,
     UsageClass,
@@ -36,6 +37,8 @@ pub struct Bundle {
     pub(super) fates: BTreeMap<(FileId, Fate), Diff>,
     pub(super) discards: Vec<(Discard, Diff)>,
     pub(super) duplicates: Vec<(Suspense, Diff)>,
+    /// Files of which what the second has no more is taken out of the first.
+    pub(super) replaced: Vec<(Replacement, Diff)>,
     pub(super) ignored: Vec<(RecordId, Diff)>,
     pub(super) received: BTreeMap<FileId, u64>,
     pub(super) reference: ReferenceChanges,
@@ -56,6 +59,8 @@ pub struct EpochHead {
     pub discards: Vec<(Discard, Diff)>,
     /// Duplicates of archived records, whose fates are among `fates`.
     pub duplicates: Vec<(Suspense, Diff)>,
+    /// Files of which what the second has no more is taken out of the first.
+    pub replaced: Vec<(Replacement, Diff)>,
     /// What is billed more or less in closed bill units, until it is part of the lines that stand.
     pub adjusted: Vec<(LineKey, LineSum)>,
     /// Records that a rule excludes, where an output wants each.
@@ -77,6 +82,7 @@ impl EpochHead {
             && self.clock.is_empty()
             && self.discards.is_empty()
             && self.adjusted.is_empty()
+            && self.replaced.is_empty()
             && self.duplicates.iter().all(|(_, diff)| adds(diff))
             && self.faults.iter().all(|(_, diff)| adds(diff))
             && self.fates.iter().all(|(_, diff)| adds(diff))
@@ -94,6 +100,7 @@ impl Bundle {
             fates: self.fates.iter().map(|(fate, n)| (*fate, *n)).collect(),
             discards: self.discards.clone(),
             duplicates: self.duplicates.clone(),
+            replaced: self.replaced.clone(),
             adjusted: self.lines.clone(),
             ignored: self.ignored.clone(),
             received: self.received.iter().map(|(file, n)| (*file, *n)).collect(),
@@ -137,6 +144,7 @@ impl Bundle {
         self.faults.append(&mut head.faults);
         self.discards.append(&mut head.discards);
         self.duplicates.append(&mut head.duplicates);
+        self.replaced.append(&mut head.replaced);
         self.lines.append(&mut head.adjusted);
         self.ignored.append(&mut head.ignored);
         self.clock.append(&mut head.clock);
@@ -160,6 +168,7 @@ impl Bundle {
             && self.clock.is_empty()
             && self.discards.is_empty()
             && self.duplicates.is_empty()
+            && self.replaced.is_empty()
             && self.lines.is_empty()
     }
 
@@ -303,6 +312,9 @@ impl Epochs for Feed {
         }
         for (duplicate, diff) in bundle.duplicates {
             inputs.duplicates.update(duplicate, diff);
+        }
+        for (replacement, diff) in bundle.replaced {
+            inputs.replaced.update(replacement, diff);
         }
         let reference = bundle.reference;
         reference

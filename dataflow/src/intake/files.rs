@@ -87,6 +87,10 @@ pub(super) struct Opened {
     pub(super) unreadable: Option<u64>,
     /// The lines that its records stand on.
     lines: LineMap,
+    /// The file that it came in place of, if its records restate those.
+    pub(super) replaces: Option<FileId>,
+    /// Records that were stopped before they became usage.
+    pub(super) faults: usize,
 }
 
 impl Opened {
@@ -333,6 +337,7 @@ impl Files {
             stream: source.stream.clone(),
             size: 0,
             checksum: format!("kafka:{partition}"),
+            amends: false,
         };
         let admitted = self.ledger.admit(arrival, &());
         match admitted.map_err(|error| Halt::Source(error.to_string()))? {
@@ -384,6 +389,7 @@ impl Files {
                 for meta in files {
                     let seen = self.seen(index, &meta.name);
                     let same = seen.filter(|seen| seen.is(&meta)).map(|seen| seen.id);
+                    let same = same.filter(|id| !self.may_amend_now(source, *id));
                     let file = SourceFile {
                         // One that is new is numbered by the ledger.
                         id: same.unwrap_or_default(),
@@ -443,6 +449,7 @@ impl Files {
             stream: source.stream.clone(),
             size: meta.size,
             checksum: checksum.map_err(|error| error.to_string())?,
+            amends: source.amends,
         };
         let look = Look {
             store: &found.store,
@@ -479,6 +486,13 @@ impl Files {
         Ok(())
     }
 
+    /// Whether a file was refused because it had changed, and its source has it amend what was read now.
+    fn may_amend_now(&self, source: &SourcePlan, id: FileId) -> bool {
+        let entry = self.ledger.entry(id).filter(|_| source.amends);
+        let refused = entry.filter(|entry| entry.state == FileState::Refused);
+        refused.is_some_and(|entry| self.ledger.named(&entry.source, &entry.name).is_some())
+    }
+
     /// A file that is in the ledger lies in its folder still, or again.
     fn meet_again(&mut self, file: SourceFile) {
         let id = file.id;
@@ -510,7 +524,7 @@ impl Files {
         let message = match rows {
             0 => format!("{name:?} has changed before it was read"),
             _ => format!(
-                "{name:?} has changed since {rows} rows of it were read: these count, and what it holds now is not read; send the rows that are missing in a file of their own"
+                "{name:?} has changed since {rows} rows of it were read: these count, and what it holds now is not read; write `on_change: amend` at its source to have it correct them, or send the rows that are missing in a file of their own"
             ),
         };
         let state = match rows {
@@ -531,6 +545,12 @@ impl Files {
         self.positions.remove(&id);
         self.ledger.settle(id, state, rows, message);
         self.leaves(id);
+    }
+
+    /// The source of a file or partition.
+    pub(super) fn source_of(&self, id: FileId) -> Option<usize> {
+        let file = self.known.get(&id).map(|file| file.source);
+        file.or_else(|| self.partitions.get(&id).map(|(source, _)| *source))
     }
 
     /// Names by file number.
@@ -660,7 +680,7 @@ impl Files {
             archive,
             skip,
             counted,
-            ..opened(file, decoder, rule)?
+            ..self.opened(file, decoder, rule)?
         })
     }
 
@@ -696,7 +716,21 @@ impl Files {
             )
             .map_err(|error| again(&error))?
         };
-        opened(file, decoder, rule)
+        self.opened(file, decoder, rule)
+    }
+
+    fn opened(
+        &self,
+        file: &SourceFile,
+        decoder: Decoder,
+        rule: &MediationPlan,
+    ) -> Result<Opened, String> {
+        let mut opened = opened(file, decoder, rule)?;
+        opened.replaces = self.ledger.entry(file.id).and_then(|entry| entry.replaces);
+        if opened.replaces.is_some() {
+            opened.mediator.restate();
+        }
+        Ok(opened)
     }
 
     fn is_what_was_read(&self, file: &SourceFile) -> Result<(), String> {
@@ -857,6 +891,8 @@ fn opened(file: &SourceFile, decoder: Decoder, rule: &MediationPlan) -> Result<O
         broken: None,
         unreadable: None,
         lines: LineMap::default(),
+        replaces: None,
+        faults: 0,
     })
 }
 

@@ -5,6 +5,7 @@
 //! the newest commit says, or where the job says when there is none.
 
 use super::Halt;
+use super::archived::Archived;
 use super::bundle::Bundle;
 use super::files::Files;
 use crate::job::{MessageSource, SourcePlan};
@@ -60,6 +61,7 @@ struct Partition {
 pub(super) struct Desk<'a> {
     pub(super) bundle: &'a mut Bundle,
     pub(super) mediated: &'a mut Mediated,
+    pub(super) archived: Option<&'a mut Archived>,
     pub(super) listener: &'a Arc<dyn Listener>,
     pub(super) failed: &'a AtomicBool,
     pub(super) wants_ignored: bool,
@@ -248,6 +250,9 @@ impl Messages {
             desk.mediated.clear();
             if let Some((_, mediator)) = mediators.get_mut(entered.mediator) {
                 mediator.mediate(&chunk, entered.id, desk.mediated);
+            }
+            if let Some(archived) = desk.archived.as_deref_mut() {
+                archived.tell(desk.mediated, desk.bundle)?;
             }
             desk.bundle
                 .add(desk.mediated, entered.id, desk.wants_ignored);

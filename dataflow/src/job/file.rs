@@ -132,6 +132,15 @@ pub struct SourceEntry {
     /// moves from `input` to `processed` or `failed` beside it (`move`).
     #[schemars(with = "Option<After>")]
     pub after: Option<Spanned<After>>,
+    /// What becomes of a file whose content changes under its name after it was read: it is not read again,
+    /// and told (`refuse`, unless told otherwise), or its rows correct what was billed by their identity
+    /// (`amend`).
+    #[schemars(with = "Option<OnChange>")]
+    pub on_change: Option<Spanned<OnChange>>,
+    /// What becomes of rows that are not there any more when a file has changed: they stay (`keep`, unless
+    /// told otherwise), or are taken out (`void`). For `on_change: amend`.
+    #[schemars(with = "Option<Missing>")]
+    pub missing: Option<Spanned<Missing>>,
     /// Whether its records correct what was reported under their identities, by this source or another of
     /// its stream: each replaces that record, or takes it out where the rule's `kind` says `void`.
     #[serde(default)]
@@ -139,6 +148,28 @@ pub struct SourceEntry {
     /// The mediation rule: a file of its own, or written here.
     #[schemars(with = "MediationEntry")]
     pub mediation: Spanned<MediationEntry>,
+}
+
+/// What becomes of a file whose content changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnChange {
+    /// It is told, and not read again.
+    #[default]
+    Refuse,
+    /// Its rows correct those that were read.
+    Amend,
+}
+
+/// What becomes of rows that a changed file has no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// They stay billed.
+    #[default]
+    Keep,
+    /// They are taken out.
+    Void,
 }
 
 /// What becomes of a file that was read.

@@ -98,7 +98,7 @@ impl Job {
             let decides = written
                 .as_ref()
                 .is_some_and(|written| written.rule.decides());
-            source.corrections || decides
+            source.corrections || source.amends || decides
         });
         let correctable: BTreeSet<StreamId> = correctable
             .map(|(source, _)| source.stream.clone())
@@ -284,9 +284,13 @@ impl Job {
             .filter_map(|(source, plan)| Some((source, plan.as_ref()?)))
             .collect();
         for (at, (source, plan)) in known.iter().enumerate() {
-            if source.corrections && !plan.has_identity() {
+            if (source.corrections || source.amends) && !plan.has_identity() {
+                let what = match source.corrections {
+                    true => "has corrections",
+                    false => "amends what changed",
+                };
                 let message = format!(
-                    "the source \"{}\" has corrections, and its records no identity but their place",
+                    "the source \"{}\" {what}, and its records have no identity but their place",
                     source.name
                 );
                 let hint =

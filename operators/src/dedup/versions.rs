@@ -13,8 +13,9 @@
 //! The first record of the last group holds, or what is equal to it right before. Corrections wait until
 //! there is something to correct.
 
-use crate::domain::{Keep, Kind, Mark, Rank, Reason, RecordId, Usage};
+use crate::domain::{FileId, Keep, Kind, Mark, Rank, Reason, RecordId, Usage};
 use crate::epoch::Epoch;
+use std::collections::BTreeMap;
 
 /// A record of an identity, whole.
 #[derive(Clone, Debug)]
@@ -114,8 +115,32 @@ impl Court<'_> {
     }
 }
 
-/// What becomes of each record of an identity.
-pub(super) fn stand(versions: &[Version]) -> Vec<Standing> {
+/// What becomes of each record of an identity, where files have come in place of others and what they have
+/// no more is taken out.
+pub(super) fn stand(versions: &[Version], replaced: &BTreeMap<FileId, FileId>) -> Vec<Standing> {
+    if replaced.is_empty() {
+        return stand_all(versions);
+    }
+    let has = |file: FileId| versions.iter().any(|v| v.record().file() == file);
+    let is_there = |version: &&Version| {
+        let mut file = version.record().file();
+        while let Some(newer) = replaced.get(&file) {
+            file = *newer;
+        }
+        has(file)
+    };
+    let there: Vec<Version> = versions.iter().filter(is_there).cloned().collect();
+    let mut standings = stand_all(&there).into_iter();
+    let gone = Standing::Outvoted(Reason::Voided, None);
+    let each = versions.iter();
+    each.map(|version| match is_there(&version) {
+        true => standings.next().unwrap_or(gone),
+        false => gone,
+    })
+    .collect()
+}
+
+fn stand_all(versions: &[Version]) -> Vec<Standing> {
     let usage = versions.iter().any(|v| v.mark.kind == Kind::Usage);
     let restated = versions.iter().filter(|v| v.mark.kind == Kind::Restate);
     let restated = restated.map(|v| v.record().file().0).min();
@@ -178,7 +203,7 @@ pub(super) fn stand(versions: &[Version]) -> Vec<Standing> {
             };
         }
         if original && corrected && version.same(reported) {
-            return outvoted(Reason::Duplicate, Some(reported.record()));
+            return outvoted(Reason::Duplicate, because);
         }
         // What came behind a correction, and is none, contradicts it.
         let late = court.keep == Keep::First && original && version.record() > holds.record();

@@ -112,7 +112,7 @@ reasons! {
         "correct the field at the source, or the column's type in the mediation rule";
     Tombstone = "TOMBSTONE", Parse, Info,
         "The message has a key but no content.",
-        "nothing, if it was sent by mistake; usage is taken back by an adjustment, not by a tombstone";
+        "nothing, if it was sent by mistake; usage is taken back by a record of its identity of which the rule's `kind` says void, not by a tombstone";
     RuleFailed = "RULE_FAILED", Mediation, Error,
         "A mediation expression failed on this record.",
         "correct the expression in the mediation rule; the record is mediated again by itself";
@@ -151,7 +151,7 @@ reasons! {
         "say in `charges` what an empty field means, with coalesce(field, 0), declare the column `may_be: empty`, or ignore such records with `where`";
     QuantityNegative = "QUANTITY_NEGATIVE", Mediation, Error,
         "A quantity is below zero.",
-        "send credits as adjustments of the record that they refer to";
+        "take the usage back by its identity: send that record once more to a source of the stream with `corrections: true`, with its right quantities, or with `kind: \"'void'\"` in the rule to take it out; leave such rows out with `where`";
     QuantityOutOfRange = "QUANTITY_OUT_OF_RANGE", Mediation, Error,
         "A quantity has more than 18 digits, or more than 12 of them behind the point.",
         "check the source; if the digits are real, let `charges` name the rounding: round_half_even(x, decimals)";
@@ -161,6 +161,9 @@ reasons! {
     OriginalMissing = "ORIGINAL_MISSING", Dedup, Warning,
         "The record corrects one that has not come.",
         "send the record that it corrects, or correct its identity fields; it is applied by itself once the original is there";
+    OriginalClosed = "ORIGINAL_CLOSED", Dedup, Warning,
+        "The record corrects one of a closed bill unit.",
+        "closed bill units take late usage and changed prices, but no corrections; settle the difference outside of the job, or bill usage and correction together by a job without `archive`";
     Superseded = "SUPERSEDED", Dedup, Info,
         "Another record of its identity holds, as the rule's `keep`, `version` or a correction says.",
         "nothing; `millrace explain` shows all versions of the record";
@@ -313,7 +316,7 @@ impl Fate {
             Stage::Dedup => match reason {
                 Reason::Duplicate => Self::Duplicate,
                 Reason::Conflict => Self::Conflict,
-                Reason::OriginalMissing => Self::Suspended(reason),
+                Reason::OriginalMissing | Reason::OriginalClosed => Self::Suspended(reason),
                 _ => Self::Superseded(reason),
             },
             Stage::Discard => Self::Discarded,

@@ -4,7 +4,7 @@
 //! What was read stays, whatever identifies a record. Only the rows of which nothing says that they were
 //! whole are taken back, and read again as they stand now; so is the fault that told of the cut.
 
-use super::{Files, Opened, SourceFile, opened};
+use super::{Files, Opened, SourceFile};
 use crate::intake::Bundle;
 use crate::job::SourcePlan;
 use millrace_connectors::decode::{Content, DecodeOptions, Decoder, Format};
@@ -158,7 +158,7 @@ impl Files {
             mut decoder,
             mut mediator,
             ..
-        } = opened(file, decoder, rule)?;
+        } = self.opened(file, decoder, rule)?;
         let mut mediated = Mediated::default();
         let mut reached = 0;
         while reached < entry.rows
