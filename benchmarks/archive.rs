@@ -118,6 +118,7 @@ fn write(records: u64, workers: usize, folder: &Path) -> Result<World, Box<dyn s
         after: jiff::Span::new(),
         now: CLOCK,
         texts: Texts {
+            lines: Arc::default(),
             names: Arc::clone(&names),
             files: Arc::new(RwLock::new(files)),
             dimensions: Arc::default(),

@@ -4,10 +4,10 @@
 //! `item` and `quantity` are required; `time`, `account`, `price_list` and `service_type` may be
 //! given; every other column is an attribute that prices may depend on, absent where it is empty.
 
-use crate::decode::Format;
+use crate::decode::{BYTE_ORDER_MARK, Format};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor, Read};
 
 /// A row, as named texts; numbers keep the text that they were written with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,7 @@ type Row = Result<Container, ContainerError>;
 /// When the input is not of the format at all.
 pub fn read(input: impl Read, format: &Format) -> Result<Vec<Row>, ContainerError> {
     let whole = |message: String| ContainerError { row: 0, message };
+    let input = unmarked(input).map_err(|error| whole(error.to_string()))?;
     match format {
         Format::Csv { delimiter, header } => {
             let delimiter = u8::try_from(*delimiter)
@@ -55,6 +56,16 @@ pub fn read(input: impl Read, format: &Format) -> Result<Vec<Row>, ContainerErro
             "Parquet is not read here; write CSV or JSON".to_owned(),
         )),
     }
+}
+
+/// The input without a byte order mark before it.
+fn unmarked(mut input: impl Read) -> std::io::Result<impl Read> {
+    let mut beginning = Vec::new();
+    input.by_ref().take(3).read_to_end(&mut beginning)?;
+    if beginning == BYTE_ORDER_MARK {
+        beginning.clear();
+    }
+    Ok(Cursor::new(beginning).chain(input))
 }
 
 fn csv_rows(
@@ -156,11 +167,11 @@ mod tests {
             (Format::Json, format!("[{json}]")),
             (csv, "item,quantity,model\ntokens,3e-07,\n".to_owned()),
         ] {
-            assert_eq!(
-                texts(read(input.as_bytes(), &format).unwrap()),
-                [expected],
-                "{format:?}"
-            );
+            for mark in ["", "\u{feff}"] {
+                let input = format!("{mark}{input}");
+                let rows = read(input.as_bytes(), &format).unwrap();
+                assert_eq!(texts(rows), [expected], "{format:?}");
+            }
         }
     }
 

@@ -23,6 +23,7 @@
 //!   once as long as its content stays.
 
 use crate::decode::Content;
+use crate::lines::LineMap;
 use crate::stream::StreamId;
 use millrace_operators::domain::{Fault, FileId, RecordId};
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,8 @@ pub struct LedgerEntry {
     pub from: u64,
     /// The first of its rows that is read from the file that continues it.
     pub until: Option<u64>,
+    /// The lines that its records stand on.
+    pub lines: LineMap,
     /// What was read of it before it grew, while rows of that are to be taken back.
     pub before: Option<Content>,
 }
@@ -381,6 +384,7 @@ impl Ledger {
             from: 0,
             until: None,
             before: None,
+            lines: LineMap::default(),
         };
         self.remember(&entry);
         self.entries.push(entry);

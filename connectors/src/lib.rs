@@ -17,6 +17,7 @@ pub mod diagnostic;
 pub mod expression;
 pub mod kafka;
 pub mod ledger;
+pub mod lines;
 pub mod lookup;
 pub mod mediate;
 pub mod names;

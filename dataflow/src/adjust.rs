@@ -437,6 +437,7 @@ impl Desk<'_> {
         let texts = Texts {
             names: Arc::clone(names),
             files: Arc::new(RwLock::new(files)),
+            lines: Arc::default(),
             dimensions: dimensions
                 .zip(self.rater.dimensions.iter().copied())
                 .collect(),

@@ -555,12 +555,11 @@ impl Board {
     fn reason(&self, reason: Reason, records: u64) -> ReasonCount {
         let record = self.examples.get(&reason).and_then(BTreeSet::first);
         let fault = record.and_then(|record| self.faults.get(record));
-        let place = |record: RecordId| {
-            let file = self.texts.file(record.file());
-            match self.faults.get(&record) {
-                Some(fault) if fault.line > 0 => format!("{file} line {}", fault.line),
-                _ => format!("{file} row {}", record.row()),
+        let place = |record: RecordId| match self.faults.get(&record) {
+            Some(fault) if fault.line > 0 => {
+                format!("{} line {}", self.texts.file(record.file()), fault.line)
             }
+            _ => self.texts.place(record),
         };
         let example = record.map(|record| place(*record));
         let detail = fault.map(|fault| match fault.field.as_str() {
@@ -570,8 +569,8 @@ impl Board {
         let outvoted = record.and_then(|record| self.outvoted.get(record));
         let detail = detail.or_else(|| {
             let holds = outvoted?.original?;
-            let (file, row) = (self.texts.file(holds.file()), holds.row());
-            Some(format!("of its identity {file} row {row} holds"))
+            let holds = self.texts.place(holds);
+            Some(format!("of its identity {holds} holds"))
         });
         ReasonCount {
             reason: reason.code(),

@@ -46,7 +46,7 @@ use std::sync::Arc;
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct ExplainRequest {
-    /// The record: `<file name or number>:<row>`, rows counted from 0.
+    /// The record: see [`crate::intake::find_record`].
     pub record: String,
     /// Whether every price row that lost is listed, not only the nearest.
     pub all: bool,
@@ -57,7 +57,7 @@ pub struct ExplainRequest {
 /// The life of a record.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// File name and row.
+    /// File and line, or row in a format without lines.
     pub record: String,
     /// `processed`, `pending` or `failed`, as in the raw status.
     pub status: &'static str,
@@ -267,7 +267,7 @@ impl Found {
 impl Explanation {
     fn of_raw(job: &Job, raw: &RawRecord) -> Self {
         let mut told = Self {
-            record: format!("{}:{}", raw.file, raw.record.row()),
+            record: raw.name.clone(),
             status: "",
             code: "",
             reason: None,
@@ -380,9 +380,9 @@ fn usage_told(usage: &Usage, class: &UsageClass, names: &Names) -> UsageTold {
     }
 }
 
-/// A record as the outputs name it.
+/// A record as people name it.
 fn shown(record: RecordId, texts: &Texts) -> String {
-    format!("{}:{}", texts.file(record.file()), record.row())
+    texts.record(record)
 }
 
 fn reason_told(reason: Reason, item: Option<String>) -> ReasonTold {

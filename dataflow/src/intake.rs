@@ -30,6 +30,7 @@ mod turn;
 
 pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
+pub(crate) use record::parts;
 pub use record::{Fields, Mediation, RawRecord, find_record};
 pub use reference::ReferenceFeeds;
 pub use suspended::Suspended;
@@ -47,6 +48,7 @@ use files::{Files, Opened, SourceFile, TakeBack};
 use messages::{Desk, Messages};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::KafkaError;
+use millrace_connectors::lines::{FileLines, LineMap};
 use millrace_connectors::mediate::{Mediated, MediationPlan};
 use millrace_connectors::names::Names;
 use millrace_connectors::output::LedgerRow;
@@ -83,6 +85,8 @@ pub struct Setting {
     pub archive: Arc<Store>,
     /// Names of the files, for outputs.
     pub file_names: FileList,
+    /// The lines of their records, likewise.
+    pub file_lines: FileLines,
     /// Who hears of files and of changes.
     pub listener: Arc<dyn Listener>,
     /// The job's numbers.
@@ -371,6 +375,9 @@ impl Intake {
             .restore(files, positions, &job.sources, &job.folder)
             .map_err(DurableError::Store)?;
         self.name_files();
+        for entry in self.files.entries() {
+            self.tell_lines(entry.file);
+        }
         (self.setting.loaded)().map_err(DurableError::Store)?;
         Ok(reference)
     }
@@ -682,6 +689,18 @@ impl Intake {
         self.name_files();
     }
 
+    /// Says which lines the records read so far stand on.
+    fn tell_lines(&self, id: FileId) {
+        let Some(entry) = self.files.entry(id) else {
+            return;
+        };
+        if entry.lines != LineMap::default() {
+            let lines = self.setting.file_lines.write();
+            let mut lines = lines.expect("the lines of files are not poisoned");
+            lines.insert(id, entry.lines.clone());
+        }
+    }
+
     fn name_files(&self) {
         let names = self.setting.file_names.write();
         let mut names = names.expect("the list of files is not poisoned");
@@ -794,13 +813,18 @@ impl Intake {
                     self.bundle.ignore(opened.id, gone);
                 }
             }
+            let id = opened.as_ref().map(|opened| opened.id);
             let finished = opened.map(|opened| self.files.finish(opened));
+            if let Some(id) = id {
+                self.tell_lines(id);
+            }
             if let Some(message) = finished.flatten() {
                 self.setting.listener.message(&message);
             }
             return Ok(());
         };
         self.mediated.clear();
+        opened.number_lines(&chunk);
         let before = opened.received;
         opened.received += chunk.received;
         if opened.received < opened.skip && opened.archive.is_none() {

@@ -37,6 +37,7 @@ use crate::worker;
 use millrace_connectors::archive::ArchiveError;
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::{Consumer, KafkaError};
+use millrace_connectors::lines::FileLines;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{LedgerRow, OutputError, Texts};
 use millrace_connectors::reference::Reference;
@@ -572,9 +573,11 @@ impl Prepared {
             .zip(job.dimensions(&names))
             .collect();
         let file_names = FileList::default();
+        let file_lines = FileLines::default();
         let texts = Texts {
             names: Arc::clone(&names),
             files: Arc::clone(&file_names),
+            lines: Arc::clone(&file_lines),
             dimensions,
         };
         let outputs = match mode {
@@ -616,6 +619,7 @@ impl Prepared {
             reference,
             archive: store,
             file_names,
+            file_lines,
             listener: live.listener,
             metrics: live.metrics,
             pending: live.pending,

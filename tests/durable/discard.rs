@@ -56,11 +56,11 @@ fn codes(desk: &Desk, form: &str) -> BTreeMap<String, i64> {
     codes
 }
 
-/// The first rows of `raw_status` with this code, as `file:row`.
+/// The first rows of `raw_status` with this code, as `file#row`.
 fn records(desk: &Desk, code: &str) -> Vec<String> {
     let rows = desk.snapshot("raw_status").into_iter();
     let rows = rows.filter(|row| row["code"] == code);
-    rows.map(|row| format!("{}:{}", row["file"].as_str().unwrap(), row["row"]))
+    rows.map(|row| format!("{}#{}", row["file"].as_str().unwrap(), row["row"]))
         .collect()
 }
 
@@ -158,10 +158,10 @@ fn commands_that_cannot_be_are_refused() {
     desk.write("usage/a.csv", calls(0, &mut Dice(3)));
     refused(&["discard"], "--record");
     refused(
-        &["retry", "--record", "a.csv:1", "--file", "a.csv"],
+        &["retry", "--record", "a.csv:3", "--file", "a.csv"],
         "cannot be used with",
     );
-    refused(&["discard", "--record", "a.csv"], "write <file>:<row>");
+    refused(&["discard", "--record", "a.csv"], "write <file>:<line>");
     refused(
         &["discard", "--reason", "SERVICE_UNKNWON"],
         "did you mean SERVICE_UNKNOWN?",

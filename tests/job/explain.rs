@@ -115,7 +115,7 @@ fn verdicts(candidates: &Value, name: &str) -> Vec<(String, String)> {
 #[test]
 fn a_model_call_of_the_example() {
     let job = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/llm/job.yaml");
-    let ended = millrace(&["explain", job, "requests.csv.gz:1", "--workers", "2"]);
+    let ended = millrace(&["explain", job, "requests.csv.gz:3", "--workers", "2"]);
     golden("model_call", &ended, Exit::Ok);
 }
 
@@ -123,7 +123,7 @@ fn a_model_call_of_the_example() {
 fn a_record_charged_in_order_meets_its_allowance_and_tiers() {
     let calls = "id,number,at,zone,calls\n1,+1,2026-01-05T10:00:00Z,home,100\n";
     let desk = desk(PLAN, PLAN_ACCOUNTS, calls);
-    golden("plan", &explain(&desk, "calls.csv:0", &[]), Exit::Ok);
+    golden("plan", &explain(&desk, "calls.csv:2", &[]), Exit::Ok);
     let told = json(&desk, "0:0");
     assert_eq!(told["charges"][0]["amount"], "5.000000000000000000000000");
     let balances = &told["balances"];
@@ -142,7 +142,7 @@ fn a_later_record_meets_what_the_earlier_ones_left() {
     let calls = "id,number,at,zone,calls\n\
         2,+1,2026-01-06T10:00:00Z,home,10\n\
         1,+1,2026-01-05T10:00:00Z,home,85\n";
-    let told = json(&desk(PLAN, PLAN_ACCOUNTS, calls), "calls.csv:0");
+    let told = json(&desk(PLAN, PLAN_ACCOUNTS, calls), "calls.csv:2");
     // 5 of 90 are left, and the record is all in the second tier.
     assert_eq!(told["balances"][0]["before"], "5");
     assert_eq!(told["charges"][0]["displayed"], "2.50");
@@ -159,7 +159,7 @@ fn a_later_record_meets_what_the_earlier_ones_left() {
 #[test]
 fn losers_have_their_reasons() {
     let desk = calls();
-    let told = json(&desk, "calls.csv:1");
+    let told = json(&desk, "calls.csv:3");
     let expected = [
         ("new", "chosen: in force and active"),
         ("old", "SUBSCRIPTION_NOT_ACTIVE"),
@@ -184,7 +184,7 @@ fn losers_have_their_reasons() {
     assert_eq!(told["charges"][0]["displayed"], "0.75");
     // An earlier record has the other version.
     assert_eq!(
-        json(&desk, "calls.csv:0")["charges"][0]["displayed"],
+        json(&desk, "calls.csv:2")["charges"][0]["displayed"],
         "0.60"
     );
 }
@@ -194,13 +194,13 @@ fn a_suspended_record_says_why_and_what_to_do() {
     let desk = calls();
     golden(
         "suspended",
-        &explain(&desk, "calls.csv:3", &[]),
+        &explain(&desk, "calls.csv:5", &[]),
         Exit::Findings,
     );
     // With a service but without a price.
     let prices = "currency: USD\nprices:\n  - { item: calls, when: { zone: home }, price: 1 }\n";
     desk.write("catalog.yaml", prices);
-    let told = json(&desk, "calls.csv:1");
+    let told = json(&desk, "calls.csv:3");
     assert_eq!(told["status"], "pending");
     assert_eq!(told["reason"]["code"], "PRICE_NOT_FOUND");
     assert_eq!(told["reason"]["item"], "calls");
@@ -216,24 +216,24 @@ fn a_duplicate_names_the_record_that_came_first() {
     let desk = calls();
     golden(
         "duplicate",
-        &explain(&desk, "calls.csv:2", &[]),
+        &explain(&desk, "calls.csv:4", &[]),
         Exit::Findings,
     );
-    assert_eq!(json(&desk, "calls.csv:2")["duplicate_of"], "calls.csv:1");
-    assert_eq!(json(&desk, "calls.csv:1")["duplicate_of"], Value::Null);
+    assert_eq!(json(&desk, "calls.csv:4")["duplicate_of"], "calls.csv:3");
+    assert_eq!(json(&desk, "calls.csv:3")["duplicate_of"], Value::Null);
 }
 
 #[test]
 fn records_that_mediation_stops_or_leaves_out_are_told_too() {
     let desk = calls();
-    let ended = explain(&desk, "calls.csv:4", &[]);
+    let ended = explain(&desk, "calls.csv:6", &[]);
     assert_eq!(ended.exit, Exit::Ok);
     assert!(
-        ended.out.contains("calls.csv:4 is IGNORED"),
+        ended.out.contains("calls.csv:6 is IGNORED"),
         "{}",
         ended.out
     );
-    let told = json(&desk, "calls.csv:5");
+    let told = json(&desk, "calls.csv:7");
     assert_eq!(told["code"], "FIELD_UNPARSABLE");
     assert_eq!(told["reason"]["field"], "calls");
     assert_eq!(told["raw"]["fields"]["calls"], "many");
@@ -243,7 +243,7 @@ fn records_that_mediation_stops_or_leaves_out_are_told_too() {
 #[test]
 fn the_line_is_the_one_of_the_outputs_and_nothing_is_written() {
     let desk = calls();
-    let told = json(&desk, "calls.csv:1");
+    let told = json(&desk, "calls.csv:3");
     assert!(!desk.at("out").exists());
     assert_eq!(desk.run().exit, Exit::Findings);
     let line = &told["charges"][0]["line"];
@@ -257,7 +257,7 @@ fn the_line_is_the_one_of_the_outputs_and_nothing_is_written() {
     assert_eq!(same["aggregate_id"], line["aggregate_id"]);
     // What a run has written stays.
     let before = desk.snapshot("monetised");
-    json(&desk, "calls.csv:1");
+    json(&desk, "calls.csv:3");
     assert_eq!(desk.snapshot("monetised"), before);
 }
 
@@ -270,7 +270,7 @@ fn json_records_keep_their_digits() {
         \"calls\": 1, \"cost\": {number}}}\n"
     );
     desk.write("usage/more.jsonl", record);
-    let ended = explain(&desk, "more.jsonl:0", &["--output", "json"]);
+    let ended = explain(&desk, "more.jsonl:1", &["--output", "json"]);
     assert_eq!(ended.exit, Exit::Ok, "{ended:?}");
     assert!(ended.out.contains(number), "{}", ended.out);
 }
@@ -279,11 +279,11 @@ fn json_records_keep_their_digits() {
 fn an_unknown_record_is_refused_with_the_nearest_name() {
     let desk = calls();
     for (record, expected) in [
-        ("call.csv:1", "did you mean \"calls.csv\"?"),
-        ("calls.csv:6", "did you mean calls.csv:5, the last?"),
+        ("call.csv:3", "did you mean \"calls.csv\"?"),
+        ("calls.csv:8", "did you mean calls.csv:7, the last?"),
         ("7:1", "the job has one file, \"calls.csv\""),
-        ("calls.csv", "write <file>:<row>"),
-        ("calls.csv:x", "does not end with a row"),
+        ("calls.csv", "write <file>:<line>"),
+        ("calls.csv:x", "does not end with a line or row"),
     ] {
         let ended = explain(&desk, record, &[]);
         assert_eq!(ended.exit, Exit::Unusable, "{record}");
@@ -298,9 +298,9 @@ fn rows_far_from_the_price_are_counted_unless_all_are_asked_for() {
         .map(|zone| format!("  - {{ item: calls, when: {{ zone: z{zone} }}, price: 1 }}\n"))
         .collect();
     let desk = desk(&format!("{CATALOG}{more}"), ACCOUNTS, CALLS);
-    let prices = &json(&desk, "calls.csv:1")["prices"][0];
+    let prices = &json(&desk, "calls.csv:3")["prices"][0];
     assert_eq!(prices["more_with_other_conditions"], 7);
-    let all = explain(&desk, "calls.csv:1", &["--all"]);
+    let all = explain(&desk, "calls.csv:3", &["--all"]);
     for zone in 0..9 {
         assert!(all.out.contains(&format!("zone = z{zone}")), "{}", all.out);
     }
@@ -309,8 +309,8 @@ fn rows_far_from_the_price_are_counted_unless_all_are_asked_for() {
 #[test]
 fn colours_are_for_terminals() {
     let desk = calls();
-    assert!(!explain(&desk, "calls.csv:1", &[]).out.contains('\u{1b}'));
-    let coloured = explain(&desk, "calls.csv:1", &["--color", "always"]);
+    assert!(!explain(&desk, "calls.csv:3", &[]).out.contains('\u{1b}'));
+    let coloured = explain(&desk, "calls.csv:3", &["--color", "always"]);
     assert!(
         coloured.out.contains("\u{1b}[1mSubscription"),
         "{}",

@@ -142,7 +142,7 @@ fn a_conflict_names_both_records_in_summary_ledger_and_suspense() {
         "{reason}"
     );
     assert!(
-        reason["detail"].as_str().unwrap().contains("a.csv row 0"),
+        reason["detail"].as_str().unwrap().contains("a.csv line 2"),
         "{reason}"
     );
     let row = &desk.snapshot("suspense")[0];
@@ -281,7 +281,7 @@ fn explain_tells_all_versions_of_an_identity() {
         let ended = millrace(&["explain", &path, record, "--output", "json"]);
         serde_json::from_str(&ended.out).unwrap()
     };
-    let told = ["a.csv:0", "a.csv:1", "c.csv:0"].map(told);
+    let told = ["a.csv:2", "a.csv:3", "c.csv:2"].map(told);
     for told in &told {
         let versions = told["versions"].as_array().unwrap();
         let codes: Vec<_> = versions
@@ -297,16 +297,16 @@ fn explain_tells_all_versions_of_an_identity() {
         told.map(|told| told["code"].clone()),
         ["AMENDED", "SUPERSEDED", "MONETISED"]
     );
-    let text = millrace(&["explain", &path, "a.csv:0"]).out;
+    let text = millrace(&["explain", &path, "a.csv:2"]).out;
     assert!(
-        text.contains("chosen: it holds") && text.contains("AMENDED: c.csv:0 decides"),
+        text.contains("chosen: it holds") && text.contains("AMENDED: c.csv:2 decides"),
         "{text}"
     );
     // Where the first is kept without its content, that is read again.
     let files = [("usage/a.csv", usage.as_str())];
     let desk = self::desk(&job("", ""), &files);
     let path = desk.at("job.yaml").display().to_string();
-    let ended = millrace(&["explain", &path, "a.csv:1", "--output", "json"]);
+    let ended = millrace(&["explain", &path, "a.csv:3", "--output", "json"]);
     let told: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(told["code"], "CONFLICT");
     assert_eq!(told["versions"][0]["usage"]["items"][0][1], "10");

@@ -9,6 +9,7 @@ mod bill;
 mod bills;
 mod cli;
 mod explain;
+mod frames;
 mod identity;
 mod init;
 mod interrupt;

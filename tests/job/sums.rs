@@ -113,7 +113,7 @@ fn a_record_past_the_range_waits_with_its_row_and_others_are_billed() {
     let reason = &summary["reasons"][0];
     assert_eq!(text(reason, "reason"), "AMOUNT_OUT_OF_RANGE");
     assert_eq!(reason["records"], 2);
-    assert_eq!(text(reason, "example"), "0.csv row 1");
+    assert_eq!(text(reason, "example"), "0.csv line 3");
     // The advice, followed: the source corrects the quantities.
     calls(&desk, &[("a", 5), ("a", 6), ("a", 7), ("b", 7)], 4);
     let ended = desk.run();

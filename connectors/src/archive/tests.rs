@@ -30,6 +30,7 @@ struct World {
 fn texts() -> Texts {
     let files: Vec<Arc<str>> = vec!["a.csv".into(), "b.csv".into()];
     Texts {
+        lines: Arc::default(),
         names: Arc::new(Names::default()),
         files: Arc::new(RwLock::new(files)),
         dimensions: Arc::new([]),

@@ -42,6 +42,7 @@ pub use window::RECORD_BYTES_MAX;
 
 pub(crate) use assemble::quoted;
 pub(crate) use json::{FieldPaths, KEY_COLUMN};
+pub(crate) use window::BYTE_ORDER_MARK;
 
 use members::{Compression, Members, Remark};
 

@@ -7,7 +7,6 @@
 use super::assemble::quoted;
 use super::window::Window;
 use serde::de::IgnoredAny;
-use std::io;
 
 /// Bytes that decide what a file is.
 const LOOKED_AT: usize = 1 << 20;
@@ -15,17 +14,14 @@ const LOOKED_AT: usize = 1 << 20;
 const LISTS_NAMED: usize = 3;
 
 /// The bytes that decide.
-fn beginning(window: &mut Window) -> io::Result<&[u8]> {
-    while window.bytes().len() < LOOKED_AT && !window.ended() {
-        window.fill()?;
-    }
-    let length = window.bytes().len().min(LOOKED_AT);
-    Ok(&window.bytes()[..length])
+fn beginning(window: &mut Window) -> &[u8] {
+    let bytes = window.look(LOOKED_AT);
+    bytes.get(..LOOKED_AT).unwrap_or(bytes)
 }
 
 /// What is wrong with a file that is to be one object whose entries are records, if anything is.
-pub(super) fn of_object(window: &mut Window) -> io::Result<Option<String>> {
-    let object = Object::read(beginning(window)?);
+pub(super) fn of_object(window: &mut Window) -> Option<String> {
+    let object = Object::read(beginning(window));
     let told = if object.follows {
         "it holds one JSON object after the other, which is `format: jsonl`".to_owned()
     } else if let Some(lists) = object.lists() {
@@ -38,15 +34,15 @@ pub(super) fn of_object(window: &mut Window) -> io::Result<Option<String>> {
              one, [{{...}}], and a file without records can be left out with `exclude`"
         )
     } else {
-        return Ok(None);
+        return None;
     };
-    Ok(Some(told))
+    Some(told)
 }
 
 /// What is wrong with a file that is to have a record on each line, if its first record, which begins the
 /// window, goes over several.
-pub(super) fn of_lines(window: &mut Window) -> io::Result<Option<String>> {
-    let bytes = beginning(window)?;
+pub(super) fn of_lines(window: &mut Window) -> Option<String> {
+    let bytes = beginning(window);
     let first = bytes.split(|byte| *byte == b'\n').next();
     let first = first.unwrap_or_default();
     let unfinished = |bytes: &[u8]| match serde_json::from_slice::<IgnoredAny>(bytes) {
@@ -54,7 +50,7 @@ pub(super) fn of_lines(window: &mut Window) -> io::Result<Option<String>> {
         Err(error) => error.is_eof(),
     };
     if first.trim_ascii().is_empty() || first.len() == bytes.len() || !unfinished(first) {
-        return Ok(None);
+        return None;
     }
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
     let lines = match values.next() {
@@ -65,14 +61,14 @@ pub(super) fn of_lines(window: &mut Window) -> io::Result<Option<String>> {
         }
         Some(Err(error)) if error.is_eof() => "many lines".to_owned(),
         // A torn line.
-        _ => return Ok(None),
+        _ => return None,
     };
     if first.trim_ascii_start().starts_with(b"[") {
-        return Ok(Some(format!(
+        return Some(format!(
             "it is one JSON list over {lines}, which is `format: json`"
-        )));
+        ));
     }
-    Ok(Some(match Object::read(bytes).lists() {
+    Some(match Object::read(bytes).lists() {
         Some(lists) => {
             format!("it is one object, and the records are lists inside of it: {lists}")
         }
@@ -80,7 +76,7 @@ pub(super) fn of_lines(window: &mut Window) -> io::Result<Option<String>> {
             "its first record goes over {lines}, and each record has a line of its own; write it so: \
              jq -c . old.jsonl > new.jsonl"
         ),
-    }))
+    })
 }
 
 /// The entries of an object, as far as they were looked at.

@@ -120,7 +120,7 @@ impl Lines {
 impl Lines {
     /// Looks whether the first record is on a line of its own, once the window begins with it.
     fn begin(&mut self, window: &mut Window) -> Result<(), Broken> {
-        if let Some(told) = shape::of_lines(window)? {
+        if let Some(told) = shape::of_lines(window) {
             return Err(Broken::Layout(Cow::Owned(told)));
         }
         let line = window.bytes().split(|byte| *byte == b'\n').next();
@@ -170,7 +170,7 @@ impl Elements {
                 (State::Start, None) => return Ok(None),
                 (State::Start, Some(b'[' | b'{')) => {
                     if byte == Some(b'{')
-                        && let Some(told) = shape::of_object(window)?
+                        && let Some(told) = shape::of_object(window)
                     {
                         return Err(Broken::Layout(Cow::Owned(told)));
                     }

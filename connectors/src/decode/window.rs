@@ -12,7 +12,7 @@ use std::io::{self, Read};
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// The mark that some programs write before text, and before each piece of text that they put together.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 const READ_BYTES: usize = 256 << 10;
 
@@ -60,12 +60,7 @@ impl Window {
     /// # Errors
     /// The name of that encoding.
     pub(super) fn begin(&mut self) -> Result<(), &'static str> {
-        while self.bytes().len() < 4 && !self.ended && self.failed.is_none() {
-            if let Err(error) = self.fill() {
-                self.failed = Some(error);
-            }
-        }
-        match self.bytes() {
+        match self.look(4) {
             [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => return Err("UTF-32"),
             [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => return Err("UTF-16"),
             // Without a mark: every other byte of plain text is zero then.
@@ -74,6 +69,17 @@ impl Window {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The bytes held, `count` of them at least where there are so many. What breaks the stream off is told
+    /// when the bytes before it have been read.
+    pub(super) fn look(&mut self, count: usize) -> &[u8] {
+        while self.bytes().len() < count && !self.ended && self.failed.is_none() {
+            if let Err(error) = self.fill() {
+                self.failed = Some(error);
+            }
+        }
+        self.bytes()
     }
 
     /// The bytes held.

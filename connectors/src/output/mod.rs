@@ -29,12 +29,13 @@ pub use monetised::MonetisedUsage;
 pub use raw_status::{RawStatus, status_of};
 pub use suspense::SuspendedUsage;
 
+use crate::lines::FileLines;
 use crate::names::Names;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use millrace_operators::aggregate::Dimension;
-use millrace_operators::domain::FileId;
+use millrace_operators::domain::{FileId, RecordId};
 use std::sync::{Arc, RwLock};
 
 /// What encoders need besides the rows: the text behind keys.
@@ -44,11 +45,53 @@ pub struct Texts {
     pub names: Arc<Names>,
     /// Names of the source files, by their number.
     pub files: Arc<RwLock<Vec<Arc<str>>>>,
+    /// The lines that their records stand on.
+    pub lines: FileLines,
     /// The grouping attributes of billing lines, as the job names them.
     pub dimensions: Arc<[(String, Dimension)]>,
 }
 
 impl Texts {
+    /// The line that a record begins on, in a format with lines.
+    ///
+    /// # Panics
+    /// After a panic while the lines were written to, which ends the process anyway.
+    #[must_use]
+    pub fn line(&self, record: RecordId) -> Option<u64> {
+        let lines = self.lines.read();
+        let lines = lines.expect("the lines of files are not poisoned");
+        lines.get(&record.file())?.line(record.row())
+    }
+
+    /// Where a record stands, as people read it: its file and line, or its row where there are no lines.
+    #[must_use]
+    pub fn place(&self, record: RecordId) -> String {
+        let file = self.file(record.file());
+        match self.line(record) {
+            Some(line) => format!("{file} line {line}"),
+            None => format!("{file} row {}", record.row()),
+        }
+    }
+
+    /// A record as people name it: by its file and line, by its file and row where the format has no lines,
+    /// and after a hash sign where its line tells it not.
+    ///
+    /// # Panics
+    /// As [`Self::line`].
+    #[must_use]
+    pub fn record(&self, record: RecordId) -> String {
+        let (file, row) = (self.file(record.file()), record.row());
+        let lines = self.lines.read();
+        let lines = lines.expect("the lines of files are not poisoned");
+        let Some(lines) = lines.get(&record.file()) else {
+            return format!("{file}:{row}");
+        };
+        match lines.line(row) {
+            Some(line) if lines.row(line) == Some(row) => format!("{file}:{line}"),
+            _ => format!("{file}#{row}"),
+        }
+    }
+
     /// The name of a file.
     ///
     /// # Panics

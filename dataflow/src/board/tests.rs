@@ -34,6 +34,7 @@ fn lines_that_moved_are_told_once_as_they_stand() {
     let mut board = Board::new(Texts {
         names: Arc::new(Names::default()),
         files: Arc::new(RwLock::default()),
+        lines: Arc::default(),
         dimensions: Arc::from([]),
     });
     let begin = epoch(&[(1, 0, 5), (2, 0, 5), (3, 0, 5), (4, 0, 5), (5, 0, 5)]);

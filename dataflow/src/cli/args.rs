@@ -352,7 +352,7 @@ pub struct SourceArgs {
 pub struct SelectionArgs {
     /// The job file.
     pub job: PathBuf,
-    /// Records, <file name or number>:<row> each, as in the outputs.
+    /// Records: <file>:<line>, or <file>#<row> as in the outputs.
     #[arg(
         long,
         value_name = "FILE:ROW",
@@ -448,7 +448,7 @@ fn format_name() -> impl TypedValueParser<Value = FormatName> {
 pub struct ExplainArgs {
     /// The job file.
     pub job: PathBuf,
-    /// The record, <file name or number>:<row>, as in the outputs: rows are counted from 0.
+    /// The record: <file>:<line>, lines of the file from 1, or <file>#<row> as in the outputs, rows from 0.
     pub record: String,
     /// List every price row that lost, not only the nearest.
     #[arg(long)]

@@ -4,6 +4,7 @@ use super::args::{SelectionArgs, SourceArgs, StatusArgs, SummaryFormat};
 use super::{Exit, Refusal, json, load, style};
 use crate::console::Console;
 use crate::durable::{OperatorCommand, Selection};
+use crate::intake::parts;
 use crate::shown::shown;
 use crate::status::{Status, StatusError, command, status};
 use crate::table::{Column, Style};
@@ -56,12 +57,10 @@ pub(super) fn retry(args: &SelectionArgs, console: &mut Console<'_>) -> Result<E
 
 fn selection(args: &SelectionArgs) -> Result<Selection, Refusal> {
     let reason = args.reason.as_deref().map(reason).transpose()?;
-    let row = |id: &str| {
-        id.rsplit_once(':')
-            .and_then(|(_, row)| row.parse::<u64>().ok())
-    };
-    if let Some(id) = args.record.iter().find(|id| row(id).is_none()) {
-        let message = format!("{id:?} is no record id; write <file>:<row> as in the outputs");
+    if let Some(id) = args.record.iter().find(|id| parts(id).is_none()) {
+        let message = format!(
+            "{id:?} is no record id; write <file>:<line>, or <file>#<row> as in the outputs"
+        );
         return Err(Refusal::Message(message));
     }
     Ok(Selection {

@@ -43,13 +43,14 @@ pub(super) fn told(
     let told = |version: KnownVersion| {
         let mark = version.mark.unwrap_or_default();
         let record = shown(version.record);
+        let by_numbers = format!("{}:{}", version.record.file().0, version.record.row());
         let usage = match mark.kind {
             Kind::Void => None,
             _ => version
                 .usage
                 .or_else(|| match version.record == explained.record {
                     true => Some(explained.clone()),
-                    false => read_again(job, rules, &record),
+                    false => read_again(job, rules, &by_numbers),
                 }),
         };
         let usage = usage.and_then(|usage| {

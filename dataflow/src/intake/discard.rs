@@ -1,8 +1,10 @@
 //! Commands about suspended records: which they mean is settled in the epoch in which they are bound, and
 //! is part of it, so a restart takes out and puts back the same records.
 
+use super::record::parts;
 use super::{Halt, Intake};
 use crate::durable::Selection;
+use millrace_connectors::lines::LineMap;
 use millrace_operators::domain::{Discard, FileId, Reason, RecordId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -94,7 +96,7 @@ impl Intake {
         let file = usize::try_from(record.file().0).ok();
         let name = file.and_then(|file| names.get(file));
         let name = name.map_or_else(|| record.file().0.to_string(), ToString::to_string);
-        format!("{name}:{} is {why}", record.row())
+        format!("{name}#{} is {why}", record.row())
     }
 
     fn say(&self, what: &str, records: usize, left: &[String]) {
@@ -120,8 +122,16 @@ impl Intake {
             self.setting.listener.message(&text);
         };
         let mut records = BTreeSet::new();
+        let lines = self.setting.file_lines.read();
+        let lines = lines.expect("the lines of files are not poisoned");
+        let lines_of = |id: FileId| {
+            let file = self.files.file(id)?;
+            let format = self.setting.job.sources[file.source].format_of(&file.meta.name)?;
+            // They are known when the file is read.
+            (!format.is_typed()).then(|| lines.get(&id).cloned().unwrap_or_default())
+        };
         for named in &selection.records {
-            match record(named, &names) {
+            match record(named, &names, &lines_of) {
                 Ok(record) => drop(records.insert(record)),
                 Err(message) => {
                     refuse(message);
@@ -161,19 +171,30 @@ fn files(name: &str, names: &[Arc<str>]) -> BTreeSet<FileId> {
     number.map(FileId).into_iter().collect()
 }
 
-/// The record that `<file>:<row>` names.
-fn record(named: &str, names: &[Arc<str>]) -> Result<RecordId, String> {
-    let (file, row) = named.rsplit_once(':').unwrap_or((named, ""));
-    let row = row.trim().parse::<u64>().ok();
-    let row = row.filter(|row| *row < RecordId::ROWS_MAX);
-    let row = row.ok_or_else(|| format!("{named:?} is no record, which is <file>:<row>"))?;
+/// The record that `<file>:<line>` or `<file>#<row>` names.
+fn record(
+    named: &str,
+    names: &[Arc<str>],
+    lines_of: &dyn Fn(FileId) -> Option<LineMap>,
+) -> Result<RecordId, String> {
+    let (file, mark, number) = parts(named)
+        .ok_or_else(|| format!("{named:?} is no record, which is <file>:<line> or <file>#<row>"))?;
+    let by_line = mark == ':' && names.iter().any(|known| **known == *file);
     let files = files(file, names);
     match files.len() {
         0 => Err(format!("the job has no file {file:?}")),
-        1 => Ok(RecordId::new(
-            files.first().copied().unwrap_or_default(),
-            row,
-        )),
+        1 => {
+            let id = files.first().copied().unwrap_or_default();
+            // A file without lines, or a partition, goes by its rows.
+            let row = match lines_of(id).filter(|_| by_line) {
+                None => Some(number),
+                Some(lines) => lines.row(number),
+            };
+            let row = row.ok_or_else(|| {
+                format!("no record of {file:?} is known on line {number}; name it as {file}#<row>")
+            })?;
+            Ok(RecordId::new(id, row))
+        }
         _ => Err(format!(
             "several files are called {file:?}; give the number"
         )),

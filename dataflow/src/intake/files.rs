@@ -21,9 +21,10 @@ use crate::job::SourcePlan;
 use crate::metrics::FilesRead;
 use grown::Look;
 pub(super) use grown::TakeBack;
-use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
+use millrace_connectors::decode::{DecodeOptions, Decoder, Format, RawChunk};
 use millrace_connectors::kafka::TopicPartition;
 use millrace_connectors::ledger::{Admission, Arrival, Change, FileState, Ledger, LedgerEntry};
+use millrace_connectors::lines::LineMap;
 use millrace_connectors::mediate::{MediationPlan, Mediator};
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::raw::{RawSource, RawWriter, open_archive};
@@ -84,9 +85,25 @@ pub(super) struct Opened {
     pub(super) broken: Option<Fault>,
     /// The last row that was no record.
     pub(super) unreadable: Option<u64>,
+    /// The lines that its records stand on.
+    lines: LineMap,
 }
 
 impl Opened {
+    /// Remembers which lines the records of a chunk stand on.
+    pub(super) fn number_lines(&mut self, chunk: &RawChunk) {
+        let of_rows = |fault: &&Fault| !fault.reason.is_of_file() && fault.line > 0;
+        if !chunk.faults.iter().any(|fault| of_rows(&fault)) {
+            return self.lines.add(&chunk.rows, &chunk.lines);
+        }
+        let faults = chunk.faults.iter().filter(of_rows);
+        let faults = faults.map(|fault| (fault.record.row(), fault.line));
+        let records = chunk.rows.iter().copied().zip(chunk.lines.iter().copied());
+        let records: BTreeMap<u64, u64> = records.chain(faults).collect();
+        let (rows, lines): (Vec<u64>, Vec<u64>) = records.into_iter().unzip();
+        self.lines.add(&rows, &lines);
+    }
+
     /// How far the file is read; what breaks a file counts like a row.
     pub(super) fn position(&self) -> u64 {
         let read = self.received + u64::from(self.broken.is_some());
@@ -525,6 +542,11 @@ impl Files {
             .collect()
     }
 
+    /// The ledger's entry of a file.
+    pub(super) fn entry(&self, id: FileId) -> Option<&LedgerEntry> {
+        self.ledger.entry(id)
+    }
+
     /// All files met, by their number.
     pub(super) fn entries(&self) -> &[LedgerEntry] {
         self.ledger.entries()
@@ -779,6 +801,7 @@ impl Files {
             entry.content = content;
         }
         entry.broken.clone_from(&opened.broken);
+        entry.lines.clone_from(&opened.lines);
         self.changed.insert(opened.id);
     }
 
@@ -833,6 +856,7 @@ fn opened(file: &SourceFile, decoder: Decoder, rule: &MediationPlan) -> Result<O
         counted: 0,
         broken: None,
         unreadable: None,
+        lines: LineMap::default(),
     })
 }
 

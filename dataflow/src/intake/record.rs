@@ -4,7 +4,7 @@
 //! chunk with the record is mediated; the chunks before it are decoded to be counted.
 
 use super::files::{Files, SourceFile};
-use crate::job::Job;
+use crate::job::{Job, SourcePlan};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millrace_connectors::decode::{Originals, RawChunk};
@@ -62,6 +62,8 @@ pub enum Mediation {
 pub struct RawRecord {
     /// Its id.
     pub record: RecordId,
+    /// As people name it.
+    pub name: String,
     /// The name of its file.
     pub file: String,
     /// The source that the file is of, by its place in the job.
@@ -74,19 +76,36 @@ pub struct RawRecord {
     pub mediation: Mediation,
 }
 
-/// Finds the record that a person names: `<file name or number>:<row>`, rows counted from 0.
+/// The file, the mark and the number that a person names a record by: `<file>:<line>` or `<file>#<row>`.
+pub(crate) fn parts(id: &str) -> Option<(&str, char, u64)> {
+    let at = id.rfind([':', '#'])?;
+    let (file, rest) = id.split_at(at);
+    let mark = rest.chars().next()?;
+    let number = rest.get(1..)?.trim().parse::<u64>().ok();
+    let number = number.filter(|number| *number < RecordId::ROWS_MAX)?;
+    Some((file, mark, number))
+}
+
+/// Which record of a file is meant.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Row(u64),
+    /// The record on this line, or that goes on over it.
+    Line(u64),
+}
+
+/// Finds the record that a person names: `<file name>:<line>`, lines of the file from 1, a header's too; or
+/// `<file name>#<row>` or `<file number>:<row>` as in the outputs, rows counted from 0. In a format without
+/// lines the name goes with the row either way.
 ///
 /// # Errors
 /// A sentence about what is wrong with the id, or with the file, with the nearest name there is.
 pub fn find_record(job: &Job, rules: &[Arc<MediationPlan>], id: &str) -> Result<RawRecord, String> {
-    let hint = "write <file>:<row> as in the outputs, like usage.csv:17 or 0:17";
-    let (name, row) = id
-        .rsplit_once(':')
-        .ok_or_else(|| format!("{id:?} is no record id; {hint}"))?;
-    let row = row.trim().parse::<u64>().ok();
-    let row = row
-        .filter(|row| *row < RecordId::ROWS_MAX)
-        .ok_or_else(|| format!("{id:?} does not end with a row; {hint}"))?;
+    let hint = "write <file>:<line> like usage.csv:17, or <file>#<row> as in the outputs like usage.csv#15";
+    let (name, mark, number) = parts(id).ok_or_else(|| match id.contains([':', '#']) {
+        true => format!("{id:?} does not end with a line or row; {hint}"),
+        false => format!("{id:?} is no record id; {hint}"),
+    })?;
     let store = Store::open(&job.outputs.folder, &job.folder).map_err(|error| error.to_string())?;
     let mut files = Files::new(false, Arc::new(store));
     let mut messages = Vec::new();
@@ -101,7 +120,14 @@ pub fn find_record(job: &Job, rules: &[Arc<MediationPlan>], id: &str) -> Result<
         let told = [message].into_iter().chain(kept).chain(messages);
         told.collect::<Vec<_>>().join("; ")
     })?;
-    read(&files, file, row, job, rules)
+    let by_name = files.entry(file.id).is_some_and(|entry| entry.name == name);
+    let format = job.sources[file.source].format_of(&file.meta.name);
+    let has_lines = format.is_some_and(|format| !format.is_typed());
+    let wanted = match mark == ':' && by_name && has_lines {
+        true => Wanted::Line(number),
+        false => Wanted::Row(number),
+    };
+    read(&files, file, wanted, job, rules)
 }
 
 /// The file with this name, or else with this number.
@@ -152,11 +178,15 @@ fn unknown(entries: &[LedgerEntry], name: &str) -> String {
 fn read(
     files: &Files,
     file: &SourceFile,
-    row: u64,
+    wanted: Wanted,
     job: &Job,
     rules: &[Arc<MediationPlan>],
 ) -> Result<RawRecord, String> {
     let (source, rule) = (&job.sources[file.source], &rules[file.source]);
+    let row = match wanted {
+        Wanted::Row(row) => row,
+        Wanted::Line(line) => row_on(files, file, line, source, rule)?,
+    };
     let mut opened = files.open_whole(file, source, rule)?;
     let record = RecordId::new(file.id, row);
     let mut before = 0_u64;
@@ -166,6 +196,8 @@ fn read(
             before = after;
             continue;
         }
+        let line = line(&chunk, record);
+        let alone = originals_on(&chunk, line).count() < 2;
         let mut mediated = Mediated::default();
         opened.mediator.mediate(&chunk, file.id, &mut mediated);
         let fields = match &chunk.originals {
@@ -174,9 +206,14 @@ fn read(
         };
         return Ok(RawRecord {
             record,
+            name: match line {
+                0 => format!("{}:{row}", file.meta.name),
+                line if alone => format!("{}:{line}", file.meta.name),
+                _ => format!("{}#{row}", file.meta.name),
+            },
             file: file.meta.name.clone(),
             source: file.source,
-            line: line(&chunk, record),
+            line,
             fields: fields
                 .ok_or_else(|| format!("row {row} of {:?} cannot be read", file.meta.name))?,
             mediation: outcome(mediated, record),
@@ -186,11 +223,64 @@ fn read(
     Err(match before {
         0 => format!("{name:?} has no records"),
         count => format!(
-            "{name:?} has {count} records; did you mean {}:{}, the last?",
+            "{name:?} has {count} records; did you mean {}#{}, the last?",
             name,
             count.saturating_sub(1)
         ),
     })
+}
+
+/// The row that stands on a line, or goes on over it.
+fn row_on(
+    files: &Files,
+    file: &SourceFile,
+    line: u64,
+    source: &SourcePlan,
+    rule: &MediationPlan,
+) -> Result<u64, String> {
+    let mut opened = files.open_whole(file, source, rule)?;
+    let name = &file.meta.name;
+    let mut last: Option<(u64, u64)> = None;
+    while let Some(chunk) = opened.decoder.next_chunk() {
+        let on: Vec<u64> = originals_on(&chunk, line).collect();
+        match on.as_slice() {
+            [] => {}
+            [row] => return Ok(*row),
+            [row, ..] => {
+                return Err(format!(
+                    "several records of {name:?} stand on line {line}; name one by its row, like \
+                     {name}#{row}, the first"
+                ));
+            }
+        }
+        let Some(originals) = &chunk.originals else {
+            continue;
+        };
+        for (row, begins) in originals.rows.iter().zip(&originals.lines) {
+            if *begins > line {
+                return last.map(|(row, _)| row).ok_or_else(|| {
+                    format!("line {line} of {name:?} is before its first record, on line {begins}")
+                });
+            }
+            last = Some((*row, *begins));
+        }
+    }
+    Err(match last {
+        None => format!("{name:?} has no records"),
+        Some((_, begins)) => format!(
+            "line {line} of {name:?} is behind the beginning of its last record; did you mean {name}:{begins}, \
+             the last?"
+        ),
+    })
+}
+
+/// The rows of a chunk that begin on a line.
+fn originals_on(chunk: &RawChunk, line: u64) -> impl Iterator<Item = u64> {
+    let originals = chunk.originals.iter();
+    let places = originals.flat_map(|originals| originals.rows.iter().zip(&originals.lines));
+    places
+        .filter(move |(_, begins)| **begins == line)
+        .map(|(row, _)| *row)
 }
 
 fn line(chunk: &RawChunk, record: RecordId) -> u64 {

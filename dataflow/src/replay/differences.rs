@@ -178,6 +178,7 @@ impl Differences {
         let texts = Texts {
             names: Arc::clone(&rater.names),
             files: Arc::default(),
+            lines: Arc::default(),
             dimensions: self
                 .aggregate_by
                 .iter()

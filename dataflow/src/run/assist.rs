@@ -60,6 +60,7 @@ pub fn assist(
     let texts = Texts {
         names: Arc::clone(&names),
         files: FileList::default(),
+        lines: Arc::default(),
         dimensions: dimensions.zip(job.dimensions(&names)).collect(),
     };
     let outputs = Outputs::of_another_process(store, job.outputs.clone(), texts.clone());

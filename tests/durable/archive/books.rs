@@ -83,6 +83,7 @@ impl Books {
         Texts {
             names: Arc::clone(&self.rater.names),
             files: Arc::new(RwLock::new(vec!["calls.csv".into(), "late.csv".into()])),
+            lines: Arc::default(),
             dimensions: ["zone".to_owned(), "service".to_owned()]
                 .into_iter()
                 .zip(self.rater.dimensions.iter().copied())

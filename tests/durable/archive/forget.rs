@@ -137,7 +137,7 @@ fn the_bill_is_the_same_as_if_nothing_was_forgotten() {
     is_the_twins(&desk, &run(&desk));
     // What is asked of closed bill units is answered, or refused.
     let job = desk.at("job.yaml").display().to_string();
-    let gone = millrace(&["explain", &job, "a.csv:0"]);
+    let gone = millrace(&["explain", &job, "a.csv:2"]);
     assert!(
         gone.out.contains("MONETISED") && gone.out.contains("closed"),
         "{gone:?}"
