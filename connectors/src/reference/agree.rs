@@ -383,8 +383,11 @@ fn unpriced_currencies(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
         .map(|placed| {
             let currency = names.text(placed.row.currency);
             let id = names.account(placed.row.key);
+            let priced: Vec<Arc<str>> = priced.iter().map(|priced| names.text(*priced)).collect();
             let message = format!(
-                "the account \"{id}\" is billed in {currency}, and no price is in {currency}"
+                "the account \"{id}\" is billed in {currency}, and no price is in {currency}; prices \
+                 are in {}",
+                priced.join(", ")
             );
             placed
                 .origin

@@ -128,9 +128,10 @@ fn findings(changed: &str, text: &str) -> String {
     lines.join("\n").replace(&place, "")
 }
 
-/// The name with its middle letter left out.
+/// The name, the last word where there are several, with its middle letter left out.
 fn misspelled(name: &str) -> String {
-    let middle = name.len() / 2;
+    let start = name.rfind(' ').map_or(0, |space| space + 1);
+    let middle = start + (name.len() - start) / 2;
     format!("{}{}", &name[..middle], &name[middle + 1..])
 }
 
