@@ -294,7 +294,6 @@ impl Job {
             file: shown,
             folder,
             durable: written.durability.is_some(),
-            left_out: !read.findings.is_empty(),
             findings: read.findings,
         };
         let job = judge.job(path, written);
@@ -339,8 +338,6 @@ struct Judge {
     file: String,
     folder: PathBuf,
     durable: bool,
-    /// Whether something could not be read, and is missing in what was.
-    left_out: bool,
     findings: Vec<Diagnostic>,
 }
 
@@ -491,7 +488,7 @@ impl Judge {
         if kafka.is_some() {
             self.no_files(written);
         }
-        if written.path.is_some() == kafka.is_some() && !self.left_out {
+        if written.path.is_some() == kafka.is_some() {
             let message = format!(
                 "the source \"{}\" reads from no one place",
                 written.name.value
@@ -670,9 +667,6 @@ impl Judge {
                 .or(found)
                 .filter(|part| !part.trim().is_empty());
             part.cloned().unwrap_or_else(|| {
-                if self.left_out {
-                    return String::new();
-                }
                 let message = format!("the source \"{}\" has no {key}", written.name.value);
                 let hint = format!(
                     "add `{key}`, or keep the files in <platform>/<service type>/<record type>/input"
