@@ -30,16 +30,11 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
     let mut sum = 0_i128;
     let mut either = false;
     for record in records {
-        let texts: Option<Vec<&str>> = record.iter().map(Option::as_deref).collect();
-        let Some(&[id, number, at, zone, n, m]) = texts.as_deref() else {
-            // A missing id matters to nobody who counts positions.
-            match (record, identity) {
-                ([None, rest @ ..], Identity::Position) if rest.iter().all(Option::is_some) => {
-                    either = true;
-                    continue;
-                }
-                _ => return Verdict::Told,
-            }
+        let [id, number, at, zone, n, m] = record.each_ref().map(Option::as_deref);
+        // An item without a quantity is none that the record has; it must have one.
+        let (Some(number), Some(at), Some(zone), true) = (number, at, zone, n.or(m).is_some())
+        else {
+            return Verdict::Told;
         };
         let time = match instant(at) {
             Time::Known(time) => time,
@@ -55,16 +50,22 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
             _ => return Verdict::Told,
         };
         let known = ["+4201", "+4202", "+4203"].contains(&number);
-        let (Some(n), Some(m), true) = (decimal(n, 4), decimal(m, 0), known) else {
+        let quantity = |text: Option<&str>, scale| match text {
+            Some(text) => decimal(text, scale).map(Some),
+            None => Some(None),
+        };
+        let (Some(n), Some(m), true) = (quantity(n, 4), quantity(m, 0), known) else {
             return Verdict::Told;
         };
-        if n < 0 || m < 0 || n >= 10_i128.pow(18) || m >= 10_i128.pow(18) {
+        let fits = |quantity: &i128| (0..10_i128.pow(18)).contains(quantity);
+        if !n.iter().chain(&m).all(fits) {
             return Verdict::Told;
         }
-        let key = match identity {
-            Identity::Position => None,
-            Identity::Id => Some((id, "")),
-            Identity::IdAndZone => Some((id, zone)),
+        let key = match (identity, id) {
+            (Identity::Position, _) => None,
+            (_, None) => return Verdict::Told,
+            (Identity::Id, Some(id)) => Some((id, "")),
+            (Identity::IdAndZone, Some(id)) => Some((id, zone)),
         };
         if let Some(key) = key {
             let content = (number.to_owned(), time, zone.to_owned(), n, m);
@@ -75,7 +76,7 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
             }
         }
         // A quantity has 4 decimals and the price of one 4 more.
-        sum += n * price * 10_000 + m * 2 * 10_i128.pow(12);
+        sum += n.unwrap_or(0) * price * 10_000 + m.unwrap_or(0) * 2 * 10_i128.pow(12);
     }
     if either {
         Verdict::Either
