@@ -237,7 +237,7 @@ fn a_price_that_stands_twice_in_one_object_is_told() {
     let errors = folder.errors();
     assert!(errors.starts_with("prices.json:3: "), "{errors}");
     assert!(
-        errors.contains("a field is given twice, as \"2.5e-06\" and as \"5e-06\""),
+        errors.contains("twice, as \"2.5e-06\" and as \"5e-06\""),
         "{errors}"
     );
     let same = PRICE_LIST.replace(

@@ -259,7 +259,7 @@ catalog.yaml:8:59: \"per\" must be a whole number of at least 1, found \"0\"
 catalog.yaml:8:95: the tier does not begin after the one before | write tiers in order, from the first, which begins at 0
 catalog.yaml:9:44: \"previous\" needs `by`, the accumulator of the period before | name an accumulator of the price list
 catalog.yaml:10:38: no plan of the price list has the accumulator \"totel\" | did you mean \"total\"?
-catalog.yaml:11:51: no plan of the price list has the accumulator \"total\" | add it under `plans` of this file, to `accumulators` of the list
+catalog.yaml:11:51: no plan of the price list has the accumulator \"total\" | the price list \"standard\" has it: correct one of the lists, or add it to \"other\"
 catalog.yaml:12:35: a price volume needs \"by\", the accumulator of this period's total | name an accumulator of the price list, without `previous`
 catalog.yaml:13:35: a volume is charged whole, and the accumulator does not count just the item | give the accumulator `items` with this one item, and no `percent`
 catalog.yaml:14:35: a volume price is for all usage of an item by a price list | leave out `account` and `when`; give what is priced otherwise an item of its own

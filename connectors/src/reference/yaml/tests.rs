@@ -113,7 +113,7 @@ fn what_is_empty_is_absent() {
     assert_eq!(
         bad("name: x\nopen:\nrows: [{ price: 1, per: }]\n"),
         "2:5: the key has no value | write the value, or leave the key out; between { } quote text that holds a comma\n\
-         3:24: the key has no value | write the value, or leave the key out; between { } quote text that holds a comma"
+         3:23: the key has no value | write the value, or leave the key out; between { } quote text that holds a comma"
     );
     assert_eq!(bad(""), "1:1: the key \"name\" is missing");
     assert_eq!(
