@@ -80,9 +80,9 @@ fn csv_rows_keep_their_neighbours_mistakes_to_themselves() {
             "0@2 10|1|2026-08-01T00:00:00Z",
             "1@3 FIELD_UNPARSABLE n: \"ten\" is not of type bigint",
             "2@4 ROW_UNREADABLE: 2 fields instead of 3: \"3,30\"",
-            "3@6 ROW_UNREADABLE: 4\u{fffd} is not UTF-8 text",
+            "3@6 ROW_UNREADABLE: \"4\u{fffd}\" is not UTF-8 text",
             "4@7 FIELD_UNPARSABLE at: \"1999-99-99\" is not of type timestamp",
-            "5@8 ROW_UNREADABLE: 6a\0b holds a NUL byte",
+            "5@8 ROW_UNREADABLE: \"6a\\0b\" holds a NUL byte",
             "6@9 70|7\nseven|NULL",
             "7@11 NULL|8|NULL",
         ]

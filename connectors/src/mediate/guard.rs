@@ -219,8 +219,11 @@ fn first<'v>(
     let Some(found) = found else {
         return guard();
     };
+    // A time that could not be read is not there, but that is not what is wrong with it.
+    let unread = matches!(found.reason, Reason::TimeAmbiguous | Reason::TimeOutOfRange);
+    let follows = |other: &Failure| unread && other.reason == Reason::TimeMissing;
     match guard() {
-        Err(other) if other.reason < found.reason => Err(other),
+        Err(other) if other.reason < found.reason && !follows(&other) => Err(other),
         _ => Err(found),
     }
 }
