@@ -87,9 +87,9 @@ pub(crate) fn send(random: &mut Random, file: u64, identity: Identity) -> (Strin
         done.push(change_bytes(random, &mut bytes));
     }
     let read = match layout {
-        Layout::Csv => csv(&bytes),
-        Layout::JsonLines => json_lines(&bytes),
-        _ => json(&bytes),
+        Layout::Csv => csv(&bytes, identity),
+        Layout::JsonLines => json_lines(&bytes, identity),
+        _ => json(&bytes, identity),
     };
     let mut verdict = read.map_or(Verdict::Told, |records| bill(&records, identity));
     let ending = match layout {

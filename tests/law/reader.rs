@@ -174,8 +174,13 @@ fn instant(text: &str) -> Time {
     }
 }
 
+/// Whether a bill depends on a column: where positions count, ids do not.
+fn reads(identity: Identity, column: usize) -> bool {
+    column > 0 || identity != Identity::Position
+}
+
 /// The records of a CSV file, by RFC 4180; nothing when it breaks a rule.
-pub(crate) fn csv(bytes: &[u8]) -> Option<Vec<Texts>> {
+pub(crate) fn csv(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)).ok()?;
     if text.contains('\0') {
         return None;
@@ -219,16 +224,18 @@ pub(crate) fn csv(bytes: &[u8]) -> Option<Vec<Texts>> {
     let mut places = Vec::new();
     for name in COLUMNS {
         let mut found = (0..header.len()).filter(|at| header[*at].trim() == name);
-        places.push(found.next()?);
-        if found.next().is_some() {
+        let place = found.next();
+        let column = places.len();
+        if reads(identity, column) && (place.is_none() || found.next().is_some()) {
             return None;
         }
+        places.push(place);
     }
     rows.map(|row| {
         (row.len() == header.len()).then(|| {
             std::array::from_fn(|column| {
-                let field = &row[places[column]];
-                (!field.is_empty()).then(|| field.clone())
+                let field = places[column].map(|place| &row[place]);
+                field.filter(|field| !field.is_empty()).cloned()
             })
         })
     })
@@ -236,7 +243,7 @@ pub(crate) fn csv(bytes: &[u8]) -> Option<Vec<Texts>> {
 }
 
 /// The records of JSON lines; nothing when it breaks a rule.
-pub(crate) fn json_lines(bytes: &[u8]) -> Option<Vec<Texts>> {
+pub(crate) fn json_lines(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)).ok()?;
     let lines = text
         .split('\n')
@@ -244,7 +251,7 @@ pub(crate) fn json_lines(bytes: &[u8]) -> Option<Vec<Texts>> {
     lines
         .map(|line| {
             let mut json = Json { rest: line };
-            let record = json.record()?;
+            let record = json.record(identity)?;
             json.blank();
             json.rest.is_empty().then_some(record)
         })
@@ -252,7 +259,7 @@ pub(crate) fn json_lines(bytes: &[u8]) -> Option<Vec<Texts>> {
 }
 
 /// The records of a JSON array, or of the entries of an object; nothing when it breaks a rule.
-pub(crate) fn json(bytes: &[u8]) -> Option<Vec<Texts>> {
+pub(crate) fn json(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)).ok()?;
     let mut json = Json { rest: text };
     json.blank();
@@ -267,7 +274,7 @@ pub(crate) fn json(bytes: &[u8]) -> Option<Vec<Texts>> {
             json.string()?;
             json.symbol(':')?;
         }
-        records.push(json.record()?);
+        records.push(json.record(identity)?);
         Some(())
     })?;
     json.blank();
@@ -309,14 +316,16 @@ impl<'j> Json<'j> {
     }
 
     /// An object as a record: the last of several equal fields, and nothing for different ones.
-    fn record(&mut self) -> Option<Texts> {
+    fn record(&mut self, identity: Identity) -> Option<Texts> {
         let mut record: Texts = Default::default();
         let mut met: [Option<&str>; 6] = [None; 6];
         self.list('{', '}', |json| {
             let name = json.string()?;
             json.symbol(':')?;
             let (raw, text) = json.value()?;
-            if let Some(column) = COLUMNS.iter().position(|known| *known == name) {
+            if let Some(column) = COLUMNS.iter().position(|known| *known == name)
+                && reads(identity, column)
+            {
                 if met[column].is_some_and(|before| before != raw) {
                     return None;
                 }
