@@ -32,7 +32,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast as _;
-use versions::{Standing, Version, stand};
+use versions::{Standing, Version, newest, stand};
 
 /// A file, and the one that came in its place: records of the first whose identities the second has no
 /// more are taken out.
@@ -275,17 +275,21 @@ impl Seen {
         &mut self,
         epoch: Epoch,
         changes: Vec<(Usage, Diff)>,
-        files: Vec<(Replacement, Diff)>,
+        mut files: Vec<(Replacement, Diff)>,
         emit: &mut impl FnMut(Outcome, Diff),
     ) {
         let mut changes = by_identity(changes);
         let replaced = self.replaced.clone();
+        // What is taken back goes before what comes in its place.
+        files.sort_by_key(|(_, diff)| *diff > 0);
         for ((old, new), diff) in files {
             match diff > 0 {
                 true => self.replaced.insert(old, new),
                 false => self.replaced.remove(&old),
             };
-            self.touch(old, &mut changes);
+        }
+        if replaced != self.replaced {
+            self.touch(&replaced, &mut changes);
         }
         for (identity, Change { removed, added }) in changes {
             let mut versions = self.whole.remove(identity).unwrap_or_default();
@@ -319,15 +323,13 @@ impl Seen {
         }
     }
 
-    /// The identities that have a record of a file change with it. A file that comes again is rare enough
-    /// to look at all of them.
-    fn touch(&self, file: FileId, changes: &mut BTreeMap<Identity, Change>) {
+    /// The identities that have a record of a file change with what has come in its place at last. A file
+    /// that comes again is rare enough to look at all of them.
+    fn touch(&self, before: &BTreeMap<FileId, FileId>, changes: &mut BTreeMap<Identity, Change>) {
         for identity in self.whole.sorted_keys() {
-            let versions = self.whole.get(identity).into_iter().flatten();
-            if versions
-                .map(|version| version.usage.record.file())
-                .any(|of| of == file)
-            {
+            let mut versions = self.whole.get(identity).into_iter().flatten();
+            let changed = |file| newest(file, before) != newest(file, &self.replaced);
+            if versions.any(|version| changed(version.usage.record.file())) {
                 changes.entry(identity).or_default();
             }
         }

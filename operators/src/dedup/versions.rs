@@ -115,6 +115,14 @@ impl Court<'_> {
     }
 }
 
+/// The file that has come in the place of another at last.
+pub(super) fn newest(mut file: FileId, replaced: &BTreeMap<FileId, FileId>) -> FileId {
+    while let Some(newer) = replaced.get(&file) {
+        file = *newer;
+    }
+    file
+}
+
 /// What becomes of each record of an identity, where files have come in place of others and what they have
 /// no more is taken out.
 pub(super) fn stand(versions: &[Version], replaced: &BTreeMap<FileId, FileId>) -> Vec<Standing> {
@@ -122,13 +130,7 @@ pub(super) fn stand(versions: &[Version], replaced: &BTreeMap<FileId, FileId>) -
         return stand_all(versions);
     }
     let has = |file: FileId| versions.iter().any(|v| v.record().file() == file);
-    let is_there = |version: &&Version| {
-        let mut file = version.record().file();
-        while let Some(newer) = replaced.get(&file) {
-            file = *newer;
-        }
-        has(file)
-    };
+    let is_there = |version: &&Version| has(newest(version.record().file(), replaced));
     let there: Vec<Version> = versions.iter().filter(is_there).cloned().collect();
     let mut standings = stand_all(&there).into_iter();
     let gone = Standing::Outvoted(Reason::Voided, None);
