@@ -4,6 +4,7 @@
 //! writers: exactly one of them creates the object, the other is told that it is there. Local objects
 //! are on the disk, not only in the system's memory, before a call returns.
 
+use super::write::Temporary;
 use super::{Backend, Store, StoreError};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -37,7 +38,7 @@ impl Store {
                 let place = root.join(name);
                 let failed = |error| StoreError::io("write", &place.display().to_string(), error);
                 let beside = write_beside(&place, bytes).map_err(failed)?;
-                std::fs::rename(&beside, &place).map_err(failed)?;
+                beside.take_place(&place).map_err(failed)?;
                 keep_name(&place).map_err(failed)
             }
             #[cfg(feature = "s3")]
@@ -55,8 +56,8 @@ impl Store {
                 let place = root.join(name);
                 let failed = |error| StoreError::io("write", &place.display().to_string(), error);
                 let beside = write_beside(&place, bytes).map_err(failed)?;
-                let linked = std::fs::hard_link(&beside, &place);
-                std::fs::remove_file(&beside).map_err(failed)?;
+                let linked = std::fs::hard_link(beside.path(), &place);
+                drop(beside);
                 match linked {
                     Ok(()) => keep_name(&place).map_err(failed).map(|()| Put::Created),
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Put::Exists),
@@ -192,18 +193,16 @@ impl Store {
     }
 }
 
-/// Writes the bytes to a file of its own beside `place`, down to the disk; returns where.
-fn write_beside(place: &Path, bytes: &[u8]) -> io::Result<std::path::PathBuf> {
+/// Writes the bytes to a file of its own beside `place`, down to the disk.
+fn write_beside(place: &Path, bytes: &[u8]) -> io::Result<Temporary> {
     if let Some(folder) = place.parent() {
         std::fs::create_dir_all(folder)?;
     }
     // Machines that share the folder may count processes alike: two writers must never share a file.
     let own = RandomState::new().build_hasher().finish();
     let beside = place.with_added_extension(format!("{own:016x}{TEMPORARY}"));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&beside)?;
+    let mut options = OpenOptions::new();
+    let (beside, mut file) = Temporary::open(beside, options.write(true).create_new(true))?;
     let (mut rest, mut written) = (bytes, 0);
     while let Some((slice, more)) = rest.split_at_checked(SLICE) {
         file.write_all(slice)?;

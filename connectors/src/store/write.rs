@@ -6,7 +6,7 @@
 
 use super::{Backend, Store, StoreError};
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -28,12 +28,13 @@ pub fn give_up_unfinished() {
 }
 
 /// A temporary file, gone with its owner unless it has taken its place.
-struct Temporary(PathBuf);
+pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
-    fn create(path: PathBuf) -> io::Result<(Self, File)> {
+    /// A file that is written over if it is there, or refused, as the options say.
+    pub(super) fn open(path: PathBuf, options: &OpenOptions) -> io::Result<(Self, File)> {
         let mut unfinished = Self::all();
-        let file = File::create(&path)?;
+        let file = options.open(&path)?;
         unfinished.insert(path.clone());
         Ok((Self(path), file))
     }
@@ -44,7 +45,12 @@ impl Temporary {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn take_place(&self, place: &Path) -> io::Result<()> {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn take_place(&self, place: &Path) -> io::Result<()> {
         let mut unfinished = Self::all();
         std::fs::rename(&self.0, place)?;
         unfinished.remove(&self.0);
@@ -91,7 +97,9 @@ impl Store {
                     std::fs::create_dir_all(folder).map_err(failed)?;
                 }
                 let temporary = place.with_added_extension("tmp");
-                let (temporary, file) = Temporary::create(temporary).map_err(failed)?;
+                let mut options = OpenOptions::new();
+                let options = options.write(true).create(true).truncate(true);
+                let (temporary, file) = Temporary::open(temporary, options).map_err(failed)?;
                 let file = BufWriter::with_capacity(1 << 18, file);
                 Ok(NewFile {
                     location,
