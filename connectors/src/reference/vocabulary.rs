@@ -366,8 +366,11 @@ impl<'a> Reader<'a> {
 
     /// Balance groups of one subscription that are slips of others: nothing would be shared.
     fn groups(&self) -> Vec<Diagnostic> {
+        // A child has its parent's group, and says nothing of how that is spelled.
+        let children: BTreeSet<_> = self.rows.parents.iter().map(|p| p.row.0).collect();
         let mut members: BTreeMap<Name, BTreeSet<_>> = BTreeMap::new();
-        for placed in &self.rows.subscriptions {
+        let written = self.rows.subscriptions.iter();
+        for placed in written.filter(|placed| !children.contains(&placed.row.key)) {
             let members = members.entry(placed.row.group).or_default();
             members.insert(placed.row.key);
         }
