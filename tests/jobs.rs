@@ -76,13 +76,16 @@ pub fn text<'v>(object: &'v Value, key: &str) -> &'v str {
 /// Runs the program with these arguments.
 #[must_use]
 pub fn millrace(arguments: &[&str]) -> Ended {
+    millrace_in(Surroundings::default(), arguments)
+}
+
+/// Runs the program in surroundings that are not those of a test among others.
+#[must_use]
+pub fn millrace_in(surroundings: Surroundings, arguments: &[&str]) -> Ended {
     let mut out = Vec::new();
     let (talk, kept) = Talk::kept();
     let arguments = ["millrace"].iter().chain(arguments).map(OsString::from);
-    let exit = main_with(
-        arguments,
-        &mut Console::new(&mut out, talk, Surroundings::default()),
-    );
+    let exit = main_with(arguments, &mut Console::new(&mut out, talk, surroundings));
     let err = kept.lock().map(|kept| kept.clone()).unwrap_or_default();
     let shown = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ended {

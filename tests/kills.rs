@@ -1,8 +1,9 @@
 //! What tests of kills share: a world of calls with plans, numbers that a seed decides, and jobs as
 //! processes of their own, so that they can be killed.
 
-use crate::jobs::millrace;
+use crate::jobs::millrace_in;
 use millrace::cli::Exit;
+use millrace::console::Surroundings;
 use millrace::crash::end_process_on_panic;
 use std::fmt::Write as _;
 use std::process::{Child, Command, Stdio};
@@ -114,7 +115,11 @@ pub fn run_if_asked() {
     };
     end_process_on_panic();
     let arguments: Vec<&str> = arguments.split('\n').collect();
-    let ended = millrace(&arguments);
+    let surroundings = Surroundings {
+        own_process: true,
+        ..Surroundings::default()
+    };
+    let ended = millrace_in(surroundings, &arguments);
     assert!(
         matches!(ended.exit, Exit::Ok | Exit::Findings),
         "{}",

@@ -182,7 +182,7 @@ fn what_a_quotient_loses_is_named_and_never_tips_what_is_displayed() {
     let summary = ended.summary();
     assert_eq!(ended.totals(), ["0.999999999999999999999996 IRR"]);
     assert_eq!(text(&summary["totals"][0], "rounded"), "1.00");
-    let (job, record) = (desk.at("job.yaml"), "0.csv:1");
+    let (job, record) = (desk.at("job.yaml"), "0.csv:2");
     let job = job.display().to_string();
     let explained = millrace(&["explain", &job, record]);
     let note = "held half even at the 24th decimal";

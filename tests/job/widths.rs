@@ -96,7 +96,7 @@ fn numbers(text: &str) -> Vec<&str> {
 fn no_number_is_broken_and_nothing_is_wider_than_the_terminal() {
     let desk = desk();
     let job = desk.at("job.yaml").display().to_string();
-    let record = format!("{FILE}:1");
+    let record = format!("{FILE}:3");
     let usage = desk.at("usage.csv").display().to_string();
     let rows = "item,quantity,zone\nseconds_of_calls_to_numbers_abroad,9876543210.123456,a-zone-with-a-name-that-is-longer-than-others\nseconds_of_calls_to_numbers_abroad,1,mars\n";
     desk.write("usage.csv", rows);
@@ -162,7 +162,7 @@ fn the_main_amounts_are_there_at_every_width() {
 fn json_on_a_terminal_says_what_files_say_without_giving_it_orders() {
     let desk = desk();
     let job = desk.at("job.yaml").display().to_string();
-    let record = format!("{FILE}:4");
+    let record = format!("{FILE}:6");
     let text = printed(&["explain", &job, &record, "--output", "json"], Some(80));
     assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
     let told: serde_json::Value = serde_json::from_str(&text).unwrap();
