@@ -52,6 +52,8 @@ const EPOCH_ROWS_MAX: usize = 1 << 20;
 const EARLIEST_DEFAULT: &str = "2000-01-01";
 /// Days that usage may be ahead of the present, unless the job says otherwise.
 const AHEAD_DEFAULT: i64 = 31;
+/// The same where the job names its present: a replay stands at a moment of the past, and its files go on.
+const AHEAD_OF_CLOCK: i64 = 400;
 
 /// How often durable state is committed, unless the job says otherwise.
 const COMMIT_DEFAULT: Duration = Duration::from_secs(1);
@@ -134,6 +136,8 @@ pub struct SourcePlan {
     pub format: Option<FormatName>,
     /// What varies between CSV files.
     pub csv: millrace_connectors::reference::layout::CsvLayout,
+    /// Whose the identities of its records are, where the job says so.
+    pub identity: Option<file::IdentityScope>,
     /// Whether its records correct what was reported.
     pub corrections: bool,
     /// Whether the rows of a file that changes correct those that were read.
@@ -444,6 +448,7 @@ impl Judge {
         let earliest = written.earliest.as_ref();
         let earliest = earliest.and_then(|earliest| self.clock(earliest, zone));
         let ahead = match &written.ahead {
+            None if clock.is_some() => Some(AHEAD_OF_CLOCK.days()),
             None => Some(AHEAD_DEFAULT.days()),
             Some(ahead) => {
                 let span = ahead.value.parse::<jiff::Span>().ok();
@@ -542,6 +547,7 @@ impl Judge {
             moves_in: self.moves_in(written, path, place),
             format,
             csv,
+            identity: written.identity.as_ref().map(|identity| identity.value),
             corrections: written.corrections,
             amends: self.amends(written),
             voids_missing: self.voids_missing(written),

@@ -115,7 +115,7 @@ struct Steps {
 #[derive(Debug)]
 pub struct Mediator {
     stream: StreamId,
-    /// The stream's names as the first field of every identity.
+    /// The stream's names as the first field of every identity, and the source's if identities are its own.
     stream_field: Vec<u8>,
     names: Arc<Names>,
     steps: Steps,
@@ -142,8 +142,10 @@ impl Mediator {
             attributes.collect(),
             steps.charges.iter().map(item).collect(),
         );
-        let stream_field =
-            [&*stream.platform, &stream.service_type, &stream.record_type].join("\u{1f}");
+        let stream_names = [&*stream.platform, &stream.service_type, &stream.record_type];
+        let source = plan.treatment.source.as_deref();
+        let stream_field = stream_names.into_iter().chain(source);
+        let stream_field = stream_field.collect::<Vec<_>>().join("\u{1f}");
         Self {
             stream_field: stream_field.into_bytes(),
             stream,

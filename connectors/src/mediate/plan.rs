@@ -42,7 +42,7 @@ pub struct MediationPlan {
     rank: Option<Written>,
     /// What a record does.
     kind: Option<Written>,
-    treatment: Treatment,
+    pub(super) treatment: Treatment,
     service: Written,
     time: Written,
     attributes: Vec<Written>,
@@ -52,8 +52,10 @@ pub struct MediationPlan {
 }
 
 /// What the job says about the records of a source, beside its rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Treatment {
+    /// The source, where equal ids of two sources of the stream are different records.
+    pub source: Option<String>,
     /// Its records correct what was reported, unless they take it out.
     pub corrects: bool,
     /// Records of its stream may be corrected, so all of them are held whole.

@@ -64,7 +64,8 @@ impl Plan {
         let mut sources = self.sources.iter();
         sources.find_map(|(name, stream)| match job.sources.get(name) {
             None => Some(format!(
-                "it has read a source {name:?}, which the job has not"
+                "it has read a source {name:?}, which the job has not (give it its name again: under \
+                 another its records would be others)"
             )),
             Some(new) if new != stream => {
                 Some(format!("its source {name:?} is of {stream}, not {new}"))

@@ -74,7 +74,7 @@ pub struct TimeEntry {
     #[schemars(with = "Option<String>")]
     pub earliest: Option<Spanned<String>>,
     /// How far ahead of the present usage may be, the present being `clock` or, without one, when the run
-    /// begins: `2d`, `P1Y`; 31 days unless given.
+    /// begins: `2d`, `P1Y`; 31 days unless given, 400 where the job names its `clock`.
     #[schemars(with = "Option<String>")]
     pub ahead: Option<Spanned<String>>,
 }
@@ -141,6 +141,11 @@ pub struct SourceEntry {
     /// told otherwise), or are taken out (`void`). For `on_change: amend`.
     #[schemars(with = "Option<Missing>")]
     pub missing: Option<Spanned<Missing>>,
+    /// Whose an identity is where several sources are of one stream (platform, service type and record
+    /// type): `own`, the source's, so that an equal id of another source is another record; or `shared`, one
+    /// record whichever source sends it. Several sources must say it, one alone need not.
+    #[schemars(with = "Option<IdentityScope>")]
+    pub identity: Option<Spanned<IdentityScope>>,
     /// Whether its records correct what was reported under their identities, by this source or another of
     /// its stream: each replaces that record, or takes it out where the rule's `kind` says `void`.
     #[serde(default)]
@@ -148,6 +153,16 @@ pub struct SourceEntry {
     /// The mediation rule: a file of its own, or written here.
     #[schemars(with = "MediationEntry")]
     pub mediation: Spanned<MediationEntry>,
+}
+
+/// Whose the identities of a source's records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityScope {
+    /// The source's: an equal id of another source is another record.
+    Own,
+    /// The stream's: an equal id is the same record, whichever source sends it.
+    Shared,
 }
 
 /// What becomes of a file whose content changes.

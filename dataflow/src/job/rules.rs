@@ -1,6 +1,7 @@
 //! The mediation rules of a job and the tables that they look things up in, compiled: one set for
 //! `check`, for a run, and for every time that a rule or a table is saved while the job runs.
 
+use super::file::IdentityScope;
 use super::{Job, LookupPlan, RuleSource, SourcePlan};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::lookup::{LookupTable, Lookups};
@@ -105,7 +106,9 @@ impl Job {
             .collect();
         let mut plans = Vec::new();
         for (source, written) in self.sources.iter().zip(written) {
+            let own = source.identity == Some(IdentityScope::Own);
             let treatment = Treatment {
+                source: own.then(|| source.name.clone()),
                 corrects: source.corrections,
                 correctable: correctable.contains(&source.stream),
             };
@@ -120,6 +123,7 @@ impl Job {
             plans.push(plan.map(|plan| Arc::new(plan.treated(treatment))));
         }
         findings.extend(self.identities(&plans));
+        findings.extend(self.scopes(&plans));
         findings.sort();
         findings.dedup();
         Rules {
@@ -307,6 +311,74 @@ impl Job {
                 );
                 let hint = "write the same `keep` or `version` in both rules, or give one another `record_type` or `platform`";
                 findings.push(Diagnostic::error(&job, source.place, message).with_hint(hint));
+            }
+        }
+        findings
+    }
+
+    /// What is wrong with whose the identities of several sources of one stream are.
+    fn scopes(&self, plans: &[Option<Arc<MediationPlan>>]) -> Vec<Diagnostic> {
+        let job = self.path.display().to_string();
+        let mut findings = Vec::new();
+        let known = self.sources.iter().zip(plans);
+        // A place in a file is no other source's.
+        let known: Vec<&SourcePlan> = known
+            .filter(|(_, plan)| plan.as_ref().is_some_and(|plan| plan.has_identity()))
+            .map(|(source, _)| source)
+            .collect();
+        for (at, source) in known.iter().enumerate() {
+            let earlier = known[..at]
+                .iter()
+                .find(|other| other.stream == source.stream);
+            let Some(other) = earlier else { continue };
+            let (first, line) = (&other.name, other.place.0);
+            let mut complain = |message: String, hint: &str| {
+                findings.push(Diagnostic::error(&job, source.place, message).with_hint(hint));
+            };
+            if source.corrections || other.corrections {
+                if [source.identity, other.identity].contains(&Some(IdentityScope::Own)) {
+                    let message = format!(
+                        "the sources \"{first}\" (line {line}) and \"{}\" correct one another, and \
+                         identities are one source's own",
+                        source.name
+                    );
+                    complain(message, "write `identity: shared` in both");
+                }
+                continue;
+            }
+            if source.identity.is_none() || other.identity.is_none() {
+                let message = format!(
+                    "the sources \"{first}\" (line {line}) and \"{}\" are of one stream, and do not \
+                     say whether an equal id of the two is the same record",
+                    source.name
+                );
+                let hint = "write in each source `identity: own` (each numbers its records itself: both \
+                            are billed) or `identity: shared` (one record, whichever sends it: billed once)";
+                complain(message, hint);
+            } else if source.identity != other.identity {
+                let message = format!(
+                    "the sources \"{first}\" (line {line}) and \"{}\" are of one stream, and only one \
+                     has identities of its own",
+                    source.name
+                );
+                complain(
+                    message,
+                    "write the same `identity` in both, or give one another `platform`",
+                );
+            } else if source.identity == Some(IdentityScope::Shared)
+                && source.kafka.is_none()
+                && other.kafka.is_none()
+                && source.path == other.path
+                && source.chosen == other.chosen
+            {
+                let message = format!(
+                    "the sources \"{first}\" (line {line}) and \"{}\" read the same files and share \
+                     identities: all that the second reads would be duplicates",
+                    source.name
+                );
+                let hint =
+                    "write `identity: own` in both if each shall be billed, or leave one out";
+                complain(message, hint);
             }
         }
         findings

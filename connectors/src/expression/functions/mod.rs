@@ -127,6 +127,11 @@ impl Functions {
         &self.times
     }
 
+    /// The names of all functions, aliases included, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
     /// Why there is no function of this name, as advice; `None` when there is.
     pub(super) fn refuse(&self, name: &str) -> Option<String> {
         if self.by_name.contains_key(name) {
