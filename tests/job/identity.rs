@@ -588,3 +588,39 @@ fn an_identity_of_a_closed_bill_unit_is_known_whatever_its_time() {
     let (total, found) = told(&ended);
     assert_eq!((total, found["CONFLICT"]), (vec!["20 USD".to_owned()], 2));
 }
+
+/// A register by day and hour, of which some records carry the whole instant in the day: the rule's time
+/// says what stands in for an empty hour, so it is no part that is missing.
+#[test]
+fn a_part_of_the_identity_that_the_time_fills_in_may_be_empty() {
+    let job = |time: &str| {
+        format!(
+            "name: identity\ntime_zone: UTC\nclock: 2026-12-31\ncatalog: [catalog.yaml]\n\
+             accounts: [accounts.yaml]\nsources:\n  - name: feed\n    platform: feed\n    \
+             service_type: cloud\n    path: usage.csv\n    mediation:\n      \
+             columns: {{ gb: bigint }}\n      let: {{ at: \"{time}\" }}\n      \
+             identity: [customer, day, hour]\n      service: customer\n      \
+             time: CAST(at AS TIMESTAMP)\n      charges: {{ gb: gb }}\n"
+        )
+    };
+    let fills = "day || coalesce('T' || hour || ':00Z', '')";
+    let rows = "customer,day,hour,gb\nc1,2026-07-01,23:00,1\nc1,2026-07-01T20:00:00Z,,2\n\
+                c1,2026-07-01T21:00:00Z,,4\n";
+    let desk = Desk::new(&[
+        ("job.yaml", &job(fills)),
+        ("catalog.yaml", CATALOG),
+        ("accounts.yaml", ACCOUNTS),
+        ("usage.csv", rows),
+    ]);
+    let ended = desk.run();
+    assert_eq!(ended.totals(), ["7 USD"], "{}", ended.err);
+    // Where nothing is said of an empty hour, it is missing.
+    desk.write("job.yaml", job("concat(day, 'T', '10:00:00Z')"));
+    let rows = "customer,day,hour,gb\nc1,2026-07-01,23:00,1\nc1,2026-07-02,,2\n";
+    desk.write("usage.csv", rows);
+    let ended = desk.run();
+    assert_eq!(
+        (ended.exit, ended.totals()),
+        (Exit::Findings, vec!["1 USD".to_owned()])
+    );
+}

@@ -161,6 +161,25 @@ impl Parsed {
         &self.columns
     }
 
+    /// The columns of which the expression says what stands in for an empty value.
+    pub(crate) fn filled(&self) -> BTreeSet<String> {
+        let mut filled = BTreeSet::new();
+        let ControlFlow::<Infallible>::Continue(()) = visit_expressions(&self.tree, |node| {
+            if let ast::Expr::Function(call) = node
+                && ["coalesce", "nvl", "ifnull"].contains(&&*call.name.to_string().to_lowercase())
+            {
+                let ControlFlow::<Infallible>::Continue(()) = visit_expressions(call, |inner| {
+                    if let ast::Expr::Identifier(name) = inner {
+                        filled.insert(name.value.clone());
+                    }
+                    ControlFlow::Continue(())
+                });
+            }
+            ControlFlow::Continue(())
+        });
+        filled
+    }
+
     /// The text.
     #[must_use]
     pub fn sql(&self) -> &str {

@@ -79,6 +79,13 @@ impl Inputs {
         }
     }
 
+    /// The same where these columns may be empty, too.
+    pub(crate) fn with(&self, intended: BTreeSet<String>) -> Self {
+        let mut inputs = self.clone();
+        inputs.intended.extend(intended);
+        inputs
+    }
+
     /// From now on the value of an expression has a name.
     pub fn name(&mut self, name: &str, decision: &Decision) {
         self.named.insert(name.to_owned(), decision.derived.clone());

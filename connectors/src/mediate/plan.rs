@@ -254,6 +254,20 @@ impl MediationPlan {
         wanted.into_iter().collect()
     }
 
+    /// The columns for which the rule's time, itself or through named values, has something to stand in
+    /// for where they are empty.
+    fn filled_by_time(&self) -> BTreeSet<String> {
+        let mut wanted = self.time.parsed.columns().clone();
+        let mut filled = self.time.parsed.filled();
+        for named in self.lets.iter().rev() {
+            if wanted.remove(&named.name) {
+                wanted.extend(named.parsed.columns().iter().cloned());
+                filled.extend(named.parsed.filled());
+            }
+        }
+        filled
+    }
+
     /// Type-checks the rule for text formats, whose types are declared in the rule.
     ///
     /// # Errors
@@ -301,12 +315,16 @@ impl MediationPlan {
                 "declare the column as text in `columns`, convert it, or choose another column",
             )
         };
+        // What the rule's time says of an empty field holds for it as a part of the identity, too.
+        let with_time = typing.inputs.with(self.filled_by_time());
+        let inputs = std::mem::replace(&mut typing.inputs, with_time);
         let identity = self.identity.as_ref().map(|fields| {
             fields
                 .iter()
                 .filter_map(|written| as_text(&mut typing, written))
                 .collect::<Vec<_>>()
         });
+        typing.inputs = inputs;
         let kind = self.kind.as_ref();
         let kind = kind.and_then(|written| as_text(&mut typing, written));
         let rank = self.rank.as_ref().and_then(|written| {
