@@ -603,3 +603,19 @@ fn a_folder_that_is_called_like_a_file_is_a_folder_of_files() {
     );
     assert_eq!(ledger(&desk, "calls.csv/part.csv").0, "loaded");
 }
+
+#[test]
+fn an_account_with_a_zone_of_its_own_is_told_what_there_is_instead() {
+    let accounts =
+        "accounts:\n  - { id: tokyo, currency: USD, billing: { time_zone: Asia/Tokyo } }\n";
+    let desk = Desk::new(&[
+        ("job.yaml", JOB),
+        ("catalog.yaml", CATALOG),
+        ("accounts.yaml", accounts),
+    ]);
+    let ended = desk.run();
+    assert_eq!(ended.exit, Exit::Unusable);
+    let said = "bill customers of another zone by a job of their own";
+    assert!(ended.err.contains(said), "{}", ended.err);
+    assert!(ended.err.contains("accounts.yaml:2:44"), "{}", ended.err);
+}

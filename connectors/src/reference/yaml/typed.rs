@@ -29,6 +29,13 @@ pub(super) struct Culprit {
     pub(super) column: u64,
 }
 
+/// Keys that people expect, and what there is instead.
+const LIMITS: [(&str, &str); 1] = [(
+    "time_zone",
+    "bill units begin at midnight in the job's `time_zone`, whoever the account is: bill customers of \
+     another zone by a job of their own",
+)];
+
 impl Failure {
     fn new(message: String, hint: String) -> Self {
         Self {
@@ -45,8 +52,12 @@ impl Failure {
     }
 
     fn unknown(what: &str, written: &str, known: &'static [&'static str]) -> Self {
+        let limit = LIMITS.iter().find(|(key, _)| *key == written);
         let hint = match did_you_mean(written, known.iter().copied()) {
             Some(name) => format!("did you mean \"{name}\"?"),
+            None if limit.is_some() => {
+                limit.map_or_else(String::new, |(_, hint)| (*hint).to_owned())
+            }
             None if known.is_empty() => String::new(),
             None => format!("known here: {}", known.join(", ")),
         };
