@@ -44,6 +44,7 @@ use crate::interrupt::is_asked_to_end;
 use crate::job::{Job, RuleSource, SourcePlan};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
+use crate::watch::{FileWatch, Saved};
 use again::differences;
 use archived::Archived;
 use files::{Files, Opened, SourceFile, TakeBack};
@@ -59,15 +60,11 @@ use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::domain::{Discard, EventTime, Fate, FileId, Reason, RecordId};
 use millrace_operators::epoch::Epoch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use turn::Turn;
-
-/// Files that were saved, as the watcher tells them.
-pub type Saved = BTreeSet<PathBuf>;
 
 /// What the intake needs from the run.
 pub struct Setting {
@@ -97,6 +94,8 @@ pub struct Setting {
     pub pending: Arc<Mutex<BTreeMap<Epoch, PendingChange>>>,
     /// Saved files, when the job watches.
     pub saved: Option<Receiver<Saved>>,
+    /// Who tells of them.
+    pub watch: Option<FileWatch>,
     /// Set when the run has failed elsewhere.
     pub failed: Arc<AtomicBool>,
     /// The first epoch that is not bound yet, for whoever wants to know whether all is done.
@@ -1015,6 +1014,7 @@ impl Intake {
     /// Reads the files again, where one was saved, and puts messages in force.
     fn reload_reference(&mut self, files: bool, report: &mut ChangeReport) {
         self.messages_came = false;
+        let loading = SystemTime::now();
         let reference_files = &mut self.setting.reference_files;
         let loaded = match files {
             true => reference_files.load(),
@@ -1033,6 +1033,12 @@ impl Intake {
                 self.hold(loaded.held);
             }
             Err(findings) => self.setting.listener.rejected(&findings),
+        }
+        // The catalog may name other tables than before.
+        let followed = self.setting.watch.as_mut();
+        let files = self.setting.reference_files.files();
+        if let Some(Err(error)) = followed.map(|watch| watch.follow(files, loading)) {
+            self.setting.listener.message(&error.to_string());
         }
     }
 

@@ -7,8 +7,8 @@
 //! | that watches | reads what it has found, writes its snapshots | ends at once |
 //! | any other | ends at once | |
 
-use crate::intake::Saved;
 use crate::run::Stop;
+use crate::watch::Saved;
 use millrace_connectors::store::give_up_unfinished;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

@@ -21,8 +21,8 @@ use crate::durable::{
 };
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
-    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Saved, Setting,
-    Suspended, TakenIn, channels,
+    Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, Suspended,
+    TakenIn, channels,
 };
 use crate::interrupt::keeps_what_is_read;
 use crate::job::Job;
@@ -32,7 +32,7 @@ use crate::outputs::{Outputs, Standing, WorkerSnapshot};
 use crate::publish::{Collector, Outbox};
 use crate::report::{RunFacts, Summary};
 use crate::serve::{Endpoint, ServeError};
-use crate::watch::{FileWatch, WatchError};
+use crate::watch::{FileWatch, Saved, WatchError};
 use crate::worker;
 use millrace_connectors::archive::ArchiveError;
 use millrace_connectors::diagnostic::Diagnostic;
@@ -52,7 +52,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use timely::worker::Worker;
 use together::{Start, Together};
 
@@ -119,7 +119,7 @@ impl From<KafkaError> for RunError {
 
 /// Ends a watching run, see [`crate::interrupt::end`]: the job finishes what it has and writes its
 /// snapshots.
-pub type Stop = Arc<Mutex<Option<Sender<crate::intake::Saved>>>>;
+pub type Stop = Arc<Mutex<Option<Sender<Saved>>>>;
 
 /// Runs the job at `path` to its end.
 ///
@@ -455,6 +455,8 @@ struct Prepared {
     closed: Arc<Closed>,
     output_store: Arc<Store>,
     watched: std::collections::BTreeSet<PathBuf>,
+    /// When the job began to read them.
+    loading: SystemTime,
     outputs: Option<Outputs>,
     facts: Facts,
 }
@@ -464,7 +466,8 @@ struct Live {
     listener: Arc<dyn Listener>,
     metrics: Arc<Metrics>,
     pending: Pending,
-    saved: Option<std::sync::mpsc::Receiver<crate::intake::Saved>>,
+    saved: Option<Receiver<Saved>>,
+    watch: Option<FileWatch>,
     failed: Arc<AtomicBool>,
     bound: Arc<AtomicU64>,
     restored: Option<Restored>,
@@ -481,6 +484,7 @@ impl Prepared {
         listener: &Arc<dyn Listener>,
         mode: Mode,
     ) -> Result<Self, RunError> {
+        let loading = SystemTime::now();
         let (mut job, mut warnings) = match Job::load(path) {
             Ok(loaded) => loaded,
             // Everything else that is wrong is worth knowing at once.
@@ -624,6 +628,7 @@ impl Prepared {
             metrics: live.metrics,
             pending: live.pending,
             saved: live.saved,
+            watch: live.watch,
             failed: live.failed,
             bound: live.bound,
             wants_ignored,
@@ -645,6 +650,7 @@ impl Prepared {
             closed,
             output_store,
             watched,
+            loading,
             outputs,
             facts: Facts { texts, run },
         })
@@ -701,8 +707,8 @@ impl Prepared {
                 *stop.lock().expect("whoever stops the job does not panic") = Some(tell.clone());
                 Talk { tell, saved }
             });
-            let watched = self.watched.clone();
-            watch = Some(FileWatch::start(&self.job, watched, tell.clone())?);
+            let (files, told) = (&self.watched, tell.clone());
+            watch = Some(FileWatch::start(&self.job, files, self.loading, told)?);
             (saved, ear) = (Some(heard), Some(tell));
         }
         let begun = Points::default();
@@ -760,6 +766,7 @@ impl Prepared {
             metrics: Arc::clone(metrics),
             pending: Arc::clone(&pending),
             saved,
+            watch,
             failed: Arc::clone(&failed),
             bound: Arc::clone(&bound),
         };
@@ -866,7 +873,7 @@ impl Prepared {
         settled.get_or_init(|| found.filter(|_| !lost));
         let committed = archived.unwrap_or_else(commit);
         let results = guards.join();
-        drop((watch, watchdog));
+        drop(watchdog);
         if let Err(taken_over @ DurableError::Superseded { .. }) = committed {
             // Whatever else failed did so for it.
             return Err(taken_over.into());
