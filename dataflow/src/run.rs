@@ -50,7 +50,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use timely::worker::Worker;
@@ -163,18 +163,26 @@ pub fn run(
     });
     let mut host = host.transpose()?;
     // A run that forgets begins again, with what it did not forget.
-    let (mut options, mut talk) = (options.clone(), None);
+    let (mut options, mut talk) = (options.clone(), None::<Talk>);
     let summary = loop {
         let host = host.take();
-        match turn(
-            path,
+        metrics.begin();
+        let prepared = match &talk {
+            None => Prepared::load(path, &options, listener, Mode::Write)?,
+            Some(talk) => once_it_holds(&talk.saved, listener, || {
+                Prepared::load(path, &options, listener, Mode::Write)
+            })?,
+        };
+        let ended = turn(
+            prepared,
             &options,
             metrics,
             listener,
             (stop, talk),
             host,
             started,
-        )? {
+        );
+        match ended? {
             Turn::Over(summary) => break *summary,
             Turn::Again(more) => {
                 options.watch = more.is_some();
@@ -184,6 +192,34 @@ pub fn run(
     };
     drop(server);
     Ok(summary)
+}
+
+/// How often a watching run that is to begin again looks at configuration that does not hold.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a watching run begins again with. A file may be half saved just then, or be at fault: that is told
+/// as at any other time, and waited for to be mended, or for the job to be ended.
+fn once_it_holds(
+    saved: &Receiver<Saved>,
+    listener: &Arc<dyn Listener>,
+    load: impl Fn() -> Result<Prepared, RunError>,
+) -> Result<Prepared, RunError> {
+    let mut told = Vec::new();
+    loop {
+        let findings = match load() {
+            Err(RunError::Configuration(findings)) => findings,
+            other => return other,
+        };
+        if findings != told {
+            listener.rejected(&findings);
+            told.clone_from(&findings);
+        }
+        match saved.recv_timeout(LOOK) {
+            Ok(saved) if saved.is_empty() => return Err(RunError::Configuration(findings)),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+        }
+    }
 }
 
 /// How a part of a run ended.
@@ -203,7 +239,7 @@ struct Talk {
 
 /// Runs the job until there is nothing more to read, or it must begin again.
 fn turn(
-    path: &Path,
+    prepared: Prepared,
     options: &RunOptions,
     metrics: &Arc<Metrics>,
     listener: &Arc<dyn Listener>,
@@ -211,8 +247,6 @@ fn turn(
     host: Option<Host>,
     started: Instant,
 ) -> Result<Turn, RunError> {
-    metrics.begin();
-    let prepared = Prepared::load(path, options, listener, Mode::Write)?;
     let facts = prepared.facts.clone();
     let state = prepared.state.clone();
     let outputs = prepared.outputs.clone();

@@ -2,10 +2,17 @@
 
 use super::world::{self, calls, job};
 use millrace::cli::Exit;
+use millrace::listener::{ChangeReport, Listener};
+use millrace::metrics::Metrics;
+use millrace::run::{RunOptions, Stop};
+use millrace_connectors::diagnostic::Diagnostic;
 use millrace_tests::jobs::{Desk, Ended, millrace, rows, standing, totals};
 use millrace_tests::kills::{Dice, start, variable};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const KILLS: u32 = 10;
@@ -241,6 +248,80 @@ fn a_watching_job_closes_and_adjusts_by_itself() {
     let last = run(&desk);
     assert!(!last.err.contains("adjustment"), "{}", last.err);
     is_the_twins(&desk, &last);
+}
+
+/// Breaks the catalog while the job ends to begin again, and mends it once that is told.
+struct Saver {
+    catalog: PathBuf,
+    tell: Mutex<Sender<String>>,
+}
+
+impl Saver {
+    fn tell(&self, text: &str) {
+        // A test that has failed listens no more.
+        self.tell.lock().unwrap().send(text.to_owned()).ok();
+    }
+}
+
+impl Listener for Saver {
+    fn message(&self, text: &str) {
+        if text.contains("adjustment 1 of archived [2026-01-01") {
+            std::fs::write(&self.catalog, "currency: EUR\nprices: [").unwrap();
+        }
+        self.tell(text);
+    }
+    fn warned(&self, _: &[Diagnostic]) {}
+    fn rejected(&self, findings: &[Diagnostic]) {
+        assert!(findings.iter().any(Diagnostic::is_error));
+        self.tell("rejected");
+        let mended = catalog().replace("price: 0.05", "price: 0.06");
+        std::fs::write(&self.catalog, mended).unwrap();
+    }
+    fn changed(&self, _: &ChangeReport) {}
+    fn settled(&self) {}
+}
+
+#[test]
+fn a_watching_job_that_begins_again_waits_for_a_catalog_that_is_half_saved() {
+    let desk = desk();
+    let kept = job(DAYS[1], "closed", "out").replace("after: 10d", "after: 10d, adjust: 1s");
+    desk.write(
+        "job.yaml",
+        kept + "durability: { folder: state, interval: 20ms }\n",
+    );
+    let (tell, heard) = channel();
+    let saver = Saver {
+        catalog: desk.at("catalog.yaml"),
+        tell: Mutex::new(tell),
+    };
+    let (path, stop) = (desk.at("job.yaml"), Stop::default());
+    let ended = Stop::clone(&stop);
+    let job = std::thread::spawn(move || {
+        let options = RunOptions {
+            workers: Some(1),
+            watch: true,
+            ..RunOptions::default()
+        };
+        let listener: Arc<dyn Listener> = Arc::new(saver);
+        millrace::run::run(&path, &options, &Metrics::new(), &listener, &ended)
+    });
+    let until = |expected: &str| {
+        let begun = Instant::now();
+        while !heard
+            .recv_timeout(PATIENCE.saturating_sub(begun.elapsed()))
+            .unwrap_or_else(|_| panic!("the job has not told {expected:?}"))
+            .contains(expected)
+        {}
+    };
+    until("archived [2026-01-01");
+    desk.write("calls/c.csv", calls(600..640));
+    until("rejected");
+    // Archived bill units are adjusted by the price that came while nothing was watched.
+    until("adjustment 2 of archived [2026-01-01");
+    let tell = stop.lock().unwrap().take().unwrap();
+    tell.send(BTreeSet::new()).unwrap();
+    job.join().unwrap().unwrap();
+    is_the_twins(&desk, &run(&desk));
 }
 
 #[test]
