@@ -219,11 +219,15 @@ fn a_record_that_asks_for_too_much() {
         "z".repeat(5_000),
     ]));
     let records = RecordBatch::try_from_iter([("n", counts), ("t", long)]).unwrap();
+    let joined_text = vec!["t"; 14].join(" || ");
     for (text, rows) in [
         ("repeat('x', n)", vec![1]),
         ("lpad(t, n)", vec![1]),
         ("rpad(t, n, 'ab')", vec![1]),
         ("levenshtein(t, 'x')", vec![2]),
+        ("replace(t, 'z', t)", vec![2]),
+        ("regexp_replace(t, 'z', t)", vec![2]),
+        (&joined_text, vec![2]),
     ] {
         let expression = Parsed::parse(text)
             .unwrap()

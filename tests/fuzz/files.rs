@@ -154,7 +154,7 @@ fn text(target: &str, name: &str, format: &Format, words: &[&[u8]]) {
     });
 }
 
-const CSV: Format = Format::Csv {
+pub(crate) const CSV: Format = Format::Csv {
     delimiter: ',',
     header: None,
 };

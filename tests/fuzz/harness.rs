@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Inputs of a target unless `MILLRACE_FUZZ` says how many.
 const INPUTS: u64 = 400;
@@ -104,6 +105,11 @@ pub(crate) fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
         .join(target)
+}
+
+/// A folder for files that are written once for each input: in memory, where the system has some for that.
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 /// Panics that the shield holds are what is tried here, and not worth a line each.

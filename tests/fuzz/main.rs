@@ -8,9 +8,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bombs;
 mod expressions;
 mod files;
 mod harness;
 mod messages;
+mod parquet_bombs;
 mod parquet_files;
 mod reference;

@@ -1,7 +1,7 @@
 //! Parquet files, whose readers belong to others.
 
 use crate::files::{Outcome, columns, outcome};
-use crate::harness::{Random, corpus, count, fuzz, quiet};
+use crate::harness::{Random, corpus, count, folder, fuzz, quiet};
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
 use millrace_connectors::store::{FileMeta, Store};
 use millrace_operators::domain::FileId;
@@ -17,7 +17,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let path = folder.path().join("a.parquet");
         fs::write(&path, "").unwrap();
         Self {
@@ -32,8 +32,7 @@ impl Place {
         }
     }
 
-    fn read(&self, bytes: &[u8], chunk_rows: usize) -> Result<Outcome, String> {
-        fs::write(&self.meta.location, bytes).unwrap();
+    fn read(&self, chunk_rows: usize) -> Result<Outcome, String> {
         let columns = columns(&[
             ("id", ""),
             ("n", "decimal(18,4)"),
@@ -61,8 +60,9 @@ impl Place {
                 (outcome.rows, faults.collect::<Vec<_>>(), broken)
             })
         };
-        let whole = told(self.read(bytes, 1_000));
-        let pieces = told(self.read(bytes, 1 + random.below(5)));
+        fs::write(&self.meta.location, bytes).unwrap();
+        let whole = told(self.read(1_000));
+        let pieces = told(self.read(1 + random.below(5)));
         assert_eq!(whole, pieces, "the same bytes are the same rows");
     }
 }

@@ -1,6 +1,6 @@
 //! Jobs, rules, catalogs and accounts: read, or told what is wrong with them.
 
-use crate::harness::fuzz;
+use crate::harness::{folder, fuzz};
 use millrace::job::Job;
 use millrace_connectors::decode::text_schema;
 use millrace_connectors::lookup::Lookups;
@@ -92,7 +92,7 @@ fn jobs_and_rules() {
 
 #[test]
 fn catalogs_and_accounts() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("reference.yaml");
     let none = folder.path().join("none.yaml");
     fs::write(&none, "{}\n").unwrap();

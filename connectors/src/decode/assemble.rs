@@ -10,6 +10,10 @@ use std::sync::Arc;
 
 const QUOTED_CHARS_MAX: usize = 80;
 
+/// Bytes of records behind which a chunk ends, however few its rows are. A record more may stand in it, and a
+/// column holds 2 GiB at most.
+pub const CHUNK_BYTES_MAX: usize = 64 << 20;
+
 /// A value as messages show it: quoted, and cut to a readable length.
 pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
@@ -32,6 +36,8 @@ pub(crate) struct Assembler {
     faults: Vec<Fault>,
     next_row: u64,
     received: u64,
+    /// Bytes of values and originals since the last chunk.
+    bytes: usize,
     originals: Option<OriginalsBuilder>,
 }
 
@@ -61,6 +67,7 @@ impl Assembler {
             faults: Vec::new(),
             next_row: 0,
             received: 0,
+            bytes: 0,
             originals: None,
         }
     }
@@ -83,7 +90,10 @@ impl Assembler {
         self.originals = Some(OriginalsBuilder {
             rows: Vec::new(),
             lines: Vec::new(),
-            columns: columns.iter().map(|_| StringBuilder::new()).collect(),
+            columns: columns
+                .iter()
+                .map(|_| StringBuilder::with_capacity(0, 0))
+                .collect(),
             schema: Arc::new(Schema::new(fields)),
             raw: BinaryBuilder::new(),
         });
@@ -102,6 +112,7 @@ impl Assembler {
             originals.raw.append_null();
             for (builder, field) in originals.columns.iter_mut().zip(fields) {
                 builder.append_value(field);
+                self.bytes += field.len() + size_of::<i32>();
             }
         }
     }
@@ -112,6 +123,7 @@ impl Assembler {
             originals.rows.push(self.next_row);
             originals.lines.push(line);
             originals.raw.append_value(bytes);
+            self.bytes += bytes.len() + originals.columns.len() * size_of::<i32>();
             let mut key = key;
             originals
                 .columns
@@ -142,6 +154,7 @@ impl Assembler {
         let Some(text) = text.filter(|text| is_text || !text.is_empty()) else {
             return builder.append_null();
         };
+        self.bytes += text.len();
         if let Err(Refused { reason, detail }) = builder.append(text) {
             self.current_row_is_bad(column, reason, detail);
         }
@@ -202,9 +215,9 @@ impl Assembler {
         });
     }
 
-    /// Records met since the last chunk.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
+    /// Whether the chunk has so many rows, or as many bytes as any may have.
+    pub(super) fn is_chunk(&self, rows: u64) -> bool {
+        self.received >= rows || self.bytes >= CHUNK_BYTES_MAX
     }
 
     /// The number of the next row.
@@ -228,6 +241,7 @@ impl Assembler {
             .map(ColumnBuilder::finish)
             .collect();
         let count = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
+        self.bytes = 0;
         let mut batch =
             RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &count)
                 .expect("every row put one value into every column");

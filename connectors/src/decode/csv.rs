@@ -17,6 +17,9 @@ use csv_core::ReadRecordResult;
 use memchr::{memchr, memchr2};
 use std::io;
 
+/// Columns of a file, at most: each costs memory in every row that is kept.
+const COLUMNS_MAX: usize = 16_384;
+
 pub(super) struct Layout<'l> {
     pub(super) delimiter: u8,
     pub(super) header: Option<&'l [String]>,
@@ -128,7 +131,7 @@ impl CsvSource {
 
 impl Source for CsvSource {
     fn next_chunk(&mut self) -> Option<RawChunk> {
-        while !self.done && self.assembler.received() < self.chunk_rows {
+        while !self.done && !self.assembler.is_chunk(self.chunk_rows) {
             let line = match self.splitter.next() {
                 Ok(Some(line)) => line,
                 Ok(None) => {
@@ -221,6 +224,12 @@ fn read_header(splitter: &mut Splitter, file: &str) -> Result<Option<Vec<String>
             .ok_or_else(|| header_error("it is not UTF-8; is the file CSV, and uncompressed?"))
     });
     let names = names.collect::<Result<Vec<_>, _>>()?;
+    if names.len() > COLUMNS_MAX {
+        return Err(header_error(&format!(
+            "it has {} columns, and {COLUMNS_MAX} are the most; is the delimiter right?",
+            names.len()
+        )));
+    }
     splitter.release();
     Ok(Some(names))
 }

@@ -116,7 +116,7 @@ impl JsonSource {
 
 impl Source for JsonSource {
     fn next_chunk(&mut self) -> Option<RawChunk> {
-        while !self.done && self.assembler.received() < self.chunk_rows {
+        while !self.done && !self.assembler.is_chunk(self.chunk_rows) {
             let detail = match self.splitter.next(&mut self.window) {
                 Ok(Some(slice)) if !self.assembler.is_full() => {
                     self.accept(&slice);

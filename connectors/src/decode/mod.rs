@@ -12,7 +12,9 @@
 //! - A row's number counts records from 0, faulty ones too, so it names the same record whenever the
 //!   file is read again, whichever columns are asked for.
 //! - A library that panics on the bytes of a file has found a fault of that file and nothing else.
-//! - Memory is bounded by the rows of a chunk and by [`RECORD_BYTES_MAX`] for a record.
+//! - Memory is bounded by the rows of a chunk, by [`CHUNK_BYTES_MAX`] for their values, and by
+//!   [`RECORD_BYTES_MAX`] for a record. No size that a file declares is believed before it is compared with
+//!   the file's bytes.
 
 mod assemble;
 mod columns;
@@ -27,11 +29,13 @@ mod names;
 mod nested;
 mod parquet;
 mod parquet_layout;
+mod parquet_pages;
 pub(crate) mod scalar;
 mod shape;
 mod split;
 mod window;
 
+pub use assemble::CHUNK_BYTES_MAX;
 pub use columns::ColumnType;
 pub use declared::{ColumnDeclaration, MayBe};
 pub use error::DecodeError;

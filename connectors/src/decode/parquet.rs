@@ -19,7 +19,8 @@ use super::convert::Conversion;
 use super::error::DecodeError;
 use super::nested::{self, Place, Step};
 use super::parquet_layout::{Footer, adds_up};
-use super::{ColumnRequest, DecodeOptions, RawChunk, Source, opening};
+use super::parquet_pages::{Pages, Values};
+use super::{CHUNK_BYTES_MAX, ColumnRequest, DecodeOptions, RawChunk, Source, opening};
 use crate::shield::shielded;
 use crate::store::{FileMeta, RandomAccess, Store};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
@@ -27,11 +28,10 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use millrace_operators::domain::{Fault, FileId, RecordId};
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::errors::ParquetError;
 use parquet::file::reader::Length;
 use std::collections::BTreeSet;
@@ -39,7 +39,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Rows that are read at a time, however many are handed out: a reader gives other values in front of
-/// some damage when it is asked for other numbers of rows.
+/// some damage when it is asked for other numbers of rows. Of rows that are large by the footer they are
+/// fewer, so that they have about [`CHUNK_BYTES_MAX`] together; and where they are much larger than it tells,
+/// because one long text is a value of many rows, they are read one by one.
 const BATCH_ROWS: usize = 16_384;
 
 /// A part of a Parquet file that can be read by itself.
@@ -169,13 +171,17 @@ pub(super) fn open(
     let schema = Arc::new(Schema::new(fields));
     let part = Part {
         access: access.clone(),
+        batch_rows: batch_rows(&footer, &leaves, &range),
         footer,
         leaves,
         groups: range,
         first_row,
+        rows,
+        values: Values::default(),
     };
     let mut source = ParquetSource {
         reader: None,
+        one_by_one: false,
         ahead: None,
         damage: None,
         shape: Shape {
@@ -201,6 +207,22 @@ pub(super) fn open(
     }
 }
 
+/// How many rows of these row groups are read at a time, by the bytes that the footer names.
+fn batch_rows(footer: &ArrowReaderMetadata, leaves: &[usize], groups: &Range<usize>) -> usize {
+    let groups = footer.metadata().row_groups().get(groups.clone());
+    let row_bytes = |group: &parquet::file::metadata::RowGroupMetaData| -> i64 {
+        let columns = leaves.iter().filter_map(|leaf| group.columns().get(*leaf));
+        let bytes = columns.map(|column| {
+            let stored = column.uncompressed_size() / group.num_rows().max(1);
+            stored.max(i64::from(column.column_descr().type_length()))
+        });
+        bytes.fold(1, i64::saturating_add)
+    };
+    let largest = groups.unwrap_or_default().iter().map(row_bytes).max();
+    let largest = usize::try_from(largest.unwrap_or(1)).unwrap_or(1);
+    (CHUNK_BYTES_MAX / largest.max(1)).clamp(1, BATCH_ROWS)
+}
+
 /// The part of a file that is read, and what it takes to begin to read it anywhere.
 struct Part {
     access: RandomAccess,
@@ -209,23 +231,35 @@ struct Part {
     leaves: Vec<usize>,
     groups: Range<usize>,
     first_row: u64,
+    rows: u64,
+    /// Rows that are read at a time.
+    batch_rows: usize,
+    values: Values,
 }
 
 impl Part {
     fn reader(&self, row: u64, rows: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
-        let (access, footer) = (self.access.clone(), self.footer.clone());
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(access, footer);
-        let leaves = self.leaves.iter().copied();
-        let projection = ProjectionMask::leaves(builder.parquet_schema(), leaves);
-        let builder = builder
-            .with_projection(projection)
-            .with_row_groups(self.groups.clone().collect())
-            .with_batch_size(rows);
-        match usize::try_from(row - self.first_row) {
-            Ok(0) => builder.build(),
-            Ok(offset) => builder.with_offset(offset).build(),
-            Err(error) => Err(ParquetError::External(error.into())),
-        }
+        let schema = self.footer.parquet_schema();
+        let leaves = ProjectionMask::leaves(schema, self.leaves.iter().copied());
+        let found = self.footer.schema().fields();
+        let levels = parquet_to_arrow_field_levels(schema, leaves, Some(found))?;
+        let pages = Pages {
+            access: self.access.clone(),
+            metadata: Arc::clone(self.footer.metadata()),
+            groups: self.groups.clone().collect(),
+            values: self.values.clone(),
+        };
+        let number =
+            |rows: u64| usize::try_from(rows).map_err(|error| ParquetError::External(error.into()));
+        let offset = row - self.first_row;
+        let selection = match offset {
+            0 => None,
+            offset => Some(RowSelection::from(vec![
+                RowSelector::skip(number(offset)?),
+                RowSelector::select(number(self.rows.saturating_sub(offset))?),
+            ])),
+        };
+        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, rows, selection)
     }
 }
 
@@ -259,6 +293,8 @@ fn way<'n>(schema: &'n Schema, place: &'n Place) -> Vec<&'n str> {
 pub(super) struct ParquetSource {
     /// Nothing before the first row and behind the last.
     reader: Option<ParquetRecordBatchReader>,
+    /// Whether rows are so large that the reader is asked for one at a time.
+    one_by_one: bool,
     /// Rows that are read and not handed out.
     ahead: Option<RecordBatch>,
     /// What is behind them, when it is no row.
@@ -272,6 +308,21 @@ pub(super) struct ParquetSource {
     end_row: u64,
 }
 
+/// Rows that were read one by one, and why no more.
+struct Few {
+    rows: Option<RecordBatch>,
+    ended: Ended,
+}
+
+enum Ended {
+    /// They are as many as are read at a time.
+    Rows,
+    /// They have as many bytes.
+    Bytes,
+    File,
+    Damaged(String),
+}
+
 /// What a reader says when it is asked for the next rows.
 fn rows_of(reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, String> {
     match shielded(|| reader.next().transpose()) {
@@ -281,11 +332,43 @@ fn rows_of(reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>,
     }
 }
 
+/// Reads rows with a reader that gives one at a time.
+fn few_of(reader: &mut ParquetRecordBatchReader, values: &Values, rows_max: usize) -> Few {
+    let (mut rows, mut bytes) = (Vec::new(), 0_usize);
+    let ended = loop {
+        if rows.len() >= rows_max {
+            break Ended::Rows;
+        }
+        if bytes >= CHUNK_BYTES_MAX {
+            break Ended::Bytes;
+        }
+        values.renew();
+        match rows_of(reader) {
+            Ok(Some(row)) => {
+                bytes = bytes.saturating_add(bytes_of(&row));
+                rows.push(row);
+            }
+            Ok(None) => break Ended::File,
+            Err(damage) => break Ended::Damaged(damage),
+        }
+    };
+    let rows = match rows.first() {
+        Some(row) => concat_batches(&row.schema(), &rows).ok(),
+        None => None,
+    };
+    Few { rows, ended }
+}
+
+fn bytes_of(rows: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+    rows.columns().iter().map(bytes).sum()
+}
+
 impl ParquetSource {
     /// Reads the next rows ahead, and the damage behind them when there is some.
     fn read_on(&mut self) {
         if self.reader.is_none() && self.next_row < self.end_row {
-            match self.begun(BATCH_ROWS) {
+            match self.begun(self.part.batch_rows) {
                 Ok(reader) => self.reader = Some(reader),
                 Err(damage) => return self.damage = Some(damage),
             }
@@ -293,16 +376,42 @@ impl ParquetSource {
         let Some(reader) = &mut self.reader else {
             return;
         };
+        if self.one_by_one {
+            let few = few_of(reader, &self.part.values, self.part.batch_rows);
+            return self.take(few, None);
+        }
+        self.part.values.renew();
         match rows_of(reader) {
             Ok(Some(read)) => self.ahead = Some(read),
-            Ok(None) => {
-                self.reader = None;
-                if self.next_row != self.end_row {
-                    let (found, named) = (self.next_row, self.end_row);
-                    self.damage = Some(format!("it has {found} rows where it names {named}"));
-                }
-            }
+            Ok(None) => self.ended(),
             Err(damage) => self.read_up_to(damage),
+        }
+    }
+
+    /// Behind the last row that there is.
+    fn ended(&mut self) {
+        self.reader = None;
+        let ahead = self.ahead.as_ref().map_or(0, RecordBatch::num_rows);
+        let found = self.next_row + u64::try_from(ahead).unwrap_or(0);
+        if found != self.end_row {
+            let named = self.end_row;
+            self.damage = Some(format!("it has {found} rows where it names {named}"));
+        }
+    }
+
+    /// Takes rows that were read one by one, because of some damage or since it was found to be none.
+    fn take(&mut self, few: Few, damage: Option<String>) {
+        self.ahead = few.rows;
+        match (few.ended, damage) {
+            // That many bytes are what a reader could not hold in one piece.
+            (Ended::Bytes, _) => self.one_by_one = true,
+            (Ended::Damaged(_) | Ended::File | Ended::Rows, Some(damage))
+            | (Ended::Damaged(damage), None) => {
+                self.reader = None;
+                self.damage = Some(damage);
+            }
+            (Ended::File, None) => self.ended(),
+            (Ended::Rows, None) => {}
         }
     }
 
@@ -316,20 +425,12 @@ impl ParquetSource {
     /// Reads the rows that stand in front of some damage, one by one.
     fn read_up_to(&mut self, damage: String) {
         self.reader = None;
-        self.damage = Some(damage);
         let Ok(mut reader) = self.begun(1) else {
-            return;
+            return self.damage = Some(damage);
         };
-        let mut rows = Vec::new();
-        while rows.len() < BATCH_ROWS
-            && let Ok(Some(row)) = rows_of(&mut reader)
-        {
-            rows.push(row);
-        }
-        self.ahead = match rows.first() {
-            Some(row) => concat_batches(&row.schema(), &rows).ok(),
-            None => None,
-        };
+        let few = few_of(&mut reader, &self.part.values, self.part.batch_rows);
+        self.reader = Some(reader);
+        self.take(few, Some(damage));
     }
 
     fn broken(&mut self, detail: String) -> RawChunk {

@@ -132,17 +132,21 @@ impl Window {
             self.hash();
             keep = keep.min(self.mark);
         }
-        if keep > 0 {
+        let held = self.end - keep;
+        if self.buffer.len() < held + READ_BYTES {
+            // Fresh memory is zero already.
+            let mut larger = vec![0; (self.buffer.len() * 2).max(held + READ_BYTES)];
+            larger[..held].copy_from_slice(&self.buffer[keep..self.end]);
+            self.buffer = larger;
+        } else if keep > 0 {
             self.buffer.copy_within(keep..self.end, 0);
+        }
+        if keep > 0 {
             self.passed += u64::try_from(keep).unwrap_or(u64::MAX);
             self.start -= keep;
             self.end -= keep;
             self.mark = self.mark.saturating_sub(keep);
             self.hashed = self.hashed.saturating_sub(keep);
-        }
-        if self.buffer.len() < self.end + READ_BYTES {
-            self.buffer
-                .resize((self.buffer.len() * 2).max(self.end + READ_BYTES), 0);
         }
         loop {
             match self.input.read(&mut self.buffer[self.end..]) {

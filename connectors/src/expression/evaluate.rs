@@ -7,12 +7,19 @@
 
 use super::{Expression, LookupMissing, TimeUnread};
 use crate::shield::shielded;
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
+    new_null_array,
+};
 use arrow::compute::{concat, take};
 use arrow::datatypes::DataType;
 use datafusion_common::{DataFusionError, exec_err};
 use millrace_operators::domain::Reason;
 use std::sync::Arc;
+
+/// The longest text that an expression gives, unless it only takes a longer one from its record: what texts
+/// grow to would fill all memory otherwise, the sooner where one part of `let` uses the other.
+pub(super) const TEXT_BYTES_MAX: i64 = 65_536;
 
 /// The values of an expression, and the rows that have none because they failed.
 #[derive(Clone, Debug)]
@@ -64,11 +71,15 @@ impl Expression {
         };
         let values = shielded(evaluate)
             .unwrap_or_else(|panicked| exec_err!("a function gave up: {}", panicked.message))?;
-        if values.data_type() == &self.data_type {
-            return Ok(values);
-        }
         // Functions may disagree with their own signature about which kind of text they give.
-        Ok(arrow::compute::cast(&values, &self.data_type)?)
+        let values = match values.data_type() == &self.data_type {
+            true => values,
+            false => arrow::compute::cast(&values, &self.data_type)?,
+        };
+        if let Some(texts) = values.as_string_opt::<i32>() {
+            check_lengths(texts, batch)?;
+        }
+        Ok(values)
     }
 
     fn bisect(
@@ -96,6 +107,29 @@ impl Expression {
             }
         }
     }
+}
+
+/// Refuses texts that are too long, and longer than any of their record.
+fn check_lengths(texts: &StringArray, batch: &RecordBatch) -> Result<(), DataFusionError> {
+    let is_long = |length: usize| i64::try_from(length).unwrap_or(i64::MAX) > TEXT_BYTES_MAX;
+    let together = texts
+        .to_data()
+        .get_slice_memory_size()
+        .unwrap_or(usize::MAX);
+    if !is_long(together) {
+        return Ok(());
+    }
+    for (row, text) in texts.iter().enumerate() {
+        let length = text.map_or(0, str::len);
+        let given = |column: &ArrayRef| match column.as_string_opt::<i32>() {
+            Some(given) if given.is_valid(row) => given.value(row).len(),
+            _ => 0,
+        };
+        if is_long(length) && batch.columns().iter().all(|column| given(column) < length) {
+            return exec_err!("a text of {length} bytes, and {TEXT_BYTES_MAX} are the most");
+        }
+    }
+    Ok(())
 }
 
 /// Rows of a batch in arrays of their own.

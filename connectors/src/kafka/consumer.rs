@@ -15,6 +15,7 @@ use super::error::KafkaError;
 use super::message::Message;
 use super::settings::KafkaSettings;
 use super::{OPEN_TIMEOUT, TopicPartition};
+use crate::decode::CHUNK_BYTES_MAX;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -321,19 +322,20 @@ impl Consumer {
         each: &mut impl FnMut(Message<'_>),
     ) -> Result<usize, KafkaError> {
         let lanes = self.lanes.len();
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0_usize);
         let mut failed = None;
         'lanes: for turn in 0..lanes {
             let slot = (self.first_lane + turn) % lanes;
             let Some(lane) = self.lanes.get_mut(slot) else {
                 break;
             };
-            while count < count_max {
+            while count < count_max && bytes < CHUNK_BYTES_MAX {
                 match lane.queue.poll(Duration::ZERO) {
                     None => continue 'lanes,
                     Some(Ok(message)) => {
                         let message = Message::read(slot, &lane.partition, &message);
                         lane.next = message.offset + 1;
+                        bytes += message.payload().map_or(0, <[u8]>::len);
                         each(message);
                         count += 1;
                     }

@@ -63,6 +63,32 @@ fn decimals(kind: &DataType) -> u8 {
     }
 }
 
+/// The longest text that usage is known by: each is kept, and stands in every output.
+const NAME_BYTES_MAX: usize = 4_096;
+
+/// The texts that usage of a chunk is known by, where one of them may be too long.
+struct LongNames<'v>(Vec<(&'v str, &'v StringArray)>);
+
+impl<'v> LongNames<'v> {
+    fn among(texts: impl Iterator<Item = (&'v str, &'v StringArray)>) -> Self {
+        let is_long = |(_, texts): &(&str, &StringArray)| {
+            let ends = texts.value_offsets().windows(2);
+            let lengths = ends.map(|ends| ends[1] - ends[0]);
+            usize::try_from(lengths.max().unwrap_or(0)).is_ok_and(|most| most > NAME_BYTES_MAX)
+        };
+        Self(texts.filter(is_long).collect())
+    }
+
+    /// That a text of the row is too long.
+    fn told(&self, row: usize) -> Option<Failure> {
+        self.0.iter().find_map(|(field, texts)| {
+            let length = text(texts, row)?.len();
+            let detail = || format!("a text of {length} bytes, and {NAME_BYTES_MAX} are the most");
+            (length > NAME_BYTES_MAX).then(|| failure(Reason::RuleFailed, field, detail()))
+        })
+    }
+}
+
 fn text(values: &StringArray, row: usize) -> Option<&str> {
     values.is_valid(row).then(|| values.value(row))
 }
@@ -151,6 +177,9 @@ impl Mediator {
             })
             .collect();
 
+        let fields = self.steps.attributes.iter().map(|planned| &*planned.name);
+        let names = fields.zip(&attributes);
+        let long_names = LongNames::among(names.chain([("service", &values.services)]));
         let mut failed = std::mem::take(&mut rows.failed);
         let mut traits: Vec<Option<&str>> = Vec::with_capacity(attributes.len());
         out.usage.reserve(rows.records.len());
@@ -162,6 +191,7 @@ impl Mediator {
                 let found = found.filter(|failure| !values.takes_out(row) || stops_void(failure));
                 first(found, || values.guard(&rows, row))
             };
+            let passed = passed.and_then(|passed| long_names.told(row).map_or(Ok(passed), Err));
             let Passed {
                 service,
                 time,

@@ -9,6 +9,7 @@ use super::super::assemble::quoted;
 use super::super::columns::{ColumnBuilder, ColumnType, Refused};
 use super::super::convert::Conversion;
 use super::super::{ColumnRequest, DecodeError, RawChunk, nested};
+use super::avro_size::items_without_bytes;
 use super::metadata::Metadata;
 use super::registry::Registry;
 use crate::kafka::{Message, TopicPartition};
@@ -305,6 +306,13 @@ impl AvroMessages {
 
 impl Reading {
     fn new(id: u32, writer: Arc<str>, reader: &Arc<str>) -> Result<Self, String> {
+        if let Some(items) = items_without_bytes(&writer) {
+            let items = quoted(&items);
+            return Err(format!(
+                "schema {id} has a list whose items take no bytes: {items}; a message could claim any number of \
+                 them"
+            ));
+        }
         let decoder = decoder(id, &writer, reader).map_err(|error| {
             format!("what schema {id} writes does not fit the schema read into: {error}")
         })?;

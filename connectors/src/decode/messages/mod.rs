@@ -18,6 +18,7 @@
 //!   `_topic`, `_partition`, `_offset` and `_header.<name>`. They hide fields of these names.
 
 mod avro;
+mod avro_size;
 mod metadata;
 mod registry;
 mod text;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// Nesting that no file of ours comes near; deeper ones are refused before they cost a stack.
 pub(super) const DEPTH_MAX: usize = 32;
-/// Nodes that the aliases of one file may stand for, all together.
+/// Nodes that the aliases of one file may stand for, all together, and one more for each 64 bytes of text.
 const ALIASED_NODES_MAX: usize = 1_000_000;
 
 /// A node of a YAML document.
@@ -63,9 +63,13 @@ impl Node {
 
     fn size(&self) -> usize {
         match &self.kind {
-            Kind::Null(_) | Kind::Scalar { .. } => 1,
+            Kind::Null(_) => 1,
+            Kind::Scalar { text, .. } => 1 + text.len() / 64,
             Kind::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
-            Kind::Map(entries) => 1 + entries.iter().map(|e| 1 + e.value.size()).sum::<usize>(),
+            Kind::Map(entries) => {
+                let size = |entry: &Entry| 1 + entry.key.len() / 64 + entry.value.size();
+                1 + entries.iter().map(size).sum::<usize>()
+            }
         }
     }
 
