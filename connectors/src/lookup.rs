@@ -63,6 +63,10 @@ pub enum LookupError {
 }
 
 const FINDINGS_MAX: usize = 20;
+/// The longest key; the prefixes of a text are looked up one by one.
+const KEY_BYTES_MAX: usize = 4_096;
+/// The most text that a table has.
+const TABLE_BYTES_MAX: usize = 1 << 30;
 
 impl LookupTable {
     /// Loads the table of `file` whose rows are found by the column `key`. All or nothing: a table
@@ -90,7 +94,13 @@ impl LookupTable {
         let mut rows: HashMap<Box<str>, usize> = HashMap::new();
         let mut parts: Vec<Vec<StringArray>> = vec![Vec::new(); columns.len()];
         let mut findings = Vec::new();
+        let mut bytes = 0_usize;
         while let Some(chunk) = decoder.next_chunk() {
+            bytes = bytes.saturating_add(chunk.batch.get_array_memory_size());
+            if bytes > TABLE_BYTES_MAX {
+                findings.push(format!("it has more than {TABLE_BYTES_MAX} bytes"));
+                break;
+            }
             findings.extend(chunk.faults.iter().map(|fault| {
                 format!(
                     "line {}: {}",
@@ -108,6 +118,10 @@ impl LookupTable {
                     .unwrap_or(0);
                 match key {
                     None => findings.push(format!("line {place}: the key {key_column:?} is empty")),
+                    Some(key) if key.len() > KEY_BYTES_MAX => findings.push(format!(
+                        "line {place}: a key of {} bytes, and {KEY_BYTES_MAX} are the most",
+                        key.len()
+                    )),
                     Some(key) if rows.insert(Box::from(key), row).is_some() => {
                         findings.push(format!("line {place}: the key {} came before", quoted(key)));
                     }
@@ -235,6 +249,9 @@ mod tests {
         ] {
             assert!(error.contains(said), "{error}");
         }
+        let long = load(&format!("zone,code\na,{}\n", "1".repeat(5_000)));
+        let said = "line 2: a key of 5000 bytes, and 4096 are the most";
+        assert!(long.unwrap_err().to_string().contains(said));
         assert!(
             load("zone,kode\n")
                 .unwrap_err()

@@ -1,9 +1,8 @@
 //! Which fields the records of a file have: for whoever has no rule for it yet.
 
-use super::{DecodeError, Format, decompress, opening};
+use super::{BYTE_ORDER_MARK, DecodeError, Format, decompress, opening, parquet};
 use crate::store::{FileMeta, Store};
 use arrow::datatypes::DataType;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -12,6 +11,8 @@ use std::sync::Arc;
 const RECORDS: usize = 10_000;
 /// A file of one JSON value that is larger is not looked at whole.
 const VALUE_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of records that are looked at, where each has a line.
+const LINES_BYTES_MAX: u64 = 64 << 20;
 /// How deep objects in objects are looked into.
 const DEPTH: usize = 4;
 
@@ -55,11 +56,11 @@ fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, Decod
         }
         Format::JsonLines => {
             let mut names = Vec::new();
-            for line in text()?.lines().take(RECORDS) {
+            for line in text()?.take(LINES_BYTES_MAX).split(b'\n').take(RECORDS) {
                 let line = line.map_err(failed)?;
-                let line = line.trim_start_matches('\u{feff}');
+                let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
                 // What is no record is a fault of its own when it is read.
-                if let Ok(record) = serde_json::from_str(line) {
+                if let Ok(record) = serde_json::from_slice(line) {
                     enter(&record, "", DEPTH, &mut names);
                 }
             }
@@ -90,11 +91,7 @@ fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, Decod
             Ok(json(Format::Json, names))
         }
         Format::Parquet => {
-            let opened = ParquetRecordBatchReaderBuilder::try_new(store.random(file)?);
-            let opened = opened.map_err(|error| DecodeError::Parquet {
-                file: file.name.clone(),
-                detail: error.to_string(),
-            })?;
+            let opened = parquet::footer(&store.random(file)?, &file.name)?;
             let fields = opened.schema().fields().iter();
             let fields = fields.filter(|field| !field.data_type().is_nested());
             let is_float = |kind: &DataType| kind.is_floating();

@@ -77,7 +77,10 @@ pub fn row_groups(store: &Store, file: &FileMeta) -> Result<Vec<RowGroup>, Decod
     Ok(groups.collect())
 }
 
-fn footer(access: &RandomAccess, file: &str) -> Result<ArrowReaderMetadata, DecodeError> {
+pub(super) fn footer(
+    access: &RandomAccess,
+    file: &str,
+) -> Result<ArrowReaderMetadata, DecodeError> {
     let damaged = |detail: String| DecodeError::Parquet {
         file: file.to_owned(),
         detail,

@@ -177,7 +177,7 @@ impl Mediator {
             })
             .collect();
 
-        let fields = self.steps.attributes.iter().map(|planned| &*planned.name);
+        let fields = self.steps.attributes.iter().map(|planned| &*planned.field);
         let names = fields.zip(&attributes);
         let long_names = LongNames::among(names.chain([("service", &values.services)]));
         let mut failed = std::mem::take(&mut rows.failed);

@@ -105,6 +105,33 @@ fn records_become_usage() {
     assert_eq!(keys, [first.class, second.class]);
 }
 
+/// What usage is known by is kept, so it has a length; the next record goes on.
+#[test]
+fn a_record_with_an_endless_name_fails_alone() {
+    let (most, more) = ("x".repeat(4_096), "x".repeat(4_097));
+    let row =
+        |id: &str, team: &str, model: &str| format!("{id},{team},{model},ok,2026-08-01,10,4\n");
+    let rows = [
+        row("a", &most, &most),
+        row("b", &more, "gpt"),
+        row("c", "red", &more),
+        row(&more, "red", "gpt"),
+    ];
+    let (out, _) = mediate(RULE, &format!("{HEADER}{}", rows.concat()));
+    let told: Vec<_> = out
+        .faults
+        .iter()
+        .map(|fault| (fault.record.row(), fault.reason, fault.field.as_str()))
+        .collect();
+    let failed = Reason::RuleFailed;
+    assert_eq!(
+        told,
+        [(1, failed, "service"), (2, failed, "attributes.model")]
+    );
+    let told = &out.faults[0].detail;
+    assert_eq!(told, "a text of 4097 bytes, and 4096 are the most");
+}
+
 #[test]
 fn guards_ask_in_the_order_of_the_reasons() {
     let rule = "

@@ -4,7 +4,7 @@ use super::writer::RawSource;
 use super::{FAULT, LINE, META_FILE_FAULT, META_SOURCE, RAW, ROW};
 use crate::decode::{
     Assembler, ColumnRequest, DecodeError, DecodeOptions, Decoder, FieldPaths, Format, KEY_COLUMN,
-    RawChunk, Source, text_schema,
+    RawChunk, Source, opening, text_schema,
 };
 use crate::store::{FileMeta, Store};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -19,6 +19,15 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 /// # Errors
 /// When the archive cannot be read, is none, or its source has no such column.
 pub fn open_archive(
+    store: &Store,
+    archive: &FileMeta,
+    columns: &[ColumnRequest],
+    options: &DecodeOptions,
+) -> Result<(RawSource, Decoder), DecodeError> {
+    opening(&archive.name, || opened(store, archive, columns, options))
+}
+
+fn opened(
     store: &Store,
     archive: &FileMeta,
     columns: &[ColumnRequest],

@@ -7,10 +7,11 @@ use super::files::{Files, SourceFile};
 use crate::job::{Job, SourcePlan};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millrace_connectors::decode::{Originals, RawChunk};
+use millrace_connectors::decode::{Originals, RawChunk, row_groups};
 use millrace_connectors::diagnostic::did_you_mean;
 use millrace_connectors::ledger::{FileState, LedgerEntry};
 use millrace_connectors::mediate::{Mediated, MediationPlan};
+use millrace_connectors::shield::shielded;
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{Fault, RecordId, Usage};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -329,6 +330,12 @@ fn original(originals: &Originals, row: u64) -> Option<Fields> {
 
 /// All columns of a row; the archive of a Parquet source is the source itself.
 fn of_parquet(file: &SourceFile, row: u64) -> Option<Fields> {
+    // What stands in a damaged footer is not believed.
+    row_groups(&file.store, &file.meta).ok()?;
+    shielded(|| row_of_parquet(file, row)).ok().flatten()
+}
+
+fn row_of_parquet(file: &SourceFile, row: u64) -> Option<Fields> {
     let access = file.store.random(&file.meta).ok()?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(access).ok()?;
     let reader = reader.with_offset(usize::try_from(row).ok()?).with_limit(1);
