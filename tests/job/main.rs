@@ -23,6 +23,7 @@ mod sums;
 mod two_sources;
 mod unpriced;
 mod unsettled;
+mod warned;
 mod watching;
 mod widths;
 mod words;
