@@ -7,6 +7,7 @@ mod bad_input;
 mod balances;
 mod bill;
 mod bills;
+mod by_hand;
 mod cli;
 mod explain;
 mod frames;
