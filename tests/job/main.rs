@@ -20,6 +20,7 @@ mod pricing;
 mod quiet;
 mod quote;
 mod reference_pages;
+mod schemas;
 mod sums;
 mod two_sources;
 mod unpriced;

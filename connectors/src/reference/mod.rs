@@ -45,7 +45,7 @@ pub use field::moment;
 pub use load::{Loaded, ReferenceFiles};
 pub use messages::{HeldMessage, Section};
 pub use vocabulary::Vocabulary;
-pub use words::{WordField, word_fields};
+pub use words::{WordField, WordForm, word_fields};
 
 use crate::names::Names;
 use millrace_operators::domain::{
