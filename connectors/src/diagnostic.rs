@@ -37,10 +37,19 @@ impl Diagnostic {
         }
     }
 
-    /// A finding that the file can be used in spite of.
+    /// A finding that the file can be used in spite of, though money may be wrong for it: a run ends with
+    /// exit code 1.
     pub fn warning(file: &str, place: (u64, u64), message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
+            ..Self::error(file, place, message)
+        }
+    }
+
+    /// A finding that no money depends on, or whose usage waits and is told by itself.
+    pub fn advice(file: &str, place: (u64, u64), message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Info,
             ..Self::error(file, place, message)
         }
     }
@@ -58,6 +67,30 @@ impl Diagnostic {
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+
+    /// Whether money may be wrong for it.
+    #[must_use]
+    pub fn is_about_money(&self) -> bool {
+        self.severity >= Severity::Warning
+    }
+}
+
+/// What is said of a column that is declared and that no expression reads. Where it is a slip of one that
+/// is read, that one lacks its type.
+pub(crate) fn unread_column<'a>(
+    file: &str,
+    place: (u64, u64),
+    name: &str,
+    read_undeclared: impl IntoIterator<Item = &'a str>,
+) -> Diagnostic {
+    let message = format!("`columns` declares \"{name}\", which no expression reads");
+    match did_you_mean(name, read_undeclared) {
+        Some(meant) => {
+            let hint = format!("did you mean \"{meant}\"? It is read as if it were not declared");
+            Diagnostic::warning(file, place, message).with_hint(hint)
+        }
+        None => Diagnostic::advice(file, place, message).with_hint("leave it out"),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::currency::decimals;
 use crate::job::Job;
 use crate::listener::Listener;
 use crate::report::{RunFacts, Summary, day};
-use crate::run::{RunError, finder, read};
+use crate::run::{RunError, finder, read, texts};
 use differential_dataflow::difference::{Abelian as _, Semigroup as _};
 use jiff::tz::TimeZone;
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
@@ -206,11 +206,11 @@ pub fn bill(
         Some(commit) => format!("commit {commit} of the durable state"),
         None => "the job's files, read and priced now".to_owned(),
     };
-    let held = ended.held.iter().map(ToString::to_string).collect();
     let facts = RunFacts {
         job: job.name.clone(),
         files: ended.files,
-        held,
+        held: texts(&ended.held),
+        warnings: texts(&ended.warned.about_money()),
         zone: job.zone.clone(),
         ..RunFacts::default()
     };

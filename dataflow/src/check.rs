@@ -97,7 +97,7 @@ fn first_file(job: &Job, source: &crate::job::SourcePlan, plan: &MediationPlan) 
                 source.path
             ),
         };
-        return vec![Diagnostic::warning(&job_file, source.place, message)];
+        return vec![Diagnostic::advice(&job_file, source.place, message)];
     };
     let Some(format) = source.format_of(&file.name) else {
         if store.local_path().is_some_and(Path::is_file) {

@@ -337,6 +337,9 @@ fn cluster_of(args: &RunArgs) -> Result<Option<ClusterPlan>, RunError> {
 fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
     let findings = check(&args.job);
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    let about_money = findings.iter().filter(|f| f.is_about_money()).count();
+    let warnings = about_money - errors;
+    let advice = findings.len() - about_money;
     match args.output {
         CheckFormat::Json => {
             let text = json(&findings)?;
@@ -345,9 +348,9 @@ fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusa
         CheckFormat::Text => {
             let text = render(&findings, console.colours_results());
             let shown = args.job.display();
-            let warnings = findings.len() - errors;
-            let verdict = match (errors, warnings) {
-                (0, 0) => format!("{shown}: no findings\n"),
+            let verdict = match (errors, warnings, advice) {
+                (0, 0, 0) => format!("{shown}: no findings\n"),
+                (0, 0, advice) => format!("{shown}: {}\n", count(advice, "remark")),
                 _ => format!(
                     "{shown}: {} and {}\n",
                     count(errors, "error"),
@@ -357,7 +360,7 @@ fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusa
             console.result(&format!("{text}{verdict}"))?;
         }
     }
-    Ok(match (errors, findings.len()) {
+    Ok(match (errors, warnings) {
         (0, 0) => Exit::Ok,
         (0, _) => Exit::Findings,
         _ => Exit::Unusable,

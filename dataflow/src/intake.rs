@@ -28,6 +28,7 @@ mod record;
 mod reference;
 mod suspended;
 mod turn;
+mod warned;
 
 pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
@@ -35,6 +36,7 @@ pub(crate) use record::parts;
 pub use record::{Fields, Mediation, RawRecord, find_record};
 pub use reference::ReferenceFeeds;
 pub use suspended::Suspended;
+pub use warned::Warned;
 
 use crate::check::check;
 use crate::durable::{
@@ -80,6 +82,8 @@ pub struct Setting {
     pub reference_feeds: Option<ReferenceFeeds>,
     /// Reference data in force at the start; of files alone, where there are topics.
     pub reference: Reference,
+    /// What was said of the job, its rules and its reference data.
+    pub warned: Warned,
     /// Where raw records are kept.
     pub archive: Arc<Store>,
     /// Names of the files, for outputs.
@@ -217,6 +221,8 @@ pub struct TakenIn {
     pub reference: Reference,
     /// What keeps messages of reference data from being in force.
     pub held: Vec<Diagnostic>,
+    /// What was said of the configuration in force, and of what is not for its faults.
+    pub warned: Warned,
 }
 
 impl From<DurableError> for Halt {
@@ -273,6 +279,7 @@ impl Intake {
                     ledger: self.files.ledger_rows(),
                     reference: self.setting.reference,
                     held: self.held,
+                    warned: self.setting.warned,
                 };
                 return Ok((taken, self.setting.saved.filter(|_| self.turns)));
             }
@@ -1029,22 +1036,16 @@ impl Intake {
                 self.setting.reference = loaded.reference;
                 self.bundle.reference = changes;
                 self.learn();
-                self.warn(&loaded.warnings);
+                self.warn_of_reference(loaded.warnings);
                 self.hold(loaded.held);
             }
-            Err(findings) => self.setting.listener.rejected(&findings),
+            Err(findings) => self.reject_reference(findings),
         }
         // The catalog may name other tables than before.
         let followed = self.setting.watch.as_mut();
         let files = self.setting.reference_files.files();
         if let Some(Err(error)) = followed.map(|watch| watch.follow(files, loading)) {
             self.setting.listener.message(&error.to_string());
-        }
-    }
-
-    fn warn(&self, warnings: &[Diagnostic]) {
-        if !warnings.is_empty() {
-            self.setting.listener.warned(warnings);
         }
     }
 
@@ -1084,20 +1085,21 @@ impl Intake {
     /// Mediates again what a changed rule or lookup table could alter, from the raw records; whether
     /// the rules are in force and call things otherwise than before.
     fn reload_rules(&mut self, report: &mut ChangeReport) -> bool {
-        let (rules, vocabulary) = match self.setting.job.rules_and_words(&self.setting.names) {
+        let rules = match self.setting.job.working_rules(&self.setting.names) {
             Ok(rules) => rules,
             Err(findings) => {
-                self.setting.listener.rejected(&findings);
+                self.reject_rules(findings);
                 return false;
             }
         };
-        let unsuitable = self.unsuitable(&rules);
+        let unsuitable = self.unsuitable(&rules.plans);
         if !unsuitable.is_empty() {
-            self.setting.listener.rejected(&unsuitable);
+            self.reject_rules(unsuitable);
             return false;
         }
-        let renamed = self.setting.reference_files.know(vocabulary);
-        let old = std::mem::replace(&mut self.setting.rules, rules);
+        self.warn_of_rules(rules.warnings);
+        let renamed = self.setting.reference_files.know(rules.vocabulary);
+        let old = std::mem::replace(&mut self.setting.rules, rules.plans);
         self.files.try_again();
         let mut archived = 0;
         for file in self.files.read_files() {

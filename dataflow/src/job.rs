@@ -325,6 +325,9 @@ impl Job {
     }
 }
 
+/// What separates billing lines besides attributes, by the names that a job file gives them.
+pub(crate) const DIMENSIONS: [&str; 4] = ["service", "service_type", "subscription", "price"];
+
 /// What separates billing lines by the name that a job file gives it; names of attributes are
 /// entered in `names`.
 pub(crate) fn dimension(name: &str, names: &Names) -> Dimension {
@@ -606,8 +609,8 @@ impl Judge {
             let message = "files move away once they are read, and without durable state the next run \
                            does not know of them";
             let hint = "add `durability: { folder: state }`, or leave `after` out";
-            let warning = Diagnostic::warning(&self.file, place_of(moves), message);
-            self.findings.push(warning.with_hint(hint));
+            let advice = Diagnostic::advice(&self.file, place_of(moves), message);
+            self.findings.push(advice.with_hint(hint));
         }
         let folder = path.trim_end_matches('/').strip_suffix("input");
         let folder = folder.filter(|folder| folder.is_empty() || folder.ends_with('/'));

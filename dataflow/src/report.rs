@@ -56,6 +56,8 @@ pub struct Summary {
     pub out_of_range: Vec<LineOutOfRange>,
     /// Why messages of reference data are not in force.
     pub held: Vec<String>,
+    /// What of the configuration money may be wrong for.
+    pub warnings: Vec<String>,
     /// Where the outputs are.
     pub outputs: Option<String>,
     /// Time taken, in milliseconds.
@@ -93,6 +95,8 @@ pub struct RunFacts {
     pub files: Vec<LedgerRow>,
     /// Why messages of reference data are not in force.
     pub held: Vec<String>,
+    /// What of the configuration money may be wrong for.
+    pub warnings: Vec<String>,
     /// Where the outputs are.
     pub outputs: Option<String>,
     /// Time taken.
@@ -109,6 +113,7 @@ impl Default for RunFacts {
             job: String::new(),
             files: Vec::new(),
             held: Vec::new(),
+            warnings: Vec::new(),
             outputs: None,
             elapsed: Duration::ZERO,
             idle: Duration::ZERO,
@@ -145,6 +150,7 @@ impl Summary {
             unsettled: board.unsettled(),
             out_of_range: board.out_of_range(),
             held: run.held,
+            warnings: run.warnings,
             outputs: run.outputs,
             elapsed_ms: millis(run.elapsed),
             busy_ms: millis(busy),
@@ -167,6 +173,7 @@ impl Summary {
             || !self.unsettled.is_empty()
             || !self.out_of_range.is_empty()
             || !self.held.is_empty()
+            || !self.warnings.is_empty()
             || !self.ties_out
             || self
                 .files

@@ -22,7 +22,7 @@ use crate::durable::{
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
     Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, Suspended,
-    TakenIn, channels,
+    TakenIn, Warned, channels,
 };
 use crate::interrupt::keeps_what_is_read;
 use crate::job::Job;
@@ -307,13 +307,19 @@ fn turn(
     }
     let run = RunFacts {
         files: ended.files,
-        held: ended.held.iter().map(ToString::to_string).collect(),
+        held: texts(&ended.held),
+        warnings: texts(&ended.warned.about_money()),
         elapsed: started.elapsed(),
         idle: metrics.idle(),
         ..facts.run
     };
     let summary = Summary::of(&ended.board, &facts.texts, run);
     Ok(Turn::Over(Box::new(summary)))
+}
+
+/// Findings as summaries have them.
+pub(crate) fn texts(findings: &[Diagnostic]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
 }
 
 /// What a run with durable state leaves to the one that goes on from it.
@@ -380,6 +386,8 @@ pub struct Ended<T> {
     pub reference: Reference,
     /// What keeps messages of reference data from being in force.
     pub held: Vec<Diagnostic>,
+    /// What was said of the configuration in force, and of what is not for its faults.
+    pub warned: Warned,
     /// The text behind keys.
     pub texts: Texts,
     /// What is closed, and not held any more.
@@ -519,7 +527,7 @@ impl Prepared {
         mode: Mode,
     ) -> Result<Self, RunError> {
         let loading = SystemTime::now();
-        let (mut job, mut warnings) = match Job::load(path) {
+        let (mut job, of_job) = match Job::load(path) {
             Ok(loaded) => loaded,
             // Everything else that is wrong is worth knowing at once.
             Err(_) => return Err(RunError::Configuration(crate::check::check(path))),
@@ -529,9 +537,9 @@ impl Prepared {
             _ => Names::default(),
         });
         let mut reference_files = job.reference_files(Arc::clone(&names));
-        let rules = job.rules_and_words(&names).map(|(rules, vocabulary)| {
-            reference_files.know(vocabulary);
-            rules
+        let rules = job.working_rules(&names).map(|rules| {
+            reference_files.know(rules.vocabulary);
+            (rules.plans, rules.warnings)
         });
         let loaded = match job.reference_topics.is_empty() {
             true => reference_files.load().map(|l| (l.reference, l.warnings)),
@@ -541,16 +549,21 @@ impl Prepared {
                 read.map(|warnings| (Reference::default(), warnings))
             }
         };
-        let (rules, (reference, more)) = match (rules, loaded) {
+        let ((rules, of_rules), (reference, of_reference)) = match (rules, loaded) {
             (Ok(rules), Ok(loaded)) => (rules, loaded),
             _ => return Err(RunError::Configuration(crate::check::check(path))),
         };
-        warnings.extend(more);
+        let mut warned = Warned {
+            job: of_job,
+            rules: of_rules,
+            reference: of_reference,
+        };
         if mode == Mode::Write {
-            warnings.extend(never_archived(&job, &reference, &names));
+            warned.job.extend(never_archived(&job, &reference, &names));
         }
-        if !warnings.is_empty() {
-            listener.warned(&warnings);
+        match warned.all() {
+            none if none.is_empty() => {}
+            warnings => listener.warned(&warnings),
         }
         let (folder, base) = output_folder(&job, options);
         // A bucket that cannot be listed is known before anything is written or read.
@@ -655,6 +668,7 @@ impl Prepared {
             reference_files,
             reference_feeds,
             reference,
+            warned,
             archive: store,
             file_names,
             file_lines,
@@ -934,6 +948,7 @@ impl Prepared {
             board,
             reference: taken.reference,
             held: taken.held,
+            warned: taken.warned,
             texts: self.facts.texts,
             closed: self.closed,
             commit: newest,

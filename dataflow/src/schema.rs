@@ -1,11 +1,11 @@
 //! JSON Schemas of the files that people write, for editors and for `millrace schema`.
 
-use crate::job::RECORD_TYPE;
 use crate::job::file::JobFile;
+use crate::job::{DIMENSIONS, RECORD_TYPE};
 use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::reference::accounts::AccountsFile;
 use millrace_connectors::reference::catalog::CatalogFile;
-use millrace_connectors::reference::{WordField, word_fields};
+use millrace_connectors::reference::{WordField, WordForm, word_fields};
 use schemars::{Schema, schema_for};
 use serde_json::{Value, json};
 
@@ -57,21 +57,34 @@ pub fn schema(kind: FileKind) -> Schema {
 }
 
 /// The fields of a job that take one of a few words and are read as text.
-fn job_words() -> [WordField; 1] {
-    [WordField {
-        of: "SourceEntry",
-        field: "record_type",
-        words: vec![RECORD_TYPE],
-        or_text: false,
-    }]
+fn job_words() -> [WordField; 2] {
+    [
+        WordField {
+            of: "SourceEntry",
+            field: "record_type",
+            words: vec![RECORD_TYPE],
+            form: WordForm::Word,
+        },
+        WordField {
+            of: "BillingEntry",
+            field: "aggregate_by",
+            words: DIMENSIONS.to_vec(),
+            form: WordForm::WordsAndTexts,
+        },
+    ]
 }
 
 /// The schema of a property that takes words, described as before.
 fn with_words(property: &Value, field: &WordField) -> Value {
     let words = json!({ "type": "string", "enum": field.words });
-    let mut schema = match field.or_text {
-        true => json!({ "anyOf": [words, { "type": "string" }] }),
-        false => words,
+    let mut schema = match field.form {
+        WordForm::Word => words,
+        WordForm::WordOrText => json!({ "anyOf": [words, { "type": "string" }] }),
+        WordForm::WordsAndTexts => {
+            let each = json!({ "anyOf": [words, { "type": "string" }] });
+            json!({ "type": "array", "items": each })
+        }
+        WordForm::WordOrList => json!({ "anyOf": [words, { "type": "array", "items": words }] }),
     };
     schema["description"] = property["description"].clone();
     schema
@@ -148,7 +161,9 @@ mod tests {
             let (.., property) = found
                 .next()
                 .unwrap_or_else(|| panic!("there is no {place}"));
-            let listed = property.get("enum").or(property.pointer("/anyOf/0/enum"));
+            let listed = property.get("enum");
+            let listed = listed.or(property.pointer("/anyOf/0/enum"));
+            let listed = listed.or(property.pointer("/items/anyOf/0/enum"));
             assert_eq!(listed, Some(&json!(field.words)), "{place}");
             // What a person reads and what an editor offers is the same.
             let description = property["description"].as_str().unwrap();

@@ -162,3 +162,59 @@ fn each_reason_of_rating_has_advice_that_leads_to_the_right_bill() {
         assert_eq!(ended.totals(), [case.total], "{:?}", case.reason);
     }
 }
+
+/// The bill of two calls by a catalog with these rows.
+fn billed(rows: &str, more: &str, job: &str) -> Vec<String> {
+    let desk = Desk::new(&[
+        ("job.yaml", &format!("{JOB}{job}")),
+        ("calls.csv", CALLS),
+        ("corrections.csv", more),
+        ("accounts.yaml", &accounts("USD", "std")),
+        ("catalog.yaml", &format!("currency: USD\n{rows}\n")),
+    ]);
+    let ended = desk.run();
+    assert_eq!(ended.exit, Exit::Ok, "{ended:?}");
+    ended.totals()
+}
+
+#[test]
+fn a_negative_price_is_refused_with_advice_that_gives_money_back() {
+    let price = "prices: [{ list: std, item: units, price: 4 }]";
+    let desk = Desk::new(&[
+        ("job.yaml", JOB),
+        ("calls.csv", CALLS),
+        ("accounts.yaml", &accounts("USD", "std")),
+        (
+            "catalog.yaml",
+            &format!("currency: USD\n{}\n", price.replace('4', "-4")),
+        ),
+    ]);
+    let ended = desk.run();
+    assert_eq!(ended.exit, Exit::Unusable, "{ended:?}");
+    let credit = "`allowances: [{ id: credit, money: 10 }]`";
+    for advised in ["write 0 or more", credit, "by a correction of its record"] {
+        assert!(ended.err.contains(advised), "{}", ended.err);
+    }
+    assert_eq!(billed(&price.replace('4', "0"), "", ""), ["0 USD"]);
+    // In each of two months 12 are used, of which 10 are credited.
+    let credited = format!(
+        "plans: [{{ list: std, {} }}]\n{price}",
+        credit.trim_matches('`')
+    );
+    assert_eq!(billed(&credited, "", ""), ["4 USD"]);
+    let corrections = "  - name: corrections
+    platform: switch
+    service_type: voice
+    path: corrections.csv
+    corrections: true
+    mediation:
+      columns: { units: bigint, at: timestamp }
+      identity: [id]
+      kind: kind
+      service: number
+      time: at
+      charges: { units: units }
+";
+    let void = "id,number,at,units,kind\n2,n1,2026-02-10T00:00:00Z,3,void\n";
+    assert_eq!(billed(price, void, corrections), ["12 USD"]);
+}

@@ -39,7 +39,7 @@ plans:
     caps:
       - { id: most, limit: 9, cycle: month }
     commitments:
-      - { id: least, accumulator: spent, counts: money, amount: 20 }
+      - { id: least, accumulator: spent, counts: money, amount: 9 }
     charges:
       - { item: fee, amount: 10, when: advance }
 prices:

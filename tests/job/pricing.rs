@@ -16,11 +16,11 @@ sources:
     service_type: voice
     path: calls.csv
     mediation:
-      columns: { units: bigint, at: timestamp }
+      columns: { units: bigint, at: timestamp, other: { type: bigint, may_be: absent } }
       identity: [id]
       service: number
       time: at
-      charges: { units: units }
+      charges: { units: units, other: other }
 ";
 
 const ACCOUNTS: &str = "\
@@ -202,6 +202,62 @@ fn the_advice_of_refused_combinations_leads_to_the_right_bill() {
     assert_eq!(both(15, 30), None);
     assert_eq!(both(15, 15).unwrap(), ["15", "15"]);
     assert_eq!(both(30, 30).unwrap(), ["30", "30"]);
+}
+
+#[test]
+fn a_maximum_under_the_minimum_is_refused_however_their_terms_are_written() {
+    let billed = |limit: u32, cap: &str, amount: u32, least: &str, billing: &str| {
+        let parts = format!(
+            "    caps: [{{ id: most, limit: {limit}{cap} }}]\n    commitments: [{{ id: least, amount: {amount}{least} }}]\n"
+        );
+        let desk = desk(&parts, "  - { item: units, price: 2 }", &[12], JANUARY);
+        let accounts = ACCOUNTS.replace("SINCE", "2026-01-01");
+        let accounts = accounts.replace("USD }", &format!("USD{billing} }}"));
+        desk.write("accounts.yaml", accounts);
+        let ended = desk.run();
+        let refused = ended.err.contains("more than") && ended.exit == Exit::Unusable;
+        assert_eq!(refused, ended.exit != Exit::Ok, "{ended:?}");
+        !refused
+    };
+    // Each pair is one term.
+    for (cap, least, billing) in [
+        ("", "", ""),
+        (", cycle: month", "", ""),
+        ("", ", cycle: month", ""),
+        (", cycle: month", ", cycle: month, anchor: account", ""),
+        (", cycle: month, anchor: subscription", "", ""),
+        (", cycle: month, anchor: 2026-01-01", "", ""),
+        ("", ", cycle: month, anchor: 2025-12-01", ""),
+        (", cycle: quarter", ", cycle: month, every: 3", ""),
+        (", cycle: month, every: 12", ", cycle: year", ""),
+        (", cycle: week", ", cycle: day, every: 7", ""),
+        (
+            ", cycle: quarter",
+            "",
+            ", billing: { cycle: month, every: 3 }",
+        ),
+        (
+            "",
+            ", cycle: month, anchor: 2026-03-15",
+            ", billing: { anniversary: 2026-01-15 }",
+        ),
+    ] {
+        let told = (cap, least, billing);
+        assert!(!billed(15, cap, 30, least, billing), "{told:?}");
+        assert!(billed(30, cap, 30, least, billing), "{told:?}");
+    }
+    // Terms of which one holds several of the other: three months of 10 are less than a quarter of 31.
+    for (limit, cap, amount, least) in [
+        (10, "", 31, ", cycle: quarter"),
+        (32, ", cycle: quarter", 11, ""),
+        (1, ", cycle: day", 32, ", cycle: month"),
+    ] {
+        let told = (limit, cap, amount, least);
+        assert!(!billed(limit, cap, amount, least, ""), "{told:?}");
+        assert!(billed(limit + 1, cap, amount, least, ""), "{told:?}");
+    }
+    // Of other beginnings, nothing is said before it is certain.
+    assert!(billed(15, ", cycle: month, anchor: 2026-01-15", 30, "", ""));
 }
 
 #[test]

@@ -17,11 +17,11 @@ sources:
     service_type: voice
     path: calls.csv
     mediation:
-      columns: { calls: bigint, at: timestamp }
+      columns: { calls: bigint, at: timestamp, minutes: { type: bigint, may_be: absent } }
       identity: [id]
       service: number
       time: at
-      charges: { calls: calls }
+      charges: { calls: calls, minutes: minutes }
 ";
 
 /// Three members commit to 180 trillion together, and three calls cost as much: amounts end before.

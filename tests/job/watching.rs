@@ -175,3 +175,29 @@ fn a_watching_job_tells_the_bill_who_moves_and_what_is_new() {
         "{told} in {busy} ms"
     );
 }
+
+#[test]
+fn a_saved_file_that_does_not_hold_is_told_to_the_end() {
+    let known = CALLS.replace("4,+9,2026-01-05T12:00:00Z,home,7\n", "");
+    for (is_mended, code) in [(false, 1), (true, 0)] {
+        let desk = Desk::new(&[
+            ("job.yaml", JOB),
+            ("catalog.yaml", CATALOG),
+            ("accounts.yaml", ACCOUNTS),
+            ("usage/a.csv", &known),
+        ]);
+        let mut job = Watching::start(&desk);
+        job.until("Ctrl-C ends");
+        desk.write(
+            "catalog.yaml",
+            "currency: EUR\nprices: [{ item: seconds }]\n",
+        );
+        job.until("the key \"price\" is missing");
+        if is_mended {
+            desk.write("catalog.yaml", CATALOG.replace("0.01", "0.02"));
+            job.until("EUR 13.65 → 24.25");
+        }
+        interrupt(&job.process);
+        assert_eq!(job.process.wait().unwrap().code(), Some(code));
+    }
+}

@@ -121,8 +121,10 @@ impl<'a> Counter<'a> {
 
     fn bucket(&self, cycle: Cycle) -> Option<Bucket> {
         let here = |row: &PlanRow| within(&self.times(row), cycle.stretch());
-        let mut in_force = self.versions.iter().filter(|row| !here(row).is_empty());
-        let row = in_force.next_back()?;
+        // Of those that somebody has in the cycle, the one that was got latest.
+        let since = |row: &PlanRow| here(row).last().map(|(start, _)| *start);
+        let in_force = self.versions.iter().filter(|row| !here(row).is_empty());
+        let row = in_force.max_by_key(|row| since(row))?;
         let times = joined(self.versions.iter().flat_map(|row| here(row)));
         let (resource, kind, measure, items, opening, thresholds) = match &row.part {
             PlanPart::Accumulator(a) => {

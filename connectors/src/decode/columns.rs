@@ -9,18 +9,16 @@ use arrow::array::{
 };
 use arrow::datatypes::DataType;
 use millrace_operators::domain::Reason;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// The declared type of a raw column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(
-    with = "String",
-    extend("examples" = ["text", "bigint", "decimal(18,6)", "boolean", "timestamp", "date"])
-)]
 pub enum ColumnType {
     /// Text as it stands.
     Text,
@@ -40,6 +38,21 @@ pub enum ColumnType {
     Timestamp,
     /// A calendar day.
     Date,
+}
+
+impl JsonSchema for ColumnType {
+    fn schema_name() -> Cow<'static, str> {
+        "ColumnType".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words = ["text", "bigint", "integer", "boolean", "timestamp", "date"];
+        json_schema!({
+            "description": "The declared type of a raw column; others are like `decimal(18,6)`.",
+            "anyOf": [{ "type": "string", "enum": words }, { "type": "string" }],
+            "examples": ["decimal(18,6)"],
+        })
+    }
 }
 
 impl ColumnType {

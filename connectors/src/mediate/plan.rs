@@ -6,10 +6,11 @@ use super::marks::{Marking, ranks};
 use super::rule::{IdentityRule, MediationRule, Sql};
 use super::text::has_text;
 use crate::decode::{ColumnRequest, MayBe, text_schema};
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::{Diagnostic, did_you_mean, unread_column};
 use crate::expression::{Decision, Expression, ExpressionError, Functions, Inputs, Parsed};
 use crate::lookup::Lookups;
 use crate::names::Names;
+use crate::reference::yaml::place_of;
 use crate::stream::StreamId;
 use crate::times::TimeRules;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -140,9 +141,9 @@ impl MediationPlan {
         ) else {
             return Err(compiler.findings);
         };
-        let warnings = unread(rule, &columns, file, &service);
+        let warnings = unread(rule, &columns, file);
         let request = |name: String| {
-            let declared = rule.columns.get(&name);
+            let declared = rule.columns.get(&name).map(|declared| &declared.value);
             let (zone, ambiguous) = declared.map_or((None, None), |declared| {
                 (declared.zone.clone(), declared.ambiguous)
             });
@@ -648,21 +649,16 @@ fn needed_by(filter: Option<&Written>, lets: &[Written]) -> Vec<bool> {
 }
 
 /// Declared columns that no expression reads: most likely misspelt.
-fn unread(
-    rule: &MediationRule,
-    read: &BTreeSet<String>,
-    file: &str,
-    service: &Written,
-) -> Vec<Diagnostic> {
-    let unread = rule.columns.keys().filter(|name| !read.contains(*name));
+fn unread(rule: &MediationRule, read: &BTreeSet<String>, file: &str) -> Vec<Diagnostic> {
+    let unread = rule
+        .columns
+        .iter()
+        .filter(|(name, _)| !read.contains(*name));
+    let undeclared = read.iter().filter(|name| !rule.columns.contains_key(*name));
+    let undeclared: Vec<&str> = undeclared.map(String::as_str).collect();
     unread
-        .map(|name| {
-            let message = format!("`columns` declares {name:?}, which no expression reads");
-            let found = Diagnostic::warning(file, (service.line, 0), message);
-            match did_you_mean(name, read.iter().map(String::as_str)) {
-                Some(meant) => found.with_hint(format!("did you mean {meant:?}?")),
-                None => found,
-            }
+        .map(|(name, declared)| {
+            unread_column(file, place_of(declared), name, undeclared.iter().copied())
         })
         .collect()
 }

@@ -37,7 +37,8 @@ pub struct MediationRule {
     /// files without the column are, too. In every format an empty text is no number, boolean or
     /// time but an empty field; in CSV it is an empty field for text, too.
     #[serde(default)]
-    pub columns: BTreeMap<String, ColumnDeclaration>,
+    #[schemars(with = "BTreeMap<String, ColumnDeclaration>")]
+    pub columns: BTreeMap<String, Spanned<ColumnDeclaration>>,
     /// Intermediate values by name, in order; each may use those before it.
     #[serde(default, rename = "let")]
     pub lets: NamedSql,
@@ -54,10 +55,7 @@ pub struct MediationRule {
     /// with another content is a CONFLICT (unless told otherwise); `last`, the one read last;
     /// `greatest(<expression>)`, the one with the greatest number or time.
     #[serde(default)]
-    #[schemars(
-        with = "Option<String>",
-        regex(pattern = r"^(first|last|greatest\(.+\))$")
-    )]
+    #[schemars(with = "Option<KeepWord>")]
     pub keep: Option<Sql>,
     /// What a record does: an expression that gives `usage`, `amend` (the record replaces what has its
     /// identity) or `void` (it takes that out; nothing but its identity is read). Usage unless given.
@@ -93,6 +91,22 @@ impl MediationRule {
     pub fn decides(&self) -> bool {
         let keep = self.keep.as_ref().map(|keep| keep.value.trim());
         keep.is_some_and(|keep| keep != "first") || self.kind.is_some() || self.version.is_some()
+    }
+}
+
+/// What `keep` takes, for schemas.
+struct KeepWord;
+
+impl JsonSchema for KeepWord {
+    fn schema_name() -> Cow<'static, str> {
+        "KeepWord".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string", "enum": ["first", "last"] },
+            { "type": "string", "pattern": r"^greatest\(.+\)$" },
+        ] })
     }
 }
 

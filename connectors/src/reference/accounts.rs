@@ -209,8 +209,8 @@ pub struct AccountTable {
     pub csv: CsvLayout,
     /// Types of columns; the others are text.
     #[serde(default)]
-    #[schemars(with = "BTreeMap<String, String>")]
-    pub columns: BTreeMap<String, ColumnType>,
+    #[schemars(with = "BTreeMap<String, ColumnType>")]
+    pub columns: BTreeMap<String, Spanned<ColumnType>>,
     /// SQL: the rows to take; all unless given.
     #[serde(rename = "where")]
     #[schemars(with = "Option<String>")]

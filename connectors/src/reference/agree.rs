@@ -6,8 +6,11 @@
 //! in suspense.
 
 use super::combine::refused_combinations;
-use super::pool::{divided_groups, overlapping_plans, repeated_plans, undated_subscriptions};
-use super::rows::{Origin, Placed, Rows};
+use super::currencies::unbilled_parts;
+use super::pool::{
+    contested_sizes, divided_groups, overlapping_plans, repeated_plans, undated_subscriptions,
+};
+use super::rows::{Origin, Placed, Rows, Setting};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::names::Names;
 use millrace_operators::domain::{
@@ -20,8 +23,8 @@ use std::sync::Arc;
 const ALIKE_MAX: usize = 20;
 
 /// Everything that the rows disagree about.
-pub(super) fn disagreements(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
-    let mut findings = Vec::new();
+pub(super) fn disagreements(rows: &Rows, setting: Setting<'_>) -> Vec<Diagnostic> {
+    let (names, mut findings) = (setting.names, Vec::new());
     for kind in [
         ambiguous_prices(rows, names),
         outranked_prices(rows, names),
@@ -37,7 +40,9 @@ pub(super) fn disagreements(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
         repeated_plans(rows, names),
         overlapping_plans(rows, names),
         divided_groups(rows, names),
-        refused_combinations(rows, names),
+        contested_sizes(rows, names),
+        unbilled_parts(rows, names),
+        refused_combinations(rows, setting),
     ] {
         cap(kind, &mut findings);
     }

@@ -7,7 +7,8 @@
 //!
 //! Parts of other price lists count where subscriptions have both lists, or one balance group does.
 
-use super::rows::{Placed, Rows};
+use super::rows::{Placed, Rows, Setting};
+use super::terms::{Calendars, Together};
 use crate::diagnostic::Diagnostic;
 use crate::names::Names;
 use millrace_operators::domain::{
@@ -17,8 +18,8 @@ use millrace_operators::domain::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that cannot be combined.
-pub(super) fn refused_combinations(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
-    let mut findings = Vec::new();
+pub(super) fn refused_combinations(rows: &Rows, setting: Setting<'_>) -> Vec<Diagnostic> {
+    let (names, mut findings) = (setting.names, Vec::new());
     if rows.plans.is_empty() {
         return findings;
     }
@@ -40,9 +41,10 @@ pub(super) fn refused_combinations(rows: &Rows, names: &Names) -> Vec<Diagnostic
         }
         findings.extend(other_price(price, rows, names));
     }
+    let calendars = Calendars::of(rows, setting.zone);
     for placed in &rows.plans {
         if let PlanPart::Commitment(commitment) = &placed.row.part {
-            findings.extend(maximum_under(placed, commitment, rows, names));
+            findings.extend(maximum_under(placed, commitment, rows, &calendars, names));
         }
         findings.extend(charge_as_usage(placed, rows, names));
     }
@@ -242,39 +244,61 @@ fn other_price(price: &Placed<PriceRow>, rows: &Rows, names: &Names) -> Option<D
     Some(price.origin.error(message).with_hint(hint))
 }
 
-/// A cap of less than is committed to, of the same list, term and items.
+/// A cap of less than is committed to, of the same list and items, however their terms are written.
 fn maximum_under(
     placed: &Placed<PlanRow>,
     commitment: &Commitment,
     rows: &Rows,
+    calendars: &Calendars<'_>,
     names: &Names,
 ) -> Option<Diagnostic> {
     let items = match commitment.counts {
         Counts::Nothing => return None,
         Counts::Spend | Counts::Money | Counts::Accumulated(_) => &commitment.items,
     };
-    let under = |other: &&Placed<PlanRow>| {
-        matches!(&other.row.part, PlanPart::Cap(cap)
-            if other.row.list == placed.row.list
-                && other.row.valid.overlaps(placed.row.valid)
-                && cap.currency == commitment.currency
-                && cap.term == commitment.term
-                && cap.limit < commitment.amount
-                && (cap.items.is_empty()
-                    || (!items.is_empty() && items.iter().all(|item| cap.items.contains(item)))))
+    let list = placed.row.list;
+    let under = |other: &Placed<PlanRow>| {
+        let PlanPart::Cap(cap) = &other.row.part else {
+            return None;
+        };
+        let beside = other.row.list == list
+            && other.row.valid.overlaps(placed.row.valid)
+            && cap.currency == commitment.currency
+            && (cap.items.is_empty()
+                || (!items.is_empty() && items.iter().all(|item| cap.items.contains(item))));
+        let least = (commitment.amount, commitment.term);
+        beside.then(|| calendars.beyond(list, least, (cap.limit, cap.term)))?
     };
-    let cap = rows.plans.iter().find(under)?;
+    let (cap, together) = rows
+        .plans
+        .iter()
+        .find_map(|other| Some((other, under(other)?)))?;
     let PlanPart::Cap(Cap { limit, .. }) = &cap.row.part else {
         return None;
     };
     let (least, currency) = (commitment.amount, names.text(commitment.currency));
-    let message = format!(
-        "the commitment \"{}\" of {least} {currency} is more than the cap of {limit} {currency} at {} \
-         lets anybody spend",
-        names.text(commitment.resource),
-        cap.origin
-    );
-    let hint = format!("commit to {limit} at most, or raise the cap to {least} at least");
+    let named = names.text(commitment.resource);
+    let (message, hint) = match together {
+        Together { whole, meeting } if whole == meeting => (
+            format!(
+                "the commitment \"{named}\" of {least} {currency} is more than the cap of {limit} \
+                 {currency} at {} lets anybody spend",
+                cap.origin
+            ),
+            format!("commit to {limit} at most, or raise the cap to {least} at least"),
+        ),
+        Together { whole, meeting } => (
+            format!(
+                "the commitment \"{named}\", {whole} times {least} {currency}, is more than {meeting} \
+                 times the cap of {limit} {currency} at {} let anybody spend meanwhile",
+                cap.origin
+            ),
+            format!(
+                "commit to less, or raise the cap: {meeting} times the cap is to be {whole} times the \
+                 commitment at least"
+            ),
+        ),
+    };
     Some(placed.origin.error(message).with_hint(hint))
 }
 

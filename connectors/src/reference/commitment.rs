@@ -13,7 +13,7 @@ use millrace_operators::domain::{
     Accumulator, Amount, ChargeWhen, Commitment, Counts, DatedCharge, Measure, Name, PlanPart, Term,
 };
 
-const COUNTS: [&str; 4] = ["spend", "usage", "money", "recurring"];
+pub(super) const COUNTS: [&str; 4] = ["spend", "usage", "money", "recurring"];
 
 /// What a commitment may refer to in its price list.
 pub(super) struct Beside<'a> {

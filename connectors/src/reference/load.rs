@@ -135,7 +135,13 @@ impl ReferenceFiles {
         // Rows that were left out would be missed by the others.
         let settled = match findings.iter().any(Diagnostic::is_error) {
             true => Err(Vec::new()),
-            false => self.messages.settle(&rows, &self.names),
+            false => {
+                let setting = Setting {
+                    zone: &self.zone,
+                    names: &self.names,
+                };
+                self.messages.settle(&rows, setting)
+            }
         };
         let (agreed, more) = match settled {
             Ok((agreed, warnings)) => {
@@ -163,7 +169,11 @@ impl ReferenceFiles {
     pub fn settle(&mut self) -> Result<Loaded, Vec<Diagnostic>> {
         let none = Rows::default();
         let files = self.rows.as_ref().unwrap_or(&none);
-        let (rows, warnings) = self.messages.settle(files, &self.names)?;
+        let setting = Setting {
+            zone: &self.zone,
+            names: &self.names,
+        };
+        let (rows, warnings) = self.messages.settle(files, setting)?;
         let warnings = self.with_unmet(&rows, warnings);
         Ok(self.loaded((rows, warnings)))
     }

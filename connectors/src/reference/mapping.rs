@@ -109,7 +109,7 @@ pub(super) struct Mapping<'a> {
     pub(super) file: &'a Spanned<String>,
     pub(super) format: Option<FormatName>,
     pub(super) csv: &'a CsvLayout,
-    pub(super) columns: &'a BTreeMap<String, ColumnType>,
+    pub(super) columns: &'a BTreeMap<String, Spanned<ColumnType>>,
     pub(super) filter: Option<&'a Spanned<String>>,
     pub(super) outputs: Vec<Output<'a>>,
     /// The catalog's currency.

@@ -18,7 +18,6 @@ use super::rows::{Rows, Setting};
 use super::yaml::read_json;
 use crate::diagnostic::Diagnostic;
 use crate::kafka::{FeedChange, FeedFault};
-use crate::names::Names;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,9 +100,9 @@ pub(super) struct Messages {
 pub(super) type Agreed = (Rows, Vec<Diagnostic>);
 
 /// Rows with their groups settled, or why they cannot be.
-pub(super) fn agreed(mut rows: Rows, names: &Names) -> Result<Agreed, Vec<Diagnostic>> {
-    let mut findings = settle_groups(&mut rows, names);
-    findings.extend(disagreements(&rows, names));
+pub(super) fn agreed(mut rows: Rows, setting: Setting<'_>) -> Result<Agreed, Vec<Diagnostic>> {
+    let mut findings = settle_groups(&mut rows, setting.names);
+    findings.extend(disagreements(&rows, setting));
     match findings.iter().any(Diagnostic::is_error) {
         true => Err(findings),
         false => Ok((rows, findings)),
@@ -245,13 +244,13 @@ impl Messages {
     pub(super) fn settle(
         &mut self,
         files: &Rows,
-        names: &Names,
+        setting: Setting<'_>,
     ) -> Result<Agreed, Vec<Diagnostic>> {
         let mut waiting = self.before.clone();
         let mut new: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
         new.sort_by(|(_, a), (_, b)| (a.late, &a.order).cmp(&(b.late, &b.order)));
         waiting.append(&mut new);
-        let together = agreed(self.with(files, &waiting), names);
+        let together = agreed(self.with(files, &waiting), setting);
         let settled = match together {
             Ok(settled) => {
                 self.accept(waiting);
@@ -260,13 +259,13 @@ impl Messages {
             }
             Err(findings) if waiting.is_empty() => return Err(findings),
             Err(_) => {
-                if let Err(findings) = agreed(self.with(files, &[]), names) {
+                if let Err(findings) = agreed(self.with(files, &[]), setting) {
                     let old = self.before.len();
                     self.waiting.extend(waiting.into_iter().skip(old));
                     return Err(findings);
                 }
-                self.find(waiting, files, names);
-                agreed(self.with(files, &[]), names)?
+                self.find(waiting, files, setting);
+                agreed(self.with(files, &[]), setting)?
             }
         };
         self.before.clear();
@@ -303,12 +302,12 @@ impl Messages {
     }
 
     /// Puts in force what can be, in order, and holds the rest back.
-    fn find(&mut self, mut waiting: Vec<(Place, Change)>, files: &Rows, names: &Names) {
+    fn find(&mut self, mut waiting: Vec<(Place, Change)>, files: &Rows, setting: Setting<'_>) {
         // What was held may be right once what it waits for is in force.
         loop {
             let count = waiting.len();
             self.findings.clear();
-            waiting = self.admit(waiting, files, names);
+            waiting = self.admit(waiting, files, setting);
             if waiting.is_empty() || waiting.len() == count {
                 break;
             }
@@ -324,9 +323,9 @@ impl Messages {
         &mut self,
         mut changes: Vec<(Place, Change)>,
         files: &Rows,
-        names: &Names,
+        setting: Setting<'_>,
     ) -> Vec<(Place, Change)> {
-        let findings = match agreed(self.with(files, &changes), names) {
+        let findings = match agreed(self.with(files, &changes), setting) {
             Ok(_) => {
                 self.accept(changes);
                 return Vec::new();
@@ -340,8 +339,8 @@ impl Messages {
             return changes;
         }
         let later = changes.split_off(changes.len() / 2);
-        let mut held = self.admit(changes, files, names);
-        held.append(&mut self.admit(later, files, names));
+        let mut held = self.admit(changes, files, setting);
+        held.append(&mut self.admit(later, files, setting));
         held
     }
 }

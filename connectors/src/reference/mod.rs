@@ -18,6 +18,7 @@ mod agree;
 pub mod catalog;
 mod combine;
 mod commitment;
+mod currencies;
 mod difference;
 mod field;
 pub mod layout;
@@ -32,6 +33,7 @@ mod pool;
 mod price;
 mod rows;
 mod table;
+mod terms;
 pub mod tiers;
 mod told;
 mod vocabulary;
@@ -43,7 +45,7 @@ pub use field::moment;
 pub use load::{Loaded, ReferenceFiles};
 pub use messages::{HeldMessage, Section};
 pub use vocabulary::Vocabulary;
-pub use words::{WordField, word_fields};
+pub use words::{WordField, WordForm, word_fields};
 
 use crate::names::Names;
 use millrace_operators::domain::{

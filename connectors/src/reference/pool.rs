@@ -4,7 +4,7 @@ use super::rows::{Origin, Placed, Rows};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::names::Names;
 use millrace_operators::domain::{
-    BillingProfile, EventTime, Name, PlanPart, PlanRow, SubscriptionKey, SubscriptionStatus,
+    BillingProfile, EventTime, Name, Period, PlanPart, PlanRow, SubscriptionKey, SubscriptionStatus,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -233,4 +233,74 @@ pub(super) fn divided_groups(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
         }
     }
     findings
+}
+
+/// What a counter holds from the beginning, or at the most, by its definition.
+fn size(part: &PlanPart) -> Option<(i128, i128)> {
+    match part {
+        PlanPart::Accumulator(a) => Some((a.activation, a.recurring)),
+        PlanPart::Cap(cap) => Some((cap.limit.0, 0)),
+        _ => None,
+    }
+}
+
+/// One counter of several lists that has another size by each of them, where a group has two at once:
+/// nothing says which holds.
+pub(super) fn contested_sizes(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let sized = rows.plans.iter().filter_map(|placed| {
+        let counter = counted(&placed.row.part)?;
+        Some((counter, (placed, size(&placed.row.part)?)))
+    });
+    let mut counters: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (counter, version) in sized {
+        counters.entry(counter).or_default().push(version);
+    }
+    let mut rivals: Vec<(&Placed<PlanRow>, &Placed<PlanRow>)> = Vec::new();
+    for versions in counters.values() {
+        for (at, (first, held)) in versions.iter().enumerate() {
+            let others = versions[at + 1..].iter();
+            let others = others.filter(|(other, size)| {
+                other.row.list != first.row.list
+                    && size != held
+                    && other.row.valid.overlaps(first.row.valid)
+                    && other.row.part.currency() == first.row.part.currency()
+            });
+            rivals.extend(others.map(|(other, _)| (*first, *other)));
+        }
+    }
+    if rivals.is_empty() {
+        return Vec::new();
+    }
+    let mut held: BTreeMap<Name, BTreeMap<Name, Vec<Period>>> = BTreeMap::new();
+    let active = rows.subscriptions.iter().map(|placed| &placed.row);
+    for row in active.filter(|row| row.status == SubscriptionStatus::Active) {
+        let lists = held.entry(row.group).or_default();
+        for list in &row.price_lists {
+            lists.entry(*list).or_default().push(row.valid);
+        }
+    }
+    let at_once = |first: &PlanRow, other: &PlanRow| {
+        held.values().any(|lists| {
+            let when = |row: &PlanRow| -> Vec<Period> {
+                let held = lists.get(&row.list).into_iter().flatten();
+                held.filter_map(|held| held.intersect(row.valid)).collect()
+            };
+            let (first, other) = (when(first), when(other));
+            first
+                .iter()
+                .any(|one| other.iter().any(|two| one.overlaps(*two)))
+        })
+    };
+    rivals.retain(|(first, other)| at_once(&first.row, &other.row));
+    let finding = |(first, other): (&Placed<PlanRow>, &Placed<PlanRow>)| {
+        let id = resource(&other.row.part).map(|name| names.text(name));
+        let message = format!(
+            "\"{}\" has another size at {}, and a balance group has both price lists at once",
+            id.unwrap_or_default(),
+            first.origin
+        );
+        let hint = "give it one size in both, or rename one: then each holds by itself";
+        other.origin.error(message).with_hint(hint)
+    };
+    rivals.into_iter().map(finding).collect()
 }

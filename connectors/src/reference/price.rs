@@ -232,7 +232,7 @@ pub(super) fn exact_price_of(text: &str) -> Result<Price, Complaint> {
     match Price::parse(text) {
         Ok(price) if price.is_negative() => {
             let message = format!("a price cannot be negative: {text}");
-            let hint = "write 0 or more; what was charged too much is given back by correcting the price or the record";
+            let hint = "write 0 or more; a credit towards usage is an allowance of money of the price list (`allowances: [{ id: credit, money: 10 }]`), and usage that was billed in error is taken back by a correction of its record";
             Err(Complaint::new("price", message).with_hint(hint))
         }
         Ok(price) => Ok(price),

@@ -17,7 +17,7 @@ use super::price::price_row;
 use super::rows::{Origin, Placed, Rows, Setting};
 use super::yaml::place_of;
 use crate::decode::{ColumnRequest, DecodeError, DecodeOptions, Decoder, Format, RawChunk};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, unread_column};
 use crate::expression::{Expression, ExpressionError, Functions, Parsed};
 use crate::lookup::Lookups;
 use crate::store::{FileMeta, Store};
@@ -70,8 +70,9 @@ impl TableCache {
         if let Some(path) = source.as_ref().and_then(|source| source.store.local_path()) {
             self.files.insert(path.to_owned());
         }
-        let (Some(plan), Some(source), []) = (plan, source, faults.as_slice()) else {
-            findings.append(&mut faults);
+        let is_refused = faults.iter().any(Diagnostic::is_error);
+        findings.append(&mut faults);
+        let (Some(plan), Some(source), false) = (plan, source, is_refused) else {
             return Rows::default();
         };
         let digest = source.digest.as_ref().map(|content| {
@@ -130,8 +131,9 @@ impl Plan {
             .collect();
         let request = |name: &String| ColumnRequest {
             times: times.clone(),
-            ..ColumnRequest::new(name, mapping.columns.get(name).copied())
+            ..ColumnRequest::new(name, mapping.columns.get(name).map(|kind| kind.value))
         };
+        faults.extend(unread(mapping, &names));
         let columns = names.into_iter().map(request).collect();
         (
             Some(Self {
@@ -212,6 +214,24 @@ impl Plan {
             .collect();
         Ok(Planned { filter, outputs })
     }
+}
+
+/// Columns whose type is given, and that no expression reads.
+fn unread(mapping: &Mapping<'_>, read: &BTreeSet<&String>) -> Vec<Diagnostic> {
+    let typed = mapping.columns;
+    let undeclared = read.iter().filter(|name| !typed.contains_key(**name));
+    let undeclared: Vec<&str> = undeclared.map(|name| name.as_str()).collect();
+    let unread = typed.iter().filter(|(name, _)| !read.contains(name));
+    unread
+        .map(|(name, kind)| {
+            unread_column(
+                mapping.yaml,
+                place_of(kind),
+                name,
+                undeclared.iter().copied(),
+            )
+        })
+        .collect()
 }
 
 struct Planned {

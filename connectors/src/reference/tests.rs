@@ -41,7 +41,7 @@ fn load(names: &Names, catalog: &str, accounts: &str) -> (Reference, Vec<Diagnos
     }
     if findings.is_empty() {
         findings = settle_groups(&mut rows, names);
-        findings.extend(disagreements(&rows, names));
+        findings.extend(disagreements(&rows, setting));
     }
     findings.sort();
     (Reference::from(rows), findings)
@@ -103,7 +103,7 @@ prices:
         findings(text, ""),
         "\
 catalog.yaml:1:11: not the name of a currency: \"dollars!\" | write a code like USD, or a unit of your own like credits
-catalog.yaml:3:23: a price cannot be negative: -1 | write 0 or more; what was charged too much is given back by correcting the price or the record
+catalog.yaml:3:23: a price cannot be negative: -1 | write 0 or more; a credit towards usage is an allowance of money of the price list (`allowances: [{ id: credit, money: 10 }]`), and usage that was billed in error is taken back by a correction of its record
 catalog.yaml:5:12: \"0.1.2\" is not a decimal number | write digits with a point, like 0.0025 or 2.5e-3
 catalog.yaml:6:11: \"from\" is not a time: \"2026-02-30\" | write a date like 2026-01-31, or a time like 2026-01-31T08:00:00Z
 catalog.yaml:7:31: \"per\" must be a whole number of at least 1, found \"0\"

@@ -15,6 +15,9 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::sync::Arc;
 
+/// What `by` says of a tier that each record decides alone.
+pub(super) const BY_RECORD: &str = "record";
+
 /// A tier: from where on, and its price.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +62,7 @@ pub(super) fn tiered(
         (None, None, false) => None,
         (None, given, true) => {
             let place = fields.previous.as_ref().map_or((0, 0), place_of);
-            if given.as_ref().is_none_or(|by| by.value.trim() == "record") {
+            if given.as_ref().is_none_or(|by| by.value.trim() == BY_RECORD) {
                 let message = "\"previous\" needs `by`, the accumulator of the period before";
                 let hint = "name an accumulator of the price list";
                 findings.push(Diagnostic::error(file, place, message).with_hint(hint));
@@ -143,7 +146,7 @@ fn accumulator<'a>(
         return Some(None);
     };
     let named = by.value.trim();
-    if named == "record" {
+    if named == BY_RECORD {
         return Some(None);
     }
     let list = fields

@@ -2,16 +2,19 @@
 //!
 //! - **An error** is a name that would let other money stand in silence: a row that no usage can ever
 //!   meet while another row prices it instead, or a slip of a name that there is.
-//! - **A warning** is a name whose usage waits and is told anyway, or that a catalog shared by several
-//!   jobs may have for the others. Names of one kind are told together.
-//! - Where messages come beside the files, a name may still arrive: everything is a warning.
+//! - **A warning** is a name that a plan or a condition has: what it gives or limits would be left out.
+//! - **Advice** is a name whose usage waits and is told anyway, or that a catalog shared by several jobs
+//!   may have for the others. Names of one kind are told together.
+//! - Where messages come beside the files, a name may still arrive: no finding is an error.
 //! - What a value is, only usage decides: values are never judged.
 
 use super::rows::{Origin, Placed, Rows};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::mediate::MediationRule;
 use crate::names::Names;
-use millrace_operators::domain::{AccountKey, Name, PlanPart, PriceRow};
+use millrace_operators::domain::{
+    AccountKey, Commitment, Counts, Name, PlanPart, PriceRow, Severity,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -95,7 +98,7 @@ pub(super) fn unmet(
     findings.extend(reader.service_types());
     if may_come {
         for finding in &mut findings {
-            finding.severity = millrace_operators::domain::Severity::Warning;
+            finding.severity = finding.severity.min(Severity::Warning);
         }
     }
     findings.sort();
@@ -130,7 +133,11 @@ impl<'a> Places<'a> {
     }
 
     /// One finding per file that tells the names together.
-    fn together(&self, tell: impl Fn(&[&str], usize) -> (String, String)) -> Vec<Diagnostic> {
+    fn together(
+        &self,
+        severity: Severity,
+        tell: impl Fn(&[&str], usize) -> (String, String),
+    ) -> Vec<Diagnostic> {
         let mut files: BTreeMap<&Arc<str>, Vec<(&str, &Said<'_>)>> = BTreeMap::new();
         for (name, said) in &self.0 {
             files
@@ -143,7 +150,11 @@ impl<'a> Places<'a> {
             let count = of_file.iter().map(|(_, said)| said.count).sum();
             let names: Vec<&str> = of_file.iter().map(|(name, _)| *name).collect();
             let (message, hint) = tell(&names, count);
-            Some(first.warning(message).with_hint(hint))
+            let finding = first.warning(message).with_hint(hint);
+            Some(Diagnostic {
+                severity,
+                ..finding
+            })
         };
         files.values().filter_map(finding).collect()
     }
@@ -164,38 +175,45 @@ impl<'a> Reader<'a> {
             })
             .collect();
         charged.extend(own.iter().map(|item| &**item));
-        let mut places = Places::default();
+        let mut priced = Places::default();
         for (item, origin) in self.rows.prices.iter().map(|p| (p.row.item, &p.origin)) {
             let item = self.names.text(item);
             if !known.contains(&*item) {
-                places.add(item, origin);
+                priced.add(item, origin);
             }
         }
+        let mut planned = Places::default();
         for placed in plans {
             let items: &[Name] = match &placed.row.part {
                 PlanPart::Allowance(part) => &part.items,
                 PlanPart::Accumulator(part) => &part.items,
                 PlanPart::Cap(part) => &part.items,
-                _ => &[],
+                // Those of its accumulator are told of that.
+                PlanPart::Commitment(Commitment {
+                    counts: Counts::Accumulated(_),
+                    ..
+                }) => &[],
+                PlanPart::Commitment(part) => &part.items,
+                PlanPart::Volume(_) | PlanPart::Charge(_) => &[],
             };
             for item in items.iter().map(|item| self.names.text(*item)) {
                 if !charged.contains(&*item) {
-                    places.add(item, &placed.origin);
+                    planned.add(item, &placed.origin);
                 }
             }
         }
-        let mut findings = take_slips(&mut places, &known, |item, said| {
+        let slip = |item: &str, said: &Said<'_>| {
             format!(
                 "no mediation rule charges the item \"{item}\"{}",
                 told(said)
             )
-        });
+        };
         let charges = listed(&known.iter().copied().collect::<Vec<_>>());
-        findings.extend(places.together(|items, count| {
+        let unmet = |what: &str, items: &[&str], count| {
             let message = format!(
                 "no mediation rule of the job charges {}, which {} here {} for",
                 listed(items),
-                rows(count),
+                counted(what, count),
                 if count == 1 { "is" } else { "are" },
             );
             let hint = format!(
@@ -203,6 +221,12 @@ impl<'a> Reader<'a> {
                 meant(items, &known)
             );
             (message, hint)
+        };
+        let mut findings = take_slips(&mut priced, &known, slip);
+        findings.extend(take_slips(&mut planned, &known, slip));
+        findings.extend(priced.together(Severity::Info, |items, n| unmet("row", items, n)));
+        findings.extend(planned.together(Severity::Warning, |items, n| {
+            unmet("part of a plan", items, n)
         }));
         findings
     }
@@ -405,7 +429,7 @@ impl<'a> Reader<'a> {
                 places.add(service_type, &placed.origin);
             }
         }
-        places.together(|types, count| {
+        places.together(Severity::Info, |types, count| {
             let message = format!(
                 "no source of the job has the service type {}, which {} here {}",
                 listed(types),
@@ -451,10 +475,14 @@ fn told(said: &Said<'_>) -> String {
     }
 }
 
-fn rows(count: usize) -> String {
+/// How many of what begins with a noun.
+fn counted(what: &str, count: usize) -> String {
+    let (noun, of) = what
+        .split_once(' ')
+        .map_or((what, String::new()), |(noun, of)| (noun, format!(" {of}")));
     match count {
-        1 => "a row".to_owned(),
-        count => format!("{count} rows"),
+        1 => format!("a {noun}{of}"),
+        count => format!("{count} {noun}s{of}"),
     }
 }
 

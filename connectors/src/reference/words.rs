@@ -1,8 +1,10 @@
 //! The words that fields of reference data take, for schemas.
 
 use super::account::{CYCLES, STATUSES};
+use super::commitment::COUNTS;
 use super::plan::{GRANTS, MEASURES, PRORATIONS, WHENS};
 use super::price::MODELS;
+use super::tiers::BY_RECORD;
 
 /// A field that takes one of a few words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +15,21 @@ pub struct WordField {
     pub field: &'static str,
     /// The words.
     pub words: Vec<&'static str>,
-    /// Whether it may be something else instead: an SQL expression in a table, or a date.
-    pub or_text: bool,
+    /// What else it may be.
+    pub form: WordForm,
+}
+
+/// What a field that takes a word may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WordForm {
+    /// One of the words.
+    Word,
+    /// One of the words or something else: an SQL expression in a table, a name, or a date.
+    WordOrText,
+    /// One of the words or a list of them.
+    WordOrList,
+    /// A list of the words and of something else: names.
+    WordsAndTexts,
 }
 
 /// Every field of catalogs and accounts files that takes one of a few words.
@@ -27,13 +42,18 @@ pub fn word_fields() -> Vec<WordField> {
         of,
         field,
         words,
-        or_text: of == "PriceFields" || field == "anchor",
+        form: match (of, field) {
+            ("PriceFields", _) | (_, "anchor") => WordForm::WordOrText,
+            ("CommitmentEntry", "counts") => WordForm::WordOrList,
+            _ => WordForm::Word,
+        },
     };
     let anchors = || vec!["subscription", "account"];
     vec![
         field("BillingEntry", "cycle", of(CYCLES)),
         field("SubscriptionEntry", "status", of(STATUSES)),
         field("PriceFields", "model", of(MODELS)),
+        field("PriceFields", "by", vec![BY_RECORD]),
         field("AllowanceEntry", "grant", of(GRANTS)),
         field("AllowanceEntry", "cycle", of(CYCLES)),
         field("AllowanceEntry", "anchor", anchors()),
@@ -43,6 +63,7 @@ pub fn word_fields() -> Vec<WordField> {
         field("AccumulatorEntry", "anchor", anchors()),
         field("CapEntry", "cycle", of(CYCLES)),
         field("CapEntry", "anchor", anchors()),
+        field("CommitmentEntry", "counts", COUNTS.to_vec()),
         field("CommitmentEntry", "proration", of(PRORATIONS)),
         field("CommitmentEntry", "cycle", of(CYCLES)),
         field("CommitmentEntry", "anchor", anchors()),

@@ -68,7 +68,7 @@ pub(crate) fn never_archived(
         named.join(", ")
     );
     let hint = "give accounts that share a group cycles that meet, or groups of their own";
-    let finding = Diagnostic::warning(&job.path.display().to_string(), plan.place, message);
+    let finding = Diagnostic::advice(&job.path.display().to_string(), plan.place, message);
     (!never.is_empty()).then(|| finding.with_hint(hint))
 }
 

@@ -170,7 +170,7 @@ fn a_source_of_topics_has_no_options_of_files() {
 fn files_that_move_away_need_durable_state() {
     let job = JOB.replace("usage.csv", "in/input\n    after: move");
     let found = with("job.yaml", &job);
-    let expected = "job.yaml:8:12: warning: files move away once they are read";
+    let expected = "job.yaml:8:12: info: files move away once they are read";
     assert!(found.contains(expected), "{found}");
     let durable = format!("{job}durability: {{ folder: state }}\n");
     let found = with("job.yaml", &durable);

@@ -116,7 +116,7 @@ impl Intake {
         let loaded = self.setting.reference_files.settle();
         let loaded = loaded.map_err(Halt::Reference)?;
         self.setting.reference = loaded.reference;
-        self.warn(&loaded.warnings);
+        self.warn_of_reference(loaded.warnings);
         self.hold(loaded.held);
         Ok(())
     }

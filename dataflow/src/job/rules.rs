@@ -2,7 +2,7 @@
 //! `check`, for a run, and for every time that a rule or a table is saved while the job runs.
 
 use super::file::IdentityScope;
-use super::{Job, LookupPlan, RuleSource, SourcePlan};
+use super::{DIMENSIONS, Job, LookupPlan, RuleSource, SourcePlan};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::lookup::{LookupTable, Lookups};
 use millrace_connectors::mediate::{MediationPlan, MediationRule, Treatment};
@@ -25,6 +25,17 @@ pub struct Rules {
     pub findings: Vec<Diagnostic>,
     /// What the rules call things, if all of them can be read.
     pub vocabulary: Option<Vocabulary>,
+}
+
+/// The rules of a job, all of which work.
+#[derive(Debug)]
+pub struct WorkingRules {
+    /// One plan per source, in the order of the job.
+    pub plans: Vec<Arc<MediationPlan>>,
+    /// What they call things.
+    pub vocabulary: Vocabulary,
+    /// What somebody should look at nevertheless.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// A rule and the file that it stands in.
@@ -59,21 +70,22 @@ impl Job {
     /// # Errors
     /// All findings, when at least one is an error; whatever was in force stays.
     pub fn rules(&self, names: &Arc<Names>) -> Result<Vec<Arc<MediationPlan>>, Vec<Diagnostic>> {
-        self.rules_and_words(names).map(|(plans, _)| plans)
+        self.working_rules(names).map(|rules| rules.plans)
     }
 
-    /// As [`Self::rules`], and what the rules call things.
+    /// As [`Self::rules`], with what the rules call things, and what is said of them.
     ///
     /// # Errors
     /// As [`Self::rules`].
-    pub fn rules_and_words(
-        &self,
-        names: &Arc<Names>,
-    ) -> Result<(Vec<Arc<MediationPlan>>, Vocabulary), Vec<Diagnostic>> {
+    pub fn working_rules(&self, names: &Arc<Names>) -> Result<WorkingRules, Vec<Diagnostic>> {
         let rules = self.judge_rules(names);
         let errors = rules.findings.iter().any(Diagnostic::is_error);
         match (rules.plans.into_iter().collect(), rules.vocabulary) {
-            (Some(plans), Some(vocabulary)) if !errors => Ok((plans, vocabulary)),
+            (Some(plans), Some(vocabulary)) if !errors => Ok(WorkingRules {
+                plans,
+                vocabulary,
+                warnings: rules.findings,
+            }),
             _ => Err(rules.findings),
         }
     }
@@ -144,7 +156,7 @@ impl Job {
     /// What should separate billing lines, and is no attribute of any rule.
     fn unknown_dimensions(&self, vocabulary: &Vocabulary) -> Vec<Diagnostic> {
         let mut known = vocabulary.attributes();
-        known.extend(["service", "service_type", "subscription", "price"]);
+        known.extend(DIMENSIONS);
         let file = self.path.display().to_string();
         let unknown = self.aggregate_by.iter().zip(&self.aggregate_places);
         let unknown = unknown.filter(|(name, _)| !known.contains(name.as_str()));
@@ -177,7 +189,7 @@ impl Job {
                 lookup.name
             );
             let hint = "leave it out, or ask it with `lookup()` in a rule";
-            Diagnostic::warning(&file, lookup.place, message).with_hint(hint)
+            Diagnostic::advice(&file, lookup.place, message).with_hint(hint)
         };
         idle.map(finding).collect()
     }

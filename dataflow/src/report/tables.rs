@@ -43,7 +43,8 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     section("Not monetised", reasons(&summary.reasons, style));
     section("Not charged", unsettled(&summary.unsettled, style));
     section("Out of range", out_of_range(&summary.out_of_range, style));
-    section("Reference data held back", held(&summary.held, style));
+    section("Configuration", messages(&summary.warnings, style));
+    section("Reference data held back", messages(&summary.held, style));
     for line in closing(summary).lines() {
         for line in wrap(&shown(line), style.width.unwrap_or(usize::MAX)) {
             writeln!(text, "{line}").expect("writing to a string does not fail");
@@ -52,13 +53,13 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     text
 }
 
-/// Why messages of reference data are not in force.
-fn held(held: &[String], style: Style) -> Option<Table> {
+/// Findings about the configuration.
+fn messages(findings: &[String], style: Style) -> Option<Table> {
     let mut table = style.table([Column::text("message")]);
-    for finding in held {
+    for finding in findings {
         table.add_row([finding]);
     }
-    (!held.is_empty()).then_some(table)
+    (!findings.is_empty()).then_some(table)
 }
 
 fn totals(totals: &[Money], style: Style) -> Option<Table> {

@@ -78,6 +78,7 @@ pub(crate) fn example() -> Summary {
         }],
         out_of_range: Vec::new(),
         held: Vec::new(),
+        warnings: Vec::new(),
         outputs: Some("out".to_owned()),
         elapsed_ms: 1200,
         busy_ms: 1200,

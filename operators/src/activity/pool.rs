@@ -201,7 +201,7 @@ impl Pool {
         union(members.flat_map(|member| clip(&member.stretches, period)))
     }
 
-    /// The bucket of a cycle, as its latest version in that cycle says.
+    /// The bucket of a cycle, as the version says that somebody has latest in that cycle.
     fn bucket(&self, cycle: Period) -> Option<Bucket> {
         let in_force: Vec<(&PlanRow, Stretches)> = self
             .versions
@@ -209,7 +209,9 @@ impl Pool {
             .map(|row| (row, self.applied(row, cycle)))
             .filter(|(_, applied)| !applied.is_empty())
             .collect();
-        let (row, _) = in_force.last()?;
+        let since = |applied: &Stretches| applied.last().map(|stretch| stretch.start());
+        let latest = in_force.iter().max_by_key(|(_, applied)| since(applied));
+        let (row, _) = latest?;
         let applied = union(in_force.iter().flat_map(|(_, applied)| applied.clone()));
         let start = cycle.start().0.cast_unsigned();
         let mut bucket = Bucket {

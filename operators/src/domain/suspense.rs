@@ -223,7 +223,7 @@ reasons! {
         "let the plan that has the accumulator begin no later than the usage (`from`), or give that time a price without `by`";
     BucketMissing = "BUCKET_MISSING", Charge, Warning,
         "The edge of a period names a bucket that its balance group does not have.",
-        "correct the bucket's name in the plan";
+        "a defect of millrace: no plan leads here; report it with the catalog and the accounts of that time";
 }
 
 /// A record stopped before it became usage: found by a source or by mediation, with the text that a

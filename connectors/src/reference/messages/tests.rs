@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kafka::TopicPartition;
+use crate::names::Names;
 use crate::reference::{Loaded, Reference, ReferenceChanges, ReferenceFiles};
 use jiff::tz::TimeZone;
 

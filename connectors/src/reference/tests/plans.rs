@@ -253,7 +253,7 @@ prices:
 catalog.yaml:5:23: a price graduated needs \"tiers\" | write `tiers: [{ price: 0.10 }, { from: 100, price: 0.08 }]` in the catalog; a table gives flat prices
 catalog.yaml:5:41: \"price\" does not go with a price graduated | write the price of each tier, under `tiers`
 catalog.yaml:6:50: the first tier begins at 0 | write tiers in order, from the first, which begins at 0
-catalog.yaml:7:51: a price cannot be negative: -1 | write 0 or more; what was charged too much is given back by correcting the price or the record
+catalog.yaml:7:51: a price cannot be negative: -1 | write 0 or more; a credit towards usage is an allowance of money of the price list (`allowances: [{ id: credit, money: 10 }]`), and usage that was billed in error is taken back by a correction of its record
 catalog.yaml:7:57: the tier has no \"from\" | only the first tier may leave it out: it begins at 0
 catalog.yaml:8:59: \"per\" must be a whole number of at least 1, found \"0\"
 catalog.yaml:8:95: the tier does not begin after the one before | write tiers in order, from the first, which begins at 0
@@ -351,6 +351,69 @@ accounts.yaml:7:5: the subscription \"c\" has no `from`, and the plan of its lis
 catalog.yaml:4:52: \"total\" of the price list \"gold\" is defined at catalog.yaml:3 for the same time | end the plan of one where that of the other begins, or rename one
 catalog.yaml:5:29: \"gold/charge fee\" is given twice; first at catalog.yaml:3 | give each part of a plan its own id
 catalog.yaml:6:36: \"total\" is counted differently at catalog.yaml:3, and subscriptions of one balance group have both | define it alike for every price list of the group, or rename one");
+}
+
+#[test]
+fn a_counter_of_two_sizes_at_once_is_refused() {
+    let catalog = |parts: &str| {
+        format!("currency: USD\nplans:\n  - {{ list: basic, {parts} }}\n")
+            + &format!("  - {{ list: gold, {} }}\n", parts.replace("10", "30"))
+    };
+    let accounts = |subscriptions: &str| {
+        format!("accounts: [{{ id: acme, currency: USD }}]\nsubscriptions:\n{subscriptions}")
+    };
+    let both = "  - { id: a, account: acme, price_lists: [basic, gold], from: 2026-01-01 }\n";
+    let shared = "  - { id: a, account: acme, group: pool, price_lists: [basic], from: 2026-01-01 }\n  - { id: b, account: acme, group: pool, price_lists: [gold], from: 2026-01-01 }\n";
+    let moved = "  - { id: a, account: acme, price_lists: [basic], from: 2026-01-01, to: 2026-03-01 }\n  - { id: a, account: acme, price_lists: [gold], from: 2026-03-01 }\n";
+    let cap = catalog("caps: [{ id: most, limit: 10 }]");
+    let counter = catalog("accumulators: [{ id: most, recurring: 10 }]");
+    let hint = "give it one size in both, or rename one: then each holds by itself";
+    for (catalog, column) in [(&cap, 26), (&counter, 34)] {
+        for subscriptions in [both, shared] {
+            assert_eq!(
+                findings(catalog, &accounts(subscriptions)),
+                format!(
+                    "catalog.yaml:4:{column}: \"most\" has another size at catalog.yaml:3, and a balance \
+                     group has both price lists at once | {hint}"
+                )
+            );
+        }
+        assert_eq!(findings(catalog, &accounts(moved)), "");
+        let renamed = catalog.replacen("most", "least", 1);
+        assert_eq!(findings(&renamed, &accounts(both)), "");
+    }
+}
+
+#[test]
+fn parts_of_plans_in_a_currency_that_nobody_is_billed_in_are_told() {
+    let parts = "allowances: [{ id: a, money: 1, currency: EUR }], caps: [{ id: b, limit: 9, currency: EUR }], commitments: [{ id: c, amount: 1, currency: EUR }], charges: [{ item: d, amount: 1, when: advance, currency: EUR }], accumulators: [{ id: e, counts: money, currency: EUR }]";
+    let catalog = format!("currency: USD\nplans:\n  - {{ {parts} }}\n");
+    let accounts = |currency: &str| {
+        format!(
+            "accounts: [{{ id: acme, currency: {currency} }}]\nsubscriptions: [{{ id: s, account: acme, from: 2026-01-01 }}]\n"
+        )
+    };
+    let told = findings(&catalog, &accounts("USD"));
+    let kinds = ["allowance", "cap", "commitment", "charge", "accumulator"];
+    assert_eq!(told.lines().count(), kinds.len(), "{told}");
+    for kind in kinds {
+        let expected = format!(
+            "warning: the {kind} of \"standard\" is in EUR, and the account \"acme\" with that list is \
+             billed in USD: it does not get it | add one with `currency: USD`"
+        );
+        assert!(told.contains(&expected), "{expected}\n{told}");
+    }
+    assert_eq!(findings(&catalog, &accounts("EUR")), "");
+    // As the hint says: one in each currency.
+    let mut more = parts.replace("EUR", "USD");
+    for id in ["a", "b", "c", "e"] {
+        more = more.replace(&format!("id: {id},"), &format!("id: {id}2,"));
+    }
+    let more = more.replace("item: d,", "id: d2, item: d,");
+    let both = format!("{catalog}  - {{ {more} }}\n");
+    for currency in ["USD", "EUR"] {
+        assert_eq!(findings(&both, &accounts(currency)), "");
+    }
 }
 
 #[test]

@@ -190,7 +190,7 @@ const TOLD: &[(&str, &str, &str, &str)] = &[
         "catalog.yaml",
         "  - { item: tokens_used, price: 1 }\n",
         "  - { item: tokens_used, price: 1 }\n  - { item: minutes, price: 1 }\n  - { item: texts, price: 1 }\n",
-        "catalog.yaml:12:5: warning: no mediation rule of the job charges \"minutes\", \"texts\", which \
+        "catalog.yaml:12:5: info: no mediation rule of the job charges \"minutes\", \"texts\", which \
          2 rows here are for\n  hint: the rules charge \"seconds_used\", \"tokens_used\"; in a catalog that \
          several jobs share nothing is to be done",
     ),
@@ -212,7 +212,7 @@ const TOLD: &[(&str, &str, &str, &str)] = &[
         "accounts.yaml",
         "service_type: model, services: [gamma]",
         "service_type: voice, services: [gamma]",
-        "accounts.yaml:5:110: warning: no source of the job has the service type \"voice\", which a service \
+        "accounts.yaml:5:110: info: no source of the job has the service type \"voice\", which a service \
          here has",
     ),
     (
@@ -226,7 +226,7 @@ const TOLD: &[(&str, &str, &str, &str)] = &[
         "mediation.yaml",
         "lookup('teams', 'team', session)",
         "session",
-        "job.yaml:10:18: warning: no mediation rule asks the lookup table \"teams\"",
+        "job.yaml:10:18: info: no mediation rule asks the lookup table \"teams\"",
     ),
     (
         "catalog.yaml",
@@ -289,7 +289,7 @@ fn each_finding_says_what_would_happen() {
 
 /// Parts of a price list that a shared catalog has for other jobs keep nobody from running.
 #[test]
-fn a_shared_catalog_only_warns() {
+fn a_shared_catalog_is_only_remarked_upon() {
     let more: String = (0..40)
         .map(|at| format!("  - {{ item: other_{at}, when: {{ shade: s }}, price: 1 }}\n"))
         .collect();
@@ -299,5 +299,5 @@ fn a_shared_catalog_only_warns() {
         found.contains("and 35 more, which 40 rows here are for"),
         "{found}"
     );
-    assert!(found.contains(": warning: "), "{found}");
+    assert!(found.contains(": info: "), "{found}");
 }

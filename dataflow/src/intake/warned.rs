@@ -1,0 +1,67 @@
+//! What was said of the configuration that is in force, and of what is not for its faults.
+
+use super::Intake;
+use millrace_connectors::diagnostic::Diagnostic;
+
+/// Findings by what they are about: each is judged again on its own.
+#[derive(Clone, Debug, Default)]
+pub struct Warned {
+    /// The job file.
+    pub job: Vec<Diagnostic>,
+    /// Mediation rules and the tables that they ask.
+    pub rules: Vec<Diagnostic>,
+    /// Catalog and accounts.
+    pub reference: Vec<Diagnostic>,
+}
+
+impl Warned {
+    /// All of them, in the order of files and places.
+    #[must_use]
+    pub fn all(&self) -> Vec<Diagnostic> {
+        let parts = [&self.job, &self.rules, &self.reference];
+        let mut all: Vec<Diagnostic> = parts.into_iter().flatten().cloned().collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Those for which money may be wrong.
+    #[must_use]
+    pub fn about_money(&self) -> Vec<Diagnostic> {
+        let mut all = self.all();
+        all.retain(Diagnostic::is_about_money);
+        all
+    }
+}
+
+impl Intake {
+    /// Tells what is said of rules that are in force from now on.
+    pub(super) fn warn_of_rules(&mut self, warnings: Vec<Diagnostic>) {
+        self.warn(&warnings);
+        self.setting.warned.rules = warnings;
+    }
+
+    /// Tells what is said of reference data that is in force from now on.
+    pub(super) fn warn_of_reference(&mut self, warnings: Vec<Diagnostic>) {
+        self.warn(&warnings);
+        self.setting.warned.reference = warnings;
+    }
+
+    fn warn(&self, warnings: &[Diagnostic]) {
+        if !warnings.is_empty() {
+            self.setting.listener.warned(warnings);
+        }
+    }
+
+    /// Tells why saved rules are not in force.
+    pub(super) fn reject_rules(&mut self, findings: Vec<Diagnostic>) {
+        self.setting.listener.rejected(&findings);
+        self.setting.warned.rules = findings;
+    }
+
+    /// Tells why saved reference data is not in force.
+    pub(super) fn reject_reference(&mut self, findings: Vec<Diagnostic>) {
+        self.setting.listener.rejected(&findings);
+        self.setting.warned.reference = findings;
+    }
+}
