@@ -59,6 +59,7 @@ use millrace_connectors::reference::{Reference, ReferenceChanges, ReferenceFiles
 use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::domain::{Discard, EventTime, Fate, FileId, Reason, RecordId};
 use millrace_operators::epoch::Epoch;
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
@@ -217,6 +218,10 @@ pub struct TakenIn {
     pub reference: Reference,
     /// What keeps messages of reference data from being in force.
     pub held: Vec<Diagnostic>,
+    /// Records that operators have taken out of suspense.
+    pub discarded: RoaringTreemap,
+    /// Archived records that came back since state was forgotten.
+    pub reopened: RoaringTreemap,
 }
 
 impl From<DurableError> for Halt {
@@ -273,6 +278,8 @@ impl Intake {
                     ledger: self.files.ledger_rows(),
                     reference: self.setting.reference,
                     held: self.held,
+                    discarded: self.discards.keys().map(|record| record.0).collect(),
+                    reopened: self.archived.map(Archived::reopened).unwrap_or_default(),
                 };
                 return Ok((taken, self.setting.saved.filter(|_| self.turns)));
             }
@@ -366,9 +373,10 @@ impl Intake {
             held,
             discards,
             beside,
+            reopened,
             forgotten,
         } = known;
-        self.open_archived(beside)?;
+        self.open_archived(&restored.store, beside, reopened)?;
         (self.paused, self.commands, self.discards) = (paused, commands, discards);
         self.forgotten = forgotten;
         self.setting.reference_files.restore(held);
@@ -415,9 +423,11 @@ impl Intake {
             job,
             ..
         } = &self.setting;
+        let archived = self.archived.as_ref();
+        let corrects = archived.is_some_and(Archived::corrects);
         let turn = self.turn.as_mut();
         self.turns = turn.is_some_and(|turn| {
-            turn.is_due(closed, suspended.as_ref())
+            turn.is_due(closed, suspended.as_ref(), corrects)
                 && !check(&job.path).iter().any(Diagnostic::is_error)
         });
         self.turns
@@ -831,7 +841,7 @@ impl Intake {
                 self.bundle.ignore(opened.id, gone);
             }
             let id = opened.id;
-            let missing = self.void_missing(&opened);
+            let missing = self.void_missing(&opened)?;
             let finished = self.files.finish(opened);
             self.tell_lines(id);
             for message in missing.into_iter().chain(finished) {
@@ -884,20 +894,34 @@ impl Intake {
 
     /// Takes out what a file that came in place of another has no more, where its source says so; returns
     /// what a person should hear.
-    fn void_missing(&mut self, opened: &Opened) -> Option<String> {
-        let replaces = opened.replaces?;
-        let source = &self.setting.job.sources[self.files.source_of(opened.id)?];
-        if !source.voids_missing {
-            return None;
-        }
+    fn void_missing(&mut self, opened: &Opened) -> Result<Option<String>, Halt> {
+        let source = self.files.source_of(opened.id);
+        let source = source.map(|source| &self.setting.job.sources[source]);
+        let Some(replaces) = opened
+            .replaces
+            .filter(|_| source.is_some_and(|source| source.voids_missing))
+        else {
+            return Ok(None);
+        };
         if opened.broken.is_some() || opened.faults > 0 {
-            let name = &self.files.file(opened.id)?.meta.name;
-            return Some(format!(
+            let name = self
+                .files
+                .file(opened.id)
+                .map(|file| file.meta.name.as_str());
+            let name = name.unwrap_or_default();
+            return Ok(Some(format!(
                 "{name:?} has records that cannot be read, so none that it had before is taken out; send it once more when they are mended"
-            ));
+            )));
         }
         self.bundle.replaced.push(((replaces, opened.id), 1));
-        None
+        let before: BTreeSet<FileId> = std::iter::successors(Some(replaces), |file| {
+            self.files.entry(*file).and_then(|entry| entry.replaces)
+        })
+        .collect();
+        if let Some(archived) = &mut self.archived {
+            archived.reopen_files(&before, &mut self.bundle)?;
+        }
+        Ok(None)
     }
 
     /// Sends the bundle as the next epoch, split over the workers.

@@ -46,6 +46,7 @@ use millrace_operators::aggregate::{ClassLookup, LineFinder};
 use millrace_operators::domain::{BillCalendar, EventTime, FileId};
 use millrace_operators::epoch::{Epoch, SHARDS};
 use publisher::{Publisher, Staging};
+use roaring::RoaringTreemap;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -294,6 +295,8 @@ fn turn(
                 leaving: committed.leaving,
                 board: &ended.board,
                 suspended: kept.suspended.all(),
+                discarded: kept.discarded,
+                reopened: kept.reopened,
                 reference: &ended.reference,
                 workers: workers(options)?,
             };
@@ -320,6 +323,9 @@ fn turn(
 struct Kept {
     generation: Generation,
     suspended: Suspended,
+    discarded: RoaringTreemap,
+    /// Archived records that came back.
+    reopened: RoaringTreemap,
     /// Where it is told what is saved, if it is to begin again.
     talk: Option<Talk>,
 }
@@ -927,6 +933,8 @@ impl Prepared {
         let kept = kept.map(|(generation, suspended)| Kept {
             generation,
             suspended,
+            discarded: taken.discarded,
+            reopened: taken.reopened,
             talk,
         });
         let ended = Ended {

@@ -213,7 +213,7 @@ pub(super) enum Left {
 /// none. With how many usage rows are left.
 pub(super) fn without(
     object: &[u8],
-    mut left: impl FnMut(&Usage) -> Option<Left>,
+    mut left: impl FnMut(&Usage, Diff) -> Option<Left>,
 ) -> Result<Option<(Vec<u8>, u64)>, String> {
     let (mut kept, mut rows, mut gone) = (Vec::new(), 0, 0_u64);
     for item in Epochs::of(object) {
@@ -225,7 +225,7 @@ pub(super) fn without(
                 let mut fates: BTreeMap<(FileId, Fate), Diff> = BTreeMap::new();
                 for (_, lane) in &mut entry.lanes {
                     lane.retain(|(usage, diff)| {
-                        let Some(left) = left(usage) else {
+                        let Some(left) = left(usage, *diff) else {
                             return true;
                         };
                         gone += 1;

@@ -49,6 +49,8 @@ pub struct Known {
     pub discards: BTreeMap<RecordId, Discard>,
     /// Records that were told beside the graph, because the archive has others of their identities.
     pub beside: RoaringTreemap,
+    /// Records that were archived and came back, with the epoch of each.
+    pub reopened: Vec<(Epoch, RecordId)>,
     /// See [`Facts::forgotten`](super::Facts::forgotten).
     pub forgotten: u64,
 }
@@ -127,6 +129,7 @@ impl Restored {
             held: loading.held,
             discards: loading.discards,
             beside: loading.beside,
+            reopened: loading.reopened,
             forgotten: loading.forgotten,
         })
     }
@@ -158,6 +161,7 @@ struct Loading {
     held: Vec<HeldMessage>,
     discards: BTreeMap<RecordId, Discard>,
     beside: RoaringTreemap,
+    reopened: Vec<(Epoch, RecordId)>,
     forgotten: u64,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
@@ -179,6 +183,7 @@ impl Loading {
             held: Vec::new(),
             discards: BTreeMap::new(),
             beside: RoaringTreemap::new(),
+            reopened: Vec::new(),
             forgotten: 0,
             lines: Some(BTreeMap::new()),
         }
@@ -238,9 +243,15 @@ impl Loading {
                 self.clock = Some(*instant);
             }
         }
-        for (duplicate, _) in &entry.head.duplicates {
-            self.beside.insert(duplicate.record.0);
+        for (duplicate, diff) in &entry.head.duplicates {
+            match *diff > 0 {
+                true => self.beside.insert(duplicate.record.0),
+                false => self.beside.remove(duplicate.record.0),
+            };
         }
+        let reopened = entry.head.reopened.iter();
+        self.reopened
+            .extend(reopened.map(|record| (entry.epoch, *record)));
         for (discard, diff) in &entry.head.discards {
             match *diff > 0 {
                 true => self.discards.insert(discard.record, *discard),
