@@ -157,6 +157,9 @@ pub struct Intake {
     positions: BTreeMap<FileId, u64>,
     /// Sources that operators have paused.
     paused: BTreeSet<String>,
+    /// Sources of which records say what decides between them and others, as the state knows them; all that
+    /// ever did, since these records stay.
+    marked: BTreeSet<String>,
     /// The number of the last command that was applied.
     commands: u64,
     /// Records that operators have taken out of suspense.
@@ -255,6 +258,7 @@ impl Intake {
             kept: Instant::now(),
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
+            marked: BTreeSet::new(),
             commands: 0,
             discards: BTreeMap::new(),
             archived: None,
@@ -351,9 +355,11 @@ impl Intake {
 
     /// Feeds what an earlier run took in; returns the reference rows that the graph holds then.
     fn load(&mut self) -> Result<Reference, Halt> {
+        self.mark();
         let Some(restored) = self.setting.restored.take() else {
             return Ok(Reference::default());
         };
+        self.marked.extend(restored.manifest.marked.iter().cloned());
         let channels = &self.channels;
         let feed = |parts: Vec<Bundle>| -> Result<(), Halt> {
             for (part, channel) in parts.into_iter().zip(channels) {
@@ -361,8 +367,7 @@ impl Intake {
             }
             Ok(())
         };
-        let correctable = self.correctable();
-        let known = restored.load(&self.setting.names, channels.len(), &correctable, feed)?;
+        let known = restored.load(&self.setting.names, channels.len(), &self.marked, feed)?;
         let Known {
             reference,
             clock,
@@ -377,7 +382,10 @@ impl Intake {
             forgotten,
         } = known;
         self.open_archived(&restored.store, beside, reopened)?;
-        (self.paused, self.commands, self.discards) = (paused, commands, discards);
+        let sources = self.setting.job.sources.iter();
+        let paused = sources.filter(|source| paused.contains(source.origin()));
+        self.paused = paused.map(|source| source.name.clone()).collect();
+        (self.commands, self.discards) = (commands, discards);
         self.forgotten = forgotten;
         self.setting.reference_files.restore(held);
         // Everything that was entered again is durable already.
@@ -396,11 +404,12 @@ impl Intake {
         Ok(reference)
     }
 
-    /// The sources whose records may be corrected.
-    fn correctable(&self) -> BTreeSet<String> {
+    /// Notes the sources whose records may be corrected.
+    fn mark(&mut self) {
         let sources = self.setting.job.sources.iter().zip(&self.setting.rules);
         let correctable = sources.filter(|(_, rule)| rule.decides());
-        correctable.map(|(source, _)| source.name.clone()).collect()
+        let origins = correctable.map(|(source, _)| source.origin().to_owned());
+        self.marked.extend(origins);
     }
 
     fn learn(&mut self) {
@@ -444,7 +453,8 @@ impl Intake {
         for usage in &mut due.reopened {
             // Records of such streams are held whole.
             let source = self.files.source_of(usage.record.file());
-            if source.is_some_and(|source| self.setting.rules[source].decides()) {
+            let source = source.map(|source| self.setting.job.sources[source].origin());
+            if source.is_some_and(|source| self.marked.contains(source)) {
                 usage.mark.get_or_insert_default();
             }
         }
@@ -489,6 +499,13 @@ impl Intake {
             format!("source {source:?} is read on")
         };
         self.setting.listener.message(&message);
+    }
+
+    /// The paused sources, as the state knows them.
+    fn paused_origins(&self) -> BTreeSet<String> {
+        let sources = self.setting.job.sources.iter();
+        let paused = sources.filter(|source| self.paused.contains(&source.name));
+        paused.map(|source| source.origin().to_owned()).collect()
     }
 
     fn is_paused(&self, source: usize) -> bool {
@@ -990,7 +1007,8 @@ impl Intake {
                         (id, self.files.position(id, next, &self.setting.job.sources))
                     })
                     .collect(),
-                paused: self.paused.clone(),
+                paused: self.paused_origins(),
+                marked: self.marked.clone(),
                 commands: self.commands,
                 held: self.setting.reference_files.held(),
                 forgotten: self.forgotten,
@@ -1105,6 +1123,36 @@ impl Intake {
         findings
     }
 
+    /// What is wrong with rules by which other records of an identity hold: in state that is kept, records
+    /// stand as the rules before have marked them.
+    fn other_precedence(&self, rules: &[Arc<MediationPlan>]) -> Vec<Diagnostic> {
+        if self.setting.keeping.is_none() {
+            return Vec::new();
+        }
+        let sources = self.setting.job.sources.iter();
+        let rules = sources.zip(self.setting.rules.iter().zip(rules));
+        let differs = rules.filter(|(_, (old, new))| old.precedence() != new.precedence());
+        let finding = |(source, (old, new)): (
+            &SourcePlan,
+            (&Arc<MediationPlan>, &Arc<MediationPlan>),
+        )| {
+            let path = match &source.mediation {
+                RuleSource::File(path) => path,
+                RuleSource::Inline(_) => &self.setting.job.path,
+            };
+            let message = format!(
+                "the source {:?} has taken in records of which {} holds, not {}",
+                source.name,
+                old.precedence(),
+                new.precedence()
+            );
+            let hint = "put `keep` and `version` back as they were, or give `durability.folder` an empty \
+                        folder to read all sources from their beginning";
+            Diagnostic::error(&path.display().to_string(), (0, 0), message).with_hint(hint)
+        };
+        differs.map(finding).collect()
+    }
+
     /// Mediates again what a changed rule or lookup table could alter, from the raw records; whether
     /// the rules are in force and call things otherwise than before.
     fn reload_rules(&mut self, report: &mut ChangeReport) -> bool {
@@ -1115,13 +1163,15 @@ impl Intake {
                 return false;
             }
         };
-        let unsuitable = self.unsuitable(&rules);
+        let mut unsuitable = self.unsuitable(&rules);
+        unsuitable.extend(self.other_precedence(&rules));
         if !unsuitable.is_empty() {
             self.setting.listener.rejected(&unsuitable);
             return false;
         }
         let renamed = self.setting.reference_files.know(vocabulary);
         let old = std::mem::replace(&mut self.setting.rules, rules);
+        self.mark();
         self.files.try_again();
         let mut archived = 0;
         for file in self.files.read_files() {

@@ -579,7 +579,7 @@ impl Prepared {
                 // A start that must fail ends no run that does well.
                 ask_brokers(&job)?;
                 forgets_alone(state, options)?;
-                let (ours, resumed) = Generation::begin(state, &Plan::of(&job))?;
+                let (ours, resumed) = Generation::begin(state, &Plan::of(&job, &rules))?;
                 // It may refuse: before outputs of other state are cleared.
                 let run = (ours.number, ours.manifest.live);
                 let messages = job.outputs.messages.clone();

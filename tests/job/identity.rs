@@ -629,3 +629,94 @@ fn a_part_of_the_identity_that_the_time_fills_in_may_be_empty() {
         (Exit::Findings, vec!["1 USD".to_owned()])
     );
 }
+
+/// What decides between records is marked when they come in, so kept state and another rule do not agree.
+#[test]
+fn what_holds_in_kept_state_does_not_change_unsaid() {
+    let kept = |rule: &str| job(rule, "") + "durability: { folder: state }\n";
+    let usage = rows(&[
+        "1,c1,2026-06-01T10:00:00Z,10,9",
+        "1,c1,2026-06-01T10:00:00Z,4,3",
+    ]);
+    let desk = desk(&kept(""), &[("usage/a.csv", &usage)]);
+    let first = told(&desk.run());
+    assert_eq!(first.0, ["10 USD"]);
+    let others = [
+        ("last", "keep: last", "the last of an identity"),
+        (
+            "greatest",
+            "keep: greatest(version)",
+            "the one with the greatest `version`",
+        ),
+        (
+            "version",
+            "version: version",
+            "the one with the greatest version `version`",
+        ),
+    ];
+    for (name, rule, says) in others {
+        desk.write("job.yaml", kept(&format!("      {rule}\n")));
+        let refused = desk.run();
+        assert_eq!(refused.exit, Exit::Unusable, "{name}: {}", refused.err);
+        let says = format!("of which the first of an identity holds, not {says}");
+        assert!(refused.err.contains(&says), "{name}: {}", refused.err);
+    }
+    // What records do may be said later: those that came before report usage.
+    desk.write(
+        "job.yaml",
+        kept("      kind: \"case when version = 3 then 'void' else 'usage' end\"\n"),
+    );
+    desk.write(
+        "usage/b.csv",
+        rows(&[
+            "1,c1,2026-06-01T10:00:00Z,0,3",
+            "2,c1,2026-06-01T10:00:00Z,1,0",
+        ]),
+    );
+    assert_eq!(told(&desk.run()).0, ["1 USD"]);
+    // As advised: state of its own.
+    desk.write(
+        "job.yaml",
+        kept("      keep: last\n").replace("folder: state", "folder: other"),
+    );
+    assert_eq!(told(&desk.run()).0, ["1 USD"]);
+}
+
+/// A file that was told to have changed corrects what was read of it once the source says so, and is told
+/// again when it says so no more.
+#[test]
+fn whether_a_file_amends_may_be_said_between_runs() {
+    let kept = |more: &str| {
+        let job = job("", "").replace("path: usage", &format!("path: usage{more}"));
+        job + "durability: { folder: state }\n"
+    };
+    let amends = "\n    on_change: amend\n    missing: void";
+    let row = |n: u32, gb: u32| format!("{n},c1,2026-06-01T10:00:00Z,{gb},0");
+    let usage = |all: &[String]| rows(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    let desk = desk(
+        &kept(""),
+        &[("usage/a.csv", &usage(&[row(1, 10), row(2, 20), row(3, 30)]))],
+    );
+    assert_eq!(desk.run().totals(), ["60 USD"]);
+    desk.write("usage/a.csv", usage(&[row(1, 11), row(2, 20)]));
+    let told = desk.run();
+    assert_eq!(
+        (told.exit, told.totals()),
+        (Exit::Findings, vec!["60 USD".to_owned()]),
+        "{}",
+        told.err
+    );
+    desk.write("job.yaml", kept(amends));
+    assert_eq!(desk.run().totals(), ["31 USD"]);
+    desk.write("usage/a.csv", usage(&[row(1, 12), row(2, 20)]));
+    desk.write("job.yaml", kept(""));
+    let told = desk.run();
+    assert_eq!(
+        (told.exit, told.totals()),
+        (Exit::Findings, vec!["31 USD".to_owned()]),
+        "{}",
+        told.err
+    );
+    desk.write("job.yaml", kept(amends));
+    assert_eq!(desk.run().totals(), ["32 USD"]);
+}

@@ -60,6 +60,8 @@ pub struct Facts {
     pub positions: BTreeMap<FileId, Position>,
     /// Sources that operators have paused; all of them.
     pub paused: BTreeSet<String>,
+    /// Sources of which records say what decides between them and others; all that ever did.
+    pub marked: BTreeSet<String>,
     /// The number of the last command that was applied.
     pub commands: u64,
     /// Messages of reference data that are held back; all of them.

@@ -62,8 +62,8 @@ impl Restored {
         self.manifest.live
     }
 
-    /// Feeds everything committed to `workers` workers, part by part. Records of the sources that are
-    /// `correctable` are marked, if an earlier run did not know that they would be.
+    /// Feeds everything committed to `workers` workers, part by part. All records of the sources
+    /// that are `marked` are, if an earlier run did not know that they would be.
     ///
     /// # Errors
     /// When an object is missing or damaged, or cannot be read. `feed` ends the load by an error of its
@@ -72,7 +72,7 @@ impl Restored {
         &self,
         names: &Names,
         workers: usize,
-        correctable: &BTreeSet<String>,
+        marked: &BTreeSet<String>,
         mut feed: impl FnMut(Vec<Bundle>) -> Result<(), E>,
     ) -> Result<Known, E> {
         let mut loading = Loading::new(workers);
@@ -110,7 +110,7 @@ impl Restored {
                         if alone || !loading.plain || loading.rows >= ROWS {
                             feed_parts(&mut loading, &mut feed)?;
                         }
-                        loading.mark(&mut entry, correctable);
+                        loading.mark(&mut entry, marked);
                         loading.add(*entry);
                     }
                     Item::Lines(changes) => loading.change(changes),
@@ -221,14 +221,14 @@ impl Loading {
         self.parts[0].take_lines(lines);
     }
 
-    fn mark(&self, entry: &mut Entry, correctable: &BTreeSet<String>) {
-        if correctable.is_empty() {
+    fn mark(&self, entry: &mut Entry, marked: &BTreeSet<String>) {
+        if marked.is_empty() {
             return;
         }
         let lanes = entry.lanes.iter_mut();
         for (usage, _) in lanes.flat_map(|(_, rows)| rows) {
             let file = self.files.get(&usage.record.file());
-            if file.is_some_and(|file| correctable.contains(&file.source)) {
+            if file.is_some_and(|file| marked.contains(&file.source)) {
                 usage.mark.get_or_insert_default();
             }
         }
