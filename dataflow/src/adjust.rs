@@ -14,6 +14,8 @@
 //! the next period of their accounts is rated too, and so on, until a period ends as it did or is not
 //! closed: then the groups and where they stand are handed back, for whoever holds the open usage.
 //!
+//! - **Withdrawn:** an archived record that does not hold any more, because a correction of it has come, is
+//!   given up by its period; what holds instead is late usage.
 //! - **Duplicates:** a late record whose identity the archive has, in any period, is not billed.
 //! - **Suspense:** late records that cannot be rated are handed back and are not archived; archived
 //!   records that cannot be rated any more stay archived, and their charges are taken back.
@@ -44,7 +46,8 @@ use millrace_connectors::names::Names;
 use millrace_connectors::output::{AggregatedLine, Texts};
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{
-    AggregateId, EventTime, GroupKey, Identity, LineKey, LineSum, Period, RecordId, Suspense, Usage,
+    AccountKey, AggregateId, EventTime, GroupKey, Identity, LineKey, LineSum, Period, RecordId,
+    Suspense, Usage,
 };
 use numbers::number_files;
 use overlay::Overlay;
@@ -71,6 +74,8 @@ pub struct Adjustment<'a> {
     pub late: Vec<LateUsage>,
     /// The periods with adjustments that may have been cut off, by the number of the last that was not.
     pub ahead: BTreeMap<Period, u32>,
+    /// Archived records that do not hold any more: the periods that have them give them up.
+    pub withdrawn: &'a [Usage],
     /// Archived records that those took back, and that no period has now.
     pub taken_back: Vec<LateUsage>,
     /// Whether a record that a period gives up is billed here. Others are billed by the state, which
@@ -151,6 +156,7 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
         names,
         late,
         ahead,
+        withdrawn,
         taken_back,
         is_billed_here,
         reference,
@@ -180,11 +186,14 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
         clock,
         generation,
         late: BTreeMap::new(),
+        withdrawn: withdrawn.iter().map(|usage| usage.record).collect(),
+        gives_up: BTreeMap::new(),
         taken_back: BTreeMap::new(),
         is_billed_here,
         carried: BTreeMap::new(),
         adjusted: Adjusted::default(),
     };
+    desk.find_withdrawn(withdrawn)?;
     let fresh = desk.without_duplicates(late, &taken_back)?;
     desk.sort(fresh);
     desk.take_back(taken_back);
@@ -215,6 +224,10 @@ struct Desk<'a> {
     clock: EventTime,
     generation: u64,
     late: BTreeMap<Period, Vec<LateUsage>>,
+    /// Archived records that do not hold any more.
+    withdrawn: BTreeSet<RecordId>,
+    /// Whom they were billed to.
+    gives_up: BTreeMap<Period, BTreeSet<AccountKey>>,
     /// Archived records that left their periods.
     taken_back: BTreeMap<RecordId, Usage>,
     is_billed_here: &'a dyn Fn(RecordId) -> bool,
@@ -224,6 +237,25 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// Finds the periods that have records which do not hold any more.
+    fn find_withdrawn(&mut self, withdrawn: &[Usage]) -> Result<(), ArchiveError> {
+        let identities: BTreeSet<Identity> = withdrawn.iter().map(|usage| usage.identity).collect();
+        if identities.is_empty() {
+            return Ok(());
+        }
+        for bounds in self.archive.periods() {
+            let period = self.archive.period(bounds)?;
+            let rows = period.usage_of(&identities, &self.rater.names)?;
+            let gone = rows.into_values();
+            let gone = gone.filter(|row| self.withdrawn.contains(&row.usage.record));
+            for row in gone {
+                let accounts = self.gives_up.entry(bounds).or_default();
+                accounts.insert(row.account);
+            }
+        }
+        Ok(())
+    }
+
     /// The late records that repeat neither an archived record nor each other.
     fn without_duplicates(
         &mut self,
@@ -238,8 +270,10 @@ impl Desk<'_> {
         if !identities.is_empty() {
             for period in self.archive.periods() {
                 let period = self.archive.period(period)?;
-                let usage = period.usage_of(&identities, &self.rater.names)?;
-                known.extend(usage.values().map(known_as));
+                let rows = period.usage_of(&identities, &self.rater.names)?;
+                let rows = rows.values().map(|row| &row.usage);
+                let stays = rows.filter(|usage| !self.withdrawn.contains(&usage.record));
+                known.extend(stays.map(known_as));
             }
         }
         let mut fresh = Vec::new();
@@ -302,7 +336,8 @@ impl Desk<'_> {
         let period = self.archive.period(bounds)?;
         let late = self.late.remove(&bounds).unwrap_or_default();
         let services: BTreeSet<_> = late.iter().map(|late| late.usage.service).collect();
-        let mut accounts = BTreeSet::new();
+        let gives_up = self.gives_up.remove(&bounds).unwrap_or_default();
+        let mut accounts = gives_up.clone();
         for account in touched::touched(&period, self.reference, &self.links, &names)? {
             if is_billed_by(account, &period, &mut self.closing, &names)? {
                 accounts.insert(account);
@@ -315,6 +350,12 @@ impl Desk<'_> {
         }
         self.rater.dimensions = dimensions(&period.manifest().aggregate_by, &names);
         let mut scope = Scope::load(&period, &self.links, &names, accounts, services)?;
+        if !gives_up.is_empty() {
+            let withdrawn = &self.withdrawn;
+            scope
+                .usage
+                .retain(|row| !withdrawn.contains(&row.usage.record));
+        }
         let files = number_files(&period, &scope, &late)?;
         let opening = scope.opening(&carried, bounds.start());
         let portion = Portion {
@@ -350,7 +391,7 @@ impl Desk<'_> {
             .iter()
             .any(|late| !rated.suspense.contains_key(&late.usage.record));
         self.carried.extend(moved.clone());
-        if lines.is_empty() && moved.is_empty() && !billed {
+        if lines.is_empty() && moved.is_empty() && !billed && gives_up.is_empty() {
             return Ok(());
         }
         let sequence = period.manifest().sequence + 1;

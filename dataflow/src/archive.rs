@@ -23,6 +23,7 @@
 
 mod closing;
 mod collect;
+mod corrections;
 mod due;
 mod forget;
 mod groups;

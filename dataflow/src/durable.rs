@@ -32,6 +32,7 @@ mod journal;
 mod manifest;
 mod messages;
 mod restore;
+mod versions;
 
 pub use commands::{OperatorCommand, Selection, tell, told};
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
@@ -40,6 +41,7 @@ pub use journal::{Facts, FileRecord, Journal, Position};
 pub use manifest::{Generation, Manifest, Object, Plan, Staged};
 pub use messages::MessageSink;
 pub use restore::{Known, Restored};
+pub use versions::{LeftVersion, versions};
 
 use millrace_connectors::kafka::{KafkaError, PublishError};
 use millrace_connectors::store::StoreError;

@@ -61,6 +61,7 @@ use millrace_connectors::reference::{Reference, ReferenceChanges, ReferenceFiles
 use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::domain::{Discard, EventTime, Fate, FileId, Reason, RecordId};
 use millrace_operators::epoch::Epoch;
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
@@ -160,6 +161,9 @@ pub struct Intake {
     positions: BTreeMap<FileId, u64>,
     /// Sources that operators have paused.
     paused: BTreeSet<String>,
+    /// Sources of which records say what decides between them and others, as the state knows them; all that
+    /// ever did, since these records stay.
+    marked: BTreeSet<String>,
     /// The number of the last command that was applied.
     commands: u64,
     /// Records that operators have taken out of suspense.
@@ -223,6 +227,10 @@ pub struct TakenIn {
     pub held: Vec<Diagnostic>,
     /// What was said of the configuration in force, and of what is not for its faults.
     pub warned: Warned,
+    /// Records that operators have taken out of suspense.
+    pub discarded: RoaringTreemap,
+    /// Archived records that came back since state was forgotten.
+    pub reopened: RoaringTreemap,
 }
 
 impl From<DurableError> for Halt {
@@ -256,6 +264,7 @@ impl Intake {
             kept: Instant::now(),
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
+            marked: BTreeSet::new(),
             commands: 0,
             discards: BTreeMap::new(),
             archived: None,
@@ -280,6 +289,8 @@ impl Intake {
                     reference: self.setting.reference,
                     held: self.held,
                     warned: self.setting.warned,
+                    discarded: self.discards.keys().map(|record| record.0).collect(),
+                    reopened: self.archived.map(Archived::reopened).unwrap_or_default(),
                 };
                 return Ok((taken, self.setting.saved.filter(|_| self.turns)));
             }
@@ -351,9 +362,11 @@ impl Intake {
 
     /// Feeds what an earlier run took in; returns the reference rows that the graph holds then.
     fn load(&mut self) -> Result<Reference, Halt> {
+        self.mark();
         let Some(restored) = self.setting.restored.take() else {
             return Ok(Reference::default());
         };
+        self.marked.extend(restored.manifest.marked.iter().cloned());
         let channels = &self.channels;
         let feed = |parts: Vec<Bundle>| -> Result<(), Halt> {
             for (part, channel) in parts.into_iter().zip(channels) {
@@ -361,8 +374,7 @@ impl Intake {
             }
             Ok(())
         };
-        let correctable = self.correctable();
-        let known = restored.load(&self.setting.names, channels.len(), &correctable, feed)?;
+        let known = restored.load(&self.setting.names, channels.len(), &self.marked, feed)?;
         let Known {
             reference,
             clock,
@@ -373,10 +385,14 @@ impl Intake {
             held,
             discards,
             beside,
+            reopened,
             forgotten,
         } = known;
-        self.open_archived(beside)?;
-        (self.paused, self.commands, self.discards) = (paused, commands, discards);
+        self.open_archived(&restored.store, beside, reopened)?;
+        let sources = self.setting.job.sources.iter();
+        let paused = sources.filter(|source| paused.contains(source.origin()));
+        self.paused = paused.map(|source| source.name.clone()).collect();
+        (self.commands, self.discards) = (commands, discards);
         self.forgotten = forgotten;
         self.setting.reference_files.restore(held);
         // Everything that was entered again is durable already.
@@ -395,11 +411,12 @@ impl Intake {
         Ok(reference)
     }
 
-    /// The sources whose records may be corrected.
-    fn correctable(&self) -> BTreeSet<String> {
+    /// Notes the sources whose records may be corrected.
+    fn mark(&mut self) {
         let sources = self.setting.job.sources.iter().zip(&self.setting.rules);
         let correctable = sources.filter(|(_, rule)| rule.decides());
-        correctable.map(|(source, _)| source.name.clone()).collect()
+        let origins = correctable.map(|(source, _)| source.origin().to_owned());
+        self.marked.extend(origins);
     }
 
     fn learn(&mut self) {
@@ -422,9 +439,11 @@ impl Intake {
             job,
             ..
         } = &self.setting;
+        let archived = self.archived.as_ref();
+        let corrects = archived.is_some_and(Archived::corrects);
         let turn = self.turn.as_mut();
         self.turns = turn.is_some_and(|turn| {
-            turn.is_due(closed, suspended.as_ref())
+            turn.is_due(closed, suspended.as_ref(), corrects)
                 && !check(&job.path).iter().any(Diagnostic::is_error)
         });
         self.turns
@@ -441,7 +460,8 @@ impl Intake {
         for usage in &mut due.reopened {
             // Records of such streams are held whole.
             let source = self.files.source_of(usage.record.file());
-            if source.is_some_and(|source| self.setting.rules[source].decides()) {
+            let source = source.map(|source| self.setting.job.sources[source].origin());
+            if source.is_some_and(|source| self.marked.contains(source)) {
                 usage.mark.get_or_insert_default();
             }
         }
@@ -486,6 +506,13 @@ impl Intake {
             format!("source {source:?} is read on")
         };
         self.setting.listener.message(&message);
+    }
+
+    /// The paused sources, as the state knows them.
+    fn paused_origins(&self) -> BTreeSet<String> {
+        let sources = self.setting.job.sources.iter();
+        let paused = sources.filter(|source| self.paused.contains(&source.name));
+        paused.map(|source| source.origin().to_owned()).collect()
     }
 
     fn is_paused(&self, source: usize) -> bool {
@@ -838,7 +865,7 @@ impl Intake {
                 self.bundle.ignore(opened.id, gone);
             }
             let id = opened.id;
-            let missing = self.void_missing(&opened);
+            let missing = self.void_missing(&opened)?;
             let finished = self.files.finish(opened);
             self.tell_lines(id);
             for message in missing.into_iter().chain(finished) {
@@ -891,20 +918,34 @@ impl Intake {
 
     /// Takes out what a file that came in place of another has no more, where its source says so; returns
     /// what a person should hear.
-    fn void_missing(&mut self, opened: &Opened) -> Option<String> {
-        let replaces = opened.replaces?;
-        let source = &self.setting.job.sources[self.files.source_of(opened.id)?];
-        if !source.voids_missing {
-            return None;
-        }
+    fn void_missing(&mut self, opened: &Opened) -> Result<Option<String>, Halt> {
+        let source = self.files.source_of(opened.id);
+        let source = source.map(|source| &self.setting.job.sources[source]);
+        let Some(replaces) = opened
+            .replaces
+            .filter(|_| source.is_some_and(|source| source.voids_missing))
+        else {
+            return Ok(None);
+        };
         if opened.broken.is_some() || opened.faults > 0 {
-            let name = &self.files.file(opened.id)?.meta.name;
-            return Some(format!(
+            let name = self
+                .files
+                .file(opened.id)
+                .map(|file| file.meta.name.as_str());
+            let name = name.unwrap_or_default();
+            return Ok(Some(format!(
                 "{name:?} has records that cannot be read, so none that it had before is taken out; send it once more when they are mended"
-            ));
+            )));
         }
         self.bundle.replaced.push(((replaces, opened.id), 1));
-        None
+        let before: BTreeSet<FileId> = std::iter::successors(Some(replaces), |file| {
+            self.files.entry(*file).and_then(|entry| entry.replaces)
+        })
+        .collect();
+        if let Some(archived) = &mut self.archived {
+            archived.reopen_files(&before, &mut self.bundle)?;
+        }
+        Ok(None)
     }
 
     /// Sends the bundle as the next epoch, split over the workers.
@@ -973,7 +1014,8 @@ impl Intake {
                         (id, self.files.position(id, next, &self.setting.job.sources))
                     })
                     .collect(),
-                paused: self.paused.clone(),
+                paused: self.paused_origins(),
+                marked: self.marked.clone(),
                 commands: self.commands,
                 held: self.setting.reference_files.held(),
                 forgotten: self.forgotten,
@@ -1082,6 +1124,36 @@ impl Intake {
         findings
     }
 
+    /// What is wrong with rules by which other records of an identity hold: in state that is kept, records
+    /// stand as the rules before have marked them.
+    fn other_precedence(&self, rules: &[Arc<MediationPlan>]) -> Vec<Diagnostic> {
+        if self.setting.keeping.is_none() {
+            return Vec::new();
+        }
+        let sources = self.setting.job.sources.iter();
+        let rules = sources.zip(self.setting.rules.iter().zip(rules));
+        let differs = rules.filter(|(_, (old, new))| old.precedence() != new.precedence());
+        let finding = |(source, (old, new)): (
+            &SourcePlan,
+            (&Arc<MediationPlan>, &Arc<MediationPlan>),
+        )| {
+            let path = match &source.mediation {
+                RuleSource::File(path) => path,
+                RuleSource::Inline(_) => &self.setting.job.path,
+            };
+            let message = format!(
+                "the source {:?} has taken in records of which {} holds, not {}",
+                source.name,
+                old.precedence(),
+                new.precedence()
+            );
+            let hint = "put `keep` and `version` back as they were, or give `durability.folder` an empty \
+                        folder to read all sources from their beginning";
+            Diagnostic::error(&path.display().to_string(), (0, 0), message).with_hint(hint)
+        };
+        differs.map(finding).collect()
+    }
+
     /// Mediates again what a changed rule or lookup table could alter, from the raw records; whether
     /// the rules are in force and call things otherwise than before.
     fn reload_rules(&mut self, report: &mut ChangeReport) -> bool {
@@ -1092,7 +1164,8 @@ impl Intake {
                 return false;
             }
         };
-        let unsuitable = self.unsuitable(&rules.plans);
+        let mut unsuitable = self.unsuitable(&rules.plans);
+        unsuitable.extend(self.other_precedence(&rules.plans));
         if !unsuitable.is_empty() {
             self.reject_rules(unsuitable);
             return false;
@@ -1100,6 +1173,7 @@ impl Intake {
         self.warn_of_rules(rules.warnings);
         let renamed = self.setting.reference_files.know(rules.vocabulary);
         let old = std::mem::replace(&mut self.setting.rules, rules.plans);
+        self.mark();
         self.files.try_again();
         let mut archived = 0;
         for file in self.files.read_files() {

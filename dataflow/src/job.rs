@@ -120,6 +120,8 @@ pub struct DurabilityPlan {
 pub struct SourcePlan {
     /// Its name, unique in the job.
     pub name: String,
+    /// The name that it had before.
+    pub was: Option<String>,
     /// The stream that its records are of.
     pub stream: StreamId,
     /// Topics, where it is no file.
@@ -149,6 +151,12 @@ pub struct SourcePlan {
 }
 
 impl SourcePlan {
+    /// The name that state and identities know it by.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.was.as_deref().unwrap_or(&self.name)
+    }
+
     /// The format of one of its files; `None` when neither the job nor the name tells.
     #[must_use]
     pub fn format_of(&self, file: &str) -> Option<Format> {
@@ -433,6 +441,23 @@ impl Judge {
                 first.insert(&name.value, place.0);
             }
         }
+        let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+        for source in sources {
+            let SourceEntry { name, was, .. } = &source.value;
+            let origin = was.as_ref().unwrap_or(name);
+            let Some(other) = known.insert(&origin.value, &name.value) else {
+                continue;
+            };
+            if other != name.value {
+                let message = format!(
+                    "the sources \"{other}\" and \"{}\" are both known as \"{}\"",
+                    name.value, origin.value
+                );
+                let hint = "one source is the one that had the name; leave `was` out at the other, or give a \
+                            new source a name that none has had";
+                self.error(place_of(origin), message, hint);
+            }
+        }
     }
 
     fn zone(&mut self, written: &Spanned<String>) -> jiff::tz::TimeZone {
@@ -539,6 +564,7 @@ impl Judge {
         };
         SourcePlan {
             name: written.name.value.clone(),
+            was: written.was.as_ref().map(|was| was.value.clone()),
             stream,
             kafka,
             path: path.clone(),

@@ -46,6 +46,7 @@ use millrace_operators::aggregate::{ClassLookup, LineFinder};
 use millrace_operators::domain::{BillCalendar, EventTime, FileId};
 use millrace_operators::epoch::{Epoch, SHARDS};
 use publisher::{Publisher, Staging};
+use roaring::RoaringTreemap;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -294,6 +295,8 @@ fn turn(
                 leaving: committed.leaving,
                 board: &ended.board,
                 suspended: kept.suspended.all(),
+                discarded: kept.discarded,
+                reopened: kept.reopened,
                 reference: &ended.reference,
                 workers: workers(options)?,
             };
@@ -326,6 +329,9 @@ pub(crate) fn texts(findings: &[Diagnostic]) -> Vec<String> {
 struct Kept {
     generation: Generation,
     suspended: Suspended,
+    discarded: RoaringTreemap,
+    /// Archived records that came back.
+    reopened: RoaringTreemap,
     /// Where it is told what is saved, if it is to begin again.
     talk: Option<Talk>,
 }
@@ -586,7 +592,7 @@ impl Prepared {
                 // A start that must fail ends no run that does well.
                 ask_brokers(&job)?;
                 forgets_alone(state, options)?;
-                let (ours, resumed) = Generation::begin(state, &Plan::of(&job))?;
+                let (ours, resumed) = Generation::begin(state, &Plan::of(&job, &rules))?;
                 // It may refuse: before outputs of other state are cleared.
                 let run = (ours.number, ours.manifest.live);
                 let messages = job.outputs.messages.clone();
@@ -941,6 +947,8 @@ impl Prepared {
         let kept = kept.map(|(generation, suspended)| Kept {
             generation,
             suspended,
+            discarded: taken.discarded,
+            reopened: taken.reopened,
             talk,
         });
         let ended = Ended {

@@ -141,7 +141,11 @@ pub fn status(job: &Job) -> Result<Status, StatusError> {
         received: manifest.received,
         files: manifest.files,
         positions: positions.collect(),
-        paused: manifest.paused.into_iter().collect(),
+        paused: {
+            let sources = job.sources.iter();
+            let paused = sources.filter(|source| manifest.paused.contains(source.origin()));
+            paused.map(|source| source.name.clone()).collect()
+        },
         state,
         objects,
         outputs: outputs.collect(),

@@ -265,7 +265,7 @@ impl Seen {
         }
         // With retractions, all changes of one identity are settled together: a record that is
         // taken away and put back amended keeps its place in the order of arrival.
-        for (identity, Change { removed, added }) in by_identity(changes) {
+        for (identity, Change { removed, added }) in self.by_identity(epoch, changes) {
             self.amend(epoch, identity, removed, added, emit);
         }
     }
@@ -278,7 +278,7 @@ impl Seen {
         mut files: Vec<(Replacement, Diff)>,
         emit: &mut impl FnMut(Outcome, Diff),
     ) {
-        let mut changes = by_identity(changes);
+        let mut changes = self.by_identity(epoch, changes);
         let replaced = self.replaced.clone();
         // What is taken back goes before what comes in its place.
         files.sort_by_key(|(_, diff)| *diff > 0);
@@ -333,6 +333,26 @@ impl Seen {
                 changes.entry(identity).or_default();
             }
         }
+    }
+
+    /// Changes by identity, each in the order of arrival: that of records, where an epoch is as it was bound.
+    fn by_identity(
+        &self,
+        epoch: Epoch,
+        mut changes: Vec<(Usage, Diff)>,
+    ) -> BTreeMap<Identity, Change> {
+        if epoch >= self.live {
+            changes.sort_by_key(|(usage, _)| usage.record);
+        }
+        let mut identities: BTreeMap<Identity, Change> = BTreeMap::new();
+        for (usage, diff) in changes {
+            let change = identities.entry(usage.identity).or_default();
+            match diff {
+                0.. => change.added.push(usage),
+                _ => change.removed.push(usage),
+            }
+        }
+        identities
     }
 
     /// When a record arrives.
@@ -449,20 +469,6 @@ struct Change {
     added: Vec<Usage>,
 }
 
-/// Changes by identity, each in the order of records.
-fn by_identity(mut changes: Vec<(Usage, Diff)>) -> BTreeMap<Identity, Change> {
-    changes.sort_by_key(|(usage, _)| usage.record);
-    let mut identities: BTreeMap<Identity, Change> = BTreeMap::new();
-    for (usage, diff) in changes {
-        let change = identities.entry(usage.identity).or_default();
-        match diff {
-            0.. => change.added.push(usage),
-            _ => change.removed.push(usage),
-        }
-    }
-    identities
-}
-
 /// What the records of one identity come to.
 #[derive(Default)]
 struct Outcomes {
@@ -536,5 +542,39 @@ fn outvoted(usage: &Usage, reason: Reason, holds: Option<RecordId>) -> Suspense 
         time: usage.time,
         item: None,
         original: holds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ClassKey, EventTime, ServiceKey};
+
+    fn usage(record: u64, time: i64, mark: Option<Mark>) -> Usage {
+        Usage {
+            record: RecordId(record),
+            identity: Identity([7, 7]),
+            service: ServiceKey(1),
+            class: ClassKey(1),
+            time: EventTime(time),
+            quantities: [1].into_iter().collect(),
+            mark: mark.map(Box::new),
+        }
+    }
+
+    /// Partitions are read side by side, so the first to arrive need not have the smallest position.
+    #[test]
+    fn what_is_loaded_keeps_the_order_of_arrival() {
+        for mark in [None, Some(Mark::default())] {
+            let mut seen = Seen::new(5);
+            let changes = vec![(usage(9, 1, mark), 1), (usage(2, 2, mark), 1)];
+            let mut holds = Vec::new();
+            seen.apply(3, changes, Vec::new(), &mut |outcome, diff| {
+                if let Outcome::Unique(usage) = outcome {
+                    holds.push((usage.record.0, diff));
+                }
+            });
+            assert_eq!(holds, [(9, 1)], "{mark:?}");
+        }
     }
 }

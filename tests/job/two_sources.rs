@@ -128,10 +128,72 @@ fn a_durable_job_whose_source_has_another_name_is_refused() {
     assert!(
         ended
             .err
-            .contains("a source \"west\", which the job has not"),
+            .contains("a source \"west\", which the job has not (give it its name again, or write `was: \"west\"`"),
         "{}",
         ended.err
     );
     desk.write("job.yaml", job);
     assert_eq!(desk.run().totals(), ["25 EUR"]);
+}
+
+/// A source that is renamed goes on where it was: what it has read, whose its identities are, what waits and
+/// whether it is paused.
+#[test]
+fn a_source_that_had_another_name_goes_on() {
+    let own = |path: &str| format!("path: {path}, identity: own");
+    let desk = desk(&own("east"), &own("west"));
+    let job = std::fs::read_to_string(desk.at("job.yaml")).unwrap();
+    let job = format!("{job}durability: {{ folder: state }}\n");
+    desk.write("job.yaml", &job);
+    let unknown = "id,number,at,seconds\n9,b,2026-01-05T10:00:00Z,100\n";
+    desk.write("west/unknown.csv", unknown);
+    assert_eq!(desk.run().totals(), ["25 EUR"]);
+    let path = desk.at("job.yaml").display().to_string();
+    assert_eq!(millrace(&["pause", &path, "west"]).exit, Exit::Ok);
+    // Some for the second time, and one that is new.
+    let more = "3,a,2026-01-05T12:00:00Z,7\n";
+    desk.write("west/more.csv", format!("{WEST}{more}"));
+    assert_eq!(desk.run().totals(), ["25 EUR"]);
+    let renamed = |name: &str, path: &str| {
+        let now = format!("name: {name}, was: west");
+        job.replace("name: west", &now)
+            .replace("path: west", &format!("path: {path}"))
+    };
+    desk.write("job.yaml", renamed("occident", "west"));
+    let ended = desk.run();
+    assert_eq!(ended.totals(), ["25 EUR"], "{}", ended.err);
+    let status = millrace(&["status", &path, "--output", "json"]).summary();
+    assert_eq!(status["paused"], serde_json::json!(["occident"]));
+    assert_eq!(millrace(&["resume", &path, "occident"]).exit, Exit::Ok);
+    let ended = desk.run();
+    assert_eq!(ended.totals(), ["32 EUR"], "{}", ended.err);
+    assert_eq!(ended.summary()["records"]["duplicate"], 2);
+    assert_eq!(ended.summary()["records"]["suspended"], 1);
+    // Another name, and another place; what waited is billed.
+    std::fs::rename(desk.at("west"), desk.at("wild")).unwrap();
+    desk.write("job.yaml", renamed("wild", "wild"));
+    let accounts = std::fs::read_to_string(desk.at("accounts.yaml")).unwrap();
+    desk.write("accounts.yaml", accounts.replace("[a]", "[a, b]"));
+    let ended = desk.run();
+    assert_eq!(ended.totals(), ["132 EUR"], "{}", ended.err);
+    assert_eq!(ended.summary()["records"]["duplicate"], 2);
+    // A file that was read is the source's as ever.
+    desk.write(
+        "wild/calls.csv",
+        format!("{WEST}4,a,2026-01-05T12:00:00Z,1\n"),
+    );
+    assert_eq!(desk.run().totals(), ["133 EUR"]);
+    // The name that identities are made of stays.
+    let unsaid = renamed("wild", "wild").replace(", was: west", "");
+    desk.write("job.yaml", &unsaid);
+    let ended = desk.run();
+    assert_eq!(ended.exit, Exit::Unusable, "{}", ended.err);
+    assert!(ended.err.contains("write `was: \"west\"`"), "{}", ended.err);
+    desk.write(
+        "job.yaml",
+        unsaid.replace("name: wild", "name: wild, was: east"),
+    );
+    let refused = millrace(&["check", &path]);
+    let both = "\"east\" and \"wild\" are both known as \"east\"";
+    assert!(refused.out.contains(both), "{}", refused.out);
 }

@@ -7,6 +7,7 @@ mod exactly_once;
 mod feeds;
 mod outputs;
 mod reference;
+mod renamed;
 
 /// Runs the job that the environment asks for, where it asks for one.
 #[test]

@@ -272,11 +272,7 @@ fn histories_reach_every_reason() {
         }
     }
     // A missing bucket is told of an edge, never of a record; and no bill unit of a history is closed.
-    let elsewhere = [
-        Reason::BucketMissing,
-        Reason::PeriodClosed,
-        Reason::OriginalClosed,
-    ];
+    let elsewhere = [Reason::BucketMissing, Reason::PeriodClosed];
     let after_mediation =
         |reason: &&Reason| **reason >= Reason::Duplicate && !elsewhere.contains(reason);
     let all: Vec<&Reason> = Reason::ALL.iter().filter(after_mediation).collect();

@@ -10,7 +10,7 @@ use crate::names::Names;
 use crate::reference::Reference;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
-use millrace_operators::domain::{AccountKey, EventTime, FileId, Identity, Period, Usage};
+use millrace_operators::domain::{AccountKey, EventTime, FileId, Identity, Period};
 use millrace_operators::epoch::shard;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::{BTreeMap, BTreeSet};
@@ -421,7 +421,7 @@ impl ArchivedPeriod {
         &self,
         identities: &BTreeSet<Identity>,
         names: &Names,
-    ) -> Result<BTreeMap<Identity, Usage>, ArchiveError> {
+    ) -> Result<BTreeMap<Identity, BilledUsage>, ArchiveError> {
         let mut found = BTreeMap::new();
         // Written once more behind the sequence at hand.
         let mut again: BTreeSet<String> = BTreeSet::new();

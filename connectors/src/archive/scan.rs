@@ -6,7 +6,7 @@ use super::usage::{BilledUsage, UsageReader, digest};
 use super::{ArchiveError, GROUP_ROWS};
 use crate::names::Names;
 use crate::store::{FileMeta, RandomAccess, Store};
-use millrace_operators::domain::{AccountKey, Identity, Usage};
+use millrace_operators::domain::{AccountKey, Identity};
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
@@ -101,7 +101,7 @@ pub(super) fn find_usage(
     identities: &BTreeSet<Identity>,
     without: &BTreeSet<String>,
     names: &Names,
-    found: &mut BTreeMap<Identity, Usage>,
+    found: &mut BTreeMap<Identity, BilledUsage>,
 ) -> Result<(), ArchiveError> {
     let builder = open(store, meta)?;
     let groups = groups_with(&builder, meta, identities)?;
@@ -119,7 +119,7 @@ pub(super) fn find_usage(
         rows.retain(|row| {
             identities.contains(&row.usage.identity) && !without.contains(&row.account)
         });
-        found.extend(rows.into_iter().map(|row| (row.usage.identity, row.usage)));
+        found.extend(rows.into_iter().map(|row| (row.usage.identity, row)));
     }
     Ok(())
 }

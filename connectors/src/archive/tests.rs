@@ -326,7 +326,7 @@ fn identities_are_found_where_they_are() {
         let usage = period.usage_of(&asked, &Names::default()).unwrap();
         let records = usage.into_iter();
         records
-            .map(|(identity, usage)| (identity, usage.record))
+            .map(|(identity, row)| (identity, row.usage.record))
             .collect()
     };
     let known = known_to(&world.open());

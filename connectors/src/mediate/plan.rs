@@ -197,6 +197,18 @@ impl MediationPlan {
         self.keep
     }
 
+    /// Which record of an identity holds, in words.
+    #[must_use]
+    pub fn precedence(&self) -> String {
+        let by = self.rank.as_ref().map_or("", |rank| rank.parsed.sql());
+        match self.keep {
+            Keep::First => "the first of an identity".to_owned(),
+            Keep::Last => "the last of an identity".to_owned(),
+            Keep::Greatest => format!("the one with the greatest `{by}`"),
+            Keep::Version => format!("the one with the greatest version `{by}`"),
+        }
+    }
+
     /// Whether records have an identity of their own, beside their place.
     #[must_use]
     pub fn has_identity(&self) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  records suspended as PERIOD_CLOSED ─┐
+//!  archived records that do not hold ──┤
 //!  reference data ─────────────────────┼─► adjust: the archive's next sequences
 //!                                      │      │
 //!  rated records of closed bill units ─┼──────┼─► leave the state
@@ -15,13 +16,15 @@
 //!   else's now, are open again: the next run feeds them. Where one was sent once more meanwhile, the
 //!   record that is there stays, and the other is its duplicate.
 //! - **Late records** that were adjusted leave by a retraction that the next run feeds, so their rows of
-//!   suspense are taken back where they were told.
+//!   suspense are taken back where they were told. The records of their identities leave with them, so
+//!   that none steps forward.
 
+use super::corrections::Corrections;
 use super::due::differences;
 use super::{ArchiveSetting, Leaving, adjustment, members};
 use crate::adjust::{AdjustError, Adjusted, Adjustment, LateUsage, adjust};
 use crate::board::Board;
-use crate::durable::{Closed, Due, Forgetting};
+use crate::durable::{Closed, Due, Forgetting, LeftVersion, versions};
 use crate::graph::Stand;
 use crate::replay::scope::{Links, movement};
 use crate::run::RunError;
@@ -32,9 +35,9 @@ use millrace_connectors::archive::{
 use millrace_connectors::output::{AggregatedLine, SuspendedUsage};
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{
-    Fate, GroupKey, LineSum, Period, Reason, RecordId, Suspense, Usage,
+    GroupKey, Identity, LineSum, Period, Reason, RecordId, Suspense, Usage,
 };
-use millrace_operators::epoch::{Diff, shard};
+use millrace_operators::epoch::shard;
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,6 +50,10 @@ pub struct Left<'a> {
     pub board: &'a Board,
     /// Suspended records, with the reason of each.
     pub suspended: BTreeMap<RecordId, Reason>,
+    /// Records that operators have taken out of suspense.
+    pub discarded: RoaringTreemap,
+    /// Archived records that came back since state was forgotten, because of others of their identities.
+    pub reopened: RoaringTreemap,
     /// The reference data in force.
     pub reference: &'a Reference,
     /// Worker threads.
@@ -71,18 +78,23 @@ pub fn forget(
     forgetting: &mut Forgetting<'_>,
     left: Left<'_>,
 ) -> Result<Settled, RunError> {
+    let setting = &ArchiveSetting {
+        closed: Arc::new(setting.closed.with_reopened(&left.reopened)),
+        ..setting.clone()
+    };
     let before = &*setting.closed;
-    let late = late(forgetting, &left)?;
+    let waiting = Waiting::find(before, forgetting, &left)?;
     let mut adjusted = Adjusted::default();
-    if !late.is_empty() || !before.periods.is_empty() {
-        adjusted = bill(setting, forgetting.generation.number, &late, &left)?;
+    if !waiting.late.is_empty() || !before.periods.is_empty() {
+        adjusted = bill(setting, forgetting.generation.number, &waiting, &left)?;
         // What is open in the state needs nobody to bring it back.
         let forgotten = before.forgotten();
         let returned = &mut adjusted.returned;
         returned.retain(|usage| forgotten.contains(usage.record.0));
     }
     let archive = Archive::of(Arc::clone(&setting.store))?;
-    let due = due(setting, &archive, &late, &adjusted, &left)?;
+    let mut due = due(setting, &archive, &waiting, &adjusted, &left)?;
+    come_back(&mut due, &adjusted.returned, before, forgetting)?;
 
     let mut gone = left.leaving.records;
     // What is archived and still suspended has no fate to leave behind.
@@ -133,12 +145,13 @@ pub fn forget(
         records: &before.records | &leaving,
         reopened,
         identities: before.identities.clone(),
+        versions: before.versions.clone(),
         units,
         due,
     };
     // Late records that were adjusted before have come and gone since.
     let gone = gone | (before.forgotten() - &closed.reopened);
-    forgetting.forget(&closed, &gone, &duplicates)?;
+    forgetting.forget(&closed, &gone, &duplicates, &before.forgotten())?;
     let adjusted = adjusted.written.iter();
     Ok(Settled {
         again,
@@ -148,25 +161,80 @@ pub fn forget(
     })
 }
 
-/// The records that wait for an adjustment.
-fn late(forgetting: &Forgetting<'_>, left: &Left<'_>) -> Result<Vec<Usage>, RunError> {
-    let waiting = left.suspended.iter();
-    let waiting = waiting.filter(|(_, reason)| **reason == Reason::PeriodClosed);
-    let records: BTreeSet<RecordId> = waiting.map(|(record, _)| *record).collect();
-    Ok(forgetting.usage(&records)?.into_values().collect())
+/// What waits for an adjustment.
+struct Waiting {
+    corrections: Corrections,
+    /// Usage of closed bill units.
+    late: Vec<Usage>,
+    /// Archived records that do not hold any more.
+    withdrawn: Vec<Usage>,
+    /// Records of identities of which none holds any more.
+    taken_out: Vec<Usage>,
+    /// Records that gave way to late ones.
+    behind: BTreeMap<RecordId, Usage>,
+}
+
+impl Waiting {
+    fn find(
+        closed: &Closed,
+        forgetting: &Forgetting<'_>,
+        left: &Left<'_>,
+    ) -> Result<Self, RunError> {
+        let corrections = Corrections::of(closed, left);
+        let late = left.suspended.iter();
+        let late = late.filter(|(_, reason)| **reason == Reason::PeriodClosed);
+        let late: BTreeSet<RecordId> = late.map(|(record, _)| *record).collect();
+        let behind: BTreeSet<RecordId> = corrections
+            .behind(late.iter().copied())
+            .into_iter()
+            .collect();
+        let taken_out = corrections.taken_out();
+        let all = [&late, &behind, &taken_out, &corrections.withdrawn];
+        let usage = forgetting.usage(&all.into_iter().flatten().copied().collect())?;
+        let of = |records: &BTreeSet<RecordId>| {
+            let held = records.iter().filter_map(|record| usage.get(record));
+            held.cloned().collect::<Vec<Usage>>()
+        };
+        let behind = of(&behind).into_iter();
+        Ok(Self {
+            late: of(&late),
+            withdrawn: of(&corrections.withdrawn),
+            taken_out: of(&taken_out),
+            behind: behind.map(|usage| (usage.record, usage)).collect(),
+            corrections,
+        })
+    }
+
+    /// A late record leaves because it is billed, and those that gave way to it with it.
+    fn leave(&self, billed: &Usage, due: &mut Due) {
+        due.leave(LeftVersion {
+            usage: billed.clone(),
+            outvoted: None,
+        });
+        for record in self.corrections.behind([billed.record]) {
+            if let Some(usage) = self.behind.get(&record) {
+                due.leave(self.corrections.version(usage.clone()));
+            }
+        }
+    }
 }
 
 /// Brings the archive up to date with late records and reference data.
 fn bill(
     setting: &ArchiveSetting,
     generation: u64,
-    late: &[Usage],
+    waiting: &Waiting,
     left: &Left<'_>,
 ) -> Result<Adjusted, RunError> {
+    let late = waiting.late.as_slice();
     let archive = Archive::of(Arc::clone(&setting.store))?;
     let archive = with_periods(setting, archive, late, left)?;
+    // Which record of an identity holds has been found.
     let file = |usage: &Usage| LateUsage {
-        usage: usage.clone(),
+        usage: Usage {
+            mark: None,
+            ..usage.clone()
+        },
         file: setting.texts.file(usage.record.file()),
     };
     let forgotten = setting.closed.forgotten();
@@ -176,6 +244,7 @@ fn bill(
         names: Arc::clone(&setting.texts.names),
         late: late.iter().map(file).collect(),
         ahead: ahead(setting, &archive).collect(),
+        withdrawn: &waiting.withdrawn,
         taken_back: taken_back(setting, &archive)?,
         is_billed_here: &|record| forgotten.contains(record.0) || waits.contains(&record),
         reference: left.reference,
@@ -260,56 +329,90 @@ fn taken_back(setting: &ArchiveSetting, archive: &Archive) -> Result<Vec<LateUsa
     Ok(taken.into_values().collect())
 }
 
-/// What the next run tells of the adjustments.
-fn due(
-    setting: &ArchiveSetting,
-    archive: &Archive,
-    late: &[Usage],
-    adjusted: &Adjusted,
-    left: &Left<'_>,
-) -> Result<Due, ArchiveError> {
+/// The records that leave, now that the archive is adjusted.
+fn leaving(waiting: &Waiting, adjusted: &Adjusted) -> Due {
     let repeats: BTreeMap<RecordId, RecordId> = adjusted.duplicates.iter().copied().collect();
-    let waits: BTreeSet<RecordId> = {
+    let stays: BTreeSet<RecordId> = {
         let suspended = adjusted.suspended.iter().map(|suspense| suspense.record);
         let open = adjusted.open.iter().map(|late| late.usage.record);
         suspended.chain(open).collect()
     };
     let mut due = Due::default();
-    for usage in late.iter().filter(|late| !waits.contains(&late.record)) {
+    let late = waiting.late.iter();
+    for usage in late.filter(|late| !stays.contains(&late.record)) {
         let record = usage.record;
         // A record that repeats itself was adjusted by a run that ended before it could tell.
         let original = repeats
             .get(&record)
             .copied()
             .filter(|first| *first != record);
+        let Some(original) = original else {
+            waiting.leave(usage, &mut due);
+            continue;
+        };
         let reason = match adjusted.conflicts.contains(&record) {
             true => Reason::Conflict,
             false => Reason::Duplicate,
         };
-        let fate = match original {
-            None => Fate::Monetised,
-            Some(_) => {
-                due.duplicates.push(Suspense {
-                    record,
-                    reason,
-                    service: usage.service,
-                    class: usage.class,
-                    time: usage.time,
-                    item: None,
-                    original,
-                });
-                Fate::of(reason)
-            }
+        let row = Suspense {
+            record,
+            reason,
+            service: usage.service,
+            class: usage.class,
+            time: usage.time,
+            item: None,
+            original: Some(original),
         };
-        let count: &mut Diff = due.fates.entry((record.file(), fate)).or_default();
-        *count += 1;
-        due.usage.push(usage.clone());
+        due.leave(LeftVersion {
+            usage: usage.clone(),
+            outvoted: Some(row),
+        });
     }
-    for usage in &adjusted.returned {
-        let file = usage.record.file();
-        *due.fates.entry((file, Fate::Monetised)).or_default() -= 1;
-        due.reopened.push(usage.clone());
+    for usage in &waiting.taken_out {
+        due.leave(waiting.corrections.version(usage.clone()));
     }
+    due
+}
+
+/// Archived records that belong to open bill units come back, each with the others of its identity.
+fn come_back(
+    due: &mut Due,
+    returned: &[Usage],
+    closed: &Closed,
+    forgetting: &Forgetting<'_>,
+) -> Result<(), RunError> {
+    if returned.is_empty() {
+        return Ok(());
+    }
+    let identities: BTreeSet<Identity> = returned.iter().map(|usage| usage.identity).collect();
+    let known = versions(forgetting.store, &closed.versions, |usage| {
+        identities.contains(&usage.identity) && !closed.reopened.contains(usage.record.0)
+    })?;
+    let known = known.into_values().flatten();
+    let mut known: BTreeMap<RecordId, LeftVersion> = known
+        .map(|version| (version.usage.record, version))
+        .collect();
+    for usage in returned {
+        known.entry(usage.record).or_insert_with(|| LeftVersion {
+            usage: usage.clone(),
+            outvoted: None,
+        });
+    }
+    known
+        .into_values()
+        .for_each(|version| due.come_back(version));
+    Ok(())
+}
+
+/// What the next run tells of the adjustments.
+fn due(
+    setting: &ArchiveSetting,
+    archive: &Archive,
+    waiting: &Waiting,
+    adjusted: &Adjusted,
+    left: &Left<'_>,
+) -> Result<Due, ArchiveError> {
+    let mut due = leaving(waiting, adjusted);
     let rated: BTreeSet<Period> = adjusted.rated.iter().map(|(period, _)| *period).collect();
     let known = ahead(setting, archive).map(|(period, _)| period);
     let mut closing = setting.closing(left.reference);

@@ -238,6 +238,7 @@ impl Committer {
             live: point.epoch + 1,
             positions: point.facts.positions,
             paused: point.facts.paused,
+            marked: point.facts.marked,
             commands: point.facts.commands,
             files: before.files.max(
                 point

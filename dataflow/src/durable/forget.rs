@@ -15,11 +15,12 @@ use super::DurableError;
 use super::committer::{JOURNAL, rank};
 use super::journal::{Epochs, Item, Left, without};
 use super::manifest::{Generation, Manifest, Object};
+use super::versions::{LeftVersion, write};
 use crate::graph::{Opening, Resume, Shift, Stand};
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{
-    Activity, ClosedUnits, Fate, FileId, GroupKey, Identity, LineKey, LineSum, Period, RecordId,
-    Suspense, Usage,
+    Activity, ClosedUnits, Fate, FileId, GroupKey, Identity, LineKey, LineSum, Period, Reason,
+    RecordId, Suspense, Usage,
 };
 use millrace_operators::epoch::{Diff, Epoch};
 use roaring::{RoaringBitmap, RoaringTreemap};
@@ -48,10 +49,13 @@ pub struct Closed {
     pub periods: BTreeMap<Period, u32>,
     /// The records that were archived.
     pub records: RoaringTreemap,
-    /// Those of them that are open again, because they belong to other bill units now.
+    /// Those of them that are open again, because they belong to other bill units now, or others of their
+    /// identities have come that may hold.
     pub reopened: RoaringTreemap,
     /// Their identities, 32 bits of each: about two bytes a record. Whoever finds one here asks the archive.
     pub identities: RoaringBitmap,
+    /// What decides between them and records of their identities that come later.
+    pub versions: Vec<Object>,
     /// What the next run begins with.
     pub due: Due,
 }
@@ -59,13 +63,13 @@ pub struct Closed {
 /// What follows from adjustments, and is fed to the graph once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
-    /// Late records that are in the archive now.
+    /// Records that leave: late ones that are in the archive now, and those that gave way to them.
     pub usage: Vec<Usage>,
     /// What became of them.
     pub fates: BTreeMap<(FileId, Fate), Diff>,
-    /// Those that were duplicates.
-    pub duplicates: Vec<Suspense>,
-    /// Archived records that belong to open bill units now.
+    /// Those that do not hold, with what is told of them no more.
+    pub duplicates: Vec<(Suspense, Diff)>,
+    /// Archived records that belong to open bill units now, and those that gave way to them.
     pub reopened: Vec<Usage>,
     /// What is billed more or less.
     pub lines: Vec<(LineKey, LineSum)>,
@@ -77,6 +81,42 @@ impl Due {
     pub fn is_empty(&self) -> bool {
         self.usage.is_empty() && self.reopened.is_empty() && self.lines.is_empty()
     }
+
+    /// A record leaves the graph, and is told beside it.
+    pub fn leave(&mut self, version: LeftVersion) {
+        self.count(&version, 1);
+        self.usage.push(version.usage);
+    }
+
+    /// A record that has left comes back.
+    pub fn come_back(&mut self, version: LeftVersion) {
+        self.count(&version, -1);
+        self.reopened.push(version.usage);
+    }
+
+    fn count(&mut self, version: &LeftVersion, diff: Diff) {
+        let file = version.usage.record.file();
+        *self.fates.entry((file, version.fate())).or_default() += diff;
+        let row = version.outvoted.into_iter();
+        self.duplicates.extend(row.map(|row| (row, diff)));
+    }
+
+    /// What leaves of it, as it will be known.
+    fn versions(&self) -> impl Iterator<Item = LeftVersion> {
+        let told = self.duplicates.iter().filter(|(_, diff)| *diff > 0);
+        let told: BTreeMap<RecordId, Suspense> = told.map(|(row, _)| (row.record, *row)).collect();
+        self.usage.iter().map(move |usage| LeftVersion {
+            usage: usage.clone(),
+            outvoted: told.get(&usage.record).copied(),
+        })
+    }
+}
+
+/// Whether the archive alone does not say what becomes of a record when another of its identity comes.
+fn is_kept(version: &LeftVersion) -> bool {
+    let reason = version.outvoted.map(|row| row.reason);
+    let plain = reason.is_none_or(|reason| matches!(reason, Reason::Duplicate | Reason::Conflict));
+    !plain || version.usage.mark.is_some()
 }
 
 /// What is kept of an identity that was archived.
@@ -138,6 +178,15 @@ impl Closed {
         &self.records - &self.reopened
     }
 
+    /// The same, where these records are open again, too.
+    #[must_use]
+    pub fn with_reopened(&self, reopened: &RoaringTreemap) -> Self {
+        Self {
+            reopened: &self.reopened | reopened,
+            ..self.clone()
+        }
+    }
+
     /// Whether a record was archived once.
     #[must_use]
     pub fn has(&self, record: RecordId) -> bool {
@@ -188,7 +237,7 @@ impl Forgetting<'_> {
     }
 
     /// Commits state that does not have the usage of `gone` any more, nor duplicates of it, which are
-    /// told by their rows.
+    /// told by their rows. Records that are `known` have left before.
     ///
     /// # Errors
     /// When another run has taken over, or the state cannot be read or written.
@@ -200,21 +249,38 @@ impl Forgetting<'_> {
         closed: &Closed,
         gone: &RoaringTreemap,
         duplicates: &BTreeMap<RecordId, Suspense>,
+        known: &RoaringTreemap,
     ) -> Result<(), DurableError> {
         let before = self.generation.manifest.clone();
         let (commit, number) = (before.commit + 1, self.generation.number);
         let mut closed = closed.clone();
         let late = closed.due.usage.iter().map(|usage| mark_of(usage.identity));
         closed.identities.extend(late);
-        let mut left = |usage: &Usage| {
+        let versions = closed.due.versions().filter(is_kept);
+        let mut versions: BTreeMap<RecordId, LeftVersion> = versions
+            .map(|version| (version.usage.record, version))
+            .collect();
+        let mut left = |usage: &Usage, diff: Diff| {
             let record = usage.record;
             let of_gone = || gone.contains(record.0).then_some(Left::Monetised);
             let duplicate = duplicates.get(&record).copied().map(Left::Duplicate);
-            let left = duplicate.or_else(of_gone);
-            if left.is_some() {
-                closed.identities.insert(mark_of(usage.identity));
+            let left = duplicate.or_else(of_gone)?;
+            closed.identities.insert(mark_of(usage.identity));
+            let version = LeftVersion {
+                usage: usage.clone(),
+                outvoted: match left {
+                    Left::Monetised => None,
+                    Left::Duplicate(row) => Some(row),
+                },
+            };
+            if !known.contains(record.0) && is_kept(&version) {
+                if diff > 0 {
+                    versions.insert(record, version);
+                } else if versions.get(&record) == Some(&version) {
+                    versions.remove(&record);
+                }
             }
-            left
+            Some(left)
         };
         let mut journal = Vec::with_capacity(before.journal.len());
         for (index, object) in before.journal.iter().enumerate() {
@@ -230,9 +296,11 @@ impl Forgetting<'_> {
                 }
             });
         }
+        let place = format!("{commit:020}-{number}");
+        closed.versions = write(self.store, &closed.versions, versions, &place)?;
         let content = bincode::serialize(&closed).expect("memory takes all bytes");
         let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
-        let name = format!("{CLOSED}/{commit:020}-{number}.closed");
+        let name = format!("{CLOSED}/{place}.closed");
         let next = Manifest {
             // Everything is published, and the lines that stand have all charges in them.
             from: before.live,

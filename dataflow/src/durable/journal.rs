@@ -60,6 +60,8 @@ pub struct Facts {
     pub positions: BTreeMap<FileId, Position>,
     /// Sources that operators have paused; all of them.
     pub paused: BTreeSet<String>,
+    /// Sources of which records say what decides between them and others; all that ever did.
+    pub marked: BTreeSet<String>,
     /// The number of the last command that was applied.
     pub commands: u64,
     /// Messages of reference data that are held back; all of them.
@@ -213,7 +215,7 @@ pub(super) enum Left {
 /// none. With how many usage rows are left.
 pub(super) fn without(
     object: &[u8],
-    mut left: impl FnMut(&Usage) -> Option<Left>,
+    mut left: impl FnMut(&Usage, Diff) -> Option<Left>,
 ) -> Result<Option<(Vec<u8>, u64)>, String> {
     let (mut kept, mut rows, mut gone) = (Vec::new(), 0, 0_u64);
     for item in Epochs::of(object) {
@@ -225,7 +227,7 @@ pub(super) fn without(
                 let mut fates: BTreeMap<(FileId, Fate), Diff> = BTreeMap::new();
                 for (_, lane) in &mut entry.lanes {
                     lane.retain(|(usage, diff)| {
-                        let Some(left) = left(usage) else {
+                        let Some(left) = left(usage, *diff) else {
                             return true;
                         };
                         gone += 1;

@@ -5,12 +5,14 @@
 
 use super::DurableError;
 use super::journal::Position;
-use crate::job::Job;
+use crate::job::{Job, SourcePlan};
+use millrace_connectors::mediate::MediationPlan;
 use millrace_connectors::store::{Put, Store, StoreError};
 use millrace_operators::domain::FileId;
 use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 const FOLDER: &str = "manifest";
@@ -20,7 +22,7 @@ const KEPT: u64 = 16;
 const ATTEMPTS: u32 = 8;
 
 /// The form of state that this build writes and reads.
-const FORM: u32 = 5;
+const FORM: u32 = 6;
 
 /// What must be equal for state to be of use: what identities, keys and lines are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,20 +33,27 @@ pub struct Plan {
     pub time_zone: String,
     /// What separates billing lines.
     pub aggregate_by: Vec<String>,
-    /// The sources, with the streams that their records are of.
+    /// The sources, by their names then, with the streams that their records are of.
     pub sources: BTreeMap<String, String>,
+    /// Which of the records of one identity holds, by source.
+    #[serde(default)]
+    pub precedence: BTreeMap<String, String>,
 }
 
 impl Plan {
-    /// The plan of a job.
+    /// The plan of a job with these rules, one per source.
     #[must_use]
-    pub fn of(job: &Job) -> Self {
-        let source = |s: &crate::job::SourcePlan| (s.name.clone(), s.stream.to_string());
+    pub fn of(job: &Job, rules: &[Arc<MediationPlan>]) -> Self {
+        let source = |s: &SourcePlan| (s.origin().to_owned(), s.stream.to_string());
+        let ruled = job.sources.iter().zip(rules);
+        let precedence =
+            ruled.map(|(source, rule)| (source.origin().to_owned(), rule.precedence()));
         Self {
             job: job.name.clone(),
             time_zone: job.zone.iana_name().unwrap_or("UTC").to_owned(),
             aggregate_by: job.aggregate_by.clone(),
             sources: job.sources.iter().map(source).collect(),
+            precedence: precedence.collect(),
         }
     }
 
@@ -61,17 +70,26 @@ impl Plan {
             let (old, new) = (&self.aggregate_by, &job.aggregate_by);
             return Some(format!("its lines are separated by {old:?}, not {new:?}"));
         }
+        let mut ruled = self.precedence.iter();
+        let ruled = ruled.find_map(|(name, old)| {
+            let new = job.precedence.get(name).filter(|new| *new != old)?;
+            Some(format!(
+                "its source {name:?} has taken in records of which {old} holds, not {new} (put `keep` and \
+                 `version` back as they were)"
+            ))
+        });
         let mut sources = self.sources.iter();
-        sources.find_map(|(name, stream)| match job.sources.get(name) {
+        let other = sources.find_map(|(name, stream)| match job.sources.get(name) {
             None => Some(format!(
-                "it has read a source {name:?}, which the job has not (give it its name again: under \
-                 another its records would be others)"
+                "it has read a source {name:?}, which the job has not (give it its name again, or write \
+                 `was: {name:?}` at the source that reads on where it was)"
             )),
             Some(new) if new != stream => {
                 Some(format!("its source {name:?} is of {stream}, not {new}"))
             }
             Some(_) => None,
-        })
+        });
+        other.or(ruled)
     }
 }
 
@@ -160,6 +178,9 @@ pub struct Manifest {
     pub positions: BTreeMap<FileId, Position>,
     /// Sources that operators have paused.
     pub paused: BTreeSet<String>,
+    /// Sources of which records say what decides between them and others; all that ever did.
+    #[serde(default)]
+    pub marked: BTreeSet<String>,
     /// The number of the last command that was applied.
     #[serde(default)]
     pub commands: u64,

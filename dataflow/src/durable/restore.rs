@@ -49,6 +49,8 @@ pub struct Known {
     pub discards: BTreeMap<RecordId, Discard>,
     /// Records that were told beside the graph, because the archive has others of their identities.
     pub beside: RoaringTreemap,
+    /// Records that were archived and came back, with the epoch of each.
+    pub reopened: Vec<(Epoch, RecordId)>,
     /// See [`Facts::forgotten`](super::Facts::forgotten).
     pub forgotten: u64,
 }
@@ -60,8 +62,8 @@ impl Restored {
         self.manifest.live
     }
 
-    /// Feeds everything committed to `workers` workers, part by part. Records of the sources that are
-    /// `correctable` are marked, if an earlier run did not know that they would be.
+    /// Feeds everything committed to `workers` workers, part by part. All records of the sources
+    /// that are `marked` are, if an earlier run did not know that they would be.
     ///
     /// # Errors
     /// When an object is missing or damaged, or cannot be read. `feed` ends the load by an error of its
@@ -70,7 +72,7 @@ impl Restored {
         &self,
         names: &Names,
         workers: usize,
-        correctable: &BTreeSet<String>,
+        marked: &BTreeSet<String>,
         mut feed: impl FnMut(Vec<Bundle>) -> Result<(), E>,
     ) -> Result<Known, E> {
         let mut loading = Loading::new(workers);
@@ -108,7 +110,7 @@ impl Restored {
                         if alone || !loading.plain || loading.rows >= ROWS {
                             feed_parts(&mut loading, &mut feed)?;
                         }
-                        loading.mark(&mut entry, correctable);
+                        loading.mark(&mut entry, marked);
                         loading.add(*entry);
                     }
                     Item::Lines(changes) => loading.change(changes),
@@ -127,6 +129,7 @@ impl Restored {
             held: loading.held,
             discards: loading.discards,
             beside: loading.beside,
+            reopened: loading.reopened,
             forgotten: loading.forgotten,
         })
     }
@@ -158,6 +161,7 @@ struct Loading {
     held: Vec<HeldMessage>,
     discards: BTreeMap<RecordId, Discard>,
     beside: RoaringTreemap,
+    reopened: Vec<(Epoch, RecordId)>,
     forgotten: u64,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
@@ -179,6 +183,7 @@ impl Loading {
             held: Vec::new(),
             discards: BTreeMap::new(),
             beside: RoaringTreemap::new(),
+            reopened: Vec::new(),
             forgotten: 0,
             lines: Some(BTreeMap::new()),
         }
@@ -216,14 +221,14 @@ impl Loading {
         self.parts[0].take_lines(lines);
     }
 
-    fn mark(&self, entry: &mut Entry, correctable: &BTreeSet<String>) {
-        if correctable.is_empty() {
+    fn mark(&self, entry: &mut Entry, marked: &BTreeSet<String>) {
+        if marked.is_empty() {
             return;
         }
         let lanes = entry.lanes.iter_mut();
         for (usage, _) in lanes.flat_map(|(_, rows)| rows) {
             let file = self.files.get(&usage.record.file());
-            if file.is_some_and(|file| correctable.contains(&file.source)) {
+            if file.is_some_and(|file| marked.contains(&file.source)) {
                 usage.mark.get_or_insert_default();
             }
         }
@@ -238,9 +243,15 @@ impl Loading {
                 self.clock = Some(*instant);
             }
         }
-        for (duplicate, _) in &entry.head.duplicates {
-            self.beside.insert(duplicate.record.0);
+        for (duplicate, diff) in &entry.head.duplicates {
+            match *diff > 0 {
+                true => self.beside.insert(duplicate.record.0),
+                false => self.beside.remove(duplicate.record.0),
+            };
         }
+        let reopened = entry.head.reopened.iter();
+        self.reopened
+            .extend(reopened.map(|record| (entry.epoch, *record)));
         for (discard, diff) in &entry.head.discards {
             match *diff > 0 {
                 true => self.discards.insert(discard.record, *discard),

@@ -37,6 +37,8 @@ pub struct Bundle {
     pub(super) fates: BTreeMap<(FileId, Fate), Diff>,
     pub(super) discards: Vec<(Discard, Diff)>,
     pub(super) duplicates: Vec<(Suspense, Diff)>,
+    /// Records that were archived, and are among `usage` because others of their identities have come.
+    pub(super) reopened: Vec<RecordId>,
     /// Files of which what the second has no more is taken out of the first.
     pub(super) replaced: Vec<(Replacement, Diff)>,
     pub(super) ignored: Vec<(RecordId, Diff)>,
@@ -59,6 +61,8 @@ pub struct EpochHead {
     pub discards: Vec<(Discard, Diff)>,
     /// Duplicates of archived records, whose fates are among `fates`.
     pub duplicates: Vec<(Suspense, Diff)>,
+    /// Records that were archived, and are open again because others of their identities have come.
+    pub reopened: Vec<RecordId>,
     /// Files of which what the second has no more is taken out of the first.
     pub replaced: Vec<(Replacement, Diff)>,
     /// What is billed more or less in closed bill units, until it is part of the lines that stand.
@@ -100,6 +104,7 @@ impl Bundle {
             fates: self.fates.iter().map(|(fate, n)| (*fate, *n)).collect(),
             discards: self.discards.clone(),
             duplicates: self.duplicates.clone(),
+            reopened: self.reopened.clone(),
             replaced: self.replaced.clone(),
             adjusted: self.lines.clone(),
             ignored: self.ignored.clone(),
@@ -133,8 +138,7 @@ impl Bundle {
         self.usage
             .extend(due.reopened.into_iter().map(|usage| (usage, 1)));
         self.fates.extend(due.fates);
-        let duplicates = due.duplicates.into_iter();
-        self.duplicates.extend(duplicates.map(|row| (row, 1)));
+        self.duplicates.extend(due.duplicates);
         self.take_lines(due.lines);
     }
 
@@ -144,6 +148,7 @@ impl Bundle {
         self.faults.append(&mut head.faults);
         self.discards.append(&mut head.discards);
         self.duplicates.append(&mut head.duplicates);
+        self.reopened.append(&mut head.reopened);
         self.replaced.append(&mut head.replaced);
         self.lines.append(&mut head.adjusted);
         self.ignored.append(&mut head.ignored);

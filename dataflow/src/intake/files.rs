@@ -302,7 +302,7 @@ impl Files {
             };
             Some(FileRecord {
                 entry: self.ledger.entry(id)?.clone(),
-                source: sources.get(source)?.name.clone(),
+                source: sources.get(source)?.origin().to_owned(),
                 root: root_of(sources.get(source)?),
                 meta: meta.clone(),
             })
@@ -919,7 +919,7 @@ fn heirs(
     let mut heirs = HashMap::new();
     let mut taken = BTreeSet::new();
     for (name, root) in groups.keys().copied() {
-        let same = place(&|plan| plan.name == name && root_of(plan) == root);
+        let same = place(&|plan| plan.origin() == name && root_of(plan) == root);
         if let Some(same) = same {
             taken.insert(same);
             heirs.insert((name.to_owned(), root.to_owned()), Some(same));
@@ -934,7 +934,10 @@ fn heirs(
             !taken.contains(&index) && root_of(plan) == root && plan.stream == record.entry.stream
         });
         taken.extend(renamed);
-        heirs.insert(key, renamed.or_else(|| place(&|plan| plan.name == name)));
+        heirs.insert(
+            key,
+            renamed.or_else(|| place(&|plan| plan.origin() == name)),
+        );
     }
     heirs
 }

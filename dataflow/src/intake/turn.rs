@@ -60,8 +60,13 @@ impl Turn {
         };
     }
 
-    /// Whether it is time.
-    pub(super) fn is_due(&mut self, closed: &Closed, suspended: Option<&Suspended>) -> bool {
+    /// Whether it is time. Corrections of archived records wait as late records do.
+    pub(super) fn is_due(
+        &mut self,
+        closed: &Closed,
+        suspended: Option<&Suspended>,
+        corrects: bool,
+    ) -> bool {
         if self.looked.elapsed() < LOOK {
             return false;
         }
@@ -74,7 +79,7 @@ impl Turn {
         }
         self.begun = Instant::now();
         let waits = |suspended: &Suspended| suspended.has(Reason::PeriodClosed);
-        self.changed || suspended.is_some_and(waits)
+        self.changed || corrects || suspended.is_some_and(waits)
     }
 }
 

@@ -99,6 +99,10 @@ pub struct SourceEntry {
     /// The source's name.
     #[schemars(with = "String")]
     pub name: Spanned<String>,
+    /// The name that it had when the job's state began, if it has another now: it goes on where it was, and
+    /// its records stay the same. It stays here for as long as the state does.
+    #[schemars(with = "Option<String>")]
+    pub was: Option<Spanned<String>>,
     /// The platform that recorded the usage; a folder of the convention names it itself.
     pub platform: Option<String>,
     /// The kind of service (`voice`, `llm`); a folder of the convention names it itself.

@@ -120,7 +120,7 @@ impl Job {
         for (source, written) in self.sources.iter().zip(written) {
             let own = source.identity == Some(IdentityScope::Own);
             let treatment = Treatment {
-                source: own.then(|| source.name.clone()),
+                source: own.then(|| source.origin().to_owned()),
                 corrects: source.corrections,
                 correctable: correctable.contains(&source.stream),
             };

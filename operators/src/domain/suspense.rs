@@ -161,9 +161,6 @@ reasons! {
     OriginalMissing = "ORIGINAL_MISSING", Dedup, Warning,
         "The record corrects one that has not come.",
         "send the record that it corrects, or correct its identity fields; it is applied by itself once the original is there";
-    OriginalClosed = "ORIGINAL_CLOSED", Dedup, Warning,
-        "The record corrects one of a closed bill unit.",
-        "closed bill units take late usage and changed prices, but no corrections; settle the difference outside of the job, or bill usage and correction together by a job without `archive`";
     Superseded = "SUPERSEDED", Dedup, Info,
         "Another record of its identity holds, as the rule's `keep`, `version` or a correction says.",
         "nothing; `millrace explain` shows all versions of the record";
@@ -316,7 +313,7 @@ impl Fate {
             Stage::Dedup => match reason {
                 Reason::Duplicate => Self::Duplicate,
                 Reason::Conflict => Self::Conflict,
-                Reason::OriginalMissing | Reason::OriginalClosed => Self::Suspended(reason),
+                Reason::OriginalMissing => Self::Suspended(reason),
                 _ => Self::Superseded(reason),
             },
             Stage::Discard => Self::Discarded,

@@ -184,6 +184,7 @@ impl Books {
             names: Arc::clone(&self.rater.names),
             late: late.collect(),
             ahead,
+            withdrawn: &[],
             taken_back: Vec::new(),
             is_billed_here: &|_| true,
             reference,

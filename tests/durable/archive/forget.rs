@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const KILLS: u32 = 10;
 /// How long a watching job may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-const DAYS: [&str; 4] = ["2026-02-05", "2026-02-20", "2026-03-20", "2026-04-20"];
+pub(super) const DAYS: [&str; 4] = ["2026-02-05", "2026-02-20", "2026-03-20", "2026-04-20"];
 
 /// The world's catalog, with tiers of the pool by the total of a year: each month begins where the one
 /// before it ended.
@@ -28,7 +28,7 @@ fn catalog() -> String {
 }
 
 /// The world's job as of a day, with durable state; beside it the same without state and archive.
-fn as_of(desk: &Desk, day: &str) {
+pub(super) fn as_of(desk: &Desk, day: &str) {
     let kept = job(day, "closed", "out") + "durability: { folder: state, interval: 20ms }\n";
     desk.write("job.yaml", kept);
     let plain = job(day, "closed", "twin");
@@ -40,7 +40,7 @@ fn as_of(desk: &Desk, day: &str) {
     desk.write("twin.yaml", plain);
 }
 
-fn desk() -> Desk {
+pub(super) fn desk() -> Desk {
     let desk = world::desk();
     desk.write("catalog.yaml", catalog());
     as_of(&desk, DAYS[0]);
@@ -56,7 +56,7 @@ pub(crate) fn desk_that_forgot() -> Desk {
 }
 
 /// Billing lines, by account, bill unit, item and zone.
-fn lines(desk: &Desk, folder: &str) -> BTreeMap<String, (Value, Value)> {
+pub(super) fn lines(desk: &Desk, folder: &str) -> BTreeMap<String, (Value, Value)> {
     let lines = rows(&desk.at(&format!("{folder}/aggregated/snapshot"))).into_iter();
     lines
         .map(|line| {
@@ -79,7 +79,7 @@ fn balances(desk: &Desk, folder: &str) -> BTreeMap<String, [Value; 2]> {
 }
 
 /// The job's last run and the twin's come to the same, file by file.
-fn is_the_twins(desk: &Desk, ran: &Ended) {
+pub(super) fn is_the_twins(desk: &Desk, ran: &Ended) {
     let twin = bills_as_the_twin(desk, ran);
     assert_eq!(ran.summary()["files"], twin["files"]);
 }
@@ -108,7 +108,7 @@ fn bills_as_the_twin(desk: &Desk, ran: &Ended) -> Value {
 }
 
 /// Usage rows in the state.
-fn open(desk: &Desk) -> u64 {
+pub(super) fn open(desk: &Desk) -> u64 {
     let job = desk.at("job.yaml").display().to_string();
     let status = millrace(&["status", &job, "--output", "json"]).summary();
     status["state"]["rows"].as_u64().unwrap()

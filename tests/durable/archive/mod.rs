@@ -3,6 +3,7 @@
 
 mod adjust;
 mod books;
+mod corrections;
 pub(crate) mod forget;
 mod kept;
 mod refused;
