@@ -531,6 +531,8 @@ impl Intake {
                 };
                 count += messages.read(most.max(1), WAIT, &mut desk)?;
             }
+            let extent = topics.iter().map(Messages::extent).sum();
+            self.setting.metrics.topics_read(extent);
             // Whatever binds the next epoch, it has read up to here.
             self.positions = topics.iter().flat_map(Messages::positions).collect();
             let full = self.bundle.rows >= self.setting.job.epoch_rows;

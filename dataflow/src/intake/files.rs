@@ -18,7 +18,7 @@ mod moving;
 use super::Halt;
 use crate::durable::{FileRecord, Position};
 use crate::job::SourcePlan;
-use crate::metrics::FilesRead;
+use crate::metrics::Extent;
 use grown::Look;
 pub(super) use grown::TakeBack;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format, RawChunk};
@@ -597,7 +597,7 @@ impl Files {
     }
 
     /// How many of the bytes of the files that were found are read, if `reading` is under way.
-    pub(super) fn read_of(&self, reading: Option<FileId>) -> FilesRead {
+    pub(super) fn read_of(&self, reading: Option<FileId>) -> Extent {
         let size = |id: &FileId| self.known.get(id).map_or(0, |file| file.meta.size);
         let waiting: u64 = self.waiting.iter().map(size).sum();
         let (size, read) = match reading.and_then(|id| self.known.get(&id)) {
@@ -607,7 +607,7 @@ impl Files {
             }
             None => (0, 0),
         };
-        FilesRead {
+        Extent {
             read: self.bytes_read + read,
             found: self.bytes_read + size + waiting,
         }
