@@ -711,10 +711,19 @@ impl Intake {
         let Some(entry) = self.files.entry(id) else {
             return;
         };
-        if entry.lines != LineMap::default() {
+        self.tell_lines_of(id, &entry.lines);
+    }
+
+    /// Says which lines the records of a file stand on, as far as nothing better is known.
+    fn tell_lines_of(&self, id: FileId, known: &LineMap) {
+        let lines = self.setting.file_lines.read();
+        let lines = lines.expect("the lines of files are not poisoned");
+        let before = lines.get(&id).cloned().unwrap_or_default();
+        drop(lines);
+        if known.reaches_behind(&before) {
             let lines = self.setting.file_lines.write();
             let mut lines = lines.expect("the lines of files are not poisoned");
-            lines.insert(id, entry.lines.clone());
+            lines.insert(id, known.clone());
         }
     }
 
@@ -946,6 +955,10 @@ impl Intake {
     /// Hands what was bound since the last commit to the committer; waits while others wait.
     fn keep(&mut self) -> Result<(), Halt> {
         let Some(keeping) = &self.setting.keeping else {
+        if let Some(opened) = &self.reading {
+            // The records of this epoch are told by their lines, wherever it ends.
+            self.tell_lines_of(opened.id, &opened.lines);
+        }
             return Ok(());
         };
         if let Some(opened) = &mut self.reading {

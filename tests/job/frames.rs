@@ -376,3 +376,15 @@ fn lines_are_those_of_the_file_everywhere() {
         }
     }
 }
+        let by_one = job("[id]", "", true).replace("clock:", "epoch: { rows: 1 }\nclock:");
+        desk.write(
+            "job.yaml",
+            by_one + "outputs: { suspense: { changes: true, snapshot: true } }\n",
+        );
+            let snapshot = desk.snapshot("suspense");
+            assert_eq!(snapshot[0]["line"], line, "{name}: {snapshot:?}");
+            let changes = rows(&desk.at("out/suspense/changes"));
+            assert!(
+                changes.iter().all(|row| row["line"] == line),
+                "{name}: {changes:?}"
+            );
