@@ -99,12 +99,11 @@ impl CsvSource {
             return assembler.reject(line, format!("{} holds a NUL byte", quoted(&lossy(text))));
         }
         if !text.is_ascii() && (0..splitter.count).any(|i| splitter.field(i).is_none()) {
-            assembler.original_bytes(line, None, splitter.record());
-            return assembler.reject(line, format!("{} is not UTF-8 text", quoted(&lossy(text))));
+            return self.accept_damaged(line);
         }
         if assembler.keeps_originals() {
             let fields = (0..splitter.count).map(|i| splitter.field(i).unwrap_or_default());
-            assembler.original_fields(line, fields);
+            assembler.original_fields(line, fields, None);
         }
         assembler.begin_row(line);
         for (column, &position) in positions.iter().enumerate() {
@@ -116,6 +115,31 @@ impl CsvSource {
                     .filter(|text| !text.is_empty()),
             );
         }
+    /// Accepts a record that has fields which are no text: they cost it only where somebody wants them.
+    fn accept_damaged(&mut self, line: u64) {
+        let Self {
+            splitter,
+            assembler,
+            positions,
+            ..
+        } = self;
+        let fields = (0..splitter.count).map(|i| splitter.field_bytes(i).unwrap_or_default());
+        let fields: Vec<String> = fields.map(lossy).collect();
+        if assembler.keeps_originals() {
+            let texts = fields.iter().map(String::as_str);
+            assembler.original_fields(line, texts, Some(splitter.record()));
+        }
+        assembler.begin_row(line);
+        for (column, &position) in positions.iter().enumerate() {
+            let text = position.and_then(|position| fields.get(position));
+            assembler.damaged_value(
+                column,
+                text.map(String::as_str).filter(|text| !text.is_empty()),
+            );
+        }
+        assembler.end_row();
+    }
+
         assembler.end_row();
     }
 
@@ -357,6 +381,10 @@ impl Splitter {
             .unwrap_or_default()
     }
 
+        std::str::from_utf8(self.field_bytes(index)?).ok()
+    }
+
+    fn field_bytes(&self, index: usize) -> Option<&[u8]> {
     fn fields_length(&self) -> usize {
         self.count
             .checked_sub(1)
@@ -371,7 +399,7 @@ impl Splitter {
         } else {
             *self.ends.get(index - 1)?
         };
-        std::str::from_utf8(self.fields.get(start..*self.ends.get(index)?)?).ok()
+        self.fields.get(start..*self.ends.get(index)?)
     }
 
     /// What is wrong with the quotes of the record, if anything is.

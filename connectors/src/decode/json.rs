@@ -221,7 +221,8 @@ impl FieldPaths {
         key: Option<(usize, &str)>,
         assembler: &mut Assembler,
     ) {
-        let found = match utf8(bytes).and_then(|text| self.find(text)) {
+        let text = Text::of(bytes);
+        let found = match text.find(self) {
             Ok(found) => found,
             Err(detail) => return assembler.reject(line, detail),
         };
@@ -231,16 +232,17 @@ impl FieldPaths {
                 (None, Some((key_column, name))) if key_column == column => {
                     assembler.value(column, Some(name));
                 }
-                (value, _) => assembler.json_value(column, value),
+                (value, _) => assembler.json_value(column, value, text.damaged),
             }
         }
+            Some(Ok(text)) if damaged => self.damaged_value(column, text.as_deref()),
         assembler.end_row();
     }
 }
 
 impl Assembler {
-    /// The JSON value of column `column` in the current row.
-    pub(crate) fn json_value(&mut self, column: usize, value: Option<&RawValue>) {
+    /// The JSON value of column `column` in the current row, of a text that is `damaged` or is not.
+    pub(crate) fn json_value(&mut self, column: usize, value: Option<&RawValue>, damaged: bool) {
         match value.map(value_text) {
             None => self.value(column, None),
             Some(Ok(text)) => self.value(column, text.as_deref()),
@@ -262,6 +264,35 @@ fn cut(said: &str) -> String {
 /// # Errors
 /// That they are none.
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, String> {
+/// The text of a record.
+pub(crate) struct Text<'b> {
+    pub(crate) text: Cow<'b, str>,
+    /// Whether it has bytes that are no UTF-8 text, for each of which U+FFFD stands.
+    pub(crate) damaged: bool,
+}
+
+impl<'b> Text<'b> {
+    pub(crate) fn of(bytes: &'b [u8]) -> Self {
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+        let text = String::from_utf8_lossy(bytes);
+        Self {
+            damaged: matches!(text, Cow::Owned(_)),
+            text,
+        }
+    }
+
+    /// As [`FieldPaths::find`].
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub(crate) fn find(&self, paths: &FieldPaths) -> Result<Vec<Option<&RawValue>>, String> {
+        paths.find(&self.text).map_err(|detail| match self.damaged {
+            true => format!("{} is not UTF-8 text", quoted(&self.text)),
+            false => detail,
+        })
+    }
+}
+
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|_| {
         format!(

@@ -260,8 +260,8 @@ pub struct Originals {
     pub rows: Vec<u64>,
     /// Line of each record.
     pub lines: Vec<u64>,
-    /// All columns of a CSV file as text, NULL throughout for a record whose bytes are in `raw`; for
-    /// an object of JSON records their names, in the column `key`.
+    /// All columns of a CSV file as text, NULL throughout for a record that is no row, and with U+FFFD for
+    /// what is no text; for an object of JSON records their names, in the column `key`.
     pub columns: RecordBatch,
     /// The bytes of the record, where columns do not hold it.
     pub raw: BinaryArray,
