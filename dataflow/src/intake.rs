@@ -868,7 +868,16 @@ impl Intake {
                 .message(&format!("raw records are not kept: {error}"));
             opened.archive = None;
         }
-        if let Some(fault) = &self.mediated.file_fault {
+        if let Some(fault) = &mut self.mediated.file_fault {
+            let source = self.files.source_of(opened.id);
+            if let Some(source) = source {
+                let (source, rule) = (
+                    &self.setting.job.sources[source],
+                    &self.setting.rules[source],
+                );
+                let advice = self.files.advice(fault, source, rule);
+                fault.detail = format!("{}; {advice}", fault.detail);
+            }
             opened.broken = Some(fault.clone());
         }
         opened.faults += self.mediated.faults.len();

@@ -12,6 +12,7 @@
 //! is read on from its row only while its content is the same, or begins with what was read; what came in
 //! its place is another file.
 
+mod advice;
 mod grown;
 mod moving;
 
