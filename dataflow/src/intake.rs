@@ -47,7 +47,7 @@ use crate::metrics::Metrics;
 use crate::watch::{FileWatch, Saved};
 use again::differences;
 use archived::Archived;
-use files::{Files, Opened, SourceFile, TakeBack};
+use files::{Begin, Files, Opened, SourceFile, TakeBack};
 use messages::{Desk, Messages};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::KafkaError;
@@ -777,14 +777,21 @@ impl Intake {
             let rule = Arc::clone(&self.setting.rules[file.source]);
             let begun = self.go_on(&file);
             let source = &self.setting.job.sources[file.source];
-            let opened = begun.and_then(|()| {
-                self.files
-                    .open(&file, source, &rule, self.setting.job.epoch_rows)
-            });
+            let opened = match begun {
+                Ok(true) => {
+                    let rows = self.setting.job.epoch_rows;
+                    self.files.open(&file, source, &rule, rows)
+                }
+                Ok(false) => continue,
+                Err(message) => Err(message),
+            };
             match opened {
                 Ok(opened) => return Some(opened),
                 Err(message) => {
-                    if let Some(message) = self.files.failed(file.id, message) {
+                    let failed = self.files.failed(file.id, message);
+                    let bundle = &mut self.bundle;
+                    let healed = self.files.heal_by_known(file.id, source, bundle);
+                    if let Some(message) = healed.or(failed) {
                         self.setting.listener.message(&message);
                     }
                 }
@@ -799,8 +806,8 @@ impl Intake {
         self.files.next(paused)
     }
 
-    /// Prepares a file to be read on, if any of it was read before.
-    fn go_on(&mut self, file: &SourceFile) -> Result<(), String> {
+    /// Prepares a file to be read on, if any of it was read before; says whether it is read now.
+    fn go_on(&mut self, file: &SourceFile) -> Result<bool, String> {
         let Setting {
             job,
             rules,
@@ -817,10 +824,14 @@ impl Intake {
             known: &|record| !closed.has(record) && !beside(record),
         };
         let (source, rule) = (&job.sources[file.source], &rules[file.source]);
-        if let Some(message) = self.files.go_on(file, source, rule, back)? {
-            listener.message(&message);
-        }
-        Ok(())
+        let (messages, reads) = match self.files.go_on(file, source, rule, back)? {
+            Begin::Read(messages) => (messages, true),
+            Begin::Refused(messages) => (messages, false),
+        };
+        messages
+            .iter()
+            .for_each(|message| listener.message(message));
+        Ok(reads)
     }
 
     fn read_chunk(&mut self) -> Result<(), Halt> {
@@ -845,7 +856,12 @@ impl Intake {
             let missing = self.void_missing(&opened);
             let finished = self.files.finish(opened);
             self.tell_lines(id);
-            for message in missing.into_iter().chain(finished) {
+            let source = self.files.source_of(id);
+            let healed = source.and_then(|source| {
+                let source = &self.setting.job.sources[source];
+                self.files.heal_by_known(id, source, &mut self.bundle)
+            });
+            for message in missing.into_iter().chain(healed.or(finished)) {
                 self.setting.listener.message(&message);
             }
             return Ok(());
@@ -939,6 +955,10 @@ impl Intake {
     }
 
     fn bind_and(&mut self, keep: bool) -> Result<(), Halt> {
+        if let Some(opened) = &self.reading {
+            // The records of this epoch are told by their lines, wherever it ends.
+            self.tell_lines_of(opened.id, &opened.lines);
+        }
         let bundle = std::mem::take(&mut self.bundle);
         self.setting.metrics.epoch_bound(self.epoch);
         if let Some(keeping) = &self.setting.keeping {
@@ -964,10 +984,6 @@ impl Intake {
     /// Hands what was bound since the last commit to the committer; waits while others wait.
     fn keep(&mut self) -> Result<(), Halt> {
         let Some(keeping) = &self.setting.keeping else {
-        if let Some(opened) = &self.reading {
-            // The records of this epoch are told by their lines, wherever it ends.
-            self.tell_lines_of(opened.id, &opened.lines);
-        }
             return Ok(());
         };
         if let Some(opened) = &mut self.reading {

@@ -30,8 +30,6 @@ pub(super) struct CsvSource {
     width: usize,
     chunk_rows: u64,
     done: bool,
-    /// Rows whose end is theirs wherever the file ends.
-    settled: u64,
 }
 
 impl CsvSource {
@@ -81,7 +79,6 @@ impl CsvSource {
             width: header.len(),
             chunk_rows,
             done,
-            settled: 0,
         })
     }
 
@@ -115,6 +112,9 @@ impl CsvSource {
                     .filter(|text| !text.is_empty()),
             );
         }
+        assembler.end_row();
+    }
+
     /// Accepts a record that has fields which are no text: they cost it only where somebody wants them.
     fn accept_damaged(&mut self, line: u64) {
         let Self {
@@ -137,9 +137,6 @@ impl CsvSource {
                 text.map(String::as_str).filter(|text| !text.is_empty()),
             );
         }
-        assembler.end_row();
-    }
-
         assembler.end_row();
     }
 
@@ -197,21 +194,15 @@ impl Source for CsvSource {
                 self.accept(line);
             }
             self.splitter.release();
-            if !self.splitter.at_end && self.settled + 1 == self.assembler.next_row() {
-                self.settled += 1;
+            if !self.splitter.at_end {
+                self.splitter.window.settle(self.assembler.next_row());
             }
         }
         self.assembler.finish()
     }
 
     fn content(&mut self) -> Option<Content> {
-        let settled = self.settled;
-        let (bytes, digest) = self.splitter.window.content()?;
-        Some(Content {
-            bytes,
-            digest,
-            settled,
-        })
+        self.splitter.window.content()
     }
 }
 
@@ -381,10 +372,6 @@ impl Splitter {
             .unwrap_or_default()
     }
 
-        std::str::from_utf8(self.field_bytes(index)?).ok()
-    }
-
-    fn field_bytes(&self, index: usize) -> Option<&[u8]> {
     fn fields_length(&self) -> usize {
         self.count
             .checked_sub(1)
@@ -394,6 +381,10 @@ impl Splitter {
     }
 
     fn field(&self, index: usize) -> Option<&str> {
+        std::str::from_utf8(self.field_bytes(index)?).ok()
+    }
+
+    fn field_bytes(&self, index: usize) -> Option<&[u8]> {
         let start = if index == 0 {
             0
         } else {

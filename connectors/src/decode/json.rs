@@ -20,8 +20,6 @@ pub(super) struct JsonSource {
     assembler: Assembler,
     chunk_rows: u64,
     done: bool,
-    /// Rows whose end is theirs wherever the file ends.
-    settled: u64,
 }
 
 enum Splitter {
@@ -86,7 +84,6 @@ impl JsonSource {
             assembler,
             chunk_rows,
             done: false,
-            settled: 0,
         }
     }
 
@@ -121,8 +118,8 @@ impl Source for JsonSource {
                 Ok(Some(slice)) if !self.assembler.is_full() => {
                     self.accept(&slice);
                     self.window.mark(slice.end);
-                    if !slice.at_end && self.settled + 1 == self.assembler.next_row() {
-                        self.settled += 1;
+                    if !slice.at_end {
+                        self.window.settle(self.assembler.next_row());
                     }
                     continue;
                 }
@@ -141,13 +138,7 @@ impl Source for JsonSource {
     }
 
     fn content(&mut self) -> Option<Content> {
-        let settled = self.settled;
-        let (bytes, digest) = self.window.content()?;
-        Some(Content {
-            bytes,
-            digest,
-            settled,
-        })
+        self.window.content()
     }
 }
 
@@ -235,7 +226,6 @@ impl FieldPaths {
                 (value, _) => assembler.json_value(column, value, text.damaged),
             }
         }
-            Some(Ok(text)) if damaged => self.damaged_value(column, text.as_deref()),
         assembler.end_row();
     }
 }
@@ -245,6 +235,7 @@ impl Assembler {
     pub(crate) fn json_value(&mut self, column: usize, value: Option<&RawValue>, damaged: bool) {
         match value.map(value_text) {
             None => self.value(column, None),
+            Some(Ok(text)) if damaged => self.damaged_value(column, text.as_deref()),
             Some(Ok(text)) => self.value(column, text.as_deref()),
             Some(Err(error)) => {
                 self.unreadable_value(column, format!("not a JSON text: {error}"));
@@ -264,6 +255,15 @@ fn cut(said: &str) -> String {
 /// # Errors
 /// That they are none.
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|_| {
+        format!(
+            "{} is not UTF-8 text",
+            quoted(&String::from_utf8_lossy(bytes))
+        )
+    })
+}
+
 /// The text of a record.
 pub(crate) struct Text<'b> {
     pub(crate) text: Cow<'b, str>,
@@ -291,15 +291,6 @@ impl<'b> Text<'b> {
             false => detail,
         })
     }
-}
-
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|_| {
-        format!(
-            "{} is not UTF-8 text",
-            quoted(&String::from_utf8_lossy(bytes))
-        )
-    })
 }
 
 /// A JSON value as the text of a column: strings without quotes, numbers digit by digit as they

@@ -16,6 +16,7 @@
 
 mod assemble;
 mod columns;
+mod content;
 mod convert;
 mod csv;
 mod declared;
@@ -33,6 +34,7 @@ mod split;
 mod window;
 
 pub use columns::ColumnType;
+pub use content::{Content, is_cut_of};
 pub use declared::{ColumnDeclaration, MayBe};
 pub use error::DecodeError;
 pub use messages::{MessageDecoder, MessageFormat, Registry, RegistryUrl};
@@ -192,33 +194,6 @@ impl Default for DecodeOptions {
             remember: false,
             bytes: None,
         }
-    }
-}
-
-/// What is remembered of a file of text, so that a longer one that begins with it is known by that.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// Bytes up to the end of the last record, without compression.
-    pub bytes: u64,
-    /// The hash of these bytes.
-    pub digest: String,
-    /// Rows whose end does not depend on the end of the file. Those behind are read otherwise, perhaps,
-    /// where more follows.
-    pub settled: u64,
-}
-
-impl Content {
-    /// Whether the content of `file` begins with this one.
-    ///
-    /// # Errors
-    /// When the file cannot be read. One that breaks off before is no error: it does not begin with it.
-    pub fn begins(&self, store: &Store, file: &FileMeta) -> Result<bool, DecodeError> {
-        let remark = Remark::default();
-        let input = decompress(store.read(file)?, &file.name, &remark);
-        let mut hasher = blake3::Hasher::new();
-        let mut beginning = input.take(self.bytes);
-        let whole = hasher.update_reader(&mut beginning).is_ok() && beginning.limit() == 0;
-        Ok(whole && hasher.finalize().to_hex().as_str() == self.digest)
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod advice;
 mod grown;
+mod kin;
 mod moving;
 
 use super::Halt;
@@ -21,7 +22,7 @@ use crate::durable::{FileRecord, Position};
 use crate::job::SourcePlan;
 use crate::metrics::Extent;
 use grown::Look;
-pub(super) use grown::TakeBack;
+pub(super) use grown::{Begin, TakeBack};
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format, RawChunk};
 use millrace_connectors::kafka::TopicPartition;
 use millrace_connectors::ledger::{Admission, Arrival, Change, FileState, Ledger, LedgerEntry};
@@ -87,7 +88,7 @@ pub(super) struct Opened {
     /// The last row that was no record.
     pub(super) unreadable: Option<u64>,
     /// The lines that its records stand on.
-    lines: LineMap,
+    pub(super) lines: LineMap,
     /// The file that it came in place of, if its records restate those.
     pub(super) replaces: Option<FileId>,
     /// Records that were stopped before they became usage.
@@ -643,8 +644,9 @@ impl Files {
         let options = DecodeOptions {
             chunk_rows: rows.min(CHUNK_ROWS),
             keep_originals: keeps,
-            // A file that was cut in the middle is known by that when the whole one comes.
-            remember: self.remembers || is_compressed(&file.meta.name),
+            // A file that was cut in the middle is known by that when the whole one comes; where nothing
+            // else tells records apart, one that was cut at the end of a row, too.
+            remember: self.remembers || is_compressed(&file.meta.name) || !rule.has_identity(),
             ..DecodeOptions::default()
         };
         let decoder = Decoder::open(
@@ -832,11 +834,11 @@ impl Files {
         let settled = content.as_ref().map_or(u64::MAX, |content| content.settled);
         entry.torn = opened.unreadable.is_some_and(|row| row >= settled);
         entry.rows = opened.received.max(opened.counted);
-        if opened.received >= opened.skip {
-            entry.content = content;
-        }
         entry.broken.clone_from(&opened.broken);
         entry.lines.clone_from(&opened.lines);
+        if opened.received >= opened.skip {
+            self.ledger.read(opened.id, content);
+        }
         self.changed.insert(opened.id);
     }
 
