@@ -7,6 +7,10 @@
 //!   another name             this content, with records            refused: a copy
 //!   this name                a beginning of its content            read on behind that
 //!   another name             a beginning, of a file that was cut   read on behind that
+//!   another name             a beginning, where records are told   read on behind that
+//!                            apart by their places alone
+//!   another name             more, and it is a beginning of that   refused: a copy, where records are told
+//!                                                                  apart by their places alone
 //!   this name                other content                         refused: told, not guessed; or read,
 //!                                                                  to amend what was read before
 //!   any                      nothing of it                         read
@@ -19,13 +23,17 @@
 //!   cannot bill anything twice.
 //! - **A beginning** is told by [`Content`]: the text up to the end of the last record that was read,
 //!   compressed or not. Rows that were read stay as they are and keep their numbers. The row that a
-//!   file ended with, where nothing says that it was whole, is taken back and read again.
+//!   file ended with, where nothing says that it was whole, is taken back and read again. A file that was cut
+//!   at the end of a row looks whole, so files are compared by how they begin ([`Beginnings`]).
 //! - A file that failed before any record was taken may be sent again with other content, and is entered
 //!   once as long as its content stays.
+
+mod beginnings;
 
 use crate::decode::Content;
 use crate::lines::LineMap;
 use crate::stream::StreamId;
+use beginnings::Beginnings;
 use millrace_operators::domain::{Fault, FileId, RecordId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -214,6 +222,9 @@ pub struct Ledger {
     lost: HashMap<(StreamId, String), FileId>,
     /// Files that were cut, by source.
     cut: BTreeSet<(String, FileId)>,
+    beginnings: Beginnings,
+    /// Files that are broken, and of which no record counts.
+    barren: BTreeSet<FileId>,
 }
 
 impl Ledger {
@@ -222,6 +233,9 @@ impl Ledger {
     pub fn restore(entries: Vec<LedgerEntry>, has_source: impl Fn(&str) -> bool) -> Self {
         let mut ledger = Self::default();
         for entry in &entries {
+            if is_barren(entry) {
+                ledger.barren.insert(entry.file);
+            }
             if has_source(&entry.source) {
                 ledger.remember(entry);
             } else if !is_passed_over(entry.state) {
@@ -234,13 +248,16 @@ impl Ledger {
 
     fn remember(&mut self, entry: &LedgerEntry) {
         if is_passed_over(entry.state) {
-            self.passed_over.insert(whole(entry), entry.file);
+            self.passed_over.insert(whole_of(entry), entry.file);
             return;
         }
         self.by_checksum.insert(content_of(entry), entry.file);
         self.by_name.insert(name_of(entry), entry.file);
         if entry.is_cut() {
             self.cut.insert((entry.source.clone(), entry.file));
+        }
+        if let Some(content) = &entry.content {
+            self.beginnings.add(&entry.source, entry.file, content);
         }
     }
 
@@ -304,6 +321,10 @@ impl Ledger {
                 self.grow(earlier, arrival);
                 Ok(Admission::Grown(earlier))
             }
+            // What follows it is read from another file, and this one may be read behind that.
+            Change::Changed if self.is_continued(earlier, sight) => {
+                self.enter(arrival).map(Admission::Admitted)
+            }
             Change::Changed => self.refuse(arrival, earlier, |earlier, arrival| {
                 let (name, rows) = (&arrival.name, earlier.rows);
                 format!(
@@ -337,6 +358,13 @@ impl Ledger {
         }
     }
 
+    /// Whether another file is read behind one with which the arrival begins.
+    fn is_continued(&self, earlier: FileId, sight: &impl Sight) -> bool {
+        let entry = self.entry(earlier).filter(|entry| entry.until.is_some());
+        let content = entry.and_then(|entry| entry.content.as_ref());
+        content.is_some_and(|content| sight.begins_with(content))
+    }
+
     /// The file that was cut and that a new one is the whole of.
     #[must_use]
     pub fn cut(&self, file: FileId, sight: &impl Sight) -> Option<FileId> {
@@ -352,7 +380,7 @@ impl Ledger {
         begun.max().map(|(_, cut)| cut)
     }
 
-    /// Says that a new file is the whole of one that was cut; returns how many of its rows were read.
+    /// Says that a new file begins with all of another; returns from which of its rows on it is read.
     pub fn continues(&mut self, file: FileId, cut: FileId) -> u64 {
         let name = self
             .entry(file)
@@ -361,10 +389,12 @@ impl Ledger {
             return 0;
         };
         let settled = entry.content.as_ref().map_or(0, |content| content.settled);
-        (entry.state, entry.message) =
-            (FileState::Loaded, format!("its end is read from {name:?}"));
-        (entry.until, entry.torn) = (Some(settled), false);
-        (entry.before, entry.broken) = (None, None);
+        if entry.until.is_none() {
+            (entry.state, entry.message) =
+                (FileState::Loaded, format!("its end is read from {name:?}"));
+            (entry.until, entry.torn) = (Some(settled), false);
+            (entry.before, entry.broken) = (None, None);
+        }
         let source = entry.source.clone();
         self.cut.remove(&(source, cut));
         if let Some(entry) = self.entry_mut(file) {
@@ -431,7 +461,7 @@ impl Ledger {
         restore_to(&mut self.by_checksum, content, before.1);
         if let Some(entry) = self.entry_mut(file) {
             (entry.state, entry.message) = (FileState::Refused, message.clone());
-            let key = whole(entry);
+            let key = whole_of(entry);
             self.passed_over.insert(key, file);
         }
         Ok(Admission::Refused(Refusal {
@@ -477,7 +507,11 @@ impl Ledger {
         };
         (entry.state, entry.rows, entry.message) = (state, rows, message.into());
         let entry = entry.clone();
-        if state == FileState::Failed {
+        match is_barren(&entry) {
+            true => self.barren.insert(file),
+            false => self.barren.remove(&file),
+        };
+        if is_passed_over(state) {
             let (content, name) = (content_of(&entry), name_of(&entry));
             if self.by_checksum.get(&content) == Some(&file) {
                 self.by_checksum.remove(&content);
@@ -485,10 +519,76 @@ impl Ledger {
             if self.by_name.get(&name) == Some(&file) {
                 self.by_name.remove(&name);
             }
-            self.passed_over.insert(whole(&entry), file);
+            self.passed_over.insert(whole_of(&entry), file);
         } else if entry.is_cut() {
             self.cut.insert((entry.source, file));
         }
+    }
+
+    /// Enters what has been read of a file.
+    pub fn read(&mut self, file: FileId, content: Option<Content>) {
+        let Some(entry) = self.entries.get_mut(index(file)) else {
+            return;
+        };
+        if let Some(content) = &content {
+            self.beginnings.add(&entry.source, file, content);
+        }
+        entry.content = content;
+    }
+
+    /// Files of the source of `file` that count and whose first rows are remembered by this hash.
+    pub fn alike(&self, file: FileId, head: u64) -> impl Iterator<Item = &LedgerEntry> {
+        let source = self.entry(file).map(|entry| entry.source.as_str());
+        let alike = source.map(|source| self.beginnings.alike(source, head));
+        self.counting(file, alike.unwrap_or_default().iter().copied())
+    }
+
+    /// Files of the source of `file` that count, of which nothing says that their first row is whole.
+    pub fn unsettled(&self, file: FileId) -> impl Iterator<Item = &LedgerEntry> {
+        let source = self.entry(file).map(|entry| entry.source.as_str());
+        let files = source.map(|source| self.beginnings.unsettled(source));
+        self.counting(file, files.into_iter().flatten())
+    }
+
+    fn counting(
+        &self,
+        file: FileId,
+        files: impl Iterator<Item = FileId>,
+    ) -> impl Iterator<Item = &LedgerEntry> {
+        let others = files.filter(move |other| *other != file);
+        let entries = others.filter_map(|other| self.entry(other));
+        entries.filter(|entry| !is_passed_over(entry.state) && entry.rows > 0)
+    }
+
+    /// Files of the source of `file` that are broken, and of which no record counts.
+    pub fn barren(&self, file: FileId) -> impl Iterator<Item = FileId> {
+        let source = self.entry(file).map(|entry| entry.source.as_str());
+        let barren = self.barren.iter().filter_map(|barren| self.entry(*barren));
+        let of_source = move |entry: &&LedgerEntry| Some(entry.source.as_str()) == source;
+        let barren = barren.filter(move |entry| is_barren(entry) && entry.file != file);
+        barren.filter(of_source).map(|entry| entry.file)
+    }
+
+    /// Whether a file is broken, and no record of it counts.
+    #[must_use]
+    pub fn is_barren(&self, file: FileId) -> bool {
+        self.entry(file).is_some_and(is_barren)
+    }
+
+    /// Says that all of a file, of which no record counts, is read from another.
+    pub fn is_in(&mut self, file: FileId, whole: FileId) {
+        let name = self.entry(whole).map(|entry| entry.name.clone());
+        let name = name.unwrap_or_default();
+        let Some(entry) = self.entry_mut(file) else {
+            return;
+        };
+        (entry.state, entry.message) = (FileState::Loaded, format!("it is read from {name:?}"));
+        (entry.until, entry.broken) = (Some(0), None);
+        let entry = entry.clone();
+        self.barren.remove(&file);
+        self.passed_over.remove(&whole_of(&entry));
+        self.by_checksum.entry(content_of(&entry)).or_insert(file);
+        self.by_name.entry(name_of(&entry)).or_insert(file);
     }
 
     /// Lets a file that failed be read under its number after all; says whether it may. It may not when
@@ -505,7 +605,7 @@ impl Ledger {
         if let Some(entry) = self.entry_mut(file) {
             (entry.state, entry.message) = (FileState::Reading, String::new());
         }
-        self.passed_over.remove(&whole(&entry));
+        self.passed_over.remove(&whole_of(&entry));
         self.by_checksum.insert(content_of(&entry), file);
         self.by_name.insert(name_of(&entry), file);
         true
@@ -521,12 +621,12 @@ impl Ledger {
     /// The entry of a file.
     #[must_use]
     pub fn entry(&self, file: FileId) -> Option<&LedgerEntry> {
-        self.entries.get(usize::try_from(file.0).ok()?)
+        self.entries.get(index(file))
     }
 
     /// The entry of a file, for what is known of its content; its name and state are the ledger's.
     pub fn entry_mut(&mut self, file: FileId) -> Option<&mut LedgerEntry> {
-        self.entries.get_mut(usize::try_from(file.0).ok()?)
+        self.entries.get_mut(index(file))
     }
 
     /// All entries, in the order of discovery.
@@ -536,8 +636,17 @@ impl Ledger {
     }
 }
 
+fn index(file: FileId) -> usize {
+    usize::try_from(file.0).unwrap_or(usize::MAX)
+}
+
 fn is_passed_over(state: FileState) -> bool {
     matches!(state, FileState::Refused | FileState::Failed)
+}
+
+fn is_barren(entry: &LedgerEntry) -> bool {
+    let broken = matches!(entry.state, FileState::Failed | FileState::Incomplete);
+    broken && entry.rows == 0
 }
 
 fn restore_to<K: std::hash::Hash + Eq>(
@@ -560,7 +669,7 @@ fn name_of(entry: &LedgerEntry) -> (String, String) {
 }
 
 /// All that tells a file from others.
-fn whole(entry: &LedgerEntry) -> (String, String, String) {
+fn whole_of(entry: &LedgerEntry) -> (String, String, String) {
     (
         entry.source.clone(),
         entry.name.clone(),

@@ -47,6 +47,12 @@ impl LineMap {
         self.end = row.saturating_add(1);
     }
 
+    /// Whether more lines are known than in another map of the same file.
+    #[must_use]
+    pub fn reaches_behind(&self, other: &Self) -> bool {
+        self.end > other.end
+    }
+
     fn expected(&self, row: u64) -> Option<u64> {
         let (first, line) = self.steps.last()?;
         line.checked_add(row.checked_sub(*first)?)

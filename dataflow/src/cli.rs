@@ -208,11 +208,14 @@ fn colour_asked_for(arguments: &[OsString]) -> ColourChoice {
 fn usage(error: &clap::Error, console: &mut Console<'_>) -> Exit {
     let text = error.render();
     if error.use_stderr() {
-        let coloured = console.colours_talk();
+        let plain = text.to_string();
+        // What was written on the command line is quoted.
+        let shown = shown_lines(&plain);
+        let coloured = console.colours_talk() && shown == plain;
         console.say(&if coloured {
             text.ansi().to_string()
         } else {
-            text.to_string()
+            shown.into_owned()
         });
         return Exit::Unusable;
     }
@@ -241,7 +244,11 @@ fn refuse(refusal: Refusal, console: &mut Console<'_>) -> Exit {
         // The reader has what it wanted: `millrace … | head` is no mistake.
         Refusal::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Ok,
         Refusal::Output(error) => {
-            console.say(&format!("error: cannot write the result: {error}\n"))
+            let error = error.to_string();
+            console.say(&format!(
+                "error: cannot write the result: {}\n",
+                shown_lines(&error)
+            ));
         }
     }
     Exit::Unusable
@@ -347,7 +354,8 @@ fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusa
         }
         CheckFormat::Text => {
             let text = render(&findings, console.colours_results());
-            let shown = args.job.display();
+            let shown = args.job.display().to_string();
+            let shown = shown_lines(&shown);
             let verdict = match (errors, warnings, advice) {
                 (0, 0, 0) => format!("{shown}: no findings\n"),
                 (0, 0, advice) => format!("{shown}: {}\n", count(advice, "remark")),
@@ -377,7 +385,7 @@ fn graph(args: &GraphArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
         GraphFormat::Text => drawing.text(),
         GraphFormat::Dot => drawing.dot(),
     };
-    console.result(&text)?;
+    console.result(&shown_lines(&text))?;
     Ok(Exit::Ok)
 }
 

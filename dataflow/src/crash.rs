@@ -5,6 +5,7 @@
 //! reads a file for us, which is a finding about that file: see [`millrace_connectors::shield`].
 
 use crate::cluster::EXIT_LOST;
+use crate::shown::shown;
 use millrace_connectors::shield::is_up;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
@@ -15,7 +16,7 @@ pub const EXIT_BUG: u8 = 101;
 /// Ends the process with one line.
 pub fn end_process(line: &str, code: u8) -> ! {
     // Nothing is left to do about a standard error that takes no text.
-    writeln!(std::io::stderr(), "{line}").ok();
+    writeln!(std::io::stderr(), "{}", shown(line)).ok();
     std::process::exit(i32::from(code))
 }
 

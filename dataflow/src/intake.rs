@@ -49,7 +49,7 @@ use crate::metrics::Metrics;
 use crate::watch::{FileWatch, Saved};
 use again::differences;
 use archived::Archived;
-use files::{Files, Opened, SourceFile, TakeBack};
+use files::{Begin, Files, Opened, SourceFile, TakeBack};
 use messages::{Desk, Messages};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::KafkaError;
@@ -565,6 +565,8 @@ impl Intake {
                 };
                 count += messages.read(most.max(1), WAIT, &mut desk)?;
             }
+            let extent = topics.iter().map(Messages::extent).sum();
+            self.setting.metrics.topics_read(extent);
             // Whatever binds the next epoch, it has read up to here.
             self.positions = topics.iter().flat_map(Messages::positions).collect();
             let full = self.bundle.rows >= self.setting.job.epoch_rows;
@@ -743,10 +745,19 @@ impl Intake {
         let Some(entry) = self.files.entry(id) else {
             return;
         };
-        if entry.lines != LineMap::default() {
+        self.tell_lines_of(id, &entry.lines);
+    }
+
+    /// Says which lines the records of a file stand on, as far as nothing better is known.
+    fn tell_lines_of(&self, id: FileId, known: &LineMap) {
+        let lines = self.setting.file_lines.read();
+        let lines = lines.expect("the lines of files are not poisoned");
+        let before = lines.get(&id).cloned().unwrap_or_default();
+        drop(lines);
+        if known.reaches_behind(&before) {
             let lines = self.setting.file_lines.write();
             let mut lines = lines.expect("the lines of files are not poisoned");
-            lines.insert(id, entry.lines.clone());
+            lines.insert(id, known.clone());
         }
     }
 
@@ -800,14 +811,21 @@ impl Intake {
             let rule = Arc::clone(&self.setting.rules[file.source]);
             let begun = self.go_on(&file);
             let source = &self.setting.job.sources[file.source];
-            let opened = begun.and_then(|()| {
-                self.files
-                    .open(&file, source, &rule, self.setting.job.epoch_rows)
-            });
+            let opened = match begun {
+                Ok(true) => {
+                    let rows = self.setting.job.epoch_rows;
+                    self.files.open(&file, source, &rule, rows)
+                }
+                Ok(false) => continue,
+                Err(message) => Err(message),
+            };
             match opened {
                 Ok(opened) => return Some(opened),
                 Err(message) => {
-                    if let Some(message) = self.files.failed(file.id, message) {
+                    let failed = self.files.failed(file.id, message);
+                    let bundle = &mut self.bundle;
+                    let healed = self.files.heal_by_known(file.id, source, bundle);
+                    if let Some(message) = healed.or(failed) {
                         self.setting.listener.message(&message);
                     }
                 }
@@ -822,8 +840,8 @@ impl Intake {
         self.files.next(paused)
     }
 
-    /// Prepares a file to be read on, if any of it was read before.
-    fn go_on(&mut self, file: &SourceFile) -> Result<(), String> {
+    /// Prepares a file to be read on, if any of it was read before; says whether it is read now.
+    fn go_on(&mut self, file: &SourceFile) -> Result<bool, String> {
         let Setting {
             job,
             rules,
@@ -840,10 +858,14 @@ impl Intake {
             known: &|record| !closed.has(record) && !beside(record),
         };
         let (source, rule) = (&job.sources[file.source], &rules[file.source]);
-        if let Some(message) = self.files.go_on(file, source, rule, back)? {
-            listener.message(&message);
-        }
-        Ok(())
+        let (messages, reads) = match self.files.go_on(file, source, rule, back)? {
+            Begin::Read(messages) => (messages, true),
+            Begin::Refused(messages) => (messages, false),
+        };
+        messages
+            .iter()
+            .for_each(|message| listener.message(message));
+        Ok(reads)
     }
 
     fn read_chunk(&mut self) -> Result<(), Halt> {
@@ -868,7 +890,12 @@ impl Intake {
             let missing = self.void_missing(&opened)?;
             let finished = self.files.finish(opened);
             self.tell_lines(id);
-            for message in missing.into_iter().chain(finished) {
+            let source = self.files.source_of(id);
+            let healed = source.and_then(|source| {
+                let source = &self.setting.job.sources[source];
+                self.files.heal_by_known(id, source, &mut self.bundle)
+            });
+            for message in missing.into_iter().chain(healed.or(finished)) {
                 self.setting.listener.message(&message);
             }
             return Ok(());
@@ -891,7 +918,16 @@ impl Intake {
                 .message(&format!("raw records are not kept: {error}"));
             opened.archive = None;
         }
-        if let Some(fault) = &self.mediated.file_fault {
+        if let Some(fault) = &mut self.mediated.file_fault {
+            let source = self.files.source_of(opened.id);
+            if let Some(source) = source {
+                let (source, rule) = (
+                    &self.setting.job.sources[source],
+                    &self.setting.rules[source],
+                );
+                let advice = self.files.advice(fault, source, rule);
+                fault.detail = format!("{}; {advice}", fault.detail);
+            }
             opened.broken = Some(fault.clone());
         }
         opened.faults += self.mediated.faults.len();
@@ -967,6 +1003,10 @@ impl Intake {
     }
 
     fn bind_and(&mut self, keep: bool) -> Result<(), Halt> {
+        if let Some(opened) = &self.reading {
+            // The records of this epoch are told by their lines, wherever it ends.
+            self.tell_lines_of(opened.id, &opened.lines);
+        }
         let bundle = std::mem::take(&mut self.bundle);
         self.setting.metrics.epoch_bound(self.epoch);
         if let Some(keeping) = &self.setting.keeping {

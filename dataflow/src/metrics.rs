@@ -53,7 +53,8 @@ struct Progress {
     reference_changes: u64,
     commit: Commit,
     rest: Rest,
-    files: FilesRead,
+    files: Extent,
+    topics: Extent,
 }
 
 /// When the job had nothing to do.
@@ -81,13 +82,22 @@ impl Rest {
     }
 }
 
-/// How many of the bytes of the files that were found are read.
+/// How much of what there is to read is read: bytes of the files that were found, messages of the topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FilesRead {
-    /// Bytes read.
+pub struct Extent {
+    /// What is read.
     pub read: u64,
-    /// Bytes found.
+    /// What there is.
     pub found: u64,
+}
+
+impl std::iter::Sum for Extent {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            read: sum.read + part.read,
+            found: sum.found + part.found,
+        })
+    }
 }
 
 /// How far the job is durable.
@@ -127,7 +137,9 @@ pub struct Reading {
     /// Since the job began.
     pub elapsed: Duration,
     /// How far its files are read.
-    pub files: FilesRead,
+    pub files: Extent,
+    /// How far the topics are read, up to where they ended when the job began.
+    pub topics: Extent,
 }
 
 impl Reading {
@@ -282,8 +294,13 @@ impl Metrics {
     }
 
     /// How far the files of the job are read.
-    pub fn files_read(&self, files: FilesRead) {
+    pub fn files_read(&self, files: Extent) {
         self.progress().files = files;
+    }
+
+    /// How far the topics of the job are read.
+    pub fn topics_read(&self, topics: Extent) {
+        self.progress().topics = topics;
     }
 
     /// A commit is published.
@@ -316,6 +333,7 @@ impl Metrics {
             counts,
             elapsed: self.started.elapsed(),
             files: progress.files,
+            topics: progress.topics,
         }
     }
 

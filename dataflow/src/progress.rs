@@ -1,7 +1,7 @@
 //! How far a run is, for a person who waits: a line that moves on a terminal, with the share that is read
 //! and the time that is left where that is known. Nothing elsewhere, and nothing for a run that is quiet.
 
-use crate::metrics::{FilesRead, Metrics, Reading};
+use crate::metrics::{Extent, Metrics, Reading};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -86,26 +86,38 @@ fn describe(reading: &Reading) -> String {
     text
 }
 
-/// Which part of the files is read, and how long the rest may take.
+/// Which parts of the files and topics are read, and how long the rest may take.
 fn share(reading: &Reading) -> Option<String> {
-    let FilesRead { read, found } = reading.files;
-    let percent = (u128::from(read) * 100).checked_div(u128::from(found))?;
-    let left = reading.elapsed.as_millis() * u128::from(found.saturating_sub(read));
-    let left = left
-        .checked_div(u128::from(read))
-        .map(|left| left.div_ceil(1000));
+    let extents = [(reading.files, "files"), (reading.topics, "topics")];
+    let extents: Vec<_> = extents
+        .iter()
+        .filter(|(extent, _)| extent.found > 0)
+        .collect();
+    let part = |(extent, what): &&(Extent, &str)| {
+        let percent = (u128::from(extent.read) * 100).checked_div(u128::from(extent.found));
+        format!("{} % of the {what}", percent.unwrap_or(0))
+    };
+    let parts: Vec<String> = extents.iter().map(part).collect();
+    let lefts = extents
+        .iter()
+        .map(|(extent, _)| seconds_left(*extent, reading.elapsed));
+    // They are read side by side.
+    let left = lefts.reduce(|one, other| Some(one?.max(other?)))?;
+    let parts = parts.join(" and ");
     Some(match left {
         // What is read is on its way still.
         Some(0) => "all read".to_owned(),
-        Some(seconds) if seconds >= 120 => {
-            format!(
-                "{percent} % of the files, {} min left",
-                seconds.div_ceil(60)
-            )
-        }
-        Some(seconds) => format!("{percent} % of the files, {seconds} s left"),
-        None => format!("{percent} % of the files"),
+        Some(seconds) if seconds >= 120 => format!("{parts}, {} min left", seconds.div_ceil(60)),
+        Some(seconds) => format!("{parts}, {seconds} s left"),
+        None => parts,
     })
+}
+
+/// How long the rest takes if it goes on as it did; nothing before anything is read.
+fn seconds_left(extent: Extent, elapsed: Duration) -> Option<u128> {
+    let rest = u128::from(extent.found.saturating_sub(extent.read));
+    let left = (elapsed.as_millis() * rest).checked_div(u128::from(extent.read))?;
+    Some(left.div_ceil(1000))
 }
 
 #[cfg(test)]
@@ -140,7 +152,8 @@ mod tests {
     fn the_share_that_is_read_and_the_time_left_are_said_where_sizes_are_known() {
         let metrics = Metrics::new();
         let reading = |read, found, seconds| Reading {
-            files: FilesRead { read, found },
+            files: Extent { read, found },
+            topics: Extent::default(),
             elapsed: Duration::from_secs(seconds),
             ..metrics.read()
         };
@@ -152,6 +165,26 @@ mod tests {
         let long = Some("1 % of the files, 17 min left");
         assert_eq!(told(1, 100, 10).as_deref(), long);
         assert_eq!(told(7, 7, 10).as_deref(), Some("all read"));
+        let with_topics = |read, found| {
+            let topics = Extent { read, found };
+            share(&Reading {
+                topics,
+                ..reading(1 << 30, 4 << 30, 10)
+            })
+        };
+        let both = Some("25 % of the files and 10 % of the topics, 90 s left");
+        assert_eq!(with_topics(10, 100).as_deref(), both);
+        let unknown = Some("25 % of the files and 0 % of the topics");
+        assert_eq!(with_topics(0, 100).as_deref(), unknown);
+        let topics = Extent { read: 3, found: 4 };
+        let alone = Reading {
+            topics,
+            ..reading(0, 0, 6)
+        };
+        assert_eq!(
+            share(&alone).as_deref(),
+            Some("75 % of the topics, 2 s left")
+        );
     }
 
     #[test]

@@ -155,7 +155,15 @@ fn a_record_with_too_few_or_too_many_fields() {
 #[test]
 fn a_record_with_nul_bytes_or_bytes_that_are_not_text() {
     unreadable(b"2,+420,2026-01-05T10:30:00Z,fa\0r,1", "NUL");
-    unreadable(b"2,+420,2026-01-05T10:30:00Z,f\xff\xfer,1", "not UTF-8");
+    bad_record(
+        b"2,+420,2026-01-05T10:30:00Z,f\xff\xfer,1",
+        &Expected {
+            line: 3,
+            reason: "FIELD_UNPARSABLE",
+            field: "zone",
+            detail: "not UTF-8",
+        },
+    );
 }
 
 #[test]

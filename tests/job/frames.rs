@@ -1,13 +1,17 @@
 //! Files whose end comes later, files beside the data, and files without records: what is billed, and what
 //! is told.
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use millrace::cli::Exit;
-use millrace_tests::jobs::{Desk, Ended, millrace, text};
+use millrace_tests::jobs::{Desk, Ended, millrace, rows, text};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
+use std::sync::Arc;
 
 const CATALOG: &str = "currency: EUR\nprices: [{ item: n, price: 1 }]\n";
 
@@ -136,6 +140,287 @@ fn a_file_that_was_cut_and_comes_whole_is_billed_once() {
                 }
             }
         }
+    }
+}
+
+/// A file that was cut at the end of a row looks whole. Where nothing but its place tells a record from
+/// others, it and the whole of it are billed once, whichever comes first, together or one by one.
+#[test]
+fn a_file_that_was_cut_between_two_rows_is_billed_once() {
+    for (format, count) in [("csv", 4), ("jsonl", 1), ("json", 5)] {
+        let (part, whole) = (records(format, count), records(format, 10));
+        let unended = part.trim_ascii_end().to_vec();
+        for (part, packed) in [(part.clone(), false), (unended, false), (part, true)] {
+            for first_is_part in [true, false] {
+                for (durable, together) in [(true, false), (true, true), (false, true)] {
+                    let said =
+                        format!("{format} {count} {packed} {first_is_part} {durable} {together}");
+                    let desk = desk("position", "", durable);
+                    let ending = if packed { ".gz" } else { "" };
+                    let pack = |bytes: &[u8]| {
+                        if packed {
+                            gzip(bytes, 6)
+                        } else {
+                            bytes.to_vec()
+                        }
+                    };
+                    let files = [pack(&part), pack(&whole)];
+                    let order = if first_is_part { [0, 1] } else { [1, 0] };
+                    for (name, file) in ["a", "b"].iter().zip(order) {
+                        desk.write(&format!("usage/{name}.{format}{ending}"), &files[file]);
+                        if !together {
+                            assert_ne!(desk.run().exit, Exit::Unusable);
+                        }
+                    }
+                    for _ in 0..2 {
+                        let ended = desk.run();
+                        assert_eq!(ended.totals(), ["55 EUR"], "{said}: {ended:?}");
+                        let expected = if first_is_part {
+                            Exit::Ok
+                        } else {
+                            Exit::Findings
+                        };
+                        assert_eq!(ended.exit, expected, "{said}: {ended:?}");
+                        assert_eq!(ended.summary()["records"]["monetised"], 10, "{said}");
+                        if !first_is_part {
+                            assert_eq!(states(&ended)[1].1, "refused", "{said}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Files of which each begins with another are read one behind the other, and what is no beginning is read.
+#[test]
+fn files_that_begin_alike_are_read_behind_each_other() {
+    let rows = String::from_utf8(records("csv", 9)).unwrap();
+    let lines: Vec<&str> = rows.split_inclusive('\n').collect();
+    let first = |count: usize| lines[..=count].concat();
+    let fork = first(3) + "i20,dev,100,2026-06-01T10:00:00Z,other\n";
+    for durable in [true, false] {
+        let desk = desk("position", "", durable);
+        for (name, text) in [
+            ("a", first(3)),
+            ("b", first(5)),
+            ("c", first(9)),
+            ("d", fork.clone()),
+            ("e", lines[0].to_owned() + &lines[2..4].concat()),
+        ] {
+            desk.write(&format!("usage/{name}.csv"), text);
+            if durable {
+                assert_ne!(desk.run().exit, Exit::Unusable);
+            }
+        }
+        let ended = desk.run();
+        // 1 to 9, and 100 of the fork, and 2 and 3 of a file that begins otherwise.
+        assert_eq!(ended.totals(), ["150 EUR"], "{durable}: {ended:?}");
+        assert_eq!(ended.exit, Exit::Ok, "{ended:?}");
+        if durable {
+            // One that has a row more under the name of the first goes on behind the longest.
+            desk.write(
+                "usage/a.csv",
+                first(9) + "i10,dev,1000,2026-06-01T10:00:00Z,\n",
+            );
+            let ended = desk.run();
+            assert_eq!(ended.totals(), ["1150 EUR"], "{ended:?}");
+        }
+    }
+}
+
+/// A file that was cut within its first record is whole when the whole of it comes, under any name.
+#[test]
+fn a_file_that_was_cut_in_its_first_record_is_settled_by_the_whole_of_it() {
+    for identity in ["position", "[id]"] {
+        for (format, packed, bytes) in [
+            ("json", false, 30),
+            ("json", true, 30),
+            ("jsonl", true, 30),
+            ("csv", true, 30),
+        ] {
+            for first_is_part in [true, false] {
+                let said = format!("{format} {packed} {identity} {first_is_part}");
+                let desk = desk(identity, "", true);
+                let whole = records(format, 10);
+                let (part, whole, ending) = match packed {
+                    true => {
+                        let part = gzip(&whole[..bytes], 0);
+                        (part[..part.len() - 8].to_vec(), gzip(&whole, 6), ".gz")
+                    }
+                    false => (whole[..bytes].to_vec(), whole, ""),
+                };
+                let files = if first_is_part {
+                    [part, whole]
+                } else {
+                    [whole, part]
+                };
+                for (name, file) in ["a", "b"].iter().zip(files) {
+                    desk.write(&format!("usage/{name}.{format}{ending}"), file);
+                    assert_ne!(desk.run().exit, Exit::Unusable);
+                }
+                for _ in 0..2 {
+                    let ended = desk.run();
+                    assert_eq!(ended.totals(), ["55 EUR"], "{said}: {ended:?}");
+                    assert_eq!(ended.exit, Exit::Ok, "{said}: {ended:?}");
+                    assert!(
+                        states(&ended).iter().all(|(_, state)| state == "loaded"),
+                        "{said}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A Parquet file of ten records of which the last five cannot be read, and the whole of it.
+fn damaged_parquet() -> [Vec<u8>; 2] {
+    let texts = |text: fn(i64) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values((1..=10).map(text)))
+    };
+    let batch = RecordBatch::try_from_iter([
+        ("id", texts(|n| format!("i{n}"))),
+        ("dev", texts(|_| "dev".to_owned())),
+        (
+            "n",
+            Arc::new(Int64Array::from_iter_values(1..=10)) as ArrayRef,
+        ),
+        ("at", texts(|_| "2026-06-01T10:00:00Z".to_owned())),
+    ])
+    .unwrap();
+    let groups = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(5))
+        .build();
+    let mut whole = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut whole, batch.schema(), Some(groups)).unwrap();
+    writer.write(&batch).unwrap();
+    let written = writer.close().unwrap();
+    let (begins, _) = written.row_group(1).column(0).byte_range();
+    let mut damaged = whole.clone();
+    let begins = usize::try_from(begins).unwrap();
+    damaged[begins..begins + 20].fill(0xff);
+    [damaged, whole]
+}
+
+/// What is advised about a file that breaks off leads to the right bill, whatever its format and its rule.
+#[test]
+fn what_is_advised_about_a_broken_file_is_true() {
+    let rows = |count| String::from_utf8(records("csv", count)).unwrap();
+    let whole = rows(10);
+    let packed = gzip(&whole.as_bytes()[..whole.len() / 2], 0);
+    let cut = packed[..packed.len() - 8].to_vec();
+    let [damaged, sound] = damaged_parquet();
+    let amends = "    on_change: amend\n";
+    let own = "again under its own name";
+    let other = "again under another name";
+    let apart = "in a file of their own";
+    for (identity, more, durable, ending, advised) in [
+        ("[id]", "", true, "csv.gz", own),
+        ("position", "", true, "csv.gz", own),
+        ("position", "", false, "csv.gz", own),
+        ("[id]", "", true, "parquet", other),
+        ("[id]", amends, true, "parquet", own),
+        ("position", "", true, "parquet", apart),
+        ("[id]", "", false, "parquet", own),
+        ("position", "", false, "parquet", own),
+    ] {
+        let desk = desk(identity, more, durable);
+        let said = format!("{identity} {more} {durable} {ending}");
+        let (broken, mended) = match ending {
+            "parquet" => (&damaged, sound.clone()),
+            _ => (&cut, gzip(whole.as_bytes(), 6)),
+        };
+        desk.write(&format!("usage/a.{ending}"), broken);
+        let ended = desk.run();
+        assert_eq!(ended.exit, Exit::Findings, "{said}: {ended:?}");
+        let reason = ended.summary()["reasons"][0].clone();
+        assert_eq!(
+            text(&reason, "reason"),
+            "FILE_UNREADABLE",
+            "{said}: {reason}"
+        );
+        let detail = text(&reason, "detail");
+        assert!(detail.contains(advised), "{said}: {detail}");
+        match advised {
+            _ if advised == own => desk.write(&format!("usage/a.{ending}"), mended),
+            _ if advised == other => desk.write(&format!("usage/b.{ending}"), mended),
+            _ => {
+                assert!(detail.contains("behind the first 5"), "{detail}");
+                let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+                desk.write("usage/b.csv", lines[0].to_owned() + &lines[6..].concat());
+            }
+        }
+        let ended = desk.run();
+        assert_eq!(ended.totals(), ["55 EUR"], "{said}: {ended:?}");
+        // One that was amended stays in the books as it was.
+        if advised == own && more.is_empty() {
+            assert_eq!(ended.exit, Exit::Ok, "{said}: {ended:?}");
+        }
+        assert_eq!(desk.run().totals(), ["55 EUR"], "{said}");
+    }
+}
+
+/// Each of two sources that read a folder bills what lies there once.
+#[test]
+fn two_sources_bill_a_file_that_was_cut_between_two_rows_once_each() {
+    let second = job("position", "", false)
+        .split_once("sources:\n")
+        .map(|(_, rest)| rest.split_once("catalog:").unwrap().0.to_owned())
+        .unwrap()
+        .replace("name: feed", "name: copy")
+        .replace("platform: feed", "platform: other");
+    let both = job("position", "", true).replace("catalog:", &format!("{second}catalog:"));
+    let desk = desk("position", "", true);
+    desk.write("job.yaml", both);
+    desk.write("usage/a.csv", records("csv", 3));
+    assert_eq!(desk.run().totals(), ["12 EUR"]);
+    desk.write("usage/b.csv", records("csv", 4));
+    let ended = desk.run();
+    assert_eq!(
+        (ended.exit, ended.totals()),
+        (Exit::Ok, vec!["20 EUR".to_owned()])
+    );
+}
+
+/// Bytes that are no text cost a record nothing in a column that its rule does not read, and the record as it
+/// was kept says the same when the rule reads it later.
+#[test]
+fn a_column_that_is_no_text_costs_nothing_until_it_is_read() {
+    for format in ["csv", "jsonl"] {
+        let plain = String::from_utf8(records(format, 3)).unwrap();
+        let rows = match format {
+            "csv" => plain.replace("a note, 2", "caf~"),
+            _ => plain.replace("\"n\":2", "\"n\":2,\"note\":\"caf~\""),
+        };
+        let latin: Vec<u8> = rows
+            .bytes()
+            .map(|byte| if byte == b'~' { 0xe9 } else { byte })
+            .collect();
+        let desk = desk("[id]", "", true);
+        desk.write(&format!("usage/a.{format}"), latin);
+        for _ in 0..2 {
+            let ended = desk.run();
+            assert_eq!(
+                (ended.exit, ended.totals()),
+                (Exit::Ok, vec!["6 EUR".to_owned()]),
+                "{format}"
+            );
+        }
+        // From here on the rule reads it.
+        let read = job("['a' || note || id]", "", false).replace(
+            "columns: {",
+            "columns: { note: { type: text, may_be: [absent, empty] },",
+        );
+        let read = read.replace("'a' || note || id", "\"id || coalesce(note, '')\"");
+        desk.write("job.yaml", read);
+        let ended = desk.run();
+        assert_eq!(
+            (ended.exit, ended.totals()),
+            (Exit::Findings, vec!["4 EUR".to_owned()]),
+            "{format} {ended:?}"
+        );
+        let reason = ended.summary()["reasons"][0].clone();
+        assert_eq!(text(&reason, "reason"), "FIELD_UNPARSABLE");
     }
 }
 
@@ -359,11 +644,23 @@ fn lines_are_those_of_the_file_everywhere() {
         ),
     ] {
         let desk = desk("[id]", "", true);
+        let by_one = job("[id]", "", true).replace("clock:", "epoch: { rows: 1 }\nclock:");
+        desk.write(
+            "job.yaml",
+            by_one + "outputs: { suspense: { changes: true, snapshot: true } }\n",
+        );
         desk.write(&format!("usage/{name}"), file);
         for _ in 0..2 {
             let reasons = desk.run().summary()["reasons"].clone();
             let example = text(&reasons[0], "example").to_owned();
             assert_eq!(example, format!("{name} line {line}"), "{reasons}");
+            let snapshot = desk.snapshot("suspense");
+            assert_eq!(snapshot[0]["line"], line, "{name}: {snapshot:?}");
+            let changes = rows(&desk.at("out/suspense/changes"));
+            assert!(
+                changes.iter().all(|row| row["line"] == line),
+                "{name}: {changes:?}"
+            );
         }
         let path = desk.at("job.yaml").display().to_string();
         for named in [format!("{name}:{line}"), format!("{name}#1")] {

@@ -1,8 +1,8 @@
 //! Tables on terminals of the usual widths: long names and large numbers, whatever the command.
 
-use millrace::cli::main_with;
+use millrace::cli::{Exit, main_with};
 use millrace::console::{Console, Surroundings, Talk};
-use millrace_tests::jobs::Desk;
+use millrace_tests::jobs::{Desk, Ended, millrace};
 use std::ffi::OsString;
 
 const WIDTHS: [usize; 3] = [60, 80, 120];
@@ -166,5 +166,67 @@ fn json_on_a_terminal_says_what_files_say_without_giving_it_orders() {
     let text = printed(&["explain", &job, &record, "--output", "json"], Some(80));
     assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
     let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(told.to_string().contains('\u{202e}'), "{told}");
+}
+
+/// Whatever a command prints, of results, findings and complaints: what others wrote gives no orders in it.
+#[test]
+fn no_foreign_text_gives_a_terminal_orders() {
+    let desk = desk();
+    let job = desk.at("job.yaml").display().to_string();
+    let catalog = desk.at("catalog.yaml").display().to_string();
+    let usage = desk.at("usage.csv").display().to_string();
+    let foreign = "h\u{1b}[31mo\u{202e}m\u{9b}2Je";
+    let item = "seconds_of_calls_to_numbers_abroad";
+    desk.write(
+        "usage.csv",
+        format!("item,quantity,zone\n{item},1,{foreign}\n\"a{foreign}\",1,home\n"),
+    );
+    let missing = desk.at(&format!("{foreign}.yaml")).display().to_string();
+    desk.write(
+        "bad.yaml",
+        format!("name: x\n\"{foreign}\": 1\n")
+            .replace('\u{1b}', "\\e")
+            .replace('\u{9b}', "\\x9b"),
+    );
+    let bad = desk.at("bad.yaml").display().to_string();
+    let rows = "SELECT attributes, attributes AS \"h\u{1b}[31m\" FROM suspense";
+    assert_eq!(millrace(&["run", &job]).exit, Exit::Findings);
+    let mut commands: Vec<Vec<&str>> = vec![
+        vec!["run", &job],
+        vec!["run", &missing],
+        vec!["check", &bad],
+        vec!["explain", &job, foreign],
+        vec!["bill", &job, "--account", foreign],
+        vec!["query", &job, foreign],
+        vec!["quote", &missing, "--catalog", &catalog],
+        vec!["run", &job, "--workers", foreign],
+        vec![foreign],
+    ];
+    for output in ["table", "json", "csv"] {
+        commands.push(vec!["query", &job, rows, "--output", output]);
+        commands.push(vec![
+            "quote",
+            &usage,
+            "--catalog",
+            &catalog,
+            "--output",
+            output,
+        ]);
+    }
+    for output in ["text", "json", "csv"] {
+        commands.push(vec!["bill", &job, "--output", output]);
+    }
+    for command in commands {
+        let Ended { out, err, .. } = millrace(&command);
+        let told = out + &err;
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!told.contains(obeyed), "{command:?}: {told:?}");
+        if command.contains(&"--output") && command[0] != "bill" {
+            assert!(told.contains("31m"), "{command:?}: {told}");
+        }
+    }
+    let told = millrace(&["query", &job, rows, "--output", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told.out).unwrap();
     assert!(told.to_string().contains('\u{202e}'), "{told}");
 }

@@ -104,12 +104,17 @@ impl Assembler {
         self.originals.is_some()
     }
 
-    /// Keeps the current record field by field.
-    pub(super) fn original_fields<'f>(&mut self, line: u64, fields: impl Iterator<Item = &'f str>) {
+    /// Keeps the current record field by field; its bytes, too, where fields do not spell them.
+    pub(super) fn original_fields<'f>(
+        &mut self,
+        line: u64,
+        fields: impl Iterator<Item = &'f str>,
+        bytes: Option<&[u8]>,
+    ) {
         if let Some(originals) = &mut self.originals {
             originals.rows.push(self.next_row);
             originals.lines.push(line);
-            originals.raw.append_null();
+            originals.raw.append_option(bytes);
             for (builder, field) in originals.columns.iter_mut().zip(fields) {
                 builder.append_value(field);
                 self.bytes += field.len() + size_of::<i32>();
@@ -157,6 +162,17 @@ impl Assembler {
         self.bytes += text.len();
         if let Err(Refused { reason, detail }) = builder.append(text) {
             self.current_row_is_bad(column, reason, detail);
+        }
+    }
+
+    /// The value of column `column` in the current row, which has bytes that are no text: each stands as
+    /// U+FFFD in the texts of its fields, and a field with one is not read.
+    pub(crate) fn damaged_value(&mut self, column: usize, text: Option<&str>) {
+        match text.filter(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
+            Some(text) => {
+                self.unreadable_value(column, format!("{} is not UTF-8 text", quoted(text)));
+            }
+            None => self.value(column, text),
         }
     }
 

@@ -33,8 +33,6 @@ pub(super) struct CsvSource {
     width: usize,
     chunk_rows: u64,
     done: bool,
-    /// Rows whose end is theirs wherever the file ends.
-    settled: u64,
 }
 
 impl CsvSource {
@@ -84,7 +82,6 @@ impl CsvSource {
             width: header.len(),
             chunk_rows,
             done,
-            settled: 0,
         })
     }
 
@@ -102,12 +99,11 @@ impl CsvSource {
             return assembler.reject(line, format!("{} holds a NUL byte", quoted(&lossy(text))));
         }
         if !text.is_ascii() && (0..splitter.count).any(|i| splitter.field(i).is_none()) {
-            assembler.original_bytes(line, None, splitter.record());
-            return assembler.reject(line, format!("{} is not UTF-8 text", quoted(&lossy(text))));
+            return self.accept_damaged(line);
         }
         if assembler.keeps_originals() {
             let fields = (0..splitter.count).map(|i| splitter.field(i).unwrap_or_default());
-            assembler.original_fields(line, fields);
+            assembler.original_fields(line, fields, None);
         }
         assembler.begin_row(line);
         for (column, &position) in positions.iter().enumerate() {
@@ -117,6 +113,31 @@ impl CsvSource {
                 position
                     .and_then(|position| splitter.field(position))
                     .filter(|text| !text.is_empty()),
+            );
+        }
+        assembler.end_row();
+    }
+
+    /// Accepts a record that has fields which are no text: they cost it only where somebody wants them.
+    fn accept_damaged(&mut self, line: u64) {
+        let Self {
+            splitter,
+            assembler,
+            positions,
+            ..
+        } = self;
+        let fields = (0..splitter.count).map(|i| splitter.field_bytes(i).unwrap_or_default());
+        let fields: Vec<String> = fields.map(lossy).collect();
+        if assembler.keeps_originals() {
+            let texts = fields.iter().map(String::as_str);
+            assembler.original_fields(line, texts, Some(splitter.record()));
+        }
+        assembler.begin_row(line);
+        for (column, &position) in positions.iter().enumerate() {
+            let text = position.and_then(|position| fields.get(position));
+            assembler.damaged_value(
+                column,
+                text.map(String::as_str).filter(|text| !text.is_empty()),
             );
         }
         assembler.end_row();
@@ -176,21 +197,15 @@ impl Source for CsvSource {
                 self.accept(line);
             }
             self.splitter.release();
-            if !self.splitter.at_end && self.settled + 1 == self.assembler.next_row() {
-                self.settled += 1;
+            if !self.splitter.at_end {
+                self.splitter.window.settle(self.assembler.next_row());
             }
         }
         self.assembler.finish()
     }
 
     fn content(&mut self) -> Option<Content> {
-        let settled = self.settled;
-        let (bytes, digest) = self.splitter.window.content()?;
-        Some(Content {
-            bytes,
-            digest,
-            settled,
-        })
+        self.splitter.window.content()
     }
 }
 
@@ -375,12 +390,16 @@ impl Splitter {
     }
 
     fn field(&self, index: usize) -> Option<&str> {
+        std::str::from_utf8(self.field_bytes(index)?).ok()
+    }
+
+    fn field_bytes(&self, index: usize) -> Option<&[u8]> {
         let start = if index == 0 {
             0
         } else {
             *self.ends.get(index - 1)?
         };
-        std::str::from_utf8(self.fields.get(start..*self.ends.get(index)?)?).ok()
+        self.fields.get(start..*self.ends.get(index)?)
     }
 
     /// What is wrong with the quotes of the record, if anything is.

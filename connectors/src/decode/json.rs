@@ -20,8 +20,6 @@ pub(super) struct JsonSource {
     assembler: Assembler,
     chunk_rows: u64,
     done: bool,
-    /// Rows whose end is theirs wherever the file ends.
-    settled: u64,
 }
 
 enum Splitter {
@@ -86,7 +84,6 @@ impl JsonSource {
             assembler,
             chunk_rows,
             done: false,
-            settled: 0,
         }
     }
 
@@ -121,8 +118,8 @@ impl Source for JsonSource {
                 Ok(Some(slice)) if !self.assembler.is_full() => {
                     self.accept(&slice);
                     self.window.mark(slice.end);
-                    if !slice.at_end && self.settled + 1 == self.assembler.next_row() {
-                        self.settled += 1;
+                    if !slice.at_end {
+                        self.window.settle(self.assembler.next_row());
                     }
                     continue;
                 }
@@ -141,13 +138,7 @@ impl Source for JsonSource {
     }
 
     fn content(&mut self) -> Option<Content> {
-        let settled = self.settled;
-        let (bytes, digest) = self.window.content()?;
-        Some(Content {
-            bytes,
-            digest,
-            settled,
-        })
+        self.window.content()
     }
 }
 
@@ -221,7 +212,8 @@ impl FieldPaths {
         key: Option<(usize, &str)>,
         assembler: &mut Assembler,
     ) {
-        let found = match utf8(bytes).and_then(|text| self.find(text)) {
+        let text = Text::of(bytes);
+        let found = match text.find(self) {
             Ok(found) => found,
             Err(detail) => return assembler.reject(line, detail),
         };
@@ -231,7 +223,7 @@ impl FieldPaths {
                 (None, Some((key_column, name))) if key_column == column => {
                     assembler.value(column, Some(name));
                 }
-                (value, _) => assembler.json_value(column, value),
+                (value, _) => assembler.json_value(column, value, text.damaged),
             }
         }
         assembler.end_row();
@@ -239,10 +231,11 @@ impl FieldPaths {
 }
 
 impl Assembler {
-    /// The JSON value of column `column` in the current row.
-    pub(crate) fn json_value(&mut self, column: usize, value: Option<&RawValue>) {
+    /// The JSON value of column `column` in the current row, of a text that is `damaged` or is not.
+    pub(crate) fn json_value(&mut self, column: usize, value: Option<&RawValue>, damaged: bool) {
         match value.map(value_text) {
             None => self.value(column, None),
+            Some(Ok(text)) if damaged => self.damaged_value(column, text.as_deref()),
             Some(Ok(text)) => self.value(column, text.as_deref()),
             Some(Err(error)) => {
                 self.unreadable_value(column, format!("not a JSON text: {error}"));
@@ -269,6 +262,35 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, String> {
             quoted(&String::from_utf8_lossy(bytes))
         )
     })
+}
+
+/// The text of a record.
+pub(crate) struct Text<'b> {
+    pub(crate) text: Cow<'b, str>,
+    /// Whether it has bytes that are no UTF-8 text, for each of which U+FFFD stands.
+    pub(crate) damaged: bool,
+}
+
+impl<'b> Text<'b> {
+    pub(crate) fn of(bytes: &'b [u8]) -> Self {
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+        let text = String::from_utf8_lossy(bytes);
+        Self {
+            damaged: matches!(text, Cow::Owned(_)),
+            text,
+        }
+    }
+
+    /// As [`FieldPaths::find`].
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub(crate) fn find(&self, paths: &FieldPaths) -> Result<Vec<Option<&RawValue>>, String> {
+        paths.find(&self.text).map_err(|detail| match self.damaged {
+            true => format!("{} is not UTF-8 text", quoted(&self.text)),
+            false => detail,
+        })
+    }
 }
 
 /// A JSON value as the text of a column: strings without quotes, numbers digit by digit as they

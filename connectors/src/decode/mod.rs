@@ -18,6 +18,7 @@
 
 mod assemble;
 mod columns;
+mod content;
 mod convert;
 mod csv;
 mod declared;
@@ -37,6 +38,7 @@ mod window;
 
 pub use assemble::CHUNK_BYTES_MAX;
 pub use columns::ColumnType;
+pub use content::{Content, is_cut_of};
 pub use declared::{ColumnDeclaration, MayBe};
 pub use error::DecodeError;
 pub use messages::{MessageDecoder, MessageFormat, Registry, RegistryUrl};
@@ -199,33 +201,6 @@ impl Default for DecodeOptions {
     }
 }
 
-/// What is remembered of a file of text, so that a longer one that begins with it is known by that.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// Bytes up to the end of the last record, without compression.
-    pub bytes: u64,
-    /// The hash of these bytes.
-    pub digest: String,
-    /// Rows whose end does not depend on the end of the file. Those behind are read otherwise, perhaps,
-    /// where more follows.
-    pub settled: u64,
-}
-
-impl Content {
-    /// Whether the content of `file` begins with this one.
-    ///
-    /// # Errors
-    /// When the file cannot be read. One that breaks off before is no error: it does not begin with it.
-    pub fn begins(&self, store: &Store, file: &FileMeta) -> Result<bool, DecodeError> {
-        let remark = Remark::default();
-        let input = decompress(store.read(file)?, &file.name, &remark);
-        let mut hasher = blake3::Hasher::new();
-        let mut beginning = input.take(self.bytes);
-        let whole = hasher.update_reader(&mut beginning).is_ok() && beginning.limit() == 0;
-        Ok(whole && hasher.finalize().to_hex().as_str() == self.digest)
-    }
-}
-
 /// Records of a file, decoded.
 #[derive(Clone, Debug)]
 pub struct RawChunk {
@@ -264,8 +239,8 @@ pub struct Originals {
     pub rows: Vec<u64>,
     /// Line of each record.
     pub lines: Vec<u64>,
-    /// All columns of a CSV file as text, NULL throughout for a record whose bytes are in `raw`; for
-    /// an object of JSON records their names, in the column `key`.
+    /// All columns of a CSV file as text, NULL throughout for a record that is no row, and with U+FFFD for
+    /// what is no text; for an object of JSON records their names, in the column `key`.
     pub columns: RecordBatch,
     /// The bytes of the record, where columns do not hold it.
     pub raw: BinaryArray,

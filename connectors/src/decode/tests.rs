@@ -80,13 +80,40 @@ fn csv_rows_keep_their_neighbours_mistakes_to_themselves() {
             "0@2 10|1|2026-08-01T00:00:00Z",
             "1@3 FIELD_UNPARSABLE n: \"ten\" is not of type bigint",
             "2@4 ROW_UNREADABLE: 2 fields instead of 3: \"3,30\"",
-            "3@6 ROW_UNREADABLE: \"4\u{fffd}\" is not UTF-8 text",
+            "3@6 FIELD_UNPARSABLE n: \"\u{fffd}\" is not UTF-8 text",
             "4@7 FIELD_UNPARSABLE at: \"1999-99-99\" is not of type timestamp",
             "5@8 ROW_UNREADABLE: \"6a\\0b\" holds a NUL byte",
             "6@9 70|7\nseven|NULL",
             "7@11 NULL|8|NULL",
         ]
     );
+}
+
+/// Bytes that are no text cost a record only where they are in a field that somebody wants.
+#[test]
+fn bytes_that_are_no_text_cost_only_the_fields_that_are_read() {
+    let wanted = [("n", "bigint"), ("id", "")];
+    let csv = b"id,n,note\na,1,caf\xe9\nb\xe9,2,x\nc,3,\xef\xbf\xbd\n\xef\xbf\xbd,4,x\n".to_vec();
+    assert_eq!(
+        shown(open("a.csv", &CSV, csv, &wanted).unwrap()),
+        [
+            "0@2 1|a",
+            "1@3 FIELD_UNPARSABLE id: \"b\u{fffd}\" is not UTF-8 text",
+            "2@4 3|c",
+            "3@5 4|\u{fffd}",
+        ]
+    );
+    let json: &[u8] = b"{\"id\":\"a\",\"n\":1,\"note\":\"caf\xe9\",\"k\xe9\":{\"id\":\"\xe9\"}}
+{\"id\":\"b\xe9\",\"n\":2}\n{\"id\":\"c\",\"n\":3,\"note\":\"\xe9\n";
+    let told = shown(open("a.jsonl", &Format::JsonLines, json.to_vec(), &wanted).unwrap());
+    assert_eq!(
+        &told[..2],
+        [
+            "0@1 1|a",
+            "1@2 FIELD_UNPARSABLE id: \"b\u{fffd}\" is not UTF-8 text",
+        ]
+    );
+    assert!(told[2].starts_with("2@3 ROW_UNREADABLE") && told[2].ends_with("is not UTF-8 text"));
 }
 
 #[test]

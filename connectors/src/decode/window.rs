@@ -6,6 +6,7 @@
 //! A byte order mark at the beginning is no data in any text format: it is passed over here, and text in
 //! another encoding is told here, before any format is asked.
 
+use super::content::{Content, head_of};
 use std::io::{self, Read};
 
 /// The longest record that is read; longer ones are faults.
@@ -32,6 +33,10 @@ pub(super) struct Window {
     hasher: Option<Box<blake3::Hasher>>,
     /// How far the buffer is hashed.
     hashed: usize,
+    /// Records whose end does not depend on the end of the stream.
+    settled: u64,
+    /// As [`Content::heads`].
+    heads: Vec<u64>,
 }
 
 impl Window {
@@ -47,6 +52,8 @@ impl Window {
             mark: 0,
             hasher: None,
             hashed: 0,
+            settled: 0,
+            heads: Vec::new(),
         }
     }
 
@@ -102,12 +109,29 @@ impl Window {
         self.mark = self.end.min(self.start + count);
     }
 
-    /// How many bytes there are up to the end of the last record, and what they are remembered by.
-    pub(super) fn content(&mut self) -> Option<(u64, String)> {
+    /// Says that the record before the mark, which is the one before `next_row`, ends there whatever follows.
+    pub(super) fn settle(&mut self, next_row: u64) {
+        if self.settled + 1 != next_row {
+            return;
+        }
+        self.settled = next_row;
+        if self.settled.is_power_of_two() {
+            self.hash();
+            let head = self.hasher.as_ref().map(|hasher| head_of(hasher));
+            self.heads.extend(head);
+        }
+    }
+
+    /// What has been read up to the end of the last record.
+    pub(super) fn content(&mut self) -> Option<Content> {
         self.hash();
         let hasher = self.hasher.as_ref()?;
-        let bytes = self.passed + u64::try_from(self.mark).unwrap_or(u64::MAX);
-        Some((bytes, hasher.finalize().to_hex().to_string()))
+        Some(Content {
+            bytes: self.passed + u64::try_from(self.mark).unwrap_or(u64::MAX),
+            digest: hasher.finalize().to_hex().to_string(),
+            settled: self.settled,
+            heads: self.heads.clone(),
+        })
     }
 
     fn hash(&mut self) {

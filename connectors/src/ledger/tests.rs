@@ -70,6 +70,7 @@ fn read(ledger: &mut Ledger, file: FileId, state: FileState) {
         bytes: u64::try_from(text.len()).unwrap(),
         digest: text,
         settled: rows,
+        heads: Vec::new(),
     });
     ledger.settle(file, state, rows, "");
 }

@@ -110,9 +110,10 @@ impl OutputRow for SuspendedUsage {
                 None => original_file.push_null(),
             }
         }
-        let line = rows
-            .iter()
-            .map(|row| row.fault().map(|fault| fault.line).filter(|l| *l > 0));
+        let line = rows.iter().map(|row| {
+            let told = row.fault().map(|fault| fault.line).filter(|l| *l > 0);
+            told.or_else(|| texts.line(row.record()))
+        });
         let field = rows
             .iter()
             .map(|row| row.fault().map(|fault| fault.field.as_str()));

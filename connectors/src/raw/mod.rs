@@ -10,7 +10,7 @@
 //!
 //! Columns besides those of the source: `millrace_row` and `millrace_line` say where the record
 //! stood, `millrace_identity` what it was last mediated to (NULL when it became no usage),
-//! `millrace_raw` its bytes where columns do not hold it, `millrace_fault` why it is no record.
+//! `millrace_raw` its bytes where columns do not hold it (in those, what is no UTF-8 text stands as U+FFFD), `millrace_fault` why it is no record.
 
 mod reader;
 mod writer;

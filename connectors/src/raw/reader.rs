@@ -148,8 +148,11 @@ impl Archived {
                 for (position, field) in fields.iter().enumerate() {
                     let text = field.filter(|field| field.is_valid(index));
                     let text = text.map(|field| field.value(index));
-                    self.assembler
-                        .value(position, text.filter(|text| !text.is_empty()));
+                    let text = text.filter(|text| !text.is_empty());
+                    match raw.is_valid(index) {
+                        true => self.assembler.damaged_value(position, text),
+                        false => self.assembler.value(position, text),
+                    }
                 }
                 self.assembler.end_row();
             }

@@ -74,9 +74,11 @@ fn an_archive_gives_what_its_source_gave() {
     round_trip(
         "a.csv",
         &csv,
-        b"a,b,c,c\n1,2.5,x,y\n2\nz,3,,\n4,\xff,,\n5,\"6\",\"q\nr\",\n",
+        b"a,b,c,c\n1,2.5,x,y\n2\nz,3,,\n4,\xff,,\n5,\"6\",\"q\nr\",\n7,8,\xff,\xef\xbf\xbd\n",
         &columns,
     );
+    let latin = b"{\"a\":1,\"b\":2,\"c\":\"\xe9\"}\n{\"a\":1,\"b\":\"\xe9\"}\n";
+    round_trip("a.jsonl", &Format::JsonLines, latin, &columns);
     let lines = b"{\"a\":1,\"b\":2.5}\n{\"a\"\n{\"a\":\"z\"}\n{\"a\":4,\"b\":1e1}\n";
     round_trip("a.jsonl", &Format::JsonLines, lines, &columns);
     let keyed = [request("a", "bigint"), request("key", "text")];

@@ -6,6 +6,7 @@ use crate::bill::{BillError, BillRequest, bill};
 use crate::console::Console;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
+use crate::shown::shown_lines;
 use crate::terminal::Terminal;
 use std::io;
 use std::sync::Arc;
@@ -34,7 +35,10 @@ pub(super) fn show_bills(args: &BillArgs, console: &mut Console<'_>) -> Result<E
     let text = match args.output {
         BillFormat::Text => bills.text(style(console)),
         BillFormat::Json => json(&bills)?,
-        BillFormat::Csv => bills.csv().map_err(io::Error::from)?,
+        BillFormat::Csv => {
+            let text = bills.csv().map_err(io::Error::from)?;
+            shown_lines(&text).into_owned()
+        }
     };
     console.result(&text)?;
     Ok(if bills.findings {

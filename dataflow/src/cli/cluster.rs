@@ -8,6 +8,7 @@ use crate::console::Console;
 use crate::crash::end_process;
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::job::Job;
+use crate::shown::shown_lines;
 use clap::ValueEnum as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -45,7 +46,7 @@ pub(super) fn keep_running(
         processes: args.processes,
         attempts: args.attempts,
         command: &command,
-        talk: &|text| talk.say(&format!("{text}\n")),
+        talk: &|text| talk.say(&format!("{}\n", shown_lines(text))),
         asked: &asked,
         ends_when_asked: args.watch,
     };

@@ -1,9 +1,10 @@
 //! `millrace quote` on the command line: where the usage comes from, and how the quote is shown.
 
 use super::args::{QueryFormat, QuoteArgs};
-use super::{Exit, Refusal, style};
+use super::{Exit, Refusal, json, style};
 use crate::console::Console;
 use crate::quote::{LeftOut, Quote, QuoteError, QuoteLine, QuoteRequest, quote};
+use crate::shown::shown_lines;
 use crate::table::{Column, Style, Table};
 use millrace_connectors::decode::Format;
 use millrace_connectors::reference::layout::{CsvLayout, format_of};
@@ -42,20 +43,14 @@ pub(super) fn quote_usage(args: &QuoteArgs, console: &mut Console<'_>) -> Result
             console.result(&text)?;
         }
         QueryFormat::Json => {
-            let text = serde_json::to_string_pretty(&quote)?;
-            console.result(&format!("{text}\n"))?;
+            let text = json(&quote)?;
+            console.result(&text)?;
         }
         QueryFormat::Csv => {
-            let mut writer = csv::Writer::from_writer(console.results());
-            let written = quote
-                .lines
-                .iter()
-                .try_for_each(|line| writer.serialize(line));
-            written.map_err(io::Error::from)?;
-            writer.flush()?;
-            drop(writer);
+            let text = csv_text(&quote).map_err(io::Error::from)?;
+            console.result(&shown_lines(&text))?;
             // A table of lines has no room for it.
-            console.say(&beside(&quote));
+            console.say(&shown_lines(&beside(&quote)));
         }
     }
     Ok(if quote.is_complete() {
@@ -63,6 +58,14 @@ pub(super) fn quote_usage(args: &QuoteArgs, console: &mut Console<'_>) -> Result
     } else {
         Exit::Findings
     })
+}
+
+fn csv_text(quote: &Quote) -> Result<String, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut lines = quote.lines.iter();
+    lines.try_for_each(|line| writer.serialize(line))?;
+    let written = writer.into_inner().map_err(|error| error.into_error())?;
+    Ok(String::from_utf8_lossy(&written).into_owned())
 }
 
 /// The usage and its format: as told, as the name suggests, or as its first character does.

@@ -214,14 +214,14 @@ impl Bundle {
         let mut records: Vec<RecordId> = Vec::new();
         for usage in mediated.usage.drain(..) {
             records.push(usage.record);
-            self.usage.push((usage, -1));
+            retract(&mut self.usage, usage);
         }
         self.classes
             .extend(mediated.classes.drain(..).map(|(_, class)| class));
         for fault in mediated.faults.drain(..) {
             records.push(fault.record);
             count(&mut self.fates, file, Fate::of(fault.reason), -1);
-            self.faults.push((fault, -1));
+            retract(&mut self.faults, fault);
         }
         if as_ignored {
             for record in records {
@@ -234,11 +234,16 @@ impl Bundle {
             for record in mediated.ignored.drain(..) {
                 count(&mut self.fates, file, Fate::Ignored, -1);
                 if wants_ignored {
-                    self.ignored.push((record, -1));
+                    retract(&mut self.ignored, record);
                 }
             }
         }
         self.fates.retain(|_, diff| *diff != 0);
+    }
+
+    /// Takes back a fault that was told before.
+    pub(super) fn forgive(&mut self, fault: Fault) {
+        retract(&mut self.faults, fault);
     }
 
     /// Counts rows that a file has no more as ignored.
@@ -263,6 +268,19 @@ impl Bundle {
         }
         parts.push(self);
         parts.into_iter().rev()
+    }
+}
+
+/// Takes a row back; one of this very epoch never reaches the graph.
+fn retract<T: PartialEq>(rows: &mut Vec<(T, Diff)>, row: T) {
+    match rows
+        .iter()
+        .rposition(|(held, diff)| *diff > 0 && *held == row)
+    {
+        Some(place) => {
+            rows.remove(place);
+        }
+        None => rows.push((row, -1)),
     }
 }
 

@@ -12,15 +12,17 @@
 //! is read on from its row only while its content is the same, or begins with what was read; what came in
 //! its place is another file.
 
+mod advice;
 mod grown;
+mod kin;
 mod moving;
 
 use super::Halt;
 use crate::durable::{FileRecord, Position};
 use crate::job::SourcePlan;
-use crate::metrics::FilesRead;
+use crate::metrics::Extent;
 use grown::Look;
-pub(super) use grown::TakeBack;
+pub(super) use grown::{Begin, TakeBack};
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format, RawChunk};
 use millrace_connectors::kafka::TopicPartition;
 use millrace_connectors::ledger::{Admission, Arrival, Change, FileState, Ledger, LedgerEntry};
@@ -86,7 +88,7 @@ pub(super) struct Opened {
     /// The last row that was no record.
     pub(super) unreadable: Option<u64>,
     /// The lines that its records stand on.
-    lines: LineMap,
+    pub(super) lines: LineMap,
     /// The file that it came in place of, if its records restate those.
     pub(super) replaces: Option<FileId>,
     /// Records that were stopped before they became usage.
@@ -597,7 +599,7 @@ impl Files {
     }
 
     /// How many of the bytes of the files that were found are read, if `reading` is under way.
-    pub(super) fn read_of(&self, reading: Option<FileId>) -> FilesRead {
+    pub(super) fn read_of(&self, reading: Option<FileId>) -> Extent {
         let size = |id: &FileId| self.known.get(id).map_or(0, |file| file.meta.size);
         let waiting: u64 = self.waiting.iter().map(size).sum();
         let (size, read) = match reading.and_then(|id| self.known.get(&id)) {
@@ -607,7 +609,7 @@ impl Files {
             }
             None => (0, 0),
         };
-        FilesRead {
+        Extent {
             read: self.bytes_read + read,
             found: self.bytes_read + size + waiting,
         }
@@ -642,8 +644,9 @@ impl Files {
         let options = DecodeOptions {
             chunk_rows: rows.min(CHUNK_ROWS),
             keep_originals: keeps,
-            // A file that was cut in the middle is known by that when the whole one comes.
-            remember: self.remembers || is_compressed(&file.meta.name),
+            // A file that was cut in the middle is known by that when the whole one comes; where nothing
+            // else tells records apart, one that was cut at the end of a row, too.
+            remember: self.remembers || is_compressed(&file.meta.name) || !rule.has_identity(),
             ..DecodeOptions::default()
         };
         let decoder = Decoder::open(
@@ -831,11 +834,11 @@ impl Files {
         let settled = content.as_ref().map_or(u64::MAX, |content| content.settled);
         entry.torn = opened.unreadable.is_some_and(|row| row >= settled);
         entry.rows = opened.received.max(opened.counted);
-        if opened.received >= opened.skip {
-            entry.content = content;
-        }
         entry.broken.clone_from(&opened.broken);
         entry.lines.clone_from(&opened.lines);
+        if opened.received >= opened.skip {
+            self.ledger.read(opened.id, content);
+        }
         self.changed.insert(opened.id);
     }
 

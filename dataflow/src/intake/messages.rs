@@ -10,6 +10,7 @@ use super::bundle::Bundle;
 use super::files::Files;
 use crate::job::{MessageSource, SourcePlan};
 use crate::listener::Listener;
+use crate::metrics::Extent;
 use arrow::datatypes::SchemaRef;
 use millrace_connectors::decode::{DecodeError, MessageDecoder, Registry};
 use millrace_connectors::kafka::{
@@ -17,6 +18,7 @@ use millrace_connectors::kafka::{
 };
 use millrace_connectors::mediate::{Mediated, MediationPlan, Mediator};
 use millrace_operators::domain::FileId;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -41,6 +43,8 @@ pub(super) struct Messages {
     mediators: Vec<(SchemaRef, Mediator)>,
     /// Where a run that does not watch ends.
     ends: Vec<(TopicPartition, i64)>,
+    /// Where it began, by partition.
+    begun: BTreeMap<TopicPartition, i64>,
     refreshed: Instant,
     complaint: Option<String>,
 }
@@ -90,6 +94,7 @@ impl Messages {
                 .into_iter()
                 .map(|(partition, marks)| (partition, marks.high))
                 .collect(),
+            begun: BTreeMap::new(),
             refreshed: Instant::now(),
             complaint: None,
             consumer: {
@@ -102,6 +107,9 @@ impl Messages {
             false => Start::Earliest,
         };
         messages.take_in(source, rule, files, begin)?;
+        let partitions = messages.partitions.iter();
+        let begun = partitions.map(|entered| (entered.partition.clone(), entered.next));
+        messages.begun = begun.collect();
         Ok(messages)
     }
 
@@ -270,6 +278,21 @@ impl Messages {
     /// Whether everything is read that was there when the run began.
     pub(super) fn ended(&self) -> Result<bool, KafkaError> {
         self.consumer.reached(&self.ends)
+    }
+
+    /// How many of the offsets between where the run began and where the topics ended then are read.
+    pub(super) fn extent(&self) -> Extent {
+        // A client that cannot tell is behind, but for a moment.
+        let positions = self.consumer.position().unwrap_or_default();
+        let positions: BTreeMap<TopicPartition, i64> = positions.into_iter().collect();
+        let mut extent = Extent::default();
+        for (partition, end) in &self.ends {
+            let begun = self.begun.get(partition).copied().unwrap_or(*end);
+            let next = positions.get(partition).copied().unwrap_or(begun);
+            extent.found += u64::try_from(end - begun).unwrap_or(0);
+            extent.read += u64::try_from(next.min(*end) - begun).unwrap_or(0);
+        }
+        extent
     }
 
     /// The next offset of each partition.

@@ -4,6 +4,7 @@
 //! reader that takes numbers for binary floats would change them.
 
 use super::QueryError;
+use crate::shown::{shown_json, shown_lines};
 use crate::table::{Column, Style};
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -136,13 +137,15 @@ impl Answer {
         let written = |result: Result<(), csv::Error>| {
             result.map_err(|error| QueryError::Output(std::io::Error::from(error)))
         };
-        written(writer.write_record(self.names()))?;
+        let shown = |text: &str| shown_lines(text).into_owned();
+        let names = self.names();
+        written(writer.write_record(names.iter().map(|name| shown(name))))?;
         while let Some(batch) = self.next()? {
             let cells = Cells::of(&batch).map_err(|error| self.failed(&error))?;
             for row in 0..batch.num_rows() {
                 let fields = cells.row(row).map(|cell| match cell {
                     Cell::Null => String::new(),
-                    Cell::Number(text) | Cell::Text(text) => text,
+                    Cell::Number(text) | Cell::Text(text) => shown(&text),
                 });
                 written(writer.write_record(fields))?;
             }
@@ -152,7 +155,7 @@ impl Answer {
 }
 
 fn json_text(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    shown_json(&serde_json::Value::from(text).to_string()).into_owned()
 }
 
 /// A value as text, and whether JSON can take it as it is.

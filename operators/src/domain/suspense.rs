@@ -103,7 +103,7 @@ macro_rules! reasons {
 reasons! {
     FileUnreadable = "FILE_UNREADABLE", Parse, Error,
         "The file ends early or is not in its declared format.",
-        "have the source send the whole file again under its own name; what was read of it is billed once";
+        "do what its detail advises: how the rest of the file is read depends on its format and on the rule";
     RowUnreadable = "ROW_UNREADABLE", Parse, Error,
         "The row is not a record of the file's format.",
         "have the source send the row again in the declared format";

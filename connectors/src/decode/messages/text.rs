@@ -1,7 +1,7 @@
 //! Messages whose content is JSON: plain objects, and CloudEvents in both modes.
 
 use super::super::assemble::{Assembler, quoted};
-use super::super::json::{FieldPaths, utf8, value_text};
+use super::super::json::{FieldPaths, Text, utf8, value_text};
 use super::super::{ColumnRequest, RawChunk};
 use super::metadata::Metadata;
 use crate::kafka::Message;
@@ -56,7 +56,21 @@ struct Envelope {
 /// An event, in whichever mode it came.
 struct Event<'m> {
     attributes: Vec<Option<Cow<'m, str>>>,
-    data: Option<Cow<'m, str>>,
+    data: Option<Text<'m>>,
+}
+
+impl Event<'_> {
+    fn into_owned(self) -> Event<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let attributes = self.attributes.into_iter();
+        Event {
+            attributes: attributes.map(|text| text.map(owned)).collect(),
+            data: self.data.map(|data| Text {
+                text: owned(data.text),
+                damaged: data.damaged,
+            }),
+        }
+    }
 }
 
 impl TextMessages {
@@ -136,21 +150,22 @@ impl TextMessages {
             None => match message.payload() {
                 Some(payload) => Event {
                     attributes: Vec::new(),
-                    data: Some(Cow::Borrowed(utf8(payload)?)),
+                    data: Some(Text::of(payload)),
                 },
                 None => return Ok(false),
             },
         };
         let fields = match &event.data {
-            Some(data) => self.fields.find(data)?,
+            Some(data) => data.find(&self.fields)?,
             None => Vec::new(),
         };
+        let damaged = event.data.as_ref().is_some_and(|data| data.damaged);
         self.assembler.begin_row(0);
         for (place, column) in self.columns.iter().enumerate() {
             match column {
                 Column::Field(slot) => {
                     let value = fields.get(*slot).copied().flatten();
-                    self.assembler.json_value(place, value);
+                    self.assembler.json_value(place, value, damaged);
                 }
                 Column::Attribute(slot) => {
                     let value = event.attributes.get(*slot).and_then(Option::as_deref);
@@ -219,17 +234,30 @@ impl Envelope {
         if let Some(attribute) = attributes.get_mut(CONTENT_TYPE) {
             *attribute = content_type.map(Cow::Borrowed);
         }
-        let data = payload.map(utf8).transpose()?;
-        let data = data.map(Cow::Borrowed);
+        let data = payload.map(Text::of);
         Ok(Event { attributes, data })
     }
 
     fn structured<'m>(&self, payload: &'m [u8]) -> Result<Event<'m>, String> {
-        let found = self.paths.find(utf8(payload)?)?;
+        let Text { text, damaged } = Text::of(payload);
+        match text {
+            Cow::Borrowed(text) => self.event(text, damaged),
+            Cow::Owned(text) => self.event(&text, damaged).map(Event::into_owned),
+        }
+    }
+
+    /// The event that a text spells, which may be `damaged` anywhere but in what is read of it.
+    fn event<'m>(&self, payload: &'m str, damaged: bool) -> Result<Event<'m>, String> {
+        let no_text = |text: &str| format!("{} is not UTF-8 text", quoted(text));
+        let found = self.paths.find(payload);
+        let found = found.map_err(|detail| if damaged { no_text(payload) } else { detail })?;
         let (attributes, data) = found
             .split_at_checked(self.attributes.len())
             .unwrap_or_default();
         let text = |value: &Option<&'m serde_json::value::RawValue>| match value {
+            Some(value) if damaged && value.get().contains(char::REPLACEMENT_CHARACTER) => {
+                Err(no_text(value.get()))
+            }
             Some(value) => value_text(value).map_err(|error| format!("not a JSON text: {error}")),
             None => Ok(None),
         };
@@ -240,7 +268,10 @@ impl Envelope {
         let data = data.filter(|data| *data != "null");
         let data = match (data, encoded) {
             (Some(_), Some(_)) => return Err("it has both data and data_base64".to_owned()),
-            (data, None) => data.map(Cow::Borrowed),
+            (data, None) => data.map(|data| Text {
+                text: Cow::Borrowed(data),
+                damaged,
+            }),
             (None, Some(encoded)) => {
                 let kind = attributes.get(CONTENT_TYPE).and_then(Option::as_deref);
                 if kind.is_some_and(|kind| !is_json(kind)) {
@@ -249,7 +280,11 @@ impl Envelope {
                 let decoded = STANDARD.decode(encoded.as_bytes());
                 let decoded =
                     decoded.map_err(|error| format!("its data_base64 is no base64: {error}"))?;
-                Some(Cow::Owned(utf8(&decoded)?.to_owned()))
+                let Text { text, damaged } = Text::of(&decoded);
+                Some(Text {
+                    text: Cow::Owned(text.into_owned()),
+                    damaged,
+                })
             }
         };
         Ok(Event { attributes, data })

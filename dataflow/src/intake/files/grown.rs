@@ -4,11 +4,12 @@
 //! What was read stays, whatever identifies a record. Only the rows of which nothing says that they were
 //! whole are taken back, and read again as they stand now; so is the fault that told of the cut.
 
+use super::kin::Kin;
 use super::{Files, Opened, SourceFile};
 use crate::intake::Bundle;
 use crate::job::SourcePlan;
-use millrace_connectors::decode::{Content, DecodeOptions, Decoder, Format};
-use millrace_connectors::ledger::{LedgerEntry, Sight};
+use millrace_connectors::decode::{Content, DecodeOptions, Decoder, Format, is_cut_of};
+use millrace_connectors::ledger::{FileState, LedgerEntry, Sight};
 use millrace_connectors::mediate::{Mediated, MediationPlan};
 use millrace_connectors::store::{FileMeta, Store};
 use millrace_operators::domain::{FileId, RecordId};
@@ -43,6 +44,14 @@ impl Sight for Look<'_> {
     }
 }
 
+/// How a file is begun, and what a person should hear.
+pub(in crate::intake) enum Begin {
+    /// It is read.
+    Read(Vec<String>),
+    /// It is not read, or not yet.
+    Refused(Vec<String>),
+}
+
 /// Where what is taken back goes.
 pub(in crate::intake) struct TakeBack<'a> {
     pub(in crate::intake) bundle: &'a mut Bundle,
@@ -70,8 +79,7 @@ impl Files {
             .then(|| format!("{name:?} has grown: it is read on behind its first {settled} rows"))
     }
 
-    /// Prepares a file to be read on behind what was read of it, or of the file that it is the whole of;
-    /// returns what a person should hear.
+    /// Prepares a file to be read on behind what was read of it, or of one that it begins with.
     ///
     /// # Errors
     /// When what was read of it cannot be read again.
@@ -80,46 +88,162 @@ impl Files {
         file: &SourceFile,
         source: &SourcePlan,
         rule: &MediationPlan,
-        back: TakeBack<'_>,
-    ) -> Result<Option<String>, String> {
+        mut back: TakeBack<'_>,
+    ) -> Result<Begin, String> {
         let Some(entry) = self.ledger.entry(file.id).cloned() else {
-            return Ok(None);
+            return Ok(Begin::Read(Vec::new()));
         };
         if entry.before.is_some() {
-            self.take_back(
-                file,
-                &entry,
-                entry.before.as_ref(),
-                source,
-                rule,
-                back,
-                false,
-            )?;
+            let before = entry.before.as_ref();
+            self.take_back(file, &entry, before, source, rule, &mut back, false)?;
             if let Some(entry) = self.ledger.entry_mut(file.id) {
                 (entry.before, entry.broken) = (None, None);
             }
             self.changed.insert(file.id);
-            return Ok(None);
+            return Ok(Begin::Read(Vec::new()));
         }
-        let is_new = entry.rows == 0 && entry.from == 0 && !self.positions.contains_key(&file.id);
-        let look = Look {
-            store: &file.store,
-            meta: &file.meta,
-            format: None,
+        if entry.rows > 0 || entry.from > 0 || self.positions.contains_key(&file.id) {
+            return Ok(Begin::Read(Vec::new()));
+        }
+        let format = super::format_of(file, source)?;
+        let mut messages = self.heal(file, &format, back.bundle);
+        let begun = match rule.has_identity() {
+            true => {
+                let look = Look {
+                    store: &file.store,
+                    meta: &file.meta,
+                    format: None,
+                };
+                self.ledger
+                    .cut(file.id, &look)
+                    .map_or(Kin::None, Kin::Longer)
+            }
+            false if matches!(format, Format::Parquet) => Kin::None,
+            false => self.kin(file, &format)?,
         };
-        let cut = self.ledger.cut(file.id, &look).filter(|_| is_new);
-        let Some(cut) = cut.and_then(|cut| self.ledger.entry(cut)).cloned() else {
-            return Ok(None);
+        let (Kin::Longer(other) | Kin::Within(other) | Kin::Waits(other) | Kin::Unknown(other)) =
+            begun
+        else {
+            return Ok(Begin::Read(messages));
         };
-        self.take_back(file, &cut, cut.content.as_ref(), source, rule, back, true)?;
-        let settled = self.ledger.continues(file.id, cut.file);
+        let Some(other) = self.ledger.entry(other).cloned() else {
+            return Ok(Begin::Read(messages));
+        };
+        let (name, before) = (&file.meta.name, &other.name);
+        match begun {
+            Kin::Within(_) => {
+                let message = format!(
+                    "{name:?} holds nothing but the beginning of {before:?}, which was loaded before; it is \
+                     not billed twice"
+                );
+                self.settle(file.id, FileState::Refused, 0, message.clone());
+                messages.push(format!("refused: {message}"));
+                return Ok(Begin::Refused(messages));
+            }
+            Kin::Waits(_) if self.waiting.contains(&other.file) => {
+                self.waiting.push_back(file.id);
+                return Ok(Begin::Refused(messages));
+            }
+            Kin::Waits(_) => {
+                return Err(format!(
+                    "{name:?} begins like {before:?}, which is not read to its end; it is read when that is"
+                ));
+            }
+            Kin::Unknown(_) => {
+                return Err(format!(
+                    "{name:?} begins like {before:?}, which was loaded before and is not there any more, so \
+                     nothing tells whether it is the beginning of that; put {before:?} back to have it \
+                     compared, or name fields in `identity`"
+                ));
+            }
+            Kin::Longer(_) | Kin::None => {}
+        }
+        if other.until.is_none() {
+            let content = other.content.as_ref();
+            self.take_back(file, &other, content, source, rule, &mut back, true)?;
+        }
+        let settled = self.ledger.continues(file.id, other.file);
         self.positions.insert(file.id, settled);
-        self.changed.extend([file.id, cut.file]);
-        Ok(Some(format!(
-            "{:?} begins with all that was read of {:?}, which was cut: it is read on behind these {settled} \
-             rows",
-            file.meta.name, cut.name
-        )))
+        self.changed.extend([file.id, other.file]);
+        let cut = match other.state {
+            FileState::Incomplete => ", which was cut",
+            _ => "",
+        };
+        messages.push(format!(
+            "{name:?} begins with all that was read of {before:?}{cut}: it is read on behind these {settled} \
+             rows"
+        ));
+        Ok(Begin::Read(messages))
+    }
+
+    /// Settles the files of which no record was read, and that a new one is the whole of; returns what a
+    /// person should hear.
+    fn heal(&mut self, file: &SourceFile, format: &Format, bundle: &mut Bundle) -> Vec<String> {
+        let barren: Vec<FileId> = self.ledger.barren(file.id).collect();
+        let is_whole_of = |part: &FileId| {
+            let part = self.known.get(part);
+            part.is_some_and(|part| {
+                let mut others = self.others_than(file.id, part.id);
+                is_cut(part, file, format) && !others.any(|other| is_cut(part, other, format))
+            })
+        };
+        let healed: Vec<FileId> = barren.into_iter().filter(is_whole_of).collect();
+        let settle = |part| self.settle_within(part, file.id, bundle);
+        healed.into_iter().filter_map(settle).collect()
+    }
+
+    /// Settles a file of which no record was read, if one that was read before is the whole of it; returns
+    /// what a person should hear.
+    pub(in crate::intake) fn heal_by_known(
+        &mut self,
+        id: FileId,
+        source: &SourcePlan,
+        bundle: &mut Bundle,
+    ) -> Option<String> {
+        let part = self.known.get(&id)?;
+        let format = source.format_of(&part.meta.name)?;
+        if !self.ledger.is_barren(id) {
+            return None;
+        }
+        let others = self.others_than(id, id);
+        let wholes = others.filter(|whole| is_cut(part, whole, &format));
+        let wholes: Vec<FileId> = wholes.map(|whole| whole.id).take(2).collect();
+        match wholes[..] {
+            [whole] => self.settle_within(id, whole, bundle),
+            _ => None,
+        }
+    }
+
+    fn settle_within(
+        &mut self,
+        part: FileId,
+        whole: FileId,
+        bundle: &mut Bundle,
+    ) -> Option<String> {
+        let broken = self.ledger.entry(part)?.broken.clone();
+        if let Some(broken) = broken {
+            bundle.forgive(broken);
+        }
+        self.ledger.is_in(part, whole);
+        self.changed.insert(part);
+        self.leaves(part);
+        let name = |id| self.ledger.entry(id).map(|entry| entry.name.as_str());
+        Some(format!(
+            "{:?}, of which no record was read, is the beginning of {:?}",
+            name(part)?,
+            name(whole)?
+        ))
+    }
+
+    /// Files of the source of `file` whose records count, but these two.
+    fn others_than(&self, file: FileId, second: FileId) -> impl Iterator<Item = &SourceFile> {
+        let source = self.source_of(file);
+        let counts = move |other: &&SourceFile| {
+            let entry = self.ledger.entry(other.id);
+            let counts = entry.is_some_and(|entry| entry.rows > 0);
+            counts && Some(other.source) == source && ![file, second].contains(&other.id)
+        };
+        self.known.values().filter(counts)
     }
 
     /// Takes back the rows of `entry` behind those that are settled, as `file`, which begins with them,
@@ -136,12 +260,12 @@ impl Files {
         content: Option<&Content>,
         source: &SourcePlan,
         rule: &MediationPlan,
-        back: TakeBack<'_>,
+        back: &mut TakeBack<'_>,
         as_ignored: bool,
     ) -> Result<(), String> {
-        let bundle = back.bundle;
+        let bundle = &mut *back.bundle;
         if let Some(broken) = &entry.broken {
-            bundle.faults.push((broken.clone(), -1));
+            bundle.forgive(broken.clone());
         }
         let Some(content) = content.filter(|content| content.settled < entry.rows) else {
             return Ok(());
@@ -177,4 +301,12 @@ impl Files {
         }
         Ok(())
     }
+}
+
+fn is_cut(part: &SourceFile, whole: &SourceFile, format: &Format) -> bool {
+    is_cut_of(
+        (&part.store, &part.meta),
+        (&whole.store, &whole.meta),
+        format,
+    )
 }
