@@ -492,7 +492,6 @@ const NOTHING_TO_FOLLOW: &[(Reason, &str)] = &[
     (Reason::Void, "nothing"),
     (Reason::PeriodClosed, "nothing"),
     (Reason::Tombstone, "nothing"),
-    (Reason::OriginalClosed, ""),
     (Reason::FileUnreadable, ""),
     (Reason::BucketMissing, "a defect"),
 ];
