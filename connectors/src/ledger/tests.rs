@@ -198,8 +198,9 @@ fn a_file_that_grew_is_read_on_and_one_that_was_cut_is_found_by_its_beginning() 
             assert_eq!(ledger.entry(other).unwrap().from, 1);
             assert_eq!(ledger.entry(file).unwrap().until, Some(1));
             assert_eq!(ledger.cut(other, &sight), None);
-            // Its end is read from another file, and not twice.
-            refused(admit(&mut ledger, source, "a.csv", "n\n1\n2\n3\n"));
+            // Its end is read from another file; more of it may be read behind that.
+            let more = admit(&mut ledger, source, "a.csv", "n\n1\n2\n3\n");
+            assert!(matches!(more, Admission::Admitted(_)), "{more:?}");
         }
     }
 }

@@ -178,6 +178,10 @@ impl ScalarUDFImpl for Bounded {
         self.inner.signature()
     }
 
+    fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.inner().coerce_types(kinds)
+    }
+
     fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
         self.inner.inner().return_type(kinds)
     }
