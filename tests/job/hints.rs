@@ -134,7 +134,7 @@ const CASES: &[Case] = &[
                 RULE,
                 Replaced(
                     "charges: { units: units }",
-                    "charges: { units: \"units * (4 / (seq - 1))\" }",
+                    "charges: { units: \"divide(units, seq - 1, 0)\" }",
                 ),
             ),
             (
@@ -148,7 +148,7 @@ const CASES: &[Case] = &[
                 ),
             ),
         ],
-        &[(RULE, Replaced("units * (4 / (seq - 1))", "units"))],
+        &[(RULE, Replaced("divide(units, seq - 1, 0)", "units"))],
     ),
     row(
         Reason::LookupMissing,

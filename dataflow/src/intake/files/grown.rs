@@ -182,6 +182,8 @@ impl Files {
         let barren: Vec<FileId> = self.ledger.barren(file.id).collect();
         let is_whole_of = |part: &FileId| {
             let part = self.known.get(part);
+            // One that came in its place is no other than it.
+            let part = part.filter(|part| part.meta.location != file.meta.location);
             part.is_some_and(|part| {
                 let mut others = self.others_than(file.id, part.id);
                 is_cut(part, file, format) && !others.any(|other| is_cut(part, other, format))
