@@ -144,7 +144,7 @@ const CASES: &[Case] = &[
             (
                 USAGE,
                 Whole(
-                    "id,number,at,units,zone,seq\n1,n1,2026-10-10T00:00:00Z,3,far,5\n2,n1,2026-10-11T00:00:00Z,4,far,1\n",
+                    "id,number,at,units,zone,seq\n1,n1,2026-10-10T00:00:00Z,3,far,2\n2,n1,2026-10-11T00:00:00Z,4,far,1\n",
                 ),
             ),
         ],
@@ -226,24 +226,20 @@ const CASES: &[Case] = &[
         Reason::VersionMissing,
         "have the source fill the version",
         &[
-            (USAGE, Rows("2,n1,2026-10-11T00:00:00Z,4,far,\n")),
+            (USAGE, Rows("1,n1,2026-10-10T00:00:00Z,7,far,\n")),
             (
                 RULE,
-                Replaced("      identity", "      version: seq\n      identity"),
+                Replaced(
+                    "      identity",
+                    "      version: seq\n      kind: \"case units when 7 then 'amend' else 'usage' end\"\n      identity",
+                ),
             ),
             (
                 RULE,
                 Replaced("units: bigint", "units: bigint, seq: bigint"),
             ),
-            (
-                RULE,
-                Replaced(
-                    "    path: usage\n",
-                    "    path: usage\n    corrections: true\n",
-                ),
-            ),
         ],
-        &[(USAGE, Rows(GOOD))],
+        &[(USAGE, Rows("1,n1,2026-10-10T00:00:00Z,7,far,2\n"))],
     ),
     row(
         Reason::AttributeUndecided,
@@ -269,7 +265,7 @@ const CASES: &[Case] = &[
                 (USAGE, Rows("2,n1,2026-10-11T00:00:00Z,,far,1\n")),
                 (RULE, Replaced("units: units", "units: units * 1")),
             ],
-            &[(RULE, Replaced("units * 1", "coalesce(units, 0) * 1"))],
+            &[(RULE, Replaced("units * 1", "\"coalesce(units, 0) * 1\""))],
         )
     },
     row(

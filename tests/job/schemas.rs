@@ -150,6 +150,14 @@ fn found(files: &Files) -> BTreeSet<(String, String)> {
 }
 
 fn documents() -> Vec<Files> {
+    let rule = json!({
+        "columns": { "t": { "type": "timestamp", "zone": "UTC", "ambiguous": "earlier", "may_be": "empty" },
+                     "n": "bigint", "region": { "type": "text", "may_be": ["empty"] } },
+        "let": { "zone": "lookup('zones', 'name', region)" },
+        "where": "n > 0", "identity": ["id"], "keep": "last", "kind": "'usage'", "version": "n",
+        "service": "svc", "time": "t", "attributes": { "region": "region", "zone": "zone" },
+        "charges": { "calls": "n" },
+    });
     let job = json!({
         "name": "words", "time_zone": "UTC", "clock": "2026-04-01",
         "time": { "earliest": "2020-01-01", "ahead": "400d" },
@@ -173,7 +181,7 @@ fn documents() -> Vec<Files> {
             { "name": "a", "platform": "p", "service_type": "api", "mediation": "rule.yaml",
               "kafka": { "brokers": "127.0.0.1:9", "settings": { "client.id": "x" }, "topics": ["usage"],
                          "format": { "type": "json" }, "from": "latest" } },
-            { "name": "b", "platform": "q", "service_type": "api", "mediation": "rule.yaml",
+            { "name": "b", "was": "c", "platform": "q", "service_type": "api", "mediation": rule,
               "kafka": { "brokers": "127.0.0.1:9", "topics": ["more"],
                          "format": { "type": "avro", "registry": "http://127.0.0.1:9", "subject": "s" } } },
         ],
@@ -185,14 +193,6 @@ fn documents() -> Vec<Files> {
                                 "topics": { "activity": "t1", "aggregated": "t2", "balances": "t3",
                                             "monetised": "t4", "notices": "t5", "suspense": "t6" } } },
         "durability": { "folder": "state" },
-    });
-    let rule = json!({
-        "columns": { "t": { "type": "timestamp", "zone": "UTC", "ambiguous": "earlier", "may_be": "empty" },
-                     "n": "bigint", "region": { "type": "text", "may_be": ["empty"] } },
-        "let": { "zone": "lookup('zones', 'name', region)" },
-        "where": "n > 0", "identity": ["id"], "keep": "last", "kind": "'usage'", "version": "n",
-        "service": "svc", "time": "t", "attributes": { "region": "region", "zone": "zone" },
-        "charges": { "calls": "n" },
     });
     let term = |mut part: Value| {
         let part_of = part.as_object_mut().unwrap();
@@ -356,7 +356,7 @@ fn a_field_takes_the_words_that_its_schema_offers() {
         let definitions = root["$defs"].as_object().into_iter().flatten();
         let definitions = definitions.map(|(name, definition)| (name.as_str(), definition));
         for (of, definition) in definitions.chain([("", &root)]) {
-            for (_, alternative) in alternatives(&root, of, definition) {
+            for (of, alternative) in alternatives(&root, of, definition) {
                 for (name, property) in alternative["properties"].as_object().into_iter().flatten()
                 {
                     let place = (format!("{} {of}", kind.name()), name.clone());
