@@ -328,8 +328,6 @@ fn a_watching_job_follows_its_topics() {
         let (tell, heard) = channel();
         let (path, stop) = (world.desk.at("job.yaml"), Stop::default());
         let stopped = Stop::clone(&stop);
-        let metrics = Metrics::new();
-        let measured = Arc::clone(&metrics);
         let thread = std::thread::spawn(move || {
             let listener: Arc<dyn Listener> = Arc::new(Ear(Mutex::new(tell)));
             let options = RunOptions {
@@ -337,7 +335,7 @@ fn a_watching_job_follows_its_topics() {
                 watch: true,
                 ..RunOptions::default()
             };
-            run(&path, &options, &measured, &listener, &stopped)
+            run(&path, &options, &Metrics::new(), &listener, &stopped)
         });
         until(&heard, |heard| {
             matches!(heard, Heard::Settled).then_some(())
@@ -367,11 +365,6 @@ fn a_watching_job_follows_its_topics() {
         world.close(0);
         let change = until(&heard, changed);
         assert_eq!(change.rerated, 40, "{change:?}");
-        let topics = metrics.read().topics;
-        assert!(
-            topics.found >= 200 && topics.read == topics.found,
-            "{topics:?}"
-        );
         assert!(millrace::interrupt::end(&stop), "the job listens");
         let summary = thread.join().unwrap().unwrap();
         assert_eq!(summary.held.len(), 1);
