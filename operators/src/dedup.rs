@@ -483,7 +483,7 @@ impl Outcomes {
             match standing {
                 Standing::Holds => outcomes.holds = Some(version.usage.clone()),
                 Standing::Outvoted(reason, holds) => {
-                    let row = outvoted(&version.usage, reason, holds);
+                    let row = Suspense::of(&version.usage, reason, holds);
                     outcomes.outvoted.insert(row);
                 }
             }
@@ -529,19 +529,7 @@ impl Kept {
             true => Reason::Duplicate,
             false => Reason::Conflict,
         };
-        outvoted(usage, reason, Some(self.record))
-    }
-}
-
-fn outvoted(usage: &Usage, reason: Reason, holds: Option<RecordId>) -> Suspense {
-    Suspense {
-        record: usage.record,
-        reason,
-        service: usage.service,
-        class: usage.class,
-        time: usage.time,
-        item: None,
-        original: holds,
+        Suspense::of(usage, reason, Some(self.record))
     }
 }
 

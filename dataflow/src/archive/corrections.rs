@@ -7,10 +7,11 @@
 //!                                                     └─ none holds: a is withdrawn, both leave
 //! ```
 
-use super::Left;
+use crate::board::Board;
 use crate::durable::{Closed, LeftVersion};
 use millrace_connectors::output::SuspendedUsage;
 use millrace_operators::domain::{Reason, RecordId, Suspense, Usage};
+use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
@@ -24,10 +25,11 @@ pub(super) struct Corrections {
 }
 
 impl Corrections {
-    pub(super) fn of(closed: &Closed, left: &Left<'_>) -> Self {
+    /// Of records that operators have `discarded`, too.
+    pub(super) fn of(closed: &Closed, board: &Board, discarded: &RoaringTreemap) -> Self {
         let mut outvoted: BTreeMap<RecordId, Suspense> = BTreeMap::new();
         let mut because: BTreeMap<RecordId, Vec<RecordId>> = BTreeMap::new();
-        for stopped in left.board.stopped() {
+        for stopped in board.stopped() {
             let SuspendedUsage::Suspense(row) = stopped else {
                 continue;
             };
@@ -38,7 +40,7 @@ impl Corrections {
         }
         let back = closed.reopened.iter().map(RecordId);
         let gives_way =
-            |record: &RecordId| outvoted.contains_key(record) || left.discarded.contains(record.0);
+            |record: &RecordId| outvoted.contains_key(record) || discarded.contains(record.0);
         let withdrawn = back.filter(gives_way).collect();
         Self {
             outvoted,

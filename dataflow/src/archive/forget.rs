@@ -180,7 +180,7 @@ impl Waiting {
         forgetting: &Forgetting<'_>,
         left: &Left<'_>,
     ) -> Result<Self, RunError> {
-        let corrections = Corrections::of(closed, left);
+        let corrections = Corrections::of(closed, left.board, &left.discarded);
         let late = left.suspended.iter();
         let late = late.filter(|(_, reason)| **reason == Reason::PeriodClosed);
         let late: BTreeSet<RecordId> = late.map(|(record, _)| *record).collect();
@@ -354,15 +354,7 @@ fn leaving(waiting: &Waiting, adjusted: &Adjusted) -> Due {
             true => Reason::Conflict,
             false => Reason::Duplicate,
         };
-        let row = Suspense {
-            record,
-            reason,
-            service: usage.service,
-            class: usage.class,
-            time: usage.time,
-            item: None,
-            original: Some(original),
-        };
+        let row = Suspense::of(usage, reason, Some(original));
         due.leave(LeftVersion {
             usage: usage.clone(),
             outvoted: Some(row),

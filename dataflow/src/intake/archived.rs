@@ -117,15 +117,7 @@ impl Archived {
             let record = usage.record;
             count(&mut bundle.fates, record.file(), Fate::of(reason), 1);
             self.beside.insert(record.0);
-            let row = Suspense {
-                record,
-                reason,
-                service: usage.service,
-                class: usage.class,
-                time: usage.time,
-                item: None,
-                original: Some(original),
-            };
+            let row = Suspense::of(usage, reason, Some(original));
             bundle.duplicates.push((row, 1));
             false
         });

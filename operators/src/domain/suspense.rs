@@ -3,7 +3,7 @@
 
 use super::key::{ClassKey, Name, ServiceKey};
 use super::time::EventTime;
-use super::usage::RecordId;
+use super::usage::{RecordId, Usage};
 use serde::{Deserialize, Serialize};
 
 /// Where in the flow a record was stopped.
@@ -256,6 +256,22 @@ pub struct Suspense {
     pub item: Option<Name>,
     /// The record that holds instead, for those that share an identity.
     pub original: Option<RecordId>,
+}
+
+impl Suspense {
+    /// Usage that is set aside whole, because of another record or of none.
+    #[must_use]
+    pub fn of(usage: &Usage, reason: Reason, original: Option<RecordId>) -> Self {
+        Self {
+            record: usage.record,
+            reason,
+            service: usage.service,
+            class: usage.class,
+            time: usage.time,
+            item: None,
+            original,
+        }
+    }
 }
 
 /// A record that operators have taken out of suspense: it is not rated, whatever becomes of the cause,

@@ -106,13 +106,5 @@ impl Discarded {
 }
 
 fn discarded(usage: &Usage) -> Suspense {
-    Suspense {
-        record: usage.record,
-        reason: Reason::Discarded,
-        service: usage.service,
-        class: usage.class,
-        time: usage.time,
-        item: None,
-        original: None,
-    }
+    Suspense::of(usage, Reason::Discarded, None)
 }
