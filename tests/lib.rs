@@ -5,6 +5,7 @@
 //! their files to their outputs), [`broker`] (a real Kafka).
 
 pub mod broker;
+pub mod dice;
 pub mod engine;
 pub mod jobs;
 pub mod kills;

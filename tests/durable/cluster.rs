@@ -6,8 +6,9 @@
 use crate::durability::{calls, compare, desk, job};
 use millrace::cli::Exit;
 use millrace::cluster::{Supervisor, SupervisorError};
+use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, Ended, millrace};
-use millrace_tests::kills::{Dice, command, start, variable};
+use millrace_tests::kills::{command, start, variable};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;

@@ -3,8 +3,9 @@
 
 use crate::durability::{calls, compare, desk, job};
 use millrace::cli::Exit;
+use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, Ended, millrace, rows, standing};
-use millrace_tests::kills::{Dice, accounts, start, variable};
+use millrace_tests::kills::{accounts, start, variable};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;

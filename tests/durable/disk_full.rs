@@ -3,8 +3,9 @@
 //! The disk is a small one in memory, mounted where only the script below and its children see it.
 
 use crate::durability::{calls, compare, desk, job};
+use millrace_tests::dice::Dice;
 use millrace_tests::jobs::Desk;
-use millrace_tests::kills::{Dice, command};
+use millrace_tests::kills::command;
 use std::ffi::OsStr;
 use std::process::{Command, Output};
 

@@ -7,8 +7,9 @@
 use crate::object_store::{desk, process, run};
 use crate::s3::SECRET;
 use hyper::body::Incoming;
+use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{rows, standing, totals};
-use millrace_tests::kills::{Dice, variable};
+use millrace_tests::kills::variable;
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, HttpRequest, HttpResponse};
 use std::net::SocketAddr;

@@ -1,12 +1,13 @@
 //! Files in text formats, plain and compressed.
 
-use crate::harness::{Random, fuzz};
+use crate::harness::fuzz;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millrace_connectors::container;
 use millrace_connectors::decode::{
     ColumnRequest, DecodeError, DecodeOptions, Decoder, Format, RawChunk,
 };
 use millrace_operators::domain::{FileId, Reason};
+use millrace_tests::dice::Dice;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
@@ -83,7 +84,7 @@ pub(crate) fn outcome(mut next: impl FnMut() -> Option<RawChunk>) -> Outcome {
 struct Pieces {
     bytes: Vec<u8>,
     at: usize,
-    random: Random,
+    random: Dice,
 }
 
 impl Read for Pieces {
@@ -106,7 +107,7 @@ pub(crate) fn columns(wanted: &[(&str, &str)]) -> Vec<ColumnRequest> {
     wanted.iter().map(column).collect()
 }
 
-fn check(name: &str, format: &Format, bytes: &[u8], random: &mut Random) {
+fn check(name: &str, format: &Format, bytes: &[u8], random: &mut Dice) {
     let columns = columns(&[
         ("id", ""),
         ("n", "decimal(18,4)"),
@@ -130,7 +131,7 @@ fn check(name: &str, format: &Format, bytes: &[u8], random: &mut Random) {
     let pieces = Pieces {
         bytes: bytes.to_vec(),
         at: 0,
-        random: Random::new(random.next()),
+        random: Dice(random.number()),
     };
     let pieces = read(Box::new(pieces), 1 + random.below(4), true);
     assert_eq!(whole, pieces, "the same bytes are the same rows");

@@ -1,6 +1,7 @@
 //! Makes inputs, and says which one failed.
 
 use millrace_connectors::shield::is_up;
+use millrace_tests::dice::Dice;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -14,33 +15,8 @@ const INPUTS: u64 = 400;
 /// An input that takes longer is as bad as one that never ends.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Numbers that follow from a seed: splitmix64.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
-    }
-
-    pub(crate) fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {
-        &of[self.below(of.len())]
-    }
-}
-
 /// One of the seeds, changed in one to four places.
-fn mutated(random: &mut Random, seeds: &[Vec<u8>], words: &[&[u8]]) -> Vec<u8> {
+fn mutated(random: &mut Dice, seeds: &[Vec<u8>], words: &[&[u8]]) -> Vec<u8> {
     let mut bytes = random.pick(seeds).clone();
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len());
@@ -126,7 +102,7 @@ pub(crate) fn quiet() {
 }
 
 /// Checks the files of the target's corpus as they are, and then mutated.
-pub(crate) fn fuzz(target: &str, words: &[&[u8]], check: impl Fn(&[u8], &mut Random)) {
+pub(crate) fn fuzz(target: &str, words: &[&[u8]], check: impl Fn(&[u8], &mut Dice)) {
     quiet();
     let mut paths: Vec<PathBuf> = fs::read_dir(corpus(target))
         .unwrap_or_else(|error| panic!("no corpus of {target}: {error}"))
@@ -135,7 +111,7 @@ pub(crate) fn fuzz(target: &str, words: &[&[u8]], check: impl Fn(&[u8], &mut Ran
     paths.sort();
     let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
     for (path, seed) in paths.iter().zip(&seeds) {
-        let check = || check(seed, &mut Random::new(0));
+        let check = || check(seed, &mut Dice(0));
         if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
             eprintln!("{target}: {} is at fault", path.display());
             resume_unwind(panic);
@@ -152,7 +128,7 @@ pub(crate) fn fuzz(target: &str, words: &[&[u8]], check: impl Fn(&[u8], &mut Ran
         let name = target.bytes().fold(7, |sum: u64, byte| {
             sum.wrapping_mul(31).wrapping_add(u64::from(byte))
         });
-        let mut random = Random::new(name.wrapping_add(input.wrapping_mul(0x00D1_342F_5EED)));
+        let mut random = Dice(name.wrapping_add(input.wrapping_mul(0x00D1_342F_5EED)));
         let bytes = mutated(&mut random, &seeds, words);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(&bytes, &mut random))) {
             let kept = std::env::temp_dir().join(format!("millrace-fuzz-{target}-{input}"));

@@ -1,10 +1,11 @@
 //! Parquet files, whose readers belong to others.
 
 use crate::files::{Outcome, columns, outcome};
-use crate::harness::{Random, corpus, count, folder, fuzz, quiet};
+use crate::harness::{corpus, count, folder, fuzz, quiet};
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
 use millrace_connectors::store::{FileMeta, Store};
 use millrace_operators::domain::FileId;
+use millrace_tests::dice::Dice;
 use std::fs;
 use tempfile::TempDir;
 
@@ -50,7 +51,7 @@ impl Place {
         }
     }
 
-    fn check(&self, bytes: &[u8], random: &mut Random) {
+    fn check(&self, bytes: &[u8], random: &mut Dice) {
         let told = |read: Result<Outcome, String>| {
             // What a reader says of damage may depend on how much it was asked for.
             let read = read.map_err(drop);
@@ -90,7 +91,7 @@ fn one_byte_of_a_file() {
     let place = Place::new();
     for entry in fs::read_dir(corpus("parquet")).unwrap() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
-        let mut random = Random::new(1);
+        let mut random = Dice(1);
         // All of them when there is time, and otherwise a few of each file.
         let step = if count().is_some() { 1 } else { 61 };
         for at in (0..bytes.len()).step_by(step) {

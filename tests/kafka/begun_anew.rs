@@ -3,8 +3,9 @@
 use super::exactly_once::{calls, compare, messages, standing, texts};
 use millrace::cli::Exit;
 use millrace_tests::broker::{Broker, Sent};
+use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, millrace};
-use millrace_tests::kills::{CATALOG, Dice, MEDIATION, accounts};
+use millrace_tests::kills::{CATALOG, MEDIATION, accounts};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

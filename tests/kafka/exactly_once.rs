@@ -9,8 +9,9 @@
 use millrace::cli::Exit;
 use millrace_connectors::kafka::{Consumer, Progress, Start};
 use millrace_tests::broker::{Broker, Sent};
+use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, instant, millrace, rows, text};
-use millrace_tests::kills::{CATALOG, Dice, MEDIATION, accounts, start, variable};
+use millrace_tests::kills::{CATALOG, MEDIATION, accounts, start, variable};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;

@@ -2,10 +2,10 @@
 
 use crate::Identity;
 use crate::parquet_files;
-use crate::random::Random;
 use crate::reader::{COLUMNS, Texts, Verdict, bill, csv, json, json_lines};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use millrace_tests::dice::Dice;
 use std::io::Write as _;
 
 /// A file as it arrives.
@@ -25,12 +25,12 @@ enum Layout {
 }
 
 /// A record before it is written.
-pub(crate) fn record(random: &mut Random, file: u64, number: usize) -> Texts {
+pub(crate) fn record(random: &mut Dice, file: u64, number: usize) -> Texts {
     let n = match random.below(4) {
         0 => format!("{}", random.below(1_000)),
         1 => format!("{}.{:04}", random.below(1_000), random.below(10_000)),
         2 => format!("{}.5", random.below(10)),
-        _ => format!("{}", random.next() % 10_000_000_000),
+        _ => format!("{}", random.number() % 10_000_000_000),
     };
     let (day, hour) = (1 + random.below(28), random.below(24));
     let (minute, second) = (random.below(60), random.below(60));
@@ -49,7 +49,7 @@ pub(crate) fn record(random: &mut Random, file: u64, number: usize) -> Texts {
 }
 
 /// A file with its name, mutated once or twice.
-pub(crate) fn send(random: &mut Random, file: u64, identity: Identity) -> (String, Sent) {
+pub(crate) fn send(random: &mut Dice, file: u64, identity: Identity) -> (String, Sent) {
     let layout = *random.pick(&[
         Layout::Csv,
         Layout::Csv,
@@ -125,7 +125,7 @@ pub(crate) fn send(random: &mut Random, file: u64, identity: Identity) -> (Strin
 }
 
 /// Does to records what an exporter may do.
-fn change_records(random: &mut Random, records: &mut Vec<Texts>) -> String {
+fn change_records(random: &mut Dice, records: &mut Vec<Texts>) -> String {
     let at = random.below(records.len());
     let column = random.below(COLUMNS.len());
     match random.below(8) {
@@ -199,7 +199,7 @@ fn change_records(random: &mut Random, records: &mut Vec<Texts>) -> String {
     }
 }
 
-fn write_csv(random: &mut Random, records: &[Texts]) -> Vec<u8> {
+fn write_csv(random: &mut Dice, records: &[Texts]) -> Vec<u8> {
     let mut order: Vec<usize> = (0..COLUMNS.len()).collect();
     if random.one_in(2) {
         order.reverse();
@@ -231,7 +231,7 @@ fn write_csv(random: &mut Random, records: &[Texts]) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn write_json(random: &mut Random, records: &[Texts], frame: (&str, &str, &str)) -> Vec<u8> {
+fn write_json(random: &mut Dice, records: &[Texts], frame: (&str, &str, &str)) -> Vec<u8> {
     let numbers = random.one_in(2);
     let shown: Vec<String> = records
         .iter()
@@ -263,7 +263,7 @@ fn write_json(random: &mut Random, records: &[Texts], frame: (&str, &str, &str))
 }
 
 /// Does to bytes what happens to them on their way.
-fn change_bytes(random: &mut Random, bytes: &mut Vec<u8>) -> String {
+fn change_bytes(random: &mut Dice, bytes: &mut Vec<u8>) -> String {
     if bytes.is_empty() {
         return "nothing".to_owned();
     }

@@ -13,13 +13,12 @@
 
 mod files;
 mod parquet_files;
-mod random;
 mod reader;
 
 use files::{Sent, send};
 use millrace::cli::Exit;
+use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, text};
-use random::Random;
 use reader::Verdict;
 use std::collections::BTreeMap;
 
@@ -98,7 +97,7 @@ fn a_bill_is_right_or_somebody_is_told() {
 
 /// Runs a job of many files; gives how many of them were told and how many were not.
 fn run(job: u64, broken: &mut Vec<String>) -> (u64, u64) {
-    let mut random = Random::new(job.wrapping_mul(0x5DEE_CE66).wrapping_add(11));
+    let mut random = Dice(job.wrapping_mul(0x5DEE_CE66).wrapping_add(11));
     let identity = *random.pick(&[
         Identity::Id,
         Identity::Id,

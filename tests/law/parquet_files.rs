@@ -1,15 +1,15 @@
 //! Parquet files, whose columns have types of their own.
 
 use crate::Identity;
-use crate::random::Random;
 use crate::reader::{COLUMNS, Texts, Verdict, bill};
 use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray};
+use millrace_tests::dice::Dice;
 use parquet::arrow::ArrowWriter;
 use std::sync::Arc;
 
 /// The records as a Parquet file, and what it comes to.
 pub(crate) fn write(
-    random: &mut Random,
+    random: &mut Dice,
     records: &[Texts],
     identity: Identity,
 ) -> (Vec<u8>, Verdict) {

@@ -3,8 +3,9 @@
 
 use super::forget::{DAYS, as_of, desk, is_the_twins, lines, open};
 use super::world::{self, MEDIATION};
+use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, Ended, millrace};
-use millrace_tests::kills::{Dice, start, variable};
+use millrace_tests::kills::{start, variable};
 use std::time::{Duration, Instant};
 
 const KILLS: u32 = 4;

@@ -2,7 +2,7 @@
 //! process ends before it, after it, or in its middle.
 
 use futures::stream::BoxStream;
-use millrace_tests::kills::Dice;
+use millrace_tests::dice::Dice;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
