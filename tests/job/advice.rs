@@ -1,6 +1,7 @@
 //! The advice that goes with records that wait for a price, followed to the letter: the bill is right
 //! then.
 
+use crate::hints::{CORRECTED, CORRECTIONS};
 use millrace::cli::Exit;
 use millrace_operators::domain::Reason;
 use millrace_tests::jobs::{Desk, text};
@@ -168,7 +169,7 @@ fn billed(rows: &str, more: &str, job: &str) -> Vec<String> {
     let desk = Desk::new(&[
         ("job.yaml", &format!("{JOB}{job}")),
         ("calls.csv", CALLS),
-        ("corrections.csv", more),
+        (CORRECTED, more),
         ("accounts.yaml", &accounts("USD", "std")),
         ("catalog.yaml", &format!("currency: USD\n{rows}\n")),
     ]);
@@ -202,19 +203,6 @@ fn a_negative_price_is_refused_with_advice_that_gives_money_back() {
         credit.trim_matches('`')
     );
     assert_eq!(billed(&credited, "", ""), ["4 USD"]);
-    let corrections = "  - name: corrections
-    platform: switch
-    service_type: voice
-    path: corrections.csv
-    corrections: true
-    mediation:
-      columns: { units: bigint, at: timestamp }
-      identity: [id]
-      kind: kind
-      service: number
-      time: at
-      charges: { units: units }
-";
     let void = "id,number,at,units,kind\n2,n1,2026-02-10T00:00:00Z,3,void\n";
-    assert_eq!(billed(price, void, corrections), ["12 USD"]);
+    assert_eq!(billed(price, void, CORRECTIONS), ["12 USD"]);
 }

@@ -43,7 +43,7 @@ const ZONES: &str = "zone,region\nfar,abroad\n";
 const HEAD: &str = "id,number,at,units,zone,seq\n1,n1,2026-10-10T00:00:00Z,3,far,1\n";
 
 /// A source of corrections beside the first.
-const CORRECTIONS: &str = "  - name: corrections
+pub(crate) const CORRECTIONS: &str = "  - name: corrections
     platform: switch
     service_type: voice
     path: corrections
@@ -101,7 +101,7 @@ use Write::{More, Replaced, Rows, Whole};
 const USAGE: &str = "usage/a.csv";
 const AGAIN: &str = "usage/b.csv";
 const RULE: &str = "job.yaml";
-const CORRECTED: &str = "corrections/c.csv";
+pub(crate) const CORRECTED: &str = "corrections/c.csv";
 const GOOD: &str = "2,n1,2026-10-11T00:00:00Z,4,far,1\n";
 
 const CASES: &[Case] = &[
