@@ -752,9 +752,9 @@ impl Intake {
     fn tell_lines_of(&self, id: FileId, known: &LineMap) {
         let lines = self.setting.file_lines.read();
         let lines = lines.expect("the lines of files are not poisoned");
-        let before = lines.get(&id).cloned().unwrap_or_default();
+        let more = known.reaches_behind(lines.get(&id).unwrap_or(&LineMap::default()));
         drop(lines);
-        if known.reaches_behind(&before) {
+        if more {
             let lines = self.setting.file_lines.write();
             let mut lines = lines.expect("the lines of files are not poisoned");
             lines.insert(id, known.clone());

@@ -168,11 +168,10 @@ pub fn run(
     let summary = loop {
         let host = host.take();
         metrics.begin();
+        let load = || Prepared::load(path, &options, listener, Mode::Write);
         let prepared = match &talk {
-            None => Prepared::load(path, &options, listener, Mode::Write)?,
-            Some(talk) => once_it_holds(&talk.saved, listener, || {
-                Prepared::load(path, &options, listener, Mode::Write)
-            })?,
+            None => load()?,
+            Some(talk) => once_it_holds(&talk.saved, listener, load)?,
         };
         let ended = turn(
             prepared,

@@ -87,7 +87,8 @@ impl FileWatch {
                 saved_in.send(told).ok();
             }
         };
-        let watcher = notify::recommended_watcher(tell).map_err(failed(&job.folder))?;
+        let watcher = notify::recommended_watcher(tell);
+        let watcher = watcher.map_err(|source| failed(&job.folder, source))?;
         let mut watch = Self {
             watcher,
             known,
@@ -141,18 +142,15 @@ impl FileWatch {
 
     fn watch(&mut self, folder: &Path, mode: RecursiveMode) -> Result<(), WatchError> {
         let watched = self.watcher.watch(folder, mode);
-        watched.map_err(failed(folder))?;
+        watched.map_err(|source| failed(folder, source))?;
         self.folders.insert(folder.to_owned());
         Ok(())
     }
 }
 
-fn failed(folder: &Path) -> impl Fn(notify::Error) -> WatchError + use<> {
+fn failed(folder: &Path, source: notify::Error) -> WatchError {
     let folder = folder.to_owned();
-    move |source| WatchError {
-        folder: folder.clone(),
-        source,
-    }
+    WatchError { folder, source }
 }
 
 /// Editors replace a file instead of writing to it, so its folder is watched.

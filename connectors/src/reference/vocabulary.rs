@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
             )
         };
         let charges = listed(&known.iter().copied().collect::<Vec<_>>());
-        let unmet = |what: &str, items: &[&str], count| {
+        let unmet = |what: (&str, &str), items: &[&str], count| {
             let message = format!(
                 "no mediation rule of the job charges {}, which {} here {} for",
                 listed(items),
@@ -224,10 +224,8 @@ impl<'a> Reader<'a> {
         };
         let mut findings = take_slips(&mut priced, &known, slip);
         findings.extend(take_slips(&mut planned, &known, slip));
-        findings.extend(priced.together(Severity::Info, |items, n| unmet("row", items, n)));
-        findings.extend(planned.together(Severity::Warning, |items, n| {
-            unmet("part of a plan", items, n)
-        }));
+        findings.extend(priced.together(Severity::Info, |items, n| unmet(ROWS, items, n)));
+        findings.extend(planned.together(Severity::Warning, |items, n| unmet(PARTS, items, n)));
         findings
     }
 
@@ -475,14 +473,15 @@ fn told(said: &Said<'_>) -> String {
     }
 }
 
-/// How many of what begins with a noun.
-fn counted(what: &str, count: usize) -> String {
-    let (noun, of) = what
-        .split_once(' ')
-        .map_or((what, String::new()), |(noun, of)| (noun, format!(" {of}")));
+/// What stands in a catalog, one and many of it.
+const ROWS: (&str, &str) = ("row", "rows");
+const PARTS: (&str, &str) = ("part of a plan", "parts of a plan");
+
+/// How many of what has these names alone and together.
+fn counted((one, many): (&str, &str), count: usize) -> String {
     match count {
-        1 => format!("a {noun}{of}"),
-        count => format!("{count} {noun}s{of}"),
+        1 => format!("a {one}"),
+        count => format!("{count} {many}"),
     }
 }
 
