@@ -46,6 +46,7 @@ pub use write::{
 };
 
 use crate::output::OutputError;
+use crate::shield::shielded;
 use crate::store::StoreError;
 
 /// Rows of a row group of usage.
@@ -116,6 +117,17 @@ impl ArchiveError {
         let (location, detail) = (location.to_owned(), detail.into());
         Self::Damaged { location, detail }
     }
+}
+
+/// Reads a file behind the shield.
+fn reading<T>(
+    location: &str,
+    read: impl FnOnce() -> Result<T, ArchiveError>,
+) -> Result<T, ArchiveError> {
+    shielded(read).unwrap_or_else(|panicked| {
+        let detail = format!("is not readable: {panicked}");
+        Err(ArchiveError::damaged(location, detail))
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::layout::{self, AccountEntry, GroupEntry, Manifest, Sidecar, period_of
 use super::lines::{self, ArchivedLine};
 use super::scan::{find_usage, read_rows};
 use super::usage::BilledUsage;
-use super::{ArchiveError, VERSION, reference};
+use super::{ArchiveError, VERSION, reading, reference};
 use crate::names::Names;
 use crate::reference::Reference;
 use crate::store::{Store, StoreError};
@@ -348,7 +348,9 @@ impl ArchivedPeriod {
                 return Err(ArchiveError::damaged(&place, detail));
             };
             let meta = located(&self.store, file)?;
-            read_rows(&self.store, &meta, &entries, names, &mut rows)?;
+            reading(&meta.location, || {
+                read_rows(&self.store, &meta, &entries, names, &mut rows)
+            })?;
         }
         Ok(rows)
     }
@@ -429,7 +431,9 @@ impl ArchivedPeriod {
             let shards = manifest.shards.values();
             for file in shards.filter_map(|shard| shard.usage.as_ref()) {
                 let meta = located(&self.store, file)?;
-                find_usage(&self.store, &meta, identities, &again, names, &mut found)?;
+                reading(&meta.location, || {
+                    find_usage(&self.store, &meta, identities, &again, names, &mut found)
+                })?;
             }
             // The bill has nothing before it.
             if manifest.sequence > 0 {

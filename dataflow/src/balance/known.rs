@@ -22,6 +22,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType};
 use millrace_connectors::names::Names;
 use millrace_connectors::output::Balance;
+use millrace_connectors::shield::shielded;
 use millrace_connectors::store::{FileMeta, Store};
 use millrace_operators::domain::{
     AccountKey, Amount, Bucket, BucketKey, BucketKind, GroupKey, Measure, MoneyTotal, Period, Total,
@@ -63,11 +64,14 @@ pub(super) fn balances(
         exists(asked, &reference.accounts, &names)?;
     }
     let written = Written::open(job, epoch)?;
-    let sums = Sums {
-        usage: written.usage(&names, at)?,
-        subscribed: written.subscribed(&names, at)?,
-        buckets: written.buckets(&names, at)?,
+    let read = || -> Read<Sums> {
+        Ok(Sums {
+            usage: written.usage(&names, at)?,
+            subscribed: written.subscribed(&names, at)?,
+            buckets: written.buckets(&names, at)?,
+        })
     };
+    let sums = shielded(read).map_err(unreadable)??;
     let wanted = asked.map(|id| AccountKey::of(&[id]));
     Ok(Balances {
         at: at.map(|at| at.to_string()),
