@@ -5,7 +5,7 @@
 //! is a warning: feeds may bring rows in any order, and until the missing one comes its usage waits
 //! in suspense.
 
-use super::combine::refused_combinations;
+use super::combine::{charged_later, refused_combinations};
 use super::currencies::unbilled_parts;
 use super::pool::{
     contested_sizes, divided_groups, overlapping_plans, repeated_plans, undated_subscriptions,
@@ -43,6 +43,7 @@ pub(super) fn disagreements(rows: &Rows, setting: Setting<'_>) -> Vec<Diagnostic
         contested_sizes(rows, names),
         unbilled_parts(rows, names),
         refused_combinations(rows, setting),
+        charged_later(rows, names),
     ] {
         cap(kind, &mut findings);
     }

@@ -51,6 +51,24 @@ pub(super) fn refused_combinations(rows: &Rows, setting: Setting<'_>) -> Vec<Dia
     findings
 }
 
+/// Items whose usage stands on the bill at 0 until its term is over.
+pub(super) fn charged_later(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    let volumes = rows.prices.iter();
+    let volumes = volumes.filter(|p| matches!(p.row.model, PriceModel::Volume { .. }));
+    let mut first: BTreeMap<Name, &Placed<PriceRow>> = BTreeMap::new();
+    for placed in volumes {
+        first.entry(placed.row.item).or_insert(placed);
+    }
+    let finding = |(item, placed): (Name, &Placed<PriceRow>)| {
+        placed.origin.advice(format!(
+            "volume prices charge \"{}\" when a term is over: until then its usage is on the bill at 0, and \
+             `millrace balance` shows what is counted",
+            names.text(item)
+        ))
+    };
+    first.into_iter().map(finding).collect()
+}
+
 /// Which price lists can price one usage.
 struct Meetings {
     /// The lists of balance groups, all of each.

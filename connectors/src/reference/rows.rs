@@ -26,6 +26,10 @@ impl Origin {
     pub(super) fn warning(&self, message: impl Into<String>) -> Diagnostic {
         Diagnostic::warning(&self.file, (self.line, self.column), message)
     }
+
+    pub(super) fn advice(&self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::advice(&self.file, (self.line, self.column), message)
+    }
 }
 
 impl fmt::Display for Origin {
