@@ -3,7 +3,7 @@
 //! says so. What is published in the end is the bill of the oracle, each epoch once.
 //!
 //! The same seed takes the same turns. `MILLRACE_SEED` begins with another, `MILLRACE_TURNS` asks for
-//! more turns than the 100,000 of the short form.
+//! more turns than the 20,000 of the short form.
 
 mod objects;
 mod team;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use team::Team;
 
-const TURNS: u32 = 100_000;
+const TURNS: u32 = 20_000;
 /// Objects that are merged into one: few, for histories are short.
 const MERGED: usize = 3;
 /// The one source: its position is the next epoch of the script.
