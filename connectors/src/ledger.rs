@@ -109,6 +109,17 @@ pub struct LedgerEntry {
     pub before: Option<Content>,
     /// The file that it came in place of, under its name, if its records restate those.
     pub replaces: Option<FileId>,
+    /// What all of its records were mediated by.
+    pub inputs: Inputs,
+}
+
+/// What the outcome of a record depends on beside the record, as digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// How its file is laid out.
+    pub layout: String,
+    /// The rule, and the tables that it asks.
+    pub rule: String,
 }
 
 impl LedgerEntry {
@@ -435,6 +446,7 @@ impl Ledger {
             before: None,
             lines: LineMap::default(),
             replaces: None,
+            inputs: Inputs::default(),
         };
         self.remember(&entry);
         self.entries.push(entry);

@@ -14,6 +14,7 @@ pub mod archive;
 pub mod container;
 pub mod decode;
 pub mod diagnostic;
+pub mod digest;
 pub mod expression;
 pub mod kafka;
 pub mod ledger;

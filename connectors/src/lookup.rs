@@ -4,6 +4,7 @@
 use crate::decode::{
     ColumnRequest, ColumnType, DecodeError, DecodeOptions, Decoder, Format, quoted,
 };
+use crate::digest::Digest;
 use crate::store::{FileMeta, Store};
 use arrow::array::{Array, AsArray, StringArray};
 use millrace_operators::domain::FileId;
@@ -178,6 +179,32 @@ impl LookupTable {
     /// The names of the columns.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(String::as_str)
+    }
+
+    /// A digest of the names of the columns and of all rows, in their order.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut keys = vec![
+            "";
+            self.values
+                .first()
+                .map_or(self.rows.len(), StringArray::len)
+        ];
+        for (key, row) in &self.rows {
+            if let Some(place) = keys.get_mut(*row) {
+                *place = key;
+            }
+        }
+        let mut digest = Digest::default();
+        self.columns.iter().for_each(|column| digest.enter(column));
+        for (row, key) in keys.into_iter().enumerate() {
+            digest.enter(key);
+            for column in 0..self.values.len() {
+                // No text begins so, and a missing value is none.
+                digest.enter(self.value(row, column).unwrap_or("\0"));
+            }
+        }
+        digest.hex()
     }
 
     /// How many rows there are.

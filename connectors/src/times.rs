@@ -97,6 +97,18 @@ impl TimeReading {
         }
     }
 
+    /// The zone of times without an offset.
+    #[must_use]
+    pub fn zone_name(&self) -> &str {
+        self.zone.iana_name().unwrap_or("UTC")
+    }
+
+    /// What an hour means that comes twice or never.
+    #[must_use]
+    pub fn ambiguous(&self) -> Ambiguous {
+        self.ambiguous
+    }
+
     /// The tenant's zone.
     #[must_use]
     pub fn shown_in(&self) -> &str {

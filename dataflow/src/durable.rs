@@ -40,7 +40,7 @@ pub use forget::{Closed, Due, Forgetting};
 pub use journal::{Facts, FileRecord, Journal, Position};
 pub use manifest::{Generation, Manifest, Object, Plan, Staged};
 pub use messages::MessageSink;
-pub use restore::{Known, Restored};
+pub use restore::{Known, Restored, Stood};
 pub use versions::{LeftVersion, versions};
 
 use millrace_connectors::kafka::{KafkaError, PublishError};

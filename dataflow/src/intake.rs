@@ -20,6 +20,7 @@
 
 mod again;
 mod archived;
+mod behind;
 mod bundle;
 mod discard;
 mod files;
@@ -43,11 +44,10 @@ use crate::durable::{
     Closed, DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told,
 };
 use crate::interrupt::is_asked_to_end;
-use crate::job::{Job, RuleSource, SourcePlan};
+use crate::job::{Job, SourcePlan};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use crate::watch::{FileWatch, Saved};
-use again::differences;
 use archived::Archived;
 use files::{Begin, Files, Opened, SourceFile, TakeBack};
 use messages::{Desk, Messages};
@@ -248,6 +248,7 @@ impl Intake {
         if watches || setting.keeping.is_some() {
             files.remember();
         }
+        files.mediate_by(&setting.job.sources, &setting.rules);
         Self {
             turn: Turn::of(&setting.job).filter(|_| watches),
             turns: false,
@@ -303,6 +304,7 @@ impl Intake {
     }
 
     fn all(&mut self) -> Result<(), Halt> {
+        let restored = self.setting.restored.clone();
         let known = self.load()?;
         if !self.setting.reads {
             self.setting.reference = known;
@@ -316,6 +318,9 @@ impl Intake {
         self.tell_time();
         self.bind()?;
         self.settle_due()?;
+        if let Some(restored) = &restored {
+            self.catch_up(restored)?;
+        }
         self.setting.metrics.reference_loaded();
         self.obey()?;
         self.discover();
@@ -419,6 +424,12 @@ impl Intake {
         self.marked.extend(origins);
     }
 
+    /// Whether the records of a source are held whole.
+    fn is_marked(&self, source: usize) -> bool {
+        let source = self.setting.job.sources.get(source);
+        source.is_some_and(|source| self.marked.contains(source.origin()))
+    }
+
     fn learn(&mut self) {
         let Setting {
             job,
@@ -460,8 +471,7 @@ impl Intake {
         for usage in &mut due.reopened {
             // Records of such streams are held whole.
             let source = self.files.source_of(usage.record.file());
-            let source = source.map(|source| self.setting.job.sources[source].origin());
-            if source.is_some_and(|source| self.marked.contains(source)) {
+            if source.is_some_and(|source| self.is_marked(source)) {
                 usage.mark.get_or_insert_default();
             }
         }
@@ -820,7 +830,12 @@ impl Intake {
                 Err(message) => Err(message),
             };
             match opened {
-                Ok(opened) => return Some(opened),
+                Ok(opened) => {
+                    if opened.skip == 0 {
+                        self.files.mediated(file.id);
+                    }
+                    return Some(opened);
+                }
                 Err(message) => {
                     let failed = self.files.failed(file.id, message);
                     let bundle = &mut self.bundle;
@@ -1150,10 +1165,7 @@ impl Intake {
             if let Err(message) = open(rules)
                 && open(&self.setting.rules).is_ok()
             {
-                let path = match &source.mediation {
-                    RuleSource::File(path) => path,
-                    RuleSource::Inline(_) => &self.setting.job.path,
-                };
+                let path = self.setting.job.rule_path(source);
                 findings.push(Diagnostic::error(
                     &path.display().to_string(),
                     (0, 0),
@@ -1177,10 +1189,7 @@ impl Intake {
             &SourcePlan,
             (&Arc<MediationPlan>, &Arc<MediationPlan>),
         )| {
-            let path = match &source.mediation {
-                RuleSource::File(path) => path,
-                RuleSource::Inline(_) => &self.setting.job.path,
-            };
+            let path = self.setting.job.rule_path(source);
             let message = format!(
                 "the source {:?} has taken in records of which {} holds, not {}",
                 source.name,
@@ -1212,35 +1221,14 @@ impl Intake {
         }
         self.warn_of_rules(rules.warnings);
         let renamed = self.setting.reference_files.know(rules.vocabulary);
+        let left = self.files.behind().into_iter();
+        let left = left.map(|(file, _)| file.id).collect();
         let old = std::mem::replace(&mut self.setting.rules, rules.plans);
         self.mark();
+        self.files
+            .mediate_by(&self.setting.job.sources, &self.setting.rules);
         self.files.try_again();
-        let mut archived = 0;
-        for file in self.files.read_files() {
-            let source = &self.setting.job.sources[file.source];
-            let (old, new) = (&old[file.source], &self.setting.rules[file.source]);
-            let both = self.files.open_again(&file, source, old).and_then(|old| {
-                let new = self.files.open_again(&file, source, new)?;
-                Ok((old, new))
-            });
-            match both {
-                Ok((old, new)) => {
-                    let mut bundle = std::mem::take(&mut self.bundle);
-                    let known = |record: RecordId| !self.is_archived(record);
-                    let rows = self.files.range(file.id);
-                    let compared = differences(&rows, old, new, known, &mut bundle);
-                    self.bundle = bundle;
-                    report.mediated += compared.records;
-                    archived += compared.archived;
-                }
-                Err(message) => self.setting.listener.message(&message),
-            }
-        }
-        if archived > 0 {
-            self.setting.listener.message(&format!(
-                "{archived} records of closed bill units would be mediated otherwise; they stay as archived"
-            ));
-        }
+        self.mediate_again(&old, &left, report);
         renamed
     }
 }

@@ -11,6 +11,7 @@ mod durability;
 mod kubernetes;
 mod object_store;
 mod remote_reference;
+mod rules;
 mod s3;
 mod sources;
 mod store_faults;

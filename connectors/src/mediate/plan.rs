@@ -1,6 +1,8 @@
 //! A rule compiled: names resolved, expressions parsed, columns known. What needs the types of the
 //! columns waits for a file, see [`MediationPlan::mediator`].
 
+mod inputs;
+
 use super::Mediator;
 use super::marks::{Marking, ranks};
 use super::rule::{IdentityRule, MediationRule, Sql};
@@ -31,6 +33,8 @@ pub struct MediationPlan {
     pub(super) names: Arc<Names>,
     pub(super) times: TimeRules,
     functions: Functions,
+    /// The tables that the rule asks, with the digests of what they hold.
+    tables: Vec<(String, String)>,
     file: String,
     columns: Vec<ColumnRequest>,
     lets: Vec<Written>,
@@ -158,6 +162,7 @@ impl MediationPlan {
         };
         Ok(Self {
             functions: Functions::new(lookups, &times.reading),
+            tables: inputs::asked(rule, lookups),
             before_filter: needed_by(filter.as_ref(), &lets),
             columns: columns.into_iter().map(request).collect(),
             file: file.to_owned(),

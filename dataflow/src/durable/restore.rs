@@ -8,10 +8,13 @@ use super::DurableError;
 use super::journal::{Entry, Epochs, FileRecord, Item, Line};
 use super::manifest::Manifest;
 use crate::intake::Bundle;
+use crate::publish::consolidate;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{HeldMessage, Reference, ReferenceChanges};
 use millrace_connectors::store::Store;
-use millrace_operators::domain::{Discard, EventTime, FileId, LineKey, LineSum, RecordId};
+use millrace_operators::domain::{
+    Discard, EventTime, Fault, FileId, LineKey, LineSum, RecordId, Usage,
+};
 use millrace_operators::epoch::{Diff, Epoch};
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +24,7 @@ use std::sync::Arc;
 const ROWS: usize = 1 << 18;
 
 /// Committed state, about to be loaded.
+#[derive(Clone)]
 pub struct Restored {
     /// Where it is.
     pub store: Arc<Store>,
@@ -132,6 +136,50 @@ impl Restored {
             reopened: loading.reopened,
             forgotten: loading.forgotten,
         })
+    }
+}
+
+/// What the journal says of the records of a file, in their order.
+#[derive(Debug, Default)]
+pub struct Stood {
+    /// Those that are usage.
+    pub usage: Vec<Usage>,
+    /// Those that were stopped, and what broke the file.
+    pub faults: Vec<Fault>,
+}
+
+impl Restored {
+    /// What the journal says of the records of these files, by file.
+    ///
+    /// # Errors
+    /// When an object is missing or damaged, or cannot be read.
+    pub fn stood(&self, files: &BTreeSet<FileId>) -> Result<BTreeMap<FileId, Stood>, DurableError> {
+        let (mut usage, mut faults) = (Vec::new(), Vec::new());
+        for object in &self.manifest.journal {
+            let content = object.read(&self.store)?;
+            for item in Epochs::of(&content) {
+                let item = item.map_err(|problem| object.damaged(&self.store, problem))?;
+                let Item::Epoch(entry) = item else { continue };
+                let rows = entry.lanes.into_iter().flat_map(|(_, rows)| rows);
+                usage.extend(rows.filter(|(usage, _)| files.contains(&usage.record.file())));
+                let told = entry.head.faults.into_iter();
+                faults.extend(told.filter(|(fault, _)| files.contains(&fault.record.file())));
+            }
+        }
+        let mut stood: BTreeMap<FileId, Stood> = BTreeMap::new();
+        for (usage, _) in consolidate(usage) {
+            let of_file = stood.entry(usage.record.file()).or_default();
+            of_file.usage.push(usage);
+        }
+        for (fault, _) in consolidate(faults) {
+            let of_file = stood.entry(fault.record.file()).or_default();
+            of_file.faults.push(fault);
+        }
+        for of_file in stood.values_mut() {
+            of_file.usage.sort_by_key(|usage| usage.record);
+            of_file.faults.sort_by_key(|fault| fault.record);
+        }
+        Ok(stood)
     }
 }
 

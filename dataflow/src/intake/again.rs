@@ -1,20 +1,33 @@
-//! Mediation again: the raw records of a file under an old and a new rule, and what differs.
+//! Mediation again: what the raw records of a file come to under a new rule, beside what they came to: under
+//! the old rule, or as the journal of an earlier run has it.
 
 use super::bundle::Bundle;
 use super::count;
 use super::files::Opened;
+use crate::durable::Stood;
 use millrace_connectors::mediate::Mediated;
 use millrace_operators::domain::{Fate, Fault, RecordId, Usage};
 use millrace_operators::epoch::Diff;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 /// Rows compared at a time.
 const WINDOW_ROWS: u64 = 65_536;
 
+/// What became of the records of a file before, window by window.
+pub(super) trait Before {
+    /// Of the records before row `end` those that have not been taken yet; `after` is what becomes of them
+    /// now.
+    fn window(&mut self, end: u64, after: &Window, bundle: &mut Bundle) -> Window;
+    /// Whether all were taken.
+    fn is_done(&self) -> bool;
+    /// What broke the file.
+    fn broken(&mut self) -> Option<Fault>;
+}
+
 /// A file being mediated once more, window by window.
-struct Replay {
+pub(super) struct Replay {
     opened: Opened,
     ended: bool,
     usage: VecDeque<Usage>,
@@ -26,7 +39,7 @@ struct Replay {
 }
 
 /// What became of the records of a window, each list in record order.
-struct Window {
+pub(super) struct Window {
     usage: Vec<Usage>,
     faults: Vec<Fault>,
     ignored: Vec<RecordId>,
@@ -45,7 +58,7 @@ impl Window {
 }
 
 impl Replay {
-    fn new(opened: Opened) -> Self {
+    pub(super) fn new(opened: Opened) -> Self {
         let (usage, faults, ignored) = Default::default();
         Self {
             opened,
@@ -59,7 +72,7 @@ impl Replay {
     }
 
     /// The records before row `end` that have not been taken yet.
-    fn window(&mut self, end: u64, bundle: &mut Bundle) -> Window {
+    fn next(&mut self, end: u64, bundle: &mut Bundle) -> Window {
         let mut mediated = Mediated::default();
         while !self.ended && self.reached < end {
             let Some(chunk) = self.opened.decoder.next_chunk() else {
@@ -88,9 +101,68 @@ impl Replay {
             ignored: take_while(&mut self.ignored, |record| before(*record)),
         }
     }
+}
+
+impl Before for Replay {
+    fn window(&mut self, end: u64, _after: &Window, bundle: &mut Bundle) -> Window {
+        self.next(end, bundle)
+    }
 
     fn is_done(&self) -> bool {
         self.ended && self.usage.is_empty() && self.faults.is_empty() && self.ignored.is_empty()
+    }
+
+    fn broken(&mut self) -> Option<Fault> {
+        self.broken.take()
+    }
+}
+
+/// What the journal says of a file. Records that it does not name were excluded.
+pub(super) struct Journaled {
+    usage: VecDeque<Usage>,
+    faults: VecDeque<Fault>,
+    broken: Option<Fault>,
+}
+
+impl Journaled {
+    pub(super) fn new(stood: Stood) -> Self {
+        let (broken, faults): (Vec<Fault>, Vec<Fault>) = stood
+            .faults
+            .into_iter()
+            .partition(|fault| fault.reason.is_of_file());
+        Self {
+            usage: stood.usage.into(),
+            faults: faults.into(),
+            broken: broken.into_iter().next_back(),
+        }
+    }
+}
+
+impl Before for Journaled {
+    fn window(&mut self, end: u64, after: &Window, _bundle: &mut Bundle) -> Window {
+        let before = |record: RecordId| record.row() < end;
+        let usage = take_while(&mut self.usage, |usage| before(usage.record));
+        let faults = take_while(&mut self.faults, |fault| before(fault.record));
+        let named = usage.iter().map(|usage| usage.record);
+        let named: BTreeSet<RecordId> = named.chain(faults.iter().map(|f| f.record)).collect();
+        let known = after.usage.iter().map(|usage| usage.record);
+        let known = known.chain(after.faults.iter().map(|fault| fault.record));
+        let known = known.chain(after.ignored.iter().copied());
+        let mut ignored: Vec<RecordId> = known.filter(|record| !named.contains(record)).collect();
+        ignored.sort_unstable();
+        Window {
+            usage,
+            faults,
+            ignored,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.usage.is_empty() && self.faults.is_empty()
+    }
+
+    fn broken(&mut self) -> Option<Fault> {
+        self.broken.take()
     }
 }
 
@@ -108,10 +180,17 @@ pub(super) struct Compared {
     pub(super) archived: u64,
 }
 
+impl AddAssign for Compared {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.archived += other.archived;
+    }
+}
+
 /// Adds what differs between the two in these rows of a file to `bundle`, as far as records are `known`.
 pub(super) fn differences(
     rows: &Range<u64>,
-    old: Opened,
+    mut old: impl Before,
     new: Opened,
     known: impl Fn(RecordId) -> bool,
     bundle: &mut Bundle,
@@ -125,12 +204,13 @@ pub(super) fn differences(
         known
     };
     let file = new.id;
-    let (mut old, mut new) = (Replay::new(old), Replay::new(new));
+    let mut new = Replay::new(new);
     let mut end = 0;
     while !old.is_done() || !new.is_done() {
         end += WINDOW_ROWS;
-        let before = old.window(end, bundle).within(rows);
-        let after = new.window(end, bundle).within(rows);
+        let after = new.next(end, bundle);
+        let before = old.window(end, &after, bundle).within(rows);
+        let after = after.within(rows);
         changes(
             before.usage,
             after.usage,
@@ -164,10 +244,9 @@ pub(super) fn differences(
             },
         );
     }
-    let broken = |replay: &mut Replay| replay.broken.take().into_iter().collect();
     changes(
-        broken(&mut old),
-        broken(&mut new),
+        old.broken().into_iter().collect(),
+        new.broken().into_iter().collect(),
         |fault| fault.record,
         |fault, diff| {
             bundle.faults.push((fault, diff));

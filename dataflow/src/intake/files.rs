@@ -14,6 +14,7 @@
 
 mod advice;
 mod grown;
+mod inputs;
 mod kin;
 mod moving;
 
@@ -25,7 +26,9 @@ use grown::Look;
 pub(super) use grown::{Begin, TakeBack};
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format, RawChunk};
 use millrace_connectors::kafka::TopicPartition;
-use millrace_connectors::ledger::{Admission, Arrival, Change, FileState, Ledger, LedgerEntry};
+use millrace_connectors::ledger::{
+    Admission, Arrival, Change, FileState, Inputs, Ledger, LedgerEntry,
+};
 use millrace_connectors::lines::LineMap;
 use millrace_connectors::mediate::{MediationPlan, Mediator};
 use millrace_connectors::output::LedgerRow;
@@ -153,6 +156,8 @@ pub(super) struct Files {
     /// Bytes of the files that are read.
     bytes_read: u64,
     keep_raw: bool,
+    /// What the records of each source are mediated by.
+    inputs: Vec<Inputs>,
     /// Whether all content is remembered, for files that come again longer.
     remembers: bool,
     archive: Arc<Store>,
@@ -180,6 +185,7 @@ impl Files {
             bytes_read: 0,
             opened_at: 0,
             keep_raw,
+            inputs: Vec::new(),
             remembers: false,
             archive,
         }
@@ -350,6 +356,7 @@ impl Files {
                 self.ledger.settle(id, FileState::Followed, 0, "");
                 self.changed.insert(id);
                 self.partitions.insert(id, (index, meta));
+                self.mediated(id);
                 Ok((id, None))
             }
             Admission::Refused(refusal) => Err(Halt::Source(refusal.message)),
@@ -638,6 +645,12 @@ impl Files {
         if skip > 0 {
             self.is_what_was_read(file)
                 .map_err(|error| format!("{:?} is not read on: {error}", file.meta.name))?;
+            if self.is_laid_out_otherwise(file) {
+                let name = &file.meta.name;
+                return Err(format!(
+                    "{name:?} is not read on: {skip} rows of it were read in another format or layout"
+                ));
+            }
         }
         let format = format_of(file, source)?;
         let keeps = self.keep_raw && !matches!(format, Format::Parquet);
@@ -702,7 +715,10 @@ impl Files {
         let again = |error: &dyn std::fmt::Display| {
             format!("{:?} cannot be mediated again: {error}", file.meta.name)
         };
-        let decoder = if self.keep_raw && !matches!(format, Format::Parquet) {
+        // What is read on has no archive of its own yet.
+        let entry = self.ledger.entry(file.id);
+        let is_read = entry.is_some_and(|entry| entry.state != FileState::Reading);
+        let decoder = if self.keep_raw && is_read && !matches!(format, Format::Parquet) {
             let name = archive_name(file.id, source);
             let archive = self.archive.find(&name).map_err(|error| again(&error))?;
             let opened = open_archive(&self.archive, &archive, rule.columns(), &options);

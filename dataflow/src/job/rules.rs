@@ -65,6 +65,15 @@ impl Job {
             .collect()
     }
 
+    /// The file that the rule of a source stands in.
+    #[must_use]
+    pub fn rule_path<'j>(&'j self, source: &'j SourcePlan) -> &'j std::path::Path {
+        match &source.mediation {
+            RuleSource::File(path) => path,
+            RuleSource::Inline(_) => &self.path,
+        }
+    }
+
     /// Compiles the rules as their files are now; texts are entered in `names`.
     ///
     /// # Errors

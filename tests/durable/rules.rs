@@ -1,0 +1,327 @@
+//! Whatever mediation depends on is part of the state: rules, tables and layouts that change while the job
+//! stands, or while it runs, come to the bill that they would have come to from the beginning.
+
+use millrace::cli::Exit;
+use millrace::listener::{ChangeReport, Listener};
+use millrace::metrics::Metrics;
+use millrace::run::{RunOptions, Stop};
+use millrace_connectors::diagnostic::Diagnostic;
+use millrace_tests::dice::Dice;
+use millrace_tests::jobs::{Desk, Ended, standing, text};
+use millrace_tests::kills::variable;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long a watching job may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const TURNS: u32 = 10;
+
+const JOB: &str = "\
+name: calls
+time_zone: UTC
+clock: 2026-03-01
+catalog: [catalog.yaml]
+accounts: [accounts.yaml]
+lookups: { zones: { file: zones.csv, key: zone } }
+sources:
+  - { name: calls, platform: pbx, service_type: voice, path: usage, mediation: rule.yaml }
+outputs: { folder: out }
+";
+
+const RULE: &str = "\
+columns: { units: bigint, at: timestamp }
+where: units <> 99
+identity: [id]
+service: number
+time: at
+attributes: { region: \"lookup('zones', 'region', zone)\" }
+charges: { units: units }
+";
+
+const CATALOG: &str = "\
+currency: USD
+prices:
+  - { item: units, price: 0.5 }
+  - { item: units, when: { region: abroad }, price: 2 }
+";
+
+const ACCOUNTS: &str = "\
+accounts: [{ id: acme, currency: USD }]
+subscriptions:
+  - { id: s1, account: acme, service_type: voice, services: [n1], from: 2026-01-01 }
+";
+
+const ZONES: &str = "zone,region\nfar,abroad\nnear,home\n";
+const HEAD: &str = "id,number,at,units,zone\n";
+/// Two units and three, at home.
+const TWO: &str =
+    "id,number,at,units,zone\n1,n1,2026-02-10T00:00:00Z,2,near\n2,n1,2026-02-10T00:00:00Z,3,near\n";
+
+fn desk(durable: bool, usage: &str) -> Desk {
+    let keeps = if durable {
+        "durability: { folder: state, interval: 20ms }\n"
+    } else {
+        ""
+    };
+    Desk::new(&[
+        ("job.yaml", &format!("{JOB}{keeps}")),
+        ("rule.yaml", RULE),
+        ("catalog.yaml", CATALOG),
+        ("accounts.yaml", ACCOUNTS),
+        ("zones.csv", ZONES),
+        ("usage/000.csv", usage),
+    ])
+}
+
+#[track_caller]
+fn is(desk: &Desk, total: &str, exit: Exit) -> Ended {
+    let ended = desk.run();
+    assert_eq!(
+        (ended.totals(), ended.exit),
+        (vec![total.to_owned()], exit),
+        "{}",
+        ended.err
+    );
+    assert_eq!(ended.summary()["ties_out"], true);
+    ended
+}
+
+fn rule(from: &str, to: &str) -> String {
+    assert!(RULE.contains(from), "{from}");
+    RULE.replace(from, to)
+}
+
+/// Sends how money moved in one currency, whenever something that was saved has been applied.
+struct Heard(Mutex<Sender<String>>);
+
+impl Listener for Heard {
+    fn message(&self, _: &str) {}
+    fn warned(&self, _: &[Diagnostic]) {}
+    fn rejected(&self, _: &[Diagnostic]) {}
+    fn settled(&self) {}
+    fn changed(&self, report: &ChangeReport) {
+        let moved = report.money.iter();
+        let moved: Vec<String> = moved.map(|(_, after)| format!("{after:?}")).collect();
+        self.0.lock().unwrap().send(moved.join(", ")).ok();
+    }
+}
+
+/// Saves files one after the other while the job watches, each when the one before is applied.
+fn watching(desk: &Desk, saved: &[(&str, &str)]) {
+    let (tell, heard) = channel();
+    let (path, stop) = (desk.at("job.yaml"), Stop::default());
+    let ended = Stop::clone(&stop);
+    let metrics = Arc::new(Metrics::new());
+    let shared = Arc::clone(&metrics);
+    let job = std::thread::spawn(move || {
+        let options = RunOptions {
+            workers: Some(2),
+            watch: true,
+            ..RunOptions::default()
+        };
+        let listener: Arc<dyn Listener> = Arc::new(Heard(Mutex::new(tell)));
+        millrace::run::run(&path, &options, &shared, &listener, &ended)
+    });
+    let begun = std::time::Instant::now();
+    while !metrics.is_all_read() || stop.lock().unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "the job does not watch");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for (name, content) in saved {
+        desk.write(name, content);
+        heard
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("{name} was not applied"));
+    }
+    let tell = stop.lock().unwrap().take().unwrap();
+    tell.send(BTreeSet::new()).unwrap();
+    job.join().unwrap().unwrap();
+}
+
+#[test]
+fn rules_saved_while_the_job_stands_and_while_it_runs_hold_for_all_records() {
+    let desk = desk(true, TWO);
+    is(&desk, "2.5 USD", Exit::Ok);
+    desk.write("rule.yaml", rule("units: units", "units: units * 10"));
+    let told = is(&desk, "25 USD", Exit::Ok);
+    assert!(
+        told.err.contains("2 records were mediated again"),
+        "{}",
+        told.err
+    );
+    watching(
+        &desk,
+        &[("rule.yaml", &rule("units: units", "units: units * 100"))],
+    );
+    let told = is(&desk, "250 USD", Exit::Ok);
+    assert!(!told.err.contains("mediated again"), "once: {}", told.err);
+    // Who is charged may change, and whether, and what is one record.
+    desk.write("rule.yaml", rule("units <> 99", "units <> 2"));
+    is(&desk, "1.5 USD", Exit::Ok);
+    watching(&desk, &[("rule.yaml", &rule("units <> 99", "units <> 3"))]);
+    is(&desk, "1 USD", Exit::Ok);
+    desk.write("rule.yaml", rule("[id]", "[at]"));
+    is(&desk, "1 USD", Exit::Findings);
+    desk.write("rule.yaml", RULE);
+    is(&desk, "2.5 USD", Exit::Ok);
+}
+
+#[test]
+fn a_table_saved_while_the_job_stands_holds_for_all_records() {
+    let desk = desk(true, TWO);
+    is(&desk, "2.5 USD", Exit::Ok);
+    desk.write("zones.csv", ZONES.replace("home", "abroad"));
+    is(&desk, "10 USD", Exit::Ok);
+    watching(&desk, &[("zones.csv", ZONES)]);
+    is(&desk, "2.5 USD", Exit::Ok);
+}
+
+/// Rows under another layout are other rows: what was read stays, and is told until the layout is back.
+#[test]
+fn a_layout_changed_while_the_job_stands_is_told() {
+    let desk = desk(true, TWO);
+    is(&desk, "2.5 USD", Exit::Ok);
+    let job = std::fs::read_to_string(desk.at("job.yaml")).unwrap();
+    let changed = "path: usage, csv: { header: [number, id, at, units, zone] }, mediation";
+    desk.write("job.yaml", job.replace("path: usage, mediation", changed));
+    for _ in 0..2 {
+        let told = is(&desk, "2.5 USD", Exit::Findings);
+        let expected = "\"000.csv\" was read in another format or layout; its 2 records stay";
+        assert!(told.err.contains(expected), "{}", told.err);
+    }
+    desk.write("job.yaml", job);
+    is(&desk, "2.5 USD", Exit::Ok);
+}
+
+/// Raw records that are not kept are in their files alone.
+#[test]
+fn a_file_that_is_gone_keeps_its_records_and_is_told_until_it_is_back() {
+    let desk = desk(true, TWO);
+    let job = format!("{JOB}durability: {{ folder: state }}\nraw: {{ keep: false }}\n");
+    desk.write("job.yaml", &job);
+    is(&desk, "2.5 USD", Exit::Ok);
+    std::fs::remove_file(desk.at("usage/000.csv")).unwrap();
+    is(&desk, "2.5 USD", Exit::Ok);
+    desk.write("rule.yaml", rule("units: units", "units: units * 10"));
+    for _ in 0..2 {
+        let told = is(&desk, "2.5 USD", Exit::Findings);
+        assert!(
+            told.err
+                .contains("its 2 records stay as the rule before made them"),
+            "{}",
+            told.err
+        );
+        assert!(
+            told.err.contains("put the file back as it was"),
+            "{}",
+            told.err
+        );
+    }
+    desk.write("usage/000.csv", TWO);
+    is(&desk, "25 USD", Exit::Ok);
+}
+
+/// Everything that mediation depends on changes at random, while the job stands and while it runs, and files
+/// come in between: the bill and what waits are those of a job that begins with all of it.
+#[test]
+fn any_history_of_rules_tables_and_files_comes_to_the_bill_from_scratch() {
+    let turns = variable("MILLRACE_TURNS", TURNS);
+    let seed = u64::from(variable("MILLRACE_SEED", 1));
+    let mut dice = Dice(seed);
+    let rules = [
+        RULE.to_owned(),
+        rule("units: units", "units: units * 3"),
+        rule("units <> 99", "units < 40"),
+        rule("units <> 99", "units % 7 <> 1"),
+        rule("[id]", "[id, zone]"),
+        rule(
+            "service: number",
+            "service: \"case when units % 5 = 0 then 'n2' else number end\"",
+        ),
+        rule("time: at", "time: \"at + interval '1 month'\""),
+    ];
+    let tables = [
+        ZONES.to_owned(),
+        ZONES.replace("home", "abroad"),
+        "zone,region\nnear,home\n".to_owned(),
+    ];
+    let (mut row, mut files) = (0, 0);
+    // Copies are equal: which of several contents of an identity comes first is another matter.
+    let mut usage = |dice: &mut Dice| {
+        let mut text = HEAD.to_owned();
+        for _ in 0..1 + dice.roll(12) {
+            row += 1;
+            let id = row - dice.roll(3).min(row);
+            let mut of_id = Dice(id);
+            let units = match of_id.roll(9) {
+                0 => "x".to_owned(),
+                _ => of_id.roll(100).to_string(),
+            };
+            let (day, zone) = (1 + of_id.roll(20), ["near", "far", "off"][of_id.below(3)]);
+            text += &format!("{id},n1,2026-02-{day:02}T00:00:00Z,{units},{zone}\n");
+        }
+        text
+    };
+    let (kept, fresh) = (desk(true, &usage(&mut dice)), desk(false, TWO));
+    let write = |name: &str, content: &str| {
+        kept.write(name, content);
+        fresh.write(name, content);
+    };
+    write(
+        "usage/000.csv",
+        &std::fs::read_to_string(kept.at("usage/000.csv")).unwrap(),
+    );
+    drop(kept.run());
+    for turn in 0..turns {
+        for _ in 0..1 + dice.roll(2) {
+            let rule = rules[dice.below(rules.len())].clone();
+            let table = tables[dice.below(tables.len())].clone();
+            let (name, content) = match dice.roll(3) {
+                0 => ("rule.yaml".to_owned(), rule),
+                1 => ("zones.csv".to_owned(), table),
+                _ => (
+                    {
+                        files += 1;
+                        format!("usage/{files:03}.csv")
+                    },
+                    usage(&mut dice),
+                ),
+            };
+            let same = std::fs::read_to_string(kept.at(&name)).is_ok_and(|held| held == content);
+            fresh.write(&name, &content);
+            match dice.roll(3) {
+                0 if !same && !name.starts_with("usage") => watching(&kept, &[(&name, &content)]),
+                _ => kept.write(&name, &content),
+            }
+        }
+        let (kept_ended, fresh_ended) = (kept.run(), fresh.run());
+        let said = format!("seed {seed}, turn {turn}: {}", kept_ended.err);
+        assert_eq!(kept_ended.totals(), fresh_ended.totals(), "{said}");
+        assert_eq!(
+            kept_ended.summary()["records"],
+            fresh_ended.summary()["records"],
+            "{said}"
+        );
+        assert_eq!(suspended(&kept), suspended(&fresh), "{said}");
+        for output in ["aggregated", "suspense"] {
+            let changes = millrace_tests::jobs::rows(&kept.at(&format!("out/{output}/changes")));
+            let sum = standing(changes);
+            let snapshot = standing(kept.snapshot(output));
+            assert!(
+                sum.keys().eq(snapshot.keys()),
+                "{said}: changes of {output}"
+            );
+        }
+    }
+}
+
+/// How many records wait for each reason.
+fn suspended(desk: &Desk) -> BTreeMap<String, usize> {
+    let mut reasons = BTreeMap::new();
+    for row in desk.snapshot("suspense") {
+        *reasons.entry(text(&row, "reason").to_owned()).or_default() += 1;
+    }
+    reasons
+}
