@@ -25,7 +25,7 @@ use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::layout::{FormatName, format_of};
 use millrace_connectors::reference::location::located;
-use millrace_connectors::reference::yaml::{place_of, read};
+use millrace_connectors::reference::yaml::{Refused, place_of, read};
 use millrace_connectors::reference::{ReferenceFiles, Section, moment};
 use millrace_connectors::store::Store;
 use millrace_connectors::stream::StreamId;
@@ -33,7 +33,7 @@ use millrace_connectors::times::{TimeRange, TimeReading, TimeRules};
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::EventTime;
 use serde_saphyr::Spanned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,8 @@ pub struct Job {
     pub accounts: Vec<PathBuf>,
     /// Topics of catalog and accounts.
     pub reference_topics: Vec<ReferenceTopics>,
+    /// What of the job file was found wrong, so that what follows from it is not told.
+    pub unread: Unread,
     /// What separates billing lines, as written.
     pub aggregate_by: Vec<String>,
     /// Where each of these stands in the job file.
@@ -113,6 +115,17 @@ pub struct DurabilityPlan {
     pub folder: String,
     /// How often it is committed.
     pub interval: Duration,
+}
+
+/// Parts of a job file that were found wrong: what is missing for that is not missed again.
+#[derive(Clone, Debug, Default)]
+pub struct Unread {
+    /// A source.
+    pub sources: bool,
+    /// A file of the catalog or of accounts, or topics of them.
+    pub reference: bool,
+    /// Lookup tables, and other keys.
+    pub lookups: BTreeSet<String>,
 }
 
 /// A source of usage.
@@ -148,6 +161,8 @@ pub struct SourcePlan {
     pub voids_missing: bool,
     /// Where its mediation rule is.
     pub mediation: RuleSource,
+    /// Whether all of a rule in the job file could be read; otherwise nothing more is said of it.
+    pub is_whole: bool,
 }
 
 impl SourcePlan {
@@ -305,7 +320,8 @@ impl Job {
         let mut judge = Judge {
             file: shown,
             folder,
-            durable: written.durability.is_some(),
+            durable: written.durability.is_some() || read.refused.has_in_file("durability"),
+            refused: read.refused,
             findings: read.findings,
         };
         let job = judge.job(path, written);
@@ -353,12 +369,14 @@ struct Judge {
     file: String,
     folder: PathBuf,
     durable: bool,
+    /// What the file lacks for having been found wrong: it is not missed again.
+    refused: Refused,
     findings: Vec<Diagnostic>,
 }
 
 impl Judge {
     fn job(&mut self, path: &Path, written: JobFile) -> Job {
-        if written.sources.is_empty() && self.findings.is_empty() {
+        if written.sources.is_empty() && !self.refused.has_in_file("sources") {
             self.error(
                 (1, 1),
                 "the job has no source",
@@ -373,7 +391,7 @@ impl Judge {
         let sources = written
             .sources
             .iter()
-            .map(|source| self.source(&source.value))
+            .map(|source| self.source(source))
             .collect();
         let lookups = written
             .lookups
@@ -386,8 +404,7 @@ impl Judge {
         let (aggregate_by, aggregate_places) = self.dimensions(&written.billing.aggregate_by);
         let outputs = self.outputs(&written);
         let archive = written.archive.as_ref();
-        let durable = written.durability.is_some();
-        let archive = archive.map(|archive| self.archive(archive, durable));
+        let archive = archive.map(|archive| self.archive(archive));
         let metrics = written
             .metrics
             .as_ref()
@@ -407,6 +424,7 @@ impl Judge {
             catalogs,
             accounts,
             reference_topics,
+            unread: self.unread(&written.lookups),
             aggregate_by,
             aggregate_places,
             keep_raw: written.raw.keep,
@@ -516,12 +534,16 @@ impl Judge {
         found
     }
 
-    fn source(&mut self, written: &SourceEntry) -> SourcePlan {
+    fn source(&mut self, entry: &Spanned<SourceEntry>) -> SourcePlan {
+        let (written, at) = (&entry.value, place_of(entry));
         let kafka = written.kafka.as_ref().map(|kafka| self.topics(kafka));
         if kafka.is_some() {
             self.no_files(written);
         }
-        if written.path.is_some() == kafka.is_some() {
+        let lost = ["path", "kafka"]
+            .iter()
+            .any(|key| self.refused.has(at, key));
+        if written.path.is_some() == kafka.is_some() && !lost {
             let message = format!(
                 "the source \"{}\" reads from no one place",
                 written.name.value
@@ -553,7 +575,7 @@ impl Judge {
                 "add `format: csv`, `jsonl`, `json` or `parquet`",
             );
         }
-        let stream = self.stream(written);
+        let stream = self.stream(written, at);
         let mediation = match &written.mediation.value {
             MediationEntry::File(file) => {
                 let path = located(&self.folder, file);
@@ -579,8 +601,9 @@ impl Judge {
             identity: written.identity.as_ref().map(|identity| identity.value),
             corrections: written.corrections,
             amends: self.amends(written),
-            voids_missing: self.voids_missing(written),
+            voids_missing: self.voids_missing(written, at),
             mediation,
+            is_whole: !self.refused.is_within(place_of(&written.mediation)),
         }
     }
 
@@ -617,10 +640,12 @@ impl Judge {
         amends.is_some()
     }
 
-    fn voids_missing(&mut self, written: &SourceEntry) -> bool {
+    fn voids_missing(&mut self, written: &SourceEntry, at: (u64, u64)) -> bool {
         let missing = written.missing.as_ref();
         let on_change = written.on_change.as_ref().map(|on_change| on_change.value);
-        if let Some(missing) = missing.filter(|_| on_change != Some(file::OnChange::Amend)) {
+        let refuses =
+            on_change != Some(file::OnChange::Amend) && !self.refused.has(at, "on_change");
+        if let Some(missing) = missing.filter(|_| refuses) {
             let message = "`missing` is about files that change, which this source refuses";
             let hint = "write `on_change: amend` beside it, or leave it out";
             self.error(place_of(missing), message, hint);
@@ -656,16 +681,17 @@ impl Judge {
         let after = written.after.as_ref().map(place_of);
         let chosen = [&written.include, &written.exclude].map(|list| list.first().map(place_of));
         let [include, exclude] = chosen;
-        let topics =
+        let hint_chosen =
             "leave it out; the messages that are usage are chosen with `where` in the rule";
-        let layout = "leave it out; how messages are laid out stands in `kafka: { format: … }`";
-        let moving = "leave it out; messages stay in their topics";
+        let hint_layout =
+            "leave it out; how messages are laid out stands in `kafka: { format: … }`";
+        let hint_moving = "leave it out; messages stay in their topics";
         for (key, place, hint) in [
-            ("format", format, layout),
-            ("csv", csv, layout),
-            ("after", after, moving),
-            ("include", include, topics),
-            ("exclude", exclude, topics),
+            ("format", format, hint_layout),
+            ("csv", csv, hint_layout),
+            ("after", after, hint_moving),
+            ("include", include, hint_chosen),
+            ("exclude", exclude, hint_chosen),
         ] {
             if let Some(place) = place {
                 let message = format!("`{key}` is for files, and the source reads topics");
@@ -675,7 +701,7 @@ impl Judge {
     }
 
     fn topics(&mut self, written: &KafkaSourceEntry) -> MessageSource {
-        if written.topics.is_empty() {
+        if written.topics.is_empty() && !self.refused.has_anywhere("topics") {
             let place = place_of(&written.brokers);
             self.error(place, "no topic is named", "write `topics: [usage]`");
         }
@@ -691,7 +717,7 @@ impl Judge {
     }
 
     /// The stream that is written out, or that the folder's name says.
-    fn stream(&mut self, written: &SourceEntry) -> StreamId {
+    fn stream(&mut self, written: &SourceEntry, at: (u64, u64)) -> StreamId {
         let folder = written
             .path
             .as_ref()
@@ -702,9 +728,13 @@ impl Judge {
                 .or(found)
                 .filter(|part| !part.trim().is_empty());
             part.cloned().unwrap_or_else(|| {
+                // From a folder whose path was refused the part might have been known.
+                if self.refused.has(at, key) || self.refused.has(at, "path") {
+                    return String::new();
+                }
                 let message = format!("the source \"{}\" has no {key}", written.name.value);
                 let hint = format!(
-                    "add `{key}`, or keep the files in <platform>/<service type>/<record type>/input"
+                    "add `{key}`, or keep the files in <platform>/<service type>/{RECORD_TYPE}/input"
                 );
                 self.error(place_of(&written.name), message, hint);
                 String::new()
@@ -754,6 +784,23 @@ impl Judge {
             self.error(place, message, hint);
         }
         RECORD_TYPE.to_owned()
+    }
+
+    fn unread(&self, lookups: &BTreeMap<String, LookupEntry>) -> Unread {
+        let refused = self.refused.keys().map(str::to_owned);
+        let unusable = lookups.iter().filter(|(_, lookup)| {
+            let csv = lookup.csv.as_ref().map(|csv| csv.value.clone());
+            let format = format_of(&lookup.file.value, lookup.format, &csv.unwrap_or_default());
+            format.is_none() || lookup.key.value.trim().is_empty()
+        });
+        let unusable = unusable.map(|(name, _)| name.clone());
+        Unread {
+            sources: self.refused.has_in_file("sources"),
+            reference: ["catalog", "accounts"]
+                .iter()
+                .any(|key| self.refused.has_in_file(key)),
+            lookups: refused.chain(unusable).collect(),
+        }
     }
 
     fn lookup(&mut self, name: &str, written: &LookupEntry) -> Option<LookupPlan> {
@@ -823,7 +870,7 @@ impl Judge {
         written: &KafkaReferenceEntry,
         section: Section,
     ) -> ReferenceTopics {
-        if written.topics.is_empty() {
+        if written.topics.is_empty() && !self.refused.has_anywhere("topics") {
             let place = place_of(&written.brokers);
             self.error(place, "no topic is named", "write `topics: [prices]`");
         }
@@ -913,13 +960,13 @@ impl Judge {
             None => "out".to_owned(),
         };
         let messages = outputs.kafka.as_ref().map(|kafka| {
-            self.messages(kafka, written.durability.is_some());
+            self.messages(kafka);
             MessagePlan {
                 settings: KafkaSettings {
                     brokers: kafka.brokers.value.clone(),
                     settings: kafka.settings.clone(),
                 },
-                topics: kafka.topics.clone(),
+                topics: kafka.topics.value.clone(),
                 progress: kafka
                     .progress
                     .clone()
@@ -943,7 +990,7 @@ impl Judge {
         }
     }
 
-    fn archive(&mut self, written: &ArchiveEntry, durable: bool) -> ArchivePlan {
+    fn archive(&mut self, written: &ArchiveEntry) -> ArchivePlan {
         let folder = &written.folder;
         if let Err(error) = Store::open(&folder.value, &self.folder) {
             self.error(place_of(folder), error.to_string(), "");
@@ -958,7 +1005,7 @@ impl Judge {
             }
             span
         });
-        if let Some(adjust) = written.adjust.as_ref().filter(|_| !durable) {
+        if let Some(adjust) = written.adjust.as_ref().filter(|_| !self.durable) {
             let message = "only jobs with durable state adjust what is archived";
             let hint = "add `durability: { folder: state }`, or leave `adjust` out";
             self.error(place_of(adjust), message, hint);
@@ -998,9 +1045,9 @@ impl Judge {
         address.ok()
     }
 
-    fn messages(&mut self, written: &KafkaOutputEntry, durable: bool) {
+    fn messages(&mut self, written: &KafkaOutputEntry) {
         let place = place_of(&written.brokers);
-        if !durable {
+        if !self.durable {
             let hint = "add `durability: { folder: state }`";
             self.error(
                 place,
@@ -1008,7 +1055,9 @@ impl Judge {
                 hint,
             );
         }
-        if written.topics.all().next().is_none() {
+        let topics = &written.topics;
+        let none = topics.value.all().next().is_none();
+        if none && !self.refused.is_within(place_of(topics)) {
             let hint = "name one, like `topics: { aggregated: billing.lines }`";
             self.error(place, "no output has a topic", hint);
         }
@@ -1041,7 +1090,11 @@ impl Judge {
         what: &str,
         hint: &str,
     ) -> Option<Duration> {
-        let told = written.value.parse::<jiff::SignedDuration>().ok();
+        let told = written.value.parse::<jiff::Span>().ok();
+        let told = told.and_then(|told| {
+            told.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+                .ok()
+        });
         let told = told.and_then(|told| Duration::try_from(told).ok());
         let told = told.filter(|told| within.contains(told));
         if told.is_none() {

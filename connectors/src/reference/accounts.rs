@@ -5,7 +5,7 @@ use super::account::{account_row, service_row, subscription_row};
 use super::field::{Complaint, empty_values};
 use super::layout::{CsvLayout, FormatName};
 use super::rows::{Origin, Placed, Rows, Setting};
-use super::yaml::place_of;
+use super::yaml::{Refused, place_of};
 use crate::decode::ColumnType;
 use crate::diagnostic::Diagnostic;
 use millrace_operators::domain::{Period, SubscriptionKey};
@@ -315,6 +315,7 @@ const OPTIONAL: &[&str] = &[
 /// Reads the rows written out in an accounts file.
 struct Inline<'a> {
     file: &'a Arc<str>,
+    refused: &'a Refused,
     setting: Setting<'a>,
     findings: &'a mut Vec<Diagnostic>,
 }
@@ -323,12 +324,14 @@ struct Inline<'a> {
 pub(super) fn account_rows(
     file: &Arc<str>,
     accounts: &AccountsFile,
+    refused: &Refused,
     setting: Setting<'_>,
     findings: &mut Vec<Diagnostic>,
 ) -> Rows {
     let mut rows = Rows::default();
     let mut inline = Inline {
         file,
+        refused,
         setting,
         findings,
     };
@@ -353,7 +356,7 @@ pub(super) fn account_rows(
         let lifetime = lifetimes.get(&key).copied().unwrap_or(Period::ALWAYS);
         for service in &entry.value.services {
             rows.services
-                .extend(inline.service(&entry.value, service, lifetime));
+                .extend(inline.service(entry, service, lifetime));
         }
     }
     rows
@@ -392,7 +395,8 @@ impl Inline<'_> {
                 };
                 Some(Placed { row, origin })
             }
-            Err(complaints) => {
+            Err(mut complaints) => {
+                complaints.retain(|complaint| !complaint.follows(self.refused, (line, column)));
                 self.findings
                     .extend(complaints.into_iter().map(|complaint| {
                         let place = field(complaint.field).map_or((line, column), place_of);
@@ -406,10 +410,12 @@ impl Inline<'_> {
 
     fn service(
         &mut self,
-        subscription: &SubscriptionEntry,
+        subscription: &Spanned<SubscriptionEntry>,
         entry: &Spanned<ServiceEntry>,
         lifetime: Period,
     ) -> Option<Placed<millrace_operators::domain::ServiceUse>> {
+        let places = [place_of(subscription), place_of(entry)];
+        let subscription = &subscription.value;
         let full = match &entry.value {
             ServiceEntry::Full(fields) => Some(fields),
             ServiceEntry::Id(_) => None,
@@ -425,6 +431,10 @@ impl Inline<'_> {
             _ => None,
         };
         if field("service_type").is_none() {
+            let refused = |key: &str| places.iter().any(|place| self.refused.has(*place, key));
+            if refused("service_type") || refused("type") {
+                return None;
+            }
             let message = "the service has no type";
             let hint = "write `service_type` beside `services`, or {type: …, id: …}";
             let finding = Diagnostic::error(self.file, place_of(entry), message);

@@ -6,7 +6,7 @@ use super::plans::{PlanEntry, PlanRows, plan_rows};
 use super::price::price_row;
 use super::rows::{Origin, Placed, Rows, Setting};
 use super::tiers::{TierEntry, tiered, volume_fault};
-use super::yaml::place_of;
+use super::yaml::{Refused, place_of};
 use crate::decode::ColumnType;
 use crate::diagnostic::Diagnostic;
 use millrace_operators::domain::{PlanPart, PlanRow, PriceModel, PriceRow, Volume};
@@ -174,6 +174,7 @@ pub struct PriceTable {
 pub(super) fn price_rows(
     file: &Arc<str>,
     catalog: &CatalogFile,
+    refused: &Refused,
     setting: Setting<'_>,
     findings: &mut Vec<Diagnostic>,
 ) -> Rows {
@@ -183,11 +184,16 @@ pub(super) fn price_rows(
         let place = place_of(&catalog.currency);
         findings.push(Diagnostic::error(file, place, message).with_hint(hint));
     }
-    let plans = plan_rows(file, &catalog.plans, currency, setting, findings);
+    let plans = plan_rows(file, &catalog.plans, refused, currency, setting, findings);
     let mut volumes = Vec::new();
     for entry in &catalog.prices {
         let fields = &entry.value;
-        let Some(tiered) = tiered(file, fields, &plans, setting, findings) else {
+        // Tiers would be judged without those that were refused.
+        if refused.has(place_of(entry), "tiers") {
+            continue;
+        }
+        let is_whole = !refused.is_within(place_of(entry));
+        let Some(tiered) = tiered(file, fields, &plans, refused, setting, findings) else {
             continue;
         };
         let text = |name: &'static str| fields.field(name).map(|field| field.value.as_str());
@@ -202,6 +208,9 @@ pub(super) fn price_rows(
                 let given = PriceFields::FIELDS.iter().chain(&["by"]);
                 let given = given.filter_map(|name| Some((*name, fields.field(name)?)));
                 findings.extend(empty_values(file, given));
+                if !is_whole {
+                    continue;
+                }
                 let origin = Origin {
                     file: Arc::clone(file),
                     line,
@@ -218,15 +227,18 @@ pub(super) fn price_rows(
                 }
                 rows.prices.push(placed);
             }
-            Err(complaints) => findings.extend(complaints.into_iter().map(|complaint| {
-                let empty = || {
-                    let mut values = fields.when.values().filter(|_| complaint.field == "when");
-                    values.find(|value| value.value.trim().is_empty())
-                };
-                let place = fields.field(complaint.field).or_else(empty);
-                let place = place.map_or((line, column), place_of);
-                Diagnostic::error(file, place, complaint.message).with_hint(complaint.hint)
-            })),
+            Err(mut complaints) => {
+                complaints.retain(|complaint| !complaint.follows(refused, (line, column)));
+                findings.extend(complaints.into_iter().map(|complaint| {
+                    let empty = || {
+                        let mut values = fields.when.values().filter(|_| complaint.field == "when");
+                        values.find(|value| value.value.trim().is_empty())
+                    };
+                    let place = fields.field(complaint.field).or_else(empty);
+                    let place = place.map_or((line, column), place_of);
+                    Diagnostic::error(file, place, complaint.message).with_hint(complaint.hint)
+                }));
+            }
         }
     }
     rows.plans = plans.rows;
@@ -245,10 +257,10 @@ fn volume_plan(
         return Ok(None);
     };
     if price.account.is_some() || !price.conditions.is_empty() {
-        return Err((
-            "a volume price is for all usage of an item by a price list",
-            "leave out `account` and `when`; give what is priced otherwise an item of its own",
-        ));
+        let hint =
+            "leave out `account` and `when`; give what is priced otherwise an item of its own";
+        let message = "a volume price is for all usage of an item by a price list";
+        return Err((message, hint));
     }
     let of_list = plans.accumulators(Some(price.list));
     let counted = of_list

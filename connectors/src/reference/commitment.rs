@@ -145,7 +145,8 @@ fn written(place: &Place<'_>, fields: &mut PartFields<'_>) -> Written {
     if words.is_empty() {
         let message = "nothing counts towards the commitment";
         let hint = "write `counts: spend`, or leave it out";
-        fields.complain(Complaint::new("counts", message).with_hint(hint));
+        let complaint = Complaint::new("counts", message).with_hint(hint);
+        fields.complain(complaint.for_want_of(&["counts"]));
     }
     written
 }

@@ -1,7 +1,7 @@
 //! Fields of reference rows, from text: the same rules for a row written in YAML and for one that a
 //! table's SQL made.
 
-use super::yaml::place_of;
+use super::yaml::{Refused, place_of};
 use crate::diagnostic::Diagnostic;
 use jiff::tz::TimeZone;
 use millrace_operators::domain::{EventTime, Period};
@@ -16,6 +16,8 @@ pub(super) struct Complaint {
     pub(super) message: String,
     /// What to do about it; may be empty.
     pub(super) hint: String,
+    /// The fields of which one would have to be there.
+    wanted: Vec<&'static str>,
 }
 
 impl Complaint {
@@ -24,7 +26,22 @@ impl Complaint {
             field,
             message: message.into(),
             hint: String::new(),
+            wanted: Vec::new(),
         }
+    }
+
+    /// The same complaint, for want of these fields: if one of them was refused, there is none.
+    pub(super) fn for_want_of(self, fields: &[&'static str]) -> Self {
+        Self {
+            wanted: fields.to_vec(),
+            ..self
+        }
+    }
+
+    /// Whether it follows from what was refused of the mapping.
+    pub(super) fn follows(&self, refused: &Refused, mapping: (u64, u64)) -> bool {
+        let mut wanted = self.wanted.iter();
+        wanted.any(|field| refused.has(mapping, field))
     }
 
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
@@ -86,7 +103,12 @@ impl<'a, F: Fn(&'static str) -> Option<&'a str>> Fields<'a, F> {
     /// The field's text; a complaint and "" when there is none.
     pub(super) fn required(&mut self, field: &'static str) -> &'a str {
         self.optional(field).unwrap_or_else(|| {
-            self.complain(Complaint::new(field, format!("\"{field}\" is empty")));
+            let complaint = Complaint::new(field, format!("\"{field}\" is empty"));
+            let is_given = self.is_given(field);
+            self.complain(match is_given {
+                true => complaint,
+                false => complaint.for_want_of(&[field]),
+            });
             ""
         })
     }
@@ -173,10 +195,8 @@ pub(super) fn currency_fault(text: &str) -> Option<(String, String)> {
     // `usd` would be a unit of its own, and match no account.
     let code = text.to_ascii_uppercase();
     (text.len() == 3 && text.chars().all(|c| c.is_ascii_alphabetic()) && code != text).then(|| {
-        (
-            format!("not a currency code: \"{text}\""),
-            format!("did you mean \"{code}\"?"),
-        )
+        let hint = format!("did you mean \"{code}\"?");
+        (format!("not a currency code: \"{text}\""), hint)
     })
 }
 

@@ -14,7 +14,7 @@ use super::messages::{Agreed, HeldMessage, Messages, Section};
 use super::rows::{Rows, Setting};
 use super::table::TableCache;
 use super::vocabulary::{Vocabulary, unmet};
-use super::yaml::read;
+use super::yaml::{Refused, read};
 use crate::diagnostic::Diagnostic;
 use crate::kafka::{FeedChange, FeedFault};
 use crate::names::Names;
@@ -247,22 +247,34 @@ impl ReferenceFiles {
         let mut rows = Rows::default();
         self.tables.begin();
         for path in self.catalogs.clone() {
-            let Some(catalog) = read_file::<CatalogFile>(&path, &mut findings) else {
+            let Some((catalog, refused)) = read_file::<CatalogFile>(&path, &mut findings) else {
                 continue;
             };
             let file: Arc<str> = Arc::from(path.display().to_string());
-            rows.append(price_rows(&file, &catalog, setting, &mut findings));
+            rows.append(price_rows(
+                &file,
+                &catalog,
+                &refused,
+                setting,
+                &mut findings,
+            ));
             for table in &catalog.tables {
                 let mapping = Mapping::of_prices(&file, &path, table, &catalog.currency.value);
                 rows.append(self.tables.rows(&mapping, setting, &mut findings));
             }
         }
         for path in self.accounts.clone() {
-            let Some(accounts) = read_file::<AccountsFile>(&path, &mut findings) else {
+            let Some((accounts, refused)) = read_file::<AccountsFile>(&path, &mut findings) else {
                 continue;
             };
             let file: Arc<str> = Arc::from(path.display().to_string());
-            rows.append(account_rows(&file, &accounts, setting, &mut findings));
+            rows.append(account_rows(
+                &file,
+                &accounts,
+                &refused,
+                setting,
+                &mut findings,
+            ));
             for table in &accounts.tables {
                 let mapping = Mapping::of_accounts(&file, &path, table);
                 rows.append(self.tables.rows(&mapping, setting, &mut findings));
@@ -273,16 +285,16 @@ impl ReferenceFiles {
     }
 }
 
-/// The typed content of a YAML file; with findings it lacks what they are about.
+/// The typed content of a YAML file, and what it lacks for having been found wrong.
 fn read_file<T: serde::de::DeserializeOwned>(
     path: &Path,
     findings: &mut Vec<Diagnostic>,
-) -> Option<T> {
+) -> Option<(T, Refused)> {
     match read_text(path, "the file") {
         Ok(text) => {
             let mut read = read::<T>(&path.display().to_string(), &text);
             findings.append(&mut read.findings);
-            read.value
+            Some((read.value?, read.refused))
         }
         Err(finding) => {
             findings.push(finding);

@@ -12,6 +12,15 @@ use std::ops::ControlFlow;
 /// written out is left for the rule's own check.
 #[must_use]
 pub fn columns_looked_up(rule: &MediationRule) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (table, column) in expressions(rule).flat_map(|sql| lookups_in(sql).0) {
+        tables.entry(table).or_default().insert(column);
+    }
+    tables
+}
+
+/// All expressions of a rule.
+fn expressions(rule: &MediationRule) -> impl Iterator<Item = &Sql> {
     let identity = match &rule.identity {
         IdentityRule::Position => [].as_slice(),
         IdentityRule::Fields(fields) => fields,
@@ -30,30 +39,37 @@ pub fn columns_looked_up(rule: &MediationRule) -> BTreeMap<String, BTreeSet<Stri
                 .flatten(),
         )
         .chain([&rule.service, &rule.time]);
-    let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (table, column) in named.chain(single).flat_map(lookups_in) {
-        tables.entry(table).or_default().insert(column);
-    }
-    tables
+    named.chain(single)
 }
 
-fn lookups_in(sql: &Sql) -> Vec<(String, String)> {
+/// Whether each call of a lookup function has its table and column written out.
+#[must_use]
+pub fn says_what_it_looks_up(rule: &MediationRule) -> bool {
+    expressions(rule).all(|sql| lookups_in(sql).1)
+}
+
+/// The tables and columns of the calls that have them written out, and whether those are all calls.
+fn lookups_in(sql: &Sql) -> (Vec<(String, String)>, bool) {
     let Ok(parsed) = DFParser::parse_sql_into_expr(&sql.value) else {
-        return Vec::new();
+        return (Vec::new(), false);
     };
-    let mut found = Vec::new();
+    let (mut found, mut calls) = (Vec::new(), 0);
     let _all_visited: ControlFlow<()> = visit_expressions(&parsed.expr, |node| {
         if let Expr::Function(call) = node
             && call.name.to_string().to_lowercase().starts_with("lookup")
-            && let FunctionArguments::List(list) = &call.args
-            && let [table, column, ..] = list.args.as_slice()
-            && let (Some(table), Some(column)) = (text(table), text(column))
         {
-            found.push((table, column));
+            calls += 1;
+            if let FunctionArguments::List(list) = &call.args
+                && let [table, column, ..] = list.args.as_slice()
+                && let (Some(table), Some(column)) = (text(table), text(column))
+            {
+                found.push((table, column));
+            }
         }
         ControlFlow::Continue(())
     });
-    found
+    let all = found.len() == calls;
+    (found, all)
 }
 
 fn text(argument: &FunctionArg) -> Option<String> {

@@ -371,19 +371,17 @@ fn read(
     let (rows, tables, mut findings) = match section {
         Section::Catalog => {
             let mut read = read_json::<CatalogFile>(name, &text, version);
-            let rows = read
-                .value
-                .as_ref()
-                .map(|catalog| price_rows(&file, catalog, setting, &mut read.findings));
+            let rows = read.value.as_ref().map(|catalog| {
+                price_rows(&file, catalog, &read.refused, setting, &mut read.findings)
+            });
             let tables = read.value.is_some_and(|catalog| !catalog.tables.is_empty());
             (rows, tables, read.findings)
         }
         Section::Accounts => {
             let mut read = read_json::<AccountsFile>(name, &text, version);
-            let rows = read
-                .value
-                .as_ref()
-                .map(|accounts| account_rows(&file, accounts, setting, &mut read.findings));
+            let rows = read.value.as_ref().map(|accounts| {
+                account_rows(&file, accounts, &read.refused, setting, &mut read.findings)
+            });
             let tables = read
                 .value
                 .is_some_and(|accounts| !accounts.tables.is_empty());

@@ -209,7 +209,8 @@ pub(super) fn term(fields: &mut PartFields<'_>) -> Term {
     if anchored && fields.optional("cycle").is_none() {
         let message = "\"anchor\" needs \"cycle\", what is counted from there";
         let hint = "add `cycle: year`, or leave `anchor` out for the account's billing cycle";
-        fields.complain(Complaint::new("anchor", message).with_hint(hint));
+        let complaint = Complaint::new("anchor", message).with_hint(hint);
+        fields.complain(complaint.for_want_of(&["cycle"]));
         return Term::BillUnit;
     }
     let anchor = anchor(fields);
@@ -223,7 +224,8 @@ pub(super) fn term(fields: &mut PartFields<'_>) -> Term {
         (None, Some(_)) if fields.optional("cycle").is_none() => {
             let message = "\"every\" needs \"cycle\", the unit that it counts";
             let hint = "add `cycle: month`, or leave out `every` for the account's billing cycle";
-            fields.complain(Complaint::new("every", message).with_hint(hint));
+            let complaint = Complaint::new("every", message).with_hint(hint);
+            fields.complain(complaint.for_want_of(&["cycle"]));
             Term::BillUnit
         }
         (None, _) => Term::BillUnit,
@@ -278,7 +280,8 @@ pub(super) fn allowance_part(place: &Place<'_>) -> Result<PlanPart, Vec<Complain
                 None => ("id", "the allowance has no size"),
             };
             let hint = "write either `units: 100` or `money: 100`";
-            fields.complain(Complaint::new(field, message).with_hint(hint));
+            let complaint = Complaint::new(field, message).with_hint(hint);
+            fields.complain(complaint.for_want_of(&["units", "money"]));
             return Err(fields.complaints);
         }
     };
@@ -306,7 +309,8 @@ pub(super) fn allowance_part(place: &Place<'_>) -> Result<PlanPart, Vec<Complain
     if cap.is_some() && fields.optional("rollover_cycles").is_none() && !once {
         let message = "\"rollover_cap\" needs \"rollover_cycles\"";
         let hint = "write how many cycles the rest lives on for, like `rollover_cycles: 1`";
-        fields.complain(Complaint::new("rollover_cap", message).with_hint(hint));
+        let complaint = Complaint::new("rollover_cap", message).with_hint(hint);
+        fields.complain(complaint.for_want_of(&["rollover_cycles"]));
     }
     let part = Allowance {
         resource: place.name(id),

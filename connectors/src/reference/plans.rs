@@ -5,7 +5,7 @@ use super::commitment::{Beside, commitment_part};
 use super::field::{Complaint, empty_values};
 use super::plan::{Place, PlanHead, accumulator_part, allowance_part, cap_part, charge_part};
 use super::rows::{Origin, Placed, Setting};
-use super::yaml::place_of;
+use super::yaml::{Refused, place_of};
 use crate::diagnostic::Diagnostic;
 use millrace_operators::domain::{Accumulator, DatedCharge, Name, PlanPart, PlanRow};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -321,6 +321,10 @@ pub(super) struct PlanRows {
     pub(super) rows: Vec<Placed<PlanRow>>,
     /// Accumulators that are there, but at fault: told once, and not missed again.
     at_fault: BTreeSet<(Name, Name)>,
+    /// Some accumulators were refused, of whatever name.
+    lacks_accumulators: bool,
+    /// Some charges were refused.
+    lacks_charges: bool,
 }
 
 impl PlanRows {
@@ -345,13 +349,14 @@ impl PlanRows {
 
     /// Whether the accumulator was told to be wrong.
     pub(super) fn is_at_fault(&self, list: Name, accumulator: Name) -> bool {
-        self.at_fault.contains(&(list, accumulator))
+        self.lacks_accumulators || self.at_fault.contains(&(list, accumulator))
     }
 }
 
 /// Reads the plans of one catalog.
 struct Reader<'a> {
     file: &'a Arc<str>,
+    refused: &'a Refused,
     currency: &'a str,
     setting: Setting<'a>,
     findings: &'a mut Vec<Diagnostic>,
@@ -362,16 +367,23 @@ struct Reader<'a> {
 pub(super) fn plan_rows(
     file: &Arc<str>,
     plans: &[Spanned<PlanEntry>],
+    refused: &Refused,
     currency: &str,
     setting: Setting<'_>,
     findings: &mut Vec<Diagnostic>,
 ) -> PlanRows {
+    let lacks = |key| refused.has_anywhere(key) || refused.has_anywhere("plans");
     let mut reader = Reader {
         file,
+        refused,
         currency,
         setting,
         findings,
-        made: PlanRows::default(),
+        made: PlanRows {
+            lacks_accumulators: lacks("accumulators"),
+            lacks_charges: lacks("charges"),
+            ..PlanRows::default()
+        },
     };
     let heads: Vec<(PlanHead, &PlanEntry)> = plans
         .iter()
@@ -384,6 +396,14 @@ pub(super) fn plan_rows(
         reader.commitments(head, plan);
     }
     reader.made
+}
+
+/// A list of items without one: it would be for all of them.
+fn no_items(file: &str, items: Option<&Spanned<OneOrMore>>) -> Option<Diagnostic> {
+    let items = items.filter(|items| items.value.0.is_empty())?;
+    let message = "`items` is an empty list";
+    let hint = "name the items, or leave the key out: then it is for all";
+    Some(Diagnostic::error(file, place_of(items), message).with_hint(hint))
 }
 
 impl Reader<'_> {
@@ -433,7 +453,9 @@ impl Reader<'_> {
             self.part(head, "cap", part, cap_part);
         }
         for part in &entry.charges {
-            self.part(head, "charge", part, charge_part);
+            if !self.part(head, "charge", part, charge_part) {
+                self.made.lacks_charges = true;
+            }
         }
     }
 
@@ -462,13 +484,19 @@ impl Reader<'_> {
             if named.is_some_and(|named| self.made.is_at_fault(head.list, named)) {
                 continue;
             }
+            // What is recurring was refused.
+            let counts = part.value.counts.iter().flat_map(|counts| &counts.value.0);
+            let mut counts = counts.map(|word| word.trim());
+            if self.made.lacks_charges && counts.any(|word| word == "recurring") {
+                continue;
+            }
             self.part(head, "commitment", part, |place| {
                 commitment_part(place, &beside)
             });
         }
     }
 
-    /// Reads a part; whether it is one.
+    /// Reads a part; whether it is one, and whole.
     fn part<T: Fielded>(
         &mut self,
         head: &PlanHead,
@@ -491,12 +519,18 @@ impl Reader<'_> {
                 let given = T::FIELDS.iter();
                 let given = given.filter_map(|name| Some((*name, fields.field(name)?)));
                 self.findings.extend(empty_values(self.file, given));
+                let items = fields.list("items");
+                let items = items.filter(|_| !self.refused.has((line, column), "items"));
+                self.findings.extend(no_items(self.file, items));
                 let id = text("id").or_else(|| text("item")).unwrap_or_default();
                 let origin = Origin {
                     file: Arc::clone(self.file),
                     line,
                     column,
                 };
+                if self.refused.is_within((line, column)) {
+                    return false;
+                }
                 let row = head.row(&format!("{kind} {}", id.trim()), part, self.setting);
                 self.made.rows.push(Placed { row, origin });
                 true
@@ -514,11 +548,12 @@ impl Reader<'_> {
 
     fn complain(
         &mut self,
-        complaints: Vec<Complaint>,
+        mut complaints: Vec<Complaint>,
         entry: (u64, u64),
         place: impl Fn(&str) -> Option<(u64, u64)>,
     ) {
-        let file = self.file;
+        let (file, refused) = (self.file, self.refused);
+        complaints.retain(|complaint| !complaint.follows(refused, entry));
         self.findings
             .extend(complaints.into_iter().map(|complaint| {
                 let place = place(complaint.field).unwrap_or(entry);

@@ -25,6 +25,7 @@ fn load(names: &Names, catalog: &str, accounts: &str) -> (Reference, Vec<Diagnos
         rows.append(price_rows(
             &Arc::from("catalog.yaml"),
             &catalog,
+            &read.refused,
             setting,
             &mut findings,
         ));
@@ -35,6 +36,7 @@ fn load(names: &Names, catalog: &str, accounts: &str) -> (Reference, Vec<Diagnos
         rows.append(account_rows(
             &Arc::from("accounts.yaml"),
             &accounts,
+            &read.refused,
             setting,
             &mut findings,
         ));

@@ -5,7 +5,7 @@ use super::plan::{scaled, unknown_accumulator};
 use super::plans::PlanRows;
 use super::price::{LIST_DEFAULT, exact_price_of};
 use super::rows::Setting;
-use super::yaml::place_of;
+use super::yaml::{Refused, place_of};
 use crate::diagnostic::Diagnostic;
 use millrace_operators::domain::{
     Accumulator, Amount, Measure, Name, Price, Quantity, Tier, TierReference,
@@ -48,6 +48,7 @@ pub(super) fn tiered(
     file: &Arc<str>,
     fields: &PriceFields,
     plans: &PlanRows,
+    refused: &Refused,
     setting: Setting<'_>,
     findings: &mut Vec<Diagnostic>,
 ) -> Option<Tiered> {
@@ -76,9 +77,12 @@ pub(super) fn tiered(
     };
     let mut tiers: Vec<Tier> = Vec::with_capacity(fields.tiers.len());
     let mut last = None;
+    let mut at_fault = false;
     for entry in &fields.tiers {
         match tier(&entry.value, scale, last) {
             Ok(tier) => tiers.push(tier),
+            // Where it begins was told to be wrong.
+            Err((None, ..)) if refused.has(place_of(entry), "from") => at_fault = true,
             Err((field, message, hint)) => {
                 let place = field.map_or_else(|| place_of(entry), place_of);
                 findings.push(Diagnostic::error(file, place, message).with_hint(hint));
@@ -89,7 +93,7 @@ pub(super) fn tiered(
         let from = from.and_then(|from| scaled("from", &from.value, scale).ok());
         last = from.max(last).or(Some(0));
     }
-    (findings.len() == before).then(|| Tiered {
+    (findings.len() == before && !at_fault).then(|| Tiered {
         tiers: tiers.into(),
         by,
     })
@@ -185,14 +189,12 @@ pub(super) fn volume_fault(
     item: Name,
 ) -> Option<(&'static str, &'static str)> {
     if accumulator.measure == Measure::Money {
-        return Some((
-            "a volume is counted in units, and the accumulator counts money",
-            "give the accumulator `counts: units`",
-        ));
+        let hint = "give the accumulator `counts: units`";
+        let message = "a volume is counted in units, and the accumulator counts money";
+        return Some((message, hint));
     }
     let whole = accumulator.numerator == accumulator.denominator;
-    (accumulator.items.as_slice() != [item] || !whole).then_some((
-        "a volume is charged whole, and the accumulator does not count just the item",
-        "give the accumulator `items` with this one item, and no `percent`",
-    ))
+    let hint = "give the accumulator `items` with this one item, and no `percent`";
+    let message = "a volume is charged whole, and the accumulator does not count just the item";
+    (accumulator.items.as_slice() != [item] || !whole).then_some((message, hint))
 }

@@ -14,13 +14,16 @@
 //! - A message in JSON is read in the same way; its findings have no line.
 
 mod json;
+mod refused;
 mod tree;
 mod typed;
 
+pub use refused::Refused;
+
 use crate::diagnostic::Diagnostic;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeSet;
-use tree::{Kind, Node};
+use std::collections::{BTreeMap, BTreeSet};
+use tree::Node;
 use typed::Reader;
 
 /// Findings after which a file is not read any further.
@@ -34,6 +37,8 @@ pub struct Read<T> {
     pub value: Option<T>,
     /// Everything found wrong, in the order of the file.
     pub findings: Vec<Diagnostic>,
+    /// What the value lacks.
+    pub refused: Refused,
 }
 
 /// Line and column of a value, counted from 1; 0 when unknown.
@@ -50,6 +55,7 @@ pub fn read<T: DeserializeOwned>(file: &str, text: &str) -> Read<T> {
         None => Read {
             value: None,
             findings,
+            refused: Refused::default(),
         },
     }
 }
@@ -65,6 +71,7 @@ pub(super) fn read_json<T: DeserializeOwned>(
         Err(message) => Read {
             value: None,
             findings: vec![Diagnostic::error(file, (0, 0), message)],
+            refused: Refused::default(),
         },
     }
 }
@@ -75,6 +82,8 @@ fn read_tree<T: DeserializeOwned>(
     mut findings: Vec<Diagnostic>,
 ) -> Read<T> {
     let mut at_fault = BTreeSet::new();
+    // The keys that unknown ones were meant to be.
+    let mut meant = BTreeMap::new();
     let value = loop {
         let failure = match T::deserialize(Reader {
             node: root,
@@ -92,7 +101,10 @@ fn read_tree<T: DeserializeOwned>(
         // A key that is missing because it was left out has been reported already.
         let left_out = failure
             .missing
-            .is_some_and(|field| find(root, id).is_some_and(|map| lacks(map, field, &at_fault)));
+            .is_some_and(|field| Refused::of(root, &at_fault, &meant).has_of_node(id, field));
+        if let Some(key) = failure.meant {
+            meant.insert(id, key);
+        }
         if !left_out {
             let finding = Diagnostic::error(file, (line, column), failure.message);
             findings.push(finding.with_hint(failure.hint));
@@ -103,39 +115,11 @@ fn read_tree<T: DeserializeOwned>(
         }
     };
     findings.sort();
-    Read { value, findings }
-}
-
-/// Whether the mapping has the key, but its entry was left out.
-fn lacks(map: &Node, field: &str, at_fault: &BTreeSet<usize>) -> bool {
-    let Kind::Map(entries) = &map.kind else {
-        return false;
-    };
-    let mut left_out = entries
-        .iter()
-        .filter(|entry| at_fault.contains(&entry.id) || at_fault.contains(&entry.value.id));
-    left_out.any(|entry| entry.key == field)
-}
-
-fn find(node: &Node, id: usize) -> Option<&Node> {
-    if node.id == id {
-        return Some(node);
-    }
-    // Nodes are numbered in reading order: the child to look into is the last that is not past it.
-    match &node.kind {
-        Kind::Null(_) | Kind::Scalar { .. } => None,
-        Kind::List(items) => {
-            let after = items.partition_point(|item| item.id <= id);
-            items
-                .get(after.checked_sub(1)?)
-                .and_then(|item| find(item, id))
-        }
-        Kind::Map(entries) => {
-            let after = entries.partition_point(|entry| entry.value.id <= id);
-            entries
-                .get(after.checked_sub(1)?)
-                .and_then(|entry| find(&entry.value, id))
-        }
+    let refused = Refused::of(root, &at_fault, &meant);
+    Read {
+        value,
+        findings,
+        refused,
     }
 }
 

@@ -387,7 +387,8 @@ pub struct KafkaOutputEntry {
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
     /// The topic of each output; outputs without a topic are not published.
-    pub topics: MessageTopics,
+    #[schemars(with = "MessageTopics")]
+    pub topics: Spanned<MessageTopics>,
     /// The compacted topic that keeps how far the job has published; `millrace-progress-` and its name
     /// unless given, created where it is missing.
     pub progress: Option<String>,

@@ -9,7 +9,7 @@ use millrace_connectors::mediate::{MediationPlan, MediationRule, Treatment};
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::Vocabulary;
 use millrace_connectors::reference::location::{is_local, read_text};
-use millrace_connectors::reference::lookups::columns_looked_up;
+use millrace_connectors::reference::lookups::{columns_looked_up, says_what_it_looks_up};
 use millrace_connectors::reference::yaml::read;
 use millrace_connectors::store::Store;
 use millrace_connectors::stream::StreamId;
@@ -111,7 +111,7 @@ impl Job {
         let vocabulary = self.vocabulary(&written);
         if let Some(vocabulary) = &vocabulary {
             findings.extend(self.unknown_dimensions(vocabulary));
-            findings.extend(self.idle_lookups(written.iter().flatten()));
+            findings.extend(self.idle_lookups(&written.iter().flatten().collect::<Vec<_>>()));
         }
         let (lookups, unloaded) = self.lookups(written.iter().flatten(), &mut findings);
         let lookups = Arc::new(lookups);
@@ -157,6 +157,9 @@ impl Job {
     /// What the rules call things; nothing where one of them cannot be read.
     fn vocabulary(&self, written: &[Option<Written>]) -> Option<Vocabulary> {
         let types = self.sources.iter().map(|s| s.stream.service_type.as_str());
+        if self.unread.sources || written.is_empty() || types.clone().any(str::is_empty) {
+            return None;
+        }
         let rules: Option<Vec<&Written>> = written.iter().map(Option::as_ref).collect();
         let rules = rules?.into_iter().map(|written| &written.rule);
         Some(Vocabulary::of(types.zip(rules)))
@@ -184,9 +187,19 @@ impl Job {
     }
 
     /// Lookup tables that no rule asks.
-    fn idle_lookups<'w>(&self, rules: impl Iterator<Item = &'w Written>) -> Vec<Diagnostic> {
-        let asked = rules.flat_map(|written| columns_looked_up(&written.rule).into_keys());
+    fn idle_lookups(&self, rules: &[&Written]) -> Vec<Diagnostic> {
+        let asked = rules
+            .iter()
+            .flat_map(|written| columns_looked_up(&written.rule).into_keys());
         let asked: BTreeSet<String> = asked.collect();
+        let known = |table: &String| self.lookups.iter().any(|lookup| lookup.name == *table);
+        let clear = rules
+            .iter()
+            .all(|written| says_what_it_looks_up(&written.rule));
+        // A table that is asked by another name, or in another order, is not idle.
+        if !clear || !asked.iter().all(known) {
+            return Vec::new();
+        }
         let file = self.path.display().to_string();
         let idle = self
             .lookups
@@ -205,6 +218,7 @@ impl Job {
 
     fn rule(&self, source: &SourcePlan, findings: &mut Vec<Diagnostic>) -> Option<Written> {
         let path = match &source.mediation {
+            RuleSource::Inline(_) if !source.is_whole => return None,
             RuleSource::Inline(rule) => {
                 let (rule, file) = ((**rule).clone(), self.path.display().to_string());
                 return Some(Written { rule, file });
@@ -242,8 +256,9 @@ impl Job {
             }
         }
         let mut tables = Vec::new();
-        let mut unloaded = BTreeSet::new();
-        for lookup in &self.lookups {
+        let mut unloaded = self.unread.lookups.clone();
+        let known = self.lookups.iter();
+        for lookup in known.filter(|lookup| !self.unread.lookups.contains(&lookup.name)) {
             let columns: Vec<String> = asked
                 .remove(&lookup.name)
                 .unwrap_or_default()
@@ -291,13 +306,16 @@ impl Job {
                 return None;
             }
         };
-        findings.extend_from_slice(plan.warnings());
         // Types of a typed format are known when a file is opened, not before.
         let typed = source
             .format_of(&source.path)
             .is_some_and(|format| format.is_typed());
         let sound = typed || self.type_checks(source, &plan, findings);
-        sound.then_some(plan)
+        // What a rule with an error does not read, it may read when that is mended.
+        sound.then(|| {
+            findings.extend_from_slice(plan.warnings());
+            plan
+        })
     }
 
     /// What is wrong with how the sources of a stream decide between records of one identity.
@@ -307,6 +325,7 @@ impl Job {
         let known = self.sources.iter().zip(plans);
         let known: Vec<_> = known
             .filter_map(|(source, plan)| Some((source, plan.as_ref()?)))
+            .filter(|(source, _)| has_stream(source))
             .collect();
         for (at, (source, plan)) in known.iter().enumerate() {
             if (source.corrections || source.amends) && !plan.has_identity() {
@@ -330,7 +349,7 @@ impl Job {
                     "the sources \"{}\" and \"{}\" are of one stream, and keep different records of an identity",
                     other.name, source.name
                 );
-                let hint = "write the same `keep` or `version` in both rules, or give one another `record_type` or `platform`";
+                let hint = "write the same `keep` or `version` in both rules, or give one another `platform`";
                 findings.push(Diagnostic::error(&job, source.place, message).with_hint(hint));
             }
         }
@@ -345,6 +364,7 @@ impl Job {
         // A place in a file is no other source's.
         let known: Vec<&SourcePlan> = known
             .filter(|(_, plan)| plan.as_ref().is_some_and(|plan| plan.has_identity()))
+            .filter(|(source, _)| has_stream(source))
             .map(|(source, _)| source)
             .collect();
         for (at, source) in known.iter().enumerate() {
@@ -419,4 +439,9 @@ impl Job {
             .map_err(|mut faults| findings.append(&mut faults))
             .is_ok()
     }
+}
+
+/// Whether the job says what its records are; where it does not, that is told.
+fn has_stream(source: &SourcePlan) -> bool {
+    !source.stream.platform.is_empty() && !source.stream.service_type.is_empty()
 }

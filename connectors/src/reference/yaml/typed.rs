@@ -20,6 +20,8 @@ pub(super) struct Failure {
     pub(super) hint: String,
     /// The field that is missing, when that is the failure.
     pub(super) missing: Option<&'static str>,
+    /// The key that an unknown one was meant to be.
+    pub(super) meant: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ pub(super) struct Culprit {
 }
 
 /// Keys that people expect, and what there is instead.
-const LIMITS: [(&str, &str); 1] = [(
+const HINTS: [(&str, &str); 1] = [(
     "time_zone",
     "bill units begin at midnight in the job's `time_zone`, whoever the account is: bill customers of \
      another zone by a job of their own",
@@ -43,6 +45,7 @@ impl Failure {
             message,
             hint,
             missing: None,
+            meant: None,
         }
     }
 
@@ -52,8 +55,9 @@ impl Failure {
     }
 
     fn unknown(what: &str, written: &str, known: &'static [&'static str]) -> Self {
-        let limit = LIMITS.iter().find(|(key, _)| *key == written);
-        let hint = match did_you_mean(written, known.iter().copied()) {
+        let limit = HINTS.iter().find(|(key, _)| *key == written);
+        let meant = did_you_mean(written, known.iter().copied());
+        let hint = match meant {
             Some(name) => format!("did you mean \"{name}\"?"),
             None if limit.is_some() => {
                 limit.map_or_else(String::new, |(_, hint)| (*hint).to_owned())
@@ -61,7 +65,10 @@ impl Failure {
             None if known.is_empty() => String::new(),
             None => format!("known here: {}", known.join(", ")),
         };
-        Self::new(format!("unknown {what} \"{written}\""), hint)
+        Self {
+            meant,
+            ..Self::new(format!("unknown {what} \"{written}\""), hint)
+        }
     }
 }
 
