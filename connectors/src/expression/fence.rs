@@ -18,6 +18,8 @@ use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
 const HINT_TEXT: &str = "declare the column's type in `columns`, or convert it with \
                          decimal(column, scale)";
+const HINT_DECIMAL: &str = "write decimal(text, scale), which is exact or fails for the row";
+const HINT_ROUND: &str = "write round_half_even(x, decimals), which says how it rounds";
 const HINT_FLOAT: &str = "declare the column as decimal(precision,scale); for a float column of a \
                           typed file write exact(column, scale)";
 
@@ -133,12 +135,10 @@ fn lossy(source: &DataType, target: &DataType) -> Option<&'static str> {
         return Some(HINT_FLOAT);
     }
     if source.is_string() && scale(target).is_some() && !target.is_integer() {
-        return Some("write decimal(text, scale), which is exact or fails for the row");
+        return Some(HINT_DECIMAL);
     }
     match (scale(source), scale(target)) {
-        (Some(from), Some(to)) if to < from => {
-            Some("write round_half_even(x, decimals), which says how it rounds")
-        }
+        (Some(from), Some(to)) if to < from => Some(HINT_ROUND),
         _ => None,
     }
 }

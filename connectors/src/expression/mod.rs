@@ -81,7 +81,8 @@ impl ExpressionError {
             );
         }
         let plain = unmatched(first).unwrap_or(first);
-        let hint = if plain.contains("requires String") {
+        let wants_text = plain.contains("requires String");
+        let hint = if wants_text {
             "CAST(x AS text) makes a text of it"
         } else {
             ""

@@ -592,6 +592,7 @@ impl Compiler<'_> {
                 );
                 let meant = did_you_mean(word, ["first", "last", "greatest"]);
                 let hint = match meant {
+                    Some("greatest") => "did you mean \"greatest(<expression>)\"?".to_owned(),
                     Some(meant) => format!("did you mean {meant:?}?"),
                     None => "write for example `keep: last`".to_owned(),
                 };

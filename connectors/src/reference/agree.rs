@@ -16,6 +16,7 @@ use crate::names::Names;
 use millrace_operators::domain::{
     AccountKey, Condition, Name, Period, PriceRow, ServiceUse, Subscription, SubscriptionKey,
 };
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -85,11 +86,30 @@ fn ambiguous_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
                 "the price \"{id}\" {} overlaps \"{other}\" {} of {}",
                 second.row.valid, first.row.valid, first.origin
             );
-            let hint = "end the earlier one where the later begins (`to` is exclusive), or give \
-                        one a priority";
+            let hint = hint_to_part(first.row.valid, second.row.valid);
             second.origin.error(message).with_hint(hint)
         })
         .collect()
+}
+
+/// How to tell which of two rows holds when, of which the second begins no earlier.
+fn hint_to_part(first: Period, second: Period) -> &'static str {
+    let hint_alike =
+        "leave one of the two out, or end one where the other begins (`to` is exclusive)";
+    let hint_begins_alike =
+        "give the one that ends first a priority, or begin the other where it ends";
+    let hint_within = "give the one within the other a priority, like `priority: 1`";
+    let hint_follows = "end the earlier one where the later begins (`to` is exclusive), or give the \
+                        later a priority";
+    match (
+        first.start() == second.start(),
+        first.end().cmp(&second.end()),
+    ) {
+        (true, Ordering::Equal) => hint_alike,
+        (true, _) => hint_begins_alike,
+        (false, Ordering::Greater) => hint_within,
+        (false, _) => hint_follows,
+    }
 }
 
 /// Rows that are never used: at every instant that they hold, another with the same conditions has a
@@ -129,7 +149,7 @@ fn outranked_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
                  higher priority whenever it holds",
                 rival.origin
             );
-            let hint = "leave the row out, or give it a priority or a time of its own";
+            let hint = "leave one of the two out, or end one where the other begins";
             findings.push(placed.origin.warning(message).with_hint(hint));
         }
     }
@@ -190,7 +210,8 @@ fn repeated_price_ids(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
         |row, first| {
             let id = names.price(row.key);
             let message = format!("the price id \"{id}\" is given twice; first at {first}");
-            (message, "give each row its own id, or leave the id out")
+            let hint = "give each row its own id, or leave the id out";
+            (message, hint)
         },
     )
 }
@@ -204,10 +225,8 @@ fn repeated_accounts(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
             let id = names.account(row.key);
             let message =
                 format!("the account \"{id}\" is given twice, differently; first at {first}");
-            (
-                message,
-                "an account has one currency and one billing cycle; keep one of the rows",
-            )
+            let hint = "an account has one currency and one billing cycle; keep one of the rows";
+            (message, hint)
         },
     )
 }
@@ -279,10 +298,8 @@ fn unknown_subscriptions(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
             let message = format!(
                 "the service \"{service}\" names the subscription \"{written}\", which is unknown"
             );
-            (
-                message,
-                "add the subscription; until then usage of the service is suspended",
-            )
+            let hint = "add the subscription; until then usage of the service is suspended";
+            (message, hint)
         },
     )
 }
@@ -305,10 +322,8 @@ fn unknown_accounts(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
             let message = format!(
                 "the subscription \"{id}\" names the account \"{written}\", which is unknown"
             );
-            (
-                message,
-                "add the account; until then usage of the subscription is suspended",
-            )
+            let hint = "add the account; until then usage of the subscription is suspended";
+            (message, hint)
         },
     );
     let of_price = |row: &PriceRow| row.account.into_iter().collect();
@@ -321,10 +336,8 @@ fn unknown_accounts(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
             let id = names.price(row.key);
             let message =
                 format!("the price \"{id}\" is for the account \"{written}\", which is unknown");
-            (
-                message,
-                "add the account; until then the price is never used",
-            )
+            let hint = "add the account; until then the price is never used";
+            (message, hint)
         },
     ));
     findings
@@ -352,7 +365,8 @@ fn unknown_lists(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
             let message = format!(
                 "the subscription \"{id}\" names the price list \"{written}\", which has no price"
             );
-            (message, "add prices to the list, or name another")
+            let hint = "add prices to the list, or name another";
+            (message, hint)
         },
     )
 }
@@ -382,10 +396,14 @@ fn unpriced_currencies(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
         return Vec::new();
     }
     let priced: BTreeSet<Name> = rows.prices.iter().map(|p| p.row.currency).collect();
+    // An account that is given twice is told for that.
+    let billed = rows.accounts.iter();
+    let billed = billed.filter(|p| priced.contains(&p.row.currency));
+    let billed: BTreeSet<AccountKey> = billed.map(|p| p.row.key).collect();
     let mut told = BTreeSet::new();
     rows.accounts
         .iter()
-        .filter(|p| !priced.contains(&p.row.currency) && told.insert(p.row.currency))
+        .filter(|p| !billed.contains(&p.row.key) && told.insert(p.row.currency))
         .map(|placed| {
             let currency = names.text(placed.row.currency);
             let id = names.account(placed.row.key);
@@ -398,7 +416,10 @@ fn unpriced_currencies(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
             placed
                 .origin
                 .warning(message)
-                .with_hint("correct the currency, or add prices in it")
+                .with_hint(
+                    "correct the currency, or add a price list in it, and name it first in the \
+                     subscription's `price_lists`",
+                )
         })
         .collect()
 }

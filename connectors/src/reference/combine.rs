@@ -207,7 +207,8 @@ fn counter_fault(
         return (what == "package").then(|| {
             let message =
                 format!("a package is of units, and the accumulator \"{named}\" counts money");
-            (message, "give the accumulator `counts: units`".to_owned())
+            let hint = "give the accumulator `counts: units`";
+            (message, hint.to_owned())
         });
     }
     if !is_for(&counter.items, item) {
@@ -296,25 +297,25 @@ fn maximum_under(
     };
     let (least, currency) = (commitment.amount, names.text(commitment.currency));
     let named = names.text(commitment.resource);
-    let (message, hint) = match together {
-        Together { whole, meeting } if whole == meeting => (
-            format!(
-                "the commitment \"{named}\" of {least} {currency} is more than the cap of {limit} \
-                 {currency} at {} lets anybody spend",
-                cap.origin
-            ),
-            format!("commit to {limit} at most, or raise the cap to {least} at least"),
+    let Together { whole, meeting } = together;
+    let one_to_one = whole == meeting;
+    let message = match one_to_one {
+        true => format!(
+            "the commitment \"{named}\" of {least} {currency} is more than the cap of {limit} \
+             {currency} at {} lets anybody spend",
+            cap.origin
         ),
-        Together { whole, meeting } => (
-            format!(
-                "the commitment \"{named}\", {whole} times {least} {currency}, is more than {meeting} \
-                 times the cap of {limit} {currency} at {} let anybody spend meanwhile",
-                cap.origin
-            ),
-            format!(
-                "commit to less, or raise the cap: {meeting} times the cap is to be {whole} times the \
-                 commitment at least"
-            ),
+        false => format!(
+            "the commitment \"{named}\", {whole} times {least} {currency}, is more than {meeting} \
+             times the cap of {limit} {currency} at {} let anybody spend meanwhile",
+            cap.origin
+        ),
+    };
+    let hint = match one_to_one {
+        true => format!("commit to {limit} at most, or raise the cap to {least} at least"),
+        false => format!(
+            "commit to less, or raise the cap: {meeting} times the cap is to be {whole} times the \
+             commitment at least"
         ),
     };
     Some(placed.origin.error(message).with_hint(hint))
@@ -343,6 +344,10 @@ fn charge_as_usage(placed: &Placed<PlanRow>, rows: &Rows, names: &Names) -> Opti
         "the {what} names \"{item}\", which is charged without usage at {}: it would never meet it",
         charge.origin
     );
-    let hint = format!("take \"{item}\" out of its `items`; what counts is the usage of items");
+    // Without any item it would be for all of them.
+    let hint = match items.len() {
+        1 => format!("leave the {what} out; what counts is the usage of items"),
+        _ => format!("take \"{item}\" out of its `items`; what counts is the usage of items"),
+    };
     Some(placed.origin.error(message).with_hint(hint))
 }

@@ -45,15 +45,22 @@ pub(super) fn settle_groups(rows: &mut Rows, names: &Names) -> Vec<Diagnostic> {
         }
     }
     let mut roots: BTreeMap<SubscriptionKey, Name> = BTreeMap::new();
+    // Subscriptions below or in a circle that was told.
+    let mut circled: BTreeSet<SubscriptionKey> = BTreeSet::new();
     for (child, (_, origin)) in &parents {
         let mut root = *child;
         let mut seen = BTreeSet::from([root]);
         while let Some((parent, _)) = parents.get(&root) {
             root = *parent;
             if !seen.insert(root) {
+                let is_new = circled.is_disjoint(&seen);
+                circled.extend(&seen);
+                if !is_new {
+                    break;
+                }
                 let told = names.subscription(*child);
                 let message = format!("the parents of the subscription \"{told}\" form a circle");
-                let hint = "the root of a hierarchy has no parent";
+                let hint = "leave `parent` out of the one at the root";
                 findings.push(origin.error(message).with_hint(hint));
                 break;
             }

@@ -107,38 +107,44 @@ where
     let model = model.unwrap_or(by_default);
     let name = MODELS.iter().find(|(_, known)| *known == model);
     let name = name.map_or("", |(name, _)| *name);
+    let takes = match model {
+        Model::Unit => Some("per"),
+        Model::Block | Model::Package => Some("block"),
+        Model::Record | Model::Graduated | Model::Volume => None,
+    };
     for field in ["per", "block"] {
-        let takes = match model {
-            Model::Unit => "per",
-            Model::Block | Model::Package => "block",
-            Model::Record | Model::Graduated | Model::Volume => "neither",
-        };
-        if given(fields, field) && field != takes {
+        if given(fields, field) && Some(field) != takes {
             let message = format!("\"{field}\" does not go with a price {name}");
-            let hint = format!("a price {name} takes {takes}; write either \"per\" or \"block\"");
+            let hint = match takes {
+                Some(takes) => format!("a price {name} takes \"{takes}\"; leave \"{field}\" out"),
+                None => "leave it out".to_owned(),
+            };
             fields.complain(Complaint::new(field, message).with_hint(hint));
         }
     }
     if matches!(model, Model::Block | Model::Package) && !given(fields, "block") {
         let message = format!("a price {name} needs \"block\", the units in a block");
-        fields.complain(Complaint::new("model", message));
+        fields.complain(Complaint::new("model", message).for_want_of(&["block"]));
     }
     if matches!(model, Model::Graduated | Model::Volume) {
         return tiered_model(fields, model, name, tiered);
     }
-    let price = exact_price(fields);
     let by = tiered.and_then(|tiered| tiered.by);
     if tiered.is_some_and(|tiered| !tiered.tiers.is_empty()) {
+        // With such a model, neither a missing price nor `by` would be wrong.
         let message = format!("\"tiers\" do not go with a price {name}");
         let hint = "write `model: graduated` or `model: volume`";
         fields.complain(Complaint::new("model", message).with_hint(hint));
+        return None;
     }
+    let price = exact_price(fields);
     let price = match (model, by) {
         (Model::Package, _) => price,
         (_, None) => price,
         (_, Some(_)) => {
             let message = format!("\"by\" does not go with a price {name}");
-            let hint = "a price graduated, volume or package is by an accumulator";
+            let hint = "leave it out; or write `model: graduated` or `model: volume` with `tiers`, or \
+                        `model: package` with `block`, which are by an accumulator";
             fields.complain(Complaint::new("by", message).with_hint(hint));
             None
         }
@@ -180,12 +186,14 @@ where
         let message = format!("\"price\" does not go with a price {name}");
         let hint = "write the price of each tier, under `tiers`";
         fields.complain(Complaint::new("price", message).with_hint(hint));
+        return None;
     }
     let Some(tiered) = tiered.filter(|tiered| !tiered.tiers.is_empty()) else {
         let message = format!("a price {name} needs \"tiers\"");
         let hint = "write `tiers: [{ price: 0.10 }, { from: 100, price: 0.08 }]` in the catalog; \
                     a table gives flat prices";
-        fields.complain(Complaint::new("model", message).with_hint(hint));
+        let complaint = Complaint::new("model", message).with_hint(hint);
+        fields.complain(complaint.for_want_of(&["tiers"]));
         return None;
     };
     let tiers = Arc::clone(&tiered.tiers);
@@ -207,7 +215,8 @@ where
 fn no_accumulator(model: &str) -> Complaint {
     let message = format!("a price {model} needs \"by\", the accumulator of this period's total");
     let hint = "name an accumulator of the price list, without `previous`";
-    Complaint::new("by", message).with_hint(hint)
+    let complaint = Complaint::new("by", message).with_hint(hint);
+    complaint.for_want_of(&["by"])
 }
 
 fn exact_price<'a, F>(fields: &mut Fields<'a, F>) -> Option<Price>
@@ -215,7 +224,8 @@ where
     F: Fn(&'static str) -> Option<&'a str>,
 {
     if !fields.is_given("price") {
-        fields.complain(Complaint::new("price", "the key \"price\" is missing"));
+        let complaint = Complaint::new("price", "the key \"price\" is missing");
+        fields.complain(complaint.for_want_of(&["price", "tiers", "model"]));
         return None;
     }
     let text = fields.required("price");

@@ -529,15 +529,11 @@ impl Made<'_> {
 
     /// Fields that are mapped, empty in this row, and would silently make it one for everybody.
     fn too_general(&self, row: usize) -> Vec<Complaint> {
+        let hint_account = "write the account, or `*` where the price is for all";
+        let hint_list = "write the price list, or `standard`";
         let fields: &[(&str, &str)] = match self.output.kind {
-            Kind::Price => &[
-                (
-                    "account",
-                    "write the account, or `*` where the price is for all",
-                ),
-                ("list", "write the price list, or `standard`"),
-            ],
-            Kind::Subscription => &[("price_list", "write the price list, or `standard`")],
+            Kind::Price => &[("account", hint_account), ("list", hint_list)],
+            Kind::Subscription => &[("price_list", hint_list)],
             Kind::Account | Kind::Service => &[],
         };
         let mapped = |name: &str| self.output.fields.iter().find(|(field, _)| *field == name);

@@ -270,15 +270,26 @@ impl<'a> Reader<'a> {
                 );
                 let meant = did_you_mean(attribute, known.iter().copied());
                 let instead = reachable.contains(&item);
-                let advice = match instead {
-                    true => "other rows would price the item instead",
-                    false => "usage of the item waits for a price",
+                let (remedy, advice) = match (instead, said.count) {
+                    (true, _) => (
+                        "leave the row out",
+                        "other rows would price the item instead",
+                    ),
+                    (false, 1) => (
+                        "take the condition out",
+                        "usage of the item waits for a price",
+                    ),
+                    // Without their condition they would be in each other's way.
+                    (false, _) => (
+                        "price the item by one row without the condition",
+                        "usage of the item waits for a price",
+                    ),
                 };
                 let hint = match meant {
                     Some(meant) => format!("did you mean \"{meant}\"? Otherwise {advice}"),
-                    None => format!(
-                        "define it under `attributes` of the rule, or take the condition out: {advice}"
-                    ),
+                    None => {
+                        format!("define it under `attributes` of the rule, or {remedy}: {advice}")
+                    }
                 };
                 let slip = slip_of(attribute, &known).is_some();
                 let finding = match instead || slip {
@@ -313,8 +324,12 @@ impl<'a> Reader<'a> {
             wanted.iter().map(text).collect(),
             offered.iter().map(text).collect(),
         );
-        let wanted_texts = wanted_texts.iter().map(|list| &**list).collect();
         let offered_texts: BTreeSet<&str> = offered_texts.iter().map(|list| &**list).collect();
+        // Of two lists that are slips of each other the subscription's is told.
+        let wanted_texts = wanted_texts.iter().map(|list| &**list);
+        let wanted_texts = wanted_texts
+            .filter(|list| offered_texts.contains(list))
+            .collect();
         let mut places = Places::default();
         for (list, origin) in given.filter(|(list, _)| !wanted.contains(list)) {
             places.add(self.names.text(list), origin);

@@ -191,7 +191,7 @@ impl ScalarUDFImpl for Bounded {
             && let Some(Some(ScalarValue::Int64(Some(count)))) = args.scalar_arguments.get(1)
             && *count > TEXT_BYTES_MAX
         {
-            let hint = "a text of a record has a length that somebody can read";
+            let hint = format!("write a length of {TEXT_BYTES_MAX} at most");
             return Err(refused(self.too_long(*count, TEXT_BYTES_MAX), hint));
         }
         self.inner.inner().return_field_from_args(args)

@@ -130,10 +130,8 @@ impl ScalarUDFImpl for Lookup {
             };
             refused(format!("{usage} names an unknown {what} '{name}'"), hint)
         };
-        let swapped = self.lookups.table(column);
-        if self.lookups.table(table).is_none()
-            && swapped.is_some_and(|found| found.column(table).is_some())
-        {
+        // Of a table no more is loaded than what is asked of it, so the column is not looked for.
+        if self.lookups.table(table).is_none() && self.lookups.table(column).is_some() {
             return Err(refused(
                 format!(
                     "{usage} has its column first: '{column}' is the table, '{table}' the column"

@@ -98,7 +98,10 @@ impl Functions {
             let names = std::iter::once(function.name())
                 .chain(function.aliases().iter().map(String::as_str));
             for name in names {
-                if time::REFUSED.iter().any(|(refused, _)| *refused == name) {
+                if time::HINTS_REFUSED
+                    .iter()
+                    .any(|(refused, _)| *refused == name)
+                {
                     continue;
                 }
                 if function.signature().volatility == Volatility::Immutable {
@@ -138,17 +141,18 @@ impl Functions {
             return None;
         }
         if self.unsteady.iter().any(|unsteady| unsteady == name) {
-            return Some(
-                "it answers differently each time, and the same records must give the same bill; \
-                 use a column of the record"
-                    .to_owned(),
-            );
+            let hint = "it answers differently each time, and the same records must give the same \
+                        bill; use a column of the record";
+            return Some(hint.to_owned());
         }
-        if let Some((_, hint)) = time::REFUSED.iter().find(|(refused, _)| *refused == name) {
+        if let Some((_, hint)) = time::HINTS_REFUSED
+            .iter()
+            .find(|(refused, _)| *refused == name)
+        {
             return Some((*hint).to_owned());
         }
         let known = self.by_name.keys().map(String::as_str);
-        Some(match (did_you_mean(name, known), name) {
+        let hint = match (did_you_mean(name, known), name) {
             (_, "round" | "ceil" | "floor" | "trunc") => {
                 "write round_half_even(x, scale) or ceil_units(x, block)".to_owned()
             }
@@ -159,7 +163,8 @@ impl Functions {
             (None, _) => "functions are DataFusion's for text, patterns and dates, and divide, \
                           round_half_even, ceil_units, decimal, exact, plus_seconds, lookup"
                 .to_owned(),
-        })
+        };
+        Some(hint)
     }
 }
 

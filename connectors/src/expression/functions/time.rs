@@ -30,7 +30,7 @@ const HINT_ZONE: &str = "write instant(x), instant(x, 'Europe/Prague'), or with 
                          'earlier', 'later' or 'suspend'";
 
 /// Functions of DataFusion whose answers depend on UTC without saying so, and what to write instead.
-pub(super) const REFUSED: [(&str, &str); 5] = [
+pub(super) const HINTS_REFUSED: [(&str, &str); 5] = [
     (
         "date_bin",
         "it counts from UTC's midnight; write date_trunc('hour', x) or date_trunc('day', x), which \

@@ -250,7 +250,6 @@ prices:
   - { item: t, price: 1, tiers: [{ price: 1 }] }
 ";
     assert_eq!(findings(text, ""), "\
-catalog.yaml:5:23: a price graduated needs \"tiers\" | write `tiers: [{ price: 0.10 }, { from: 100, price: 0.08 }]` in the catalog; a table gives flat prices
 catalog.yaml:5:41: \"price\" does not go with a price graduated | write the price of each tier, under `tiers`
 catalog.yaml:6:50: the first tier begins at 0 | write tiers in order, from the first, which begins at 0
 catalog.yaml:7:51: a price cannot be negative: -1 | write 0 or more; a credit towards usage is an allowance of money of the price list (`allowances: [{ id: credit, money: 10 }]`), and usage that was billed in error is taken back by a correction of its record
@@ -265,7 +264,7 @@ catalog.yaml:13:35: a volume is charged whole, and the accumulator does not coun
 catalog.yaml:14:35: a volume price is for all usage of an item by a price list | leave out `account` and `when`; give what is priced otherwise an item of its own
 catalog.yaml:15:23: a price package needs \"block\", the units in a block
 catalog.yaml:16:5: a price package needs \"by\", the accumulator of this period's total | name an accumulator of the price list, without `previous`
-catalog.yaml:17:30: \"by\" does not go with a price per_unit | a price graduated, volume or package is by an accumulator
+catalog.yaml:17:30: \"by\" does not go with a price per_unit | leave it out; or write `model: graduated` or `model: volume` with `tiers`, or `model: package` with `block`, which are by an accumulator
 catalog.yaml:18:5: \"tiers\" do not go with a price per_unit | write `model: graduated` or `model: volume`");
 }
 
@@ -310,8 +309,7 @@ subscriptions:
   - { id: f, account: acme }
 ";
     assert_eq!(findings("currency: USD", accounts), "\
-accounts.yaml:3:5: the parents of the subscription \"a\" form a circle | the root of a hierarchy has no parent
-accounts.yaml:4:5: the parents of the subscription \"b\" form a circle | the root of a hierarchy has no parent
+accounts.yaml:3:5: the parents of the subscription \"a\" form a circle | leave `parent` out of the one at the root
 accounts.yaml:5:5: the subscription \"c\" names the parent \"bb\", which is unknown | did you mean \"b\"?
 accounts.yaml:7:5: the subscription \"d\" has another parent at accounts.yaml:6 | a subscription has one parent in all of its rows");
     let both = "\
