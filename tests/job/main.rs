@@ -10,6 +10,7 @@ mod bills;
 mod by_hand;
 mod cli;
 mod explain;
+mod findings;
 mod frames;
 mod hints;
 mod identity;

@@ -1,6 +1,7 @@
 //! What a watching job says to the person in front of it, from the bill at the start to its end.
 
 use crate::interrupt::{interrupt, start};
+use millrace::cli::Exit;
 use millrace_tests::jobs::Desk;
 use std::io::Read as _;
 use std::process::Child;
@@ -200,4 +201,54 @@ fn a_saved_file_that_does_not_hold_is_told_to_the_end() {
         interrupt(&job.process);
         assert_eq!(job.process.wait().unwrap().code(), Some(code));
     }
+}
+
+#[test]
+fn another_record_of_an_identity_may_hold_from_the_beginning_alone() {
+    let job = JOB.find("    mediation:").map_or("", |at| &JOB[..at]);
+    let rest = JOB.find("catalog:").map_or("", |at| &JOB[at..]);
+    let job = format!("{job}    mediation: mediation.yaml\n{rest}");
+    let durable =
+        |folder: &str| format!("{job}durability: {{ folder: {folder}, interval: 10ms }}\n");
+    let rule = "\
+columns: { seconds: bigint, at: timestamp }
+identity: [id]
+service: number
+time: at
+attributes: { zone: zone }
+charges: { seconds: seconds }
+";
+    let calls = CALLS.replace("4,+9,2026-01-05T12:00:00Z,home,7\n", "");
+    let desk = Desk::new(&[
+        ("job.yaml", &durable("state")),
+        ("mediation.yaml", rule),
+        ("catalog.yaml", CATALOG),
+        ("accounts.yaml", ACCOUNTS),
+        ("usage/a.csv", &calls),
+    ]);
+    let mut watching = Watching::start(&desk);
+    watching.until("Ctrl-C ends");
+    desk.write("mediation.yaml", format!("{rule}keep: last\n"));
+    let advice =
+        "put `keep` and `version` back as they were, or give `durability.folder` an empty folder";
+    watching.until(advice);
+    // Put back as it was, it goes on.
+    desk.write("mediation.yaml", rule);
+    let more = "id,number,at,zone,seconds\n5,+1,2026-01-06T10:00:00Z,home,60\n";
+    desk.write("usage/b.csv", more);
+    watching.until("EUR 13.65 → 14.25");
+    interrupt(&watching.process);
+    watching.process.wait().unwrap();
+    // With an empty folder the last record of the first call holds: 100 seconds more.
+    desk.write("mediation.yaml", format!("{rule}keep: last\n"));
+    desk.write(
+        "usage/c.csv",
+        "id,number,at,zone,seconds\n1,+1,2026-01-05T10:00:00Z,home,160\n",
+    );
+    let refused = desk.run();
+    assert_eq!(refused.exit, Exit::Unusable, "{refused:?}");
+    desk.write("job.yaml", durable("fresh"));
+    let ended = desk.run();
+    assert_eq!(ended.exit, Exit::Ok, "{ended:?}");
+    assert_eq!(ended.totals(), ["15.25 EUR"]);
 }

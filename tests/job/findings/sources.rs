@@ -1,0 +1,213 @@
+//! Hints about the sources of a job, each by itself.
+
+use super::*;
+
+const INPUT: &str = "switch/voice/postpaid/input/a.csv";
+const CONVENTION: &str = "    path: switch/voice/postpaid/input\n";
+const NAMED: &str = "    platform: switch\n    service_type: voice\n    path: usage\n";
+/// A source that reads a topic.
+const TOPIC: &str = "    kafka: { brokers: \"127.0.0.1:9\", topics: [usage] }\n";
+
+/// The job with other lines in place of the source's path.
+fn path(lines: &str) -> Edit {
+    put(JOB, JOB_TEXT.replace("    path: usage\n", lines))
+}
+
+/// The job with a line more in its source.
+fn source(line: &str) -> Edit {
+    path(&format!("    path: usage\n    {line}\n"))
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = places();
+    cases.extend(changes());
+    cases.extend(messages());
+    cases
+}
+
+fn places() -> Vec<Case> {
+    let sources = JOB_TEXT.find("sources:").map_or("", |at| &JOB_TEXT[at..]);
+    let kind = |kind: &str| format!("    record_type: {kind}\n    path: usage\n");
+    let prepaid = || {
+        Case::refused(
+            "unknown record type \"prepaid\"",
+            "add `record_type: postpaid`, or call the folder above `input` that",
+        )
+        .wrong(put("switch/voice/prepaid/input/a.csv", USAGE_TEXT))
+        .wrong(put(
+            JOB,
+            JOB_TEXT.replace(NAMED, "    path: switch/voice/prepaid/input\n"),
+        ))
+    };
+    let lacks = |key: &'static str, hint: &'static str| Case::refused(key, hint);
+    let platform = || {
+        lacks(
+            "the source \"switch\" has no platform",
+            "add `platform`, or keep the files in <platform>/<service type>/postpaid/input",
+        )
+        .wrong(swap(JOB, "    platform: switch\n", ""))
+    };
+    vec![
+        Case::refused("the job has no source", "name at least one under `sources`")
+            .wrong(put(
+                JOB,
+                JOB_TEXT
+                    .replace(sources, "sources: []\n")
+                    .replace("lookups:", "# lookups:"),
+            ))
+            .right(put(JOB, JOB_TEXT)),
+        Case::refused(
+            "reads from no one place",
+            "give it either `path` or `kafka`",
+        )
+        .wrong(path(""))
+        .right(put(JOB, JOB_TEXT)),
+        Case::refused(
+            "reads from no one place",
+            "give it either `path` or `kafka`",
+        )
+        .wrong(source(TOPIC.trim()))
+        .right(put(JOB, JOB_TEXT)),
+        Case::refused("\"[a.csv\" is no pattern", "write names like `*.csv`")
+            .wrong(source("include: [\"[a.csv\"]"))
+            .right(swap(JOB, "[a.csv", "*.csv")),
+        Case::refused(
+            "the format of \"usage.dat\" cannot be told",
+            "add `format: csv`",
+        )
+        .wrong(put("usage.dat", USAGE_TEXT))
+        .wrong(path("    path: usage.dat\n"))
+        .right(swap(
+            JOB,
+            "path: usage.dat",
+            "path: usage.dat\n    format: csv",
+        )),
+        Case::refused(
+            "`csv` is for CSV files",
+            "leave it out, or correct the format",
+        )
+        .wrong(put(USAGE, USAGE_TEXT.replace(',', ";")))
+        .wrong(source("format: jsonl\n    csv: { delimiter: ; }"))
+        .right(swap(JOB, "jsonl", "csv")),
+        platform().right(put(JOB, JOB_TEXT)),
+        platform()
+            .right(put(INPUT, USAGE_TEXT))
+            .right(put(JOB, JOB_TEXT.replace(NAMED, CONVENTION))),
+        lacks(
+            "the source \"switch\" has no service_type",
+            "add `service_type`",
+        )
+        .wrong(swap(JOB, "    service_type: voice\n", ""))
+        .right(put(JOB, JOB_TEXT)),
+        Case::refused(
+            "unknown record type \"prepaid\"",
+            "there is `postpaid` alone",
+        )
+        .wrong(path(&kind("prepaid")))
+        .right(path(&kind("postpaid"))),
+        prepaid().right(swap(
+            JOB,
+            "    path:",
+            "    record_type: postpaid\n    path:",
+        )),
+        prepaid()
+            .right(put(INPUT, USAGE_TEXT))
+            .right(swap(JOB, "prepaid", "postpaid")),
+    ]
+}
+
+/// Files that change, and files that move.
+fn changes() -> Vec<Case> {
+    let moving = |folder: &str| {
+        JOB_TEXT.replace(
+            "    path: usage\n",
+            &format!("    path: {folder}\n    after: move\n"),
+        )
+    };
+    let state = "durability: { folder: state }\n";
+    let missing = || {
+        Case::refused(
+            "`missing` is about files that change",
+            "write `on_change: amend` beside it, or leave it out",
+        )
+        .wrong(source("missing: void"))
+    };
+    let away = || {
+        Case::remark(
+            "files move away once they are read",
+            "add `durability: { folder: state }`, or leave `after` out",
+        )
+        .wrong(put("input/a.csv", USAGE_TEXT))
+        .wrong(put(JOB, moving("input")))
+    };
+    let unmoved = || {
+        Case::refused(
+            "\"usage\" is no folder that files can be moved out of",
+            "a folder whose files move is called `input`; or leave `after` out",
+        )
+        .wrong(put(JOB, moving("usage") + state))
+    };
+    vec![
+        missing().right(swap(
+            JOB,
+            "missing: void",
+            "on_change: amend\n    missing: void",
+        )),
+        missing().right(put(JOB, JOB_TEXT)),
+        // The files of the first run have moved, and it did not write down that it knows them.
+        away()
+            .right(put("input/a.csv", USAGE_TEXT))
+            .right(more(JOB, state)),
+        away()
+            .right(put("input/a.csv", USAGE_TEXT))
+            .right(swap(JOB, "    after: move\n", "")),
+        unmoved().right(put("input/a.csv", USAGE_TEXT)).right(swap(
+            JOB,
+            "path: usage",
+            "path: input",
+        )),
+        unmoved().right(swap(JOB, "    after: move\n", "")),
+        Case::refused(
+            "amends what changed, and its records have no identity",
+            "name the fields that a record and its correction have in common in `identity`",
+        )
+        .wrong(source("on_change: amend"))
+        .wrong(swap(JOB, "identity: [id]", "identity: position"))
+        .right(swap(JOB, "identity: position", "identity: [id]")),
+    ]
+}
+
+/// What is said of files of a source that reads topics.
+fn messages() -> Vec<Case> {
+    let of_files = |message: &'static str, hint: &'static str, line: &str| {
+        Case::unrun(message, hint)
+            .wrong(path(&format!("{TOPIC}    {line}\n")))
+            .right(path(TOPIC))
+    };
+    vec![
+        of_files(
+            "`format` is for files",
+            "how messages are laid out stands in `kafka: { format: … }`",
+            "format: jsonl",
+        ),
+        of_files(
+            "`csv` is for files",
+            "leave it out; how messages are laid out",
+            "csv: { delimiter: ; }",
+        ),
+        of_files(
+            "`after` is for files",
+            "leave it out; messages stay in their topics",
+            "after: mark",
+        ),
+        of_files(
+            "`include` is for files",
+            "the messages that are usage are chosen with `where`",
+            "include: [\"*.csv\"]",
+        ),
+        of_files("messages do not change", "leave it out", "on_change: amend"),
+        Case::unrun("no topic is named", "write `topics: [usage]`")
+            .wrong(path(&TOPIC.replace("[usage]", "[]")))
+            .right(path(TOPIC)),
+    ]
+}
