@@ -1,5 +1,6 @@
 //! Small jobs whose bills were computed by hand: `by_hand.txt` has one after the other, each with its
-//! total, its catalog, its accounts and its usage.
+//! total, its catalog, its accounts and its usage. A line `by hand` says how the total is computed, where it is
+//! not plain.
 
 use millrace::cli::Exit;
 use millrace_tests::jobs::Desk;
