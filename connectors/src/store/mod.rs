@@ -11,6 +11,7 @@
 //! error, which decoding reports as a file that ends early, never as a shorter file.
 
 mod error;
+mod gate;
 mod local;
 mod object;
 #[cfg(feature = "s3")]
