@@ -20,7 +20,8 @@
 //!   of the journal, and are made again where they were not published.
 //! - **Generations.** A run begins by creating the next manifest under its own generation. An older
 //!   run of the job that still lives finds its number taken at its next commit, and ends. No lease, no
-//!   clock.
+//!   clock. What it does besides, however late, reaches no name that a younger run makes: see *A run that
+//!   stood still* in `ARCHITECTURE.md`.
 //! - **Failure:** a damaged or missing object stops the start with its name. An unknown outcome of the
 //!   commit is read back: ours, or not ours.
 //! - **Bounded:** at most two commits wait for the committer; the intake waits with them.
@@ -35,10 +36,11 @@ mod restore;
 mod versions;
 
 pub use commands::{OperatorCommand, Selection, tell, told};
+pub(crate) use committer::GATES;
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
 pub use forget::{Closed, Due, Forgetting};
 pub use journal::{Facts, FileRecord, Journal, Position};
-pub use manifest::{Generation, Manifest, Object, Plan, Staged};
+pub use manifest::{Generation, Manifest, Object, Plan, Staged, generation_of};
 pub use messages::MessageSink;
 pub use restore::{Known, Restored, Stood};
 pub use versions::{LeftVersion, versions};

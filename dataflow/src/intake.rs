@@ -49,7 +49,7 @@ use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
 use crate::watch::{FileWatch, Saved};
 use archived::Archived;
-use files::{Begin, Files, Opened, SourceFile, TakeBack};
+use files::{Begin, Files, Opened, RawFolder, SourceFile, TakeBack};
 use messages::{Desk, Messages};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::KafkaError;
@@ -126,6 +126,8 @@ pub type Points = Arc<Mutex<VecDeque<Epoch>>>;
 
 /// How epochs are made durable.
 pub struct Keeping {
+    /// What the names of the run have in them.
+    pub tag: String,
     /// Where commits begin.
     pub points: SyncSender<Point>,
     /// For the publisher: after which epochs to stage its outputs.
@@ -243,7 +245,9 @@ impl Intake {
     /// An intake that feeds these workers.
     #[must_use]
     pub fn new(setting: Setting, channels: Vec<Channel>) -> Self {
-        let mut files = Files::new(setting.job.keep_raw, Arc::clone(&setting.archive));
+        let tag = setting.keeping.as_ref().map(|keeping| keeping.tag.clone());
+        let raw = RawFolder::of(setting.job.keep_raw, Arc::clone(&setting.archive), tag);
+        let mut files = Files::new(raw);
         let watches = setting.saved.is_some();
         if watches || setting.keeping.is_some() {
             files.remember();
@@ -1060,6 +1064,7 @@ impl Intake {
         let point = Point {
             epoch: self.epoch - 1,
             journal: std::mem::take(&mut self.journal),
+            raw: self.files.take_raw(),
             facts: Facts {
                 names: self.setting.names.entered(),
                 files: self.files.changed(&self.setting.job.sources),

@@ -12,6 +12,10 @@
 //! is charged in order, by (balance group, event time, record, item): the bytes do not depend on the
 //! number of workers. A run writes its outputs anew; files of an earlier
 //! run in the same folder are taken away first, so that a reader never adds two runs up.
+//!
+//! Where epochs are made durable, Parquet files have the generation and the name of their run behind
+//! their own (`part-00-7-<run>.parquet`), everything is written under a hidden name first, and takes its
+//! place behind the commit that names it. A run that stood still meanwhile finds its hidden files gone.
 
 mod changes;
 mod messages;
@@ -25,6 +29,7 @@ pub(crate) use parts::{buckets_of, carry};
 pub use pieces::Piece;
 
 use crate::board::Board;
+use crate::durable::{DurableError, GATES, Generation, STAGE, Staged, generation_of};
 use crate::job::OutputPlan;
 use crate::job::file::OutputForms;
 use arrow::array::RecordBatch;
@@ -58,6 +63,9 @@ pub const OUTPUTS: [&str; 10] = [
     "ledger",
 ];
 
+/// Where raw records are kept, below the output folder.
+pub const RAW: &str = "raw";
+
 /// Where processes leave marks for each other, below the output folder.
 pub const MARKS: &str = "_cluster";
 
@@ -67,8 +75,18 @@ pub struct Outputs {
     store: Arc<Store>,
     plan: OutputPlan,
     texts: Texts,
-    /// Where epochs are made durable: the generation of this run, in hidden names.
-    generation: Option<u64>,
+    /// Where epochs are made durable: what this run's names have in them.
+    tag: Option<String>,
+}
+
+/// A run that makes its epochs durable, and what it finds among the outputs.
+pub struct DurableRun<'a> {
+    /// The run.
+    pub generation: &'a Generation,
+    /// Where its state is.
+    pub state: &'a Store,
+    /// What lay there before it took over, if it goes on from nothing.
+    pub earlier: Vec<String>,
 }
 
 impl Outputs {
@@ -84,36 +102,47 @@ impl Outputs {
             store,
             plan,
             texts,
-            generation: None,
+            tag: None,
         })
     }
 
-    /// Prepares the folder for a run that makes its epochs durable. Changes of an earlier run stay where
-    /// this one `resumes` it.
+    /// What lies among the outputs. Of a run that goes on from nothing, asked before it takes over: what
+    /// is there then is of others, and no younger run has made it.
     ///
     /// # Errors
-    /// When outputs of a run that is not resumed cannot be taken away.
+    /// When it cannot be listed.
+    pub fn earlier(store: &Store) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        for folder in OUTPUTS.into_iter().chain([RAW, STAGE]) {
+            names.extend(store.names_within(folder)?);
+        }
+        Ok(names)
+    }
+
+    /// Prepares the folder for a run that makes its epochs durable: what was there `earlier` is taken
+    /// away.
+    ///
+    /// # Errors
+    /// When it cannot be, or another run has taken over.
     pub fn prepare_durable(
         store: Arc<Store>,
         plan: OutputPlan,
         texts: Texts,
-        generation: u64,
-        resumes: bool,
-    ) -> Result<Self, OutputError> {
-        let generation = Some(generation);
-        if resumes {
-            return Ok(Self {
-                store,
-                plan,
-                texts,
-                generation,
-            });
+        run: &DurableRun<'_>,
+    ) -> Result<Self, DurableError> {
+        let outputs = Self {
+            store,
+            plan,
+            texts,
+            tag: Some(run.generation.tag()),
+        };
+        outputs.store.open_gate(&outputs.gate())?;
+        // Whoever takes over from here on closes it.
+        run.generation.check(run.state)?;
+        for name in &run.earlier {
+            outputs.take_away(name)?;
         }
-        let outputs = Self::prepare(store, plan, texts)?;
-        Ok(Self {
-            generation,
-            ..outputs
-        })
+        Ok(outputs)
     }
 
     /// The same outputs for another process of the run, which writes its share of large snapshots: the
@@ -124,8 +153,52 @@ impl Outputs {
             store,
             plan,
             texts,
-            generation: None,
+            tag: None,
         }
+    }
+
+    /// The same, of a run that makes its epochs durable.
+    #[must_use]
+    pub fn tagged(self, tag: Option<String>) -> Self {
+        Self { tag, ..self }
+    }
+
+    /// What the names of a run that makes its epochs durable have in them.
+    #[must_use]
+    pub fn tag(&self) -> Option<String> {
+        self.tag.clone()
+    }
+
+    fn gate(&self) -> String {
+        format!("{GATES}/{}", self.tag.as_deref().unwrap_or_default())
+    }
+
+    /// Takes away what an older run left. A younger one may have made it anew, unless its name says of
+    /// which run it is.
+    fn take_away(&self, name: &str) -> Result<(), StoreError> {
+        let is_shared =
+            name.starts_with("raw/") || name.ends_with(".jsonl") || name.ends_with(".csv");
+        match is_shared && self.tag.is_some() {
+            true => self.store.remove_through(&self.gate(), name),
+            false => self.store.remove(name),
+        }
+    }
+
+    /// The name of a Parquet file, which only this run makes where epochs are made durable.
+    fn parquet(&self, folder: &str, stem: &str) -> String {
+        match &self.tag {
+            Some(tag) => format!("{folder}/{stem}-{tag}.parquet"),
+            None => format!("{folder}/{stem}.parquet"),
+        }
+    }
+
+    /// Where a file is written that is to take this place.
+    fn hidden(&self, place: String) -> Staged {
+        let staged = match &self.tag {
+            Some(tag) => format!("{STAGE}/{tag}-{}", place.replace('/', "-")),
+            None => place.clone(),
+        };
+        Staged { staged, place }
     }
 
     /// Puts an object among the outputs, for other processes to see.
@@ -148,8 +221,8 @@ impl Outputs {
     ///
     /// # Errors
     /// When it cannot be taken away.
-    pub fn unmark(&self) -> Result<(), StoreError> {
-        self.store.clear(MARKS)
+    pub fn unmark(&self, name: &str) -> Result<(), StoreError> {
+        self.store.remove(name)
     }
 
     /// Whether every process writes there, if there is much to write.
@@ -164,13 +237,25 @@ impl Outputs {
     /// When it cannot be taken away.
     pub fn clear_snapshots(&self) -> Result<(), StoreError> {
         for name in OUTPUTS {
-            self.store.clear(&format!("{name}/snapshot"))?;
+            self.clear_older(&format!("{name}/snapshot"))?;
             // Forms that are one file each, which this run may not be asked for.
             for form in ["jsonl", "csv"] {
-                self.store.remove(&format!("{name}/snapshot.{form}"))?;
+                self.take_away(&format!("{name}/snapshot.{form}"))?;
             }
         }
-        self.store.clear("ledger/changes")
+        self.clear_older("ledger/changes")
+    }
+
+    fn clear_older(&self, folder: &str) -> Result<(), StoreError> {
+        let Some(ours) = self.tag.as_deref().and_then(generation_of) else {
+            return self.store.clear(folder);
+        };
+        for name in self.store.names(folder)? {
+            if generation_of(&name).is_none_or(|generation| generation < ours) {
+                self.store.remove(&format!("{folder}/{name}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether an output needs each change of each charge.
@@ -200,7 +285,8 @@ impl Outputs {
     }
 
     /// Writes the snapshots that need all workers. Outputs of plans are written where there are plans,
-    /// or were while the job ran.
+    /// or were while the job ran. Returns the files of all snapshots, which take their places when they
+    /// are committed; where nothing is durable, they are there.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -209,7 +295,8 @@ impl Outputs {
         workers: Vec<WorkerSnapshot>,
         ended: &Standing<'_>,
         finder: &mut LineFinder,
-    ) -> Result<(), OutputError> {
+    ) -> Result<Vec<Staged>, OutputError> {
+        let staged = &mut Vec::new();
         let Standing {
             board,
             ledger,
@@ -229,14 +316,14 @@ impl Outputs {
         }
         suspended.sort_by_key(SuspendedUsage::record);
         let plan = &self.plan;
-        self.write_parts::<MonetisedUsage>("monetised", plan.monetised, monetised)?;
+        self.write_parts::<MonetisedUsage>("monetised", plan.monetised, monetised, staged)?;
         let planned = !reference.plans.is_empty();
         if planned || !impacts.is_empty() {
-            self.write_parts::<ResourceImpact>("impacts", plan.impacts, impacts)?;
+            self.write_parts::<ResourceImpact>("impacts", plan.impacts, impacts, staged)?;
         }
         if planned || !balances.is_empty() {
             let balances = owned(balances, reference);
-            self.write_rows("balances", plan.balances, &balances)?;
+            self.write_rows("balances", plan.balances, &balances, staged)?;
         }
         let activity: Vec<SubscriptionActivity> = board
             .activity()
@@ -244,23 +331,23 @@ impl Outputs {
             .map(|activity| place(activity, finder))
             .collect();
         if planned || !activity.is_empty() {
-            self.write_rows("activity", plan.activity, &activity)?;
+            self.write_rows("activity", plan.activity, &activity, staged)?;
         }
         let notices = board.notices();
         if planned || !notices.is_empty() {
-            self.write_rows("notices", plan.notices, &notices)?;
+            self.write_rows("notices", plan.notices, &notices, staged)?;
         }
-        self.write_rows("suspense", plan.suspense, &suspended)?;
-        self.write_rows("aggregated", plan.aggregated, &board.lines())?;
-        self.write_rows("ledger", plan.ledger, ledger)?;
+        self.write_rows("suspense", plan.suspense, &suspended, staged)?;
+        self.write_rows("aggregated", plan.aggregated, &board.lines(), staged)?;
+        self.write_rows("ledger", plan.ledger, ledger, staged)?;
         if plan.ledger.changes {
-            changes::write_ledger(self, ledger)?;
+            staged.extend(changes::write_ledger(self, ledger)?);
         }
         let forms = plan.raw_status;
         if forms.tells_end() {
-            self.write_rows("raw_status", forms, &raw_statuses(fates, ended))?;
+            self.write_rows("raw_status", forms, &raw_statuses(fates, ended), staged)?;
         }
-        Ok(())
+        Ok(std::mem::take(staged))
     }
 
     fn write_parts<T: OutputRow>(
@@ -268,17 +355,16 @@ impl Outputs {
         name: &str,
         forms: OutputForms,
         mut parts: Parts,
+        staged: &mut Vec<Staged>,
     ) -> Result<(), OutputError> {
         parts.settle()?;
-        if parts.written {
+        let forms = OutputForms {
             // The files of the shards are the snapshot; only lines are still to be written.
-            let forms = OutputForms {
-                snapshot: false,
-                ..forms
-            };
-            return self.write_batches::<T>(name, forms, &parts.into_batches());
-        }
-        self.write_batches::<T>(name, forms, &parts.into_batches())
+            snapshot: forms.snapshot && parts.written.is_empty(),
+            ..forms
+        };
+        staged.append(&mut parts.written);
+        self.write_batches::<T>(name, forms, &parts.into_batches(), staged)
     }
 
     fn write_rows<T: OutputRow>(
@@ -286,6 +372,7 @@ impl Outputs {
         name: &str,
         forms: OutputForms,
         rows: &[T],
+        staged: &mut Vec<Staged>,
     ) -> Result<(), OutputError> {
         if !forms.tells_end() {
             return Ok(());
@@ -294,7 +381,7 @@ impl Outputs {
             .chunks(BATCH_ROWS)
             .map(|rows| encode(rows, &self.texts))
             .collect::<Result<Vec<_>, _>>()?;
-        self.write_batches::<T>(name, forms, &batches)
+        self.write_batches::<T>(name, forms, &batches, staged)
     }
 
     fn write_batches<T: OutputRow>(
@@ -302,23 +389,29 @@ impl Outputs {
         name: &str,
         forms: OutputForms,
         batches: &[RecordBatch],
+        staged: &mut Vec<Staged>,
     ) -> Result<(), OutputError> {
+        let (store, schema) = (&self.store, schema::<T>(&self.texts));
         if forms.snapshot {
-            let place = format!("{name}/snapshot/part-00.parquet");
-            let mut file = ParquetFile::create(&self.store, &place, &schema::<T>(&self.texts))?;
+            let spot = self.hidden(self.parquet(&format!("{name}/snapshot"), "part-00"));
+            let mut file = ParquetFile::create(store, &spot.staged, &schema)?;
             batches.iter().try_for_each(|batch| file.write(batch))?;
             file.finish()?;
+            staged.push(spot);
         }
         if forms.json {
-            let mut file = JsonFile::create(&self.store, &format!("{name}/snapshot.jsonl"))?;
+            let spot = self.hidden(format!("{name}/snapshot.jsonl"));
+            let mut file = JsonFile::create(store, &spot.staged)?;
             batches.iter().try_for_each(|batch| file.write(batch))?;
             file.finish()?;
+            staged.push(spot);
         }
         if forms.is_csv() {
-            let (place, schema) = (format!("{name}/snapshot.csv"), schema::<T>(&self.texts));
-            let mut file = CsvFile::create(&self.store, &place, &schema)?;
+            let spot = self.hidden(format!("{name}/snapshot.csv"));
+            let mut file = CsvFile::create(store, &spot.staged, &schema)?;
             batches.iter().try_for_each(|batch| file.write(batch))?;
             file.finish()?;
+            staged.push(spot);
         }
         Ok(())
     }

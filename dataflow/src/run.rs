@@ -28,7 +28,7 @@ use crate::interrupt::keeps_what_is_read;
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
 use crate::metrics::Metrics;
-use crate::outputs::{Outputs, Standing, WorkerSnapshot};
+use crate::outputs::{DurableRun, Outputs, RAW, Standing, WorkerSnapshot};
 use crate::publish::{Collector, Outbox};
 use crate::report::{RunFacts, Summary};
 use crate::serve::{Endpoint, ServeError};
@@ -237,8 +237,50 @@ struct Talk {
     saved: Receiver<Saved>,
 }
 
+/// What tells later whether a run is still the newest of its job.
+struct Claim {
+    state: Arc<Store>,
+    generation: u64,
+}
+
+impl Claim {
+    fn of(generation: &Generation, state: &Arc<Store>) -> Self {
+        Self {
+            state: Arc::clone(state),
+            generation: generation.number,
+        }
+    }
+}
+
+/// Why a run failed: that another has taken over, if one has. It takes away what this one writes and
+/// reads, so whatever else failed may have done so for it.
+fn superseded(claim: Option<&Claim>, error: RunError) -> RunError {
+    let newest = claim.and_then(|claim| Manifest::newest(&claim.state).ok().flatten());
+    match (claim, newest) {
+        (Some(claim), Some(newest)) if newest.generation > claim.generation => {
+            let (ours, theirs) = (claim.generation, newest.generation);
+            DurableError::Superseded { ours, theirs }.into()
+        }
+        _ => error,
+    }
+}
+
 /// Runs the job until there is nothing more to read, or it must begin again.
 fn turn(
+    prepared: Prepared,
+    options: &RunOptions,
+    metrics: &Arc<Metrics>,
+    listener: &Arc<dyn Listener>,
+    stop: (&Stop, Option<Talk>),
+    host: Option<Host>,
+    started: Instant,
+) -> Result<Turn, RunError> {
+    let claim = prepared.claim();
+    let ended = turn_claimed(prepared, options, metrics, listener, stop, host, started);
+    ended.map_err(|error| superseded(claim.as_ref(), error))
+}
+
+fn turn_claimed(
     prepared: Prepared,
     options: &RunOptions,
     metrics: &Arc<Metrics>,
@@ -250,6 +292,7 @@ fn turn(
     let facts = prepared.facts.clone();
     let state = prepared.state.clone();
     let outputs = prepared.outputs.clone();
+    let output_store = Arc::clone(&prepared.output_store);
     let lines = prepared.finder();
     let archive = prepared.archive()?;
     let archiver = archive.clone().map(Archiver::new).transpose()?;
@@ -271,10 +314,7 @@ fn turn(
     let (ended, kept) = prepared.execute(options, metrics, listener, stop, host, harvest)?;
     let parts = ended.parts.into_iter();
     let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, RunError>>()?;
-    if let (Some(kept), Some(state)) = (&kept, &state) {
-        // A run that stood still since its last commit writes over nothing of a younger one.
-        kept.generation.check(state)?;
-    }
+    let mut kept = kept;
     if let Some(outputs) = outputs {
         let parts = parts.into_iter().flatten().collect();
         let standing = Standing {
@@ -283,7 +323,12 @@ fn turn(
             reference: &ended.reference,
             archived: &ended.closed.forgotten(),
         };
-        outputs.snapshot(parts, &standing, &mut lines())?;
+        let snapshots = outputs.snapshot(parts, &standing, &mut lines())?;
+        if let (Some(kept), Some(state)) = (&mut kept, &state) {
+            // A run that stood still since its last commit writes over nothing of a younger one.
+            let generation = &mut kept.generation;
+            generation.conclude(state, &output_store, snapshots)?;
+        }
     }
     if let Some(archiver) = archiver.and_then(Arc::into_inner) {
         let committed = archiver.commit(&ended.reference)?;
@@ -585,12 +630,15 @@ impl Prepared {
             reference_feeds = ReferenceFeeds::open(&job, &mut reference_files)?;
         }
         let (mut generation, mut restored, mut resumes) = (None, None, false);
-        let mut sink = None;
+        let (mut sink, mut earlier) = (None, Vec::new());
         match (mode, &state) {
             (Mode::Write, Some(state)) => {
                 // A start that must fail ends no run that does well.
                 ask_brokers(&job)?;
                 forgets_alone(state, options)?;
+                if Manifest::newest(state)?.is_none_or(|newest| newest.live == 0) {
+                    earlier = Outputs::earlier(&store)?;
+                }
                 let (ours, resumed) = Generation::begin(state, &Plan::of(&job, &rules))?;
                 // It may refuse: before outputs of other state are cleared.
                 let run = (ours.number, ours.manifest.live);
@@ -611,13 +659,17 @@ impl Prepared {
         if mode == Mode::Read && restored.is_none() {
             reference_feeds = ReferenceFeeds::open(&job, &mut reference_files)?;
         }
-        if mode == Mode::Write && !resumes {
-            store.clear("raw")?;
+        if mode == Mode::Write && generation.is_none() {
+            store.clear(RAW)?;
         }
         let committed = generation.as_ref().map(|ours| &ours.manifest);
         let committed = committed.or(restored.as_ref().map(|restored| &restored.manifest));
         let closed = match (&state, committed) {
-            (Some(state), Some(manifest)) => Closed::of(state, manifest)?,
+            (Some(state), Some(manifest)) => {
+                let closed = Closed::of(state, manifest);
+                let held = generation.as_ref().map(|ours| Claim::of(ours, state));
+                closed.map_err(|error| superseded(held.as_ref(), error.into()))?
+            }
             _ => Closed::default(),
         };
         let closed = Arc::new(closed);
@@ -642,7 +694,13 @@ impl Prepared {
                 Some(match &generation {
                     None => Outputs::prepare(store, plan, texts)?,
                     Some(ours) => {
-                        Outputs::prepare_durable(store, plan, texts, ours.number, resumes)?
+                        let state = state.as_ref().expect("a generation is of a state");
+                        let run = DurableRun {
+                            generation: ours,
+                            state,
+                            earlier: if resumes { Vec::new() } else { earlier },
+                        };
+                        Outputs::prepare_durable(store, plan, texts, &run)?
                     }
                 })
             }
@@ -707,6 +765,11 @@ impl Prepared {
             outputs,
             facts: Facts { texts, run },
         })
+    }
+
+    fn claim(&self) -> Option<Claim> {
+        let generation = self.generation.as_ref()?;
+        Some(Claim::of(generation, self.state.as_ref()?))
     }
 
     /// What archives closed bill units at the end, where the job says so.
@@ -787,6 +850,7 @@ impl Prepared {
                 begun.extend(restored.as_ref().map(|restored| restored.live() - 1));
             }
             keeping = Some(Keeping {
+                tag: commits.tag(),
                 points: ends.points,
                 begun: Points::clone(&begun),
                 interval: plan.interval,

@@ -119,6 +119,20 @@ const OUTPUTS: [&str; 8] = [
     "raw_status",
 ];
 
+/// The name of a file without what says which run wrote it.
+fn untagged(name: &str) -> String {
+    let Some(stem) = name.strip_suffix(".parquet") else {
+        return name.to_owned();
+    };
+    let mut words = stem.rsplitn(3, '-');
+    let run = words.next().filter(|word| word.len() == 16);
+    let generation = words.next().filter(|word| word.parse::<u64>().is_ok());
+    match (run, generation, words.next()) {
+        (Some(_), Some(_), Some(plain)) => format!("{plain}.parquet"),
+        _ => name.to_owned(),
+    }
+}
+
 /// Compares what the durable job wrote with what an undisturbed run over the same files writes.
 pub(crate) fn compare(desk: &Desk, seed: u64) {
     desk.write("plain.yaml", job("outputs: { folder: plain }\n"));
@@ -131,7 +145,7 @@ pub(crate) fn compare(desk: &Desk, seed: u64) {
             let files = bytes(&folder(root, "snapshot")).into_iter();
             let start = desk.at(root).display().to_string();
             files
-                .map(|(name, bytes)| (name.replacen(&start, "", 1), bytes))
+                .map(|(name, bytes)| (untagged(&name.replacen(&start, "", 1)), bytes))
                 .collect::<BTreeMap<_, _>>()
         };
         let (durable, plain) = (relative("out"), relative("plain"));

@@ -4,12 +4,23 @@ use crate::cluster::{Processes, commits};
 use crate::durability::{FEW, compare, desk, few, received};
 use millrace::cli::Exit;
 use millrace::durable::STAGE;
-use millrace_tests::jobs::millrace;
+use millrace_tests::jobs::{Desk, millrace};
 use millrace_tests::kills::start;
+use serde_json::Value;
 use std::process::Command;
 
 /// What a process ends with that nothing moves in.
 const STUCK: i32 = 3;
+
+/// What the names of the newest run have in them.
+fn tag(desk: &Desk) -> String {
+    let manifests = std::fs::read_dir(desk.at("state/manifest")).unwrap();
+    let newest = manifests.map(|entry| entry.unwrap().path()).max().unwrap();
+    let text = std::fs::read_to_string(newest).unwrap();
+    let manifest: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let run = manifest["run"].as_str().unwrap();
+    format!("{}-{run}", manifest["generation"])
+}
 
 #[test]
 fn a_run_whose_output_takes_nothing_ends() {
@@ -30,10 +41,10 @@ fn a_run_whose_output_takes_nothing_ends() {
     let committed = commits(&desk);
     let status = millrace(&["status", &job, "--output", "json"]).summary();
     let next = status["epochs"].as_u64().unwrap();
-    let generation = &status["generation"];
+    let tag = tag(&desk);
     // Whichever epoch brings the next charges: the file that it begins is a pipe that nobody reads.
     let pipe = |epoch: u64| {
-        let name = format!("{generation}-monetised-{epoch:020}.parquet.tmp");
+        let name = format!("{tag}-monetised-changes-{epoch:020}-{tag}.parquet.tmp");
         desk.at("out").join(STAGE).join(name)
     };
     let pipes: Vec<_> = (next..next + 50).map(pipe).collect();

@@ -227,7 +227,7 @@ impl Simulation {
             staged: format!(
                 "{}/{}-{:020}",
                 millrace::durable::STAGE,
-                self.lives,
+                life.committer.tag(),
                 point.epoch
             ),
             place: format!("{PLACE}/{:020}", point.epoch),
@@ -296,6 +296,7 @@ impl Life {
                 positions: BTreeMap::from([(SOURCE, position)]),
                 ..Facts::default()
             },
+            raw: Vec::new(),
         });
     }
 }

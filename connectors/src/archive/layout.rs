@@ -197,6 +197,12 @@ pub(super) fn is_of_sequence(file: &str, sequence: u32) -> bool {
     !file.starts_with("manifest-") && file.split('-').nth(2) == Some(number.as_str())
 }
 
+/// The same of one that was half written, be it the manifest.
+pub(super) fn is_left_of_sequence(file: &str, sequence: u32) -> bool {
+    let manifest = format!("manifest-{sequence:04}.");
+    file.starts_with(&manifest) || is_of_sequence(file, sequence)
+}
+
 /// Where manifests begin.
 pub(super) const PERIODS: &str = "periods";
 

@@ -200,7 +200,8 @@ pub fn write_manifest(
     store.keep(manifest.files().map(|file| file.name.as_str()))?;
     create(store, &name, &json(&manifest)?)?;
     let folder = layout::folder(period);
-    store.sweep(&folder)?;
+    // A younger run may be at the next sequence.
+    store.sweep(&folder, |file| layout::is_left_of_sequence(file, sequence))?;
     let named: BTreeSet<&str> = manifest.files().map(|file| file.name.as_str()).collect();
     for file in store.names(&folder)? {
         let place = format!("{folder}/{file}");

@@ -6,6 +6,7 @@
 
 use super::write::Temporary;
 use super::{Backend, Store, StoreError};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
@@ -127,20 +128,33 @@ impl Store {
         Ok(names)
     }
 
-    /// Takes away what writers that were cut off left half written directly below a folder. One that is
-    /// still at it fails. Parts of unfinished uploads are the bucket's to take away.
+    /// Takes away what writers that were cut off left half written directly below a folder, where its
+    /// name `is_left`. One that is still at it fails. Parts of unfinished uploads are the bucket's to take
+    /// away.
     ///
     /// # Errors
     /// When the folder cannot be listed, or something stays.
-    pub fn sweep(&self, folder: &str) -> Result<(), StoreError> {
+    pub fn sweep(&self, folder: &str, is_left: impl Fn(&str) -> bool) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Local(root) => {
                 let names = names_below(&root.join(folder))?.into_iter();
-                let mut left = names.filter(|name| name.ends_with(TEMPORARY));
+                let mut left = names.filter(|name| name.ends_with(TEMPORARY) && is_left(name));
                 left.try_for_each(|name| self.remove(&format!("{folder}/{name}")))
             }
             #[cfg(feature = "s3")]
             Backend::Remote(_) => Ok(()),
+        }
+    }
+
+    /// The names of all objects below a folder, however deep.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn names_within(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        match &self.backend {
+            Backend::Local(root) => names_within(root, folder),
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.names_within(folder),
         }
     }
 
@@ -172,24 +186,48 @@ impl Store {
     /// # Errors
     /// When it cannot be moved.
     pub fn rename(&self, from: &str, to: &str) -> Result<bool, StoreError> {
-        match &self.backend {
-            Backend::Local(root) => {
-                let (from, to) = (root.join(from), root.join(to));
-                let failed = |error| StoreError::io("move", &from.display().to_string(), error);
-                if let Some(folder) = to.parent() {
-                    std::fs::create_dir_all(folder).map_err(failed)?;
+        Ok(self.rename_all([(from, to)])? > 0)
+    }
+
+    /// Gives objects other names, in the places of those that have them. Says how many there were to
+    /// rename.
+    ///
+    /// # Errors
+    /// When one cannot be moved.
+    pub fn rename_all<'n>(
+        &self,
+        moves: impl IntoIterator<Item = (&'n str, &'n str)>,
+    ) -> Result<usize, StoreError> {
+        let (mut moved, mut folders) = (0, BTreeSet::new());
+        for (from, to) in moves {
+            moved += usize::from(match &self.backend {
+                Backend::Local(root) => {
+                    let (from, to) = (root.join(from), root.join(to));
+                    let failed = |error| StoreError::io("move", &from.display().to_string(), error);
+                    let is_moved = rename(&from, &to).map_err(failed)?;
+                    folders.extend(to.parent().filter(|_| is_moved).map(Path::to_owned));
+                    is_moved
                 }
-                match std::fs::rename(&from, &to) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-                    moved => moved
-                        .and_then(|()| keep_name(&to))
-                        .map(|()| true)
-                        .map_err(failed),
-                }
-            }
-            #[cfg(feature = "s3")]
-            Backend::Remote(bucket) => bucket.rename(from, to),
+                #[cfg(feature = "s3")]
+                Backend::Remote(bucket) => bucket.rename(from, to)?,
+            });
         }
+        for folder in folders {
+            let kept = File::open(&folder).and_then(|folder| folder.sync_all());
+            kept.map_err(|e| StoreError::io("keep", &folder.display().to_string(), e))?;
+        }
+        Ok(moved)
+    }
+}
+
+/// Moves a file; says whether there was one.
+fn rename(from: &Path, to: &Path) -> io::Result<bool> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        moved => moved.map(|()| true),
     }
 }
 
@@ -250,6 +288,27 @@ fn names_below(folder: &Path) -> Result<Vec<String>, StoreError> {
         .collect()
 }
 
+fn names_within(root: &Path, folder: &str) -> Result<Vec<String>, StoreError> {
+    let (mut names, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        let path = root.join(&folder);
+        let failed = |error| StoreError::io("list", &path.display().to_string(), error);
+        let entries = match std::fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            match entry.file_type().map_err(failed)?.is_dir() {
+                true => folders.push(name),
+                false => names.push(name),
+            }
+        }
+    }
+    Ok(names)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,10 +352,11 @@ mod tests {
             std::fs::write(folder.path().join("state").join(left), b"ha").unwrap();
         }
         assert_eq!(store.names("a").unwrap(), ["b"]);
-        store.sweep("a").unwrap();
-        store.sweep("none").unwrap();
-        let left = std::fs::read_dir(folder.path().join("state/a")).unwrap();
-        assert_eq!(left.count(), 1);
+        store.sweep("a", |name| name.starts_with('c')).unwrap();
+        store.sweep("none", |_| true).unwrap();
+        let mut left = store.names_within("a").unwrap();
+        left.sort();
+        assert_eq!(left, ["a/b", "a/d.tmp"]);
     }
 
     #[test]

@@ -381,6 +381,25 @@ impl Bucket {
     }
 }
 
+impl Bucket {
+    pub(super) fn names_within(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let (below, location) = self.at(folder)?;
+        let listed = self.objects.list(Some(&below)).try_collect::<Vec<_>>();
+        let listed = wait(listed)
+            .map_err(|error| StoreError::io("list", &location, error))?
+            .map_err(|error| StoreError::remote("list", &location, error))?;
+        let prefix = match self.prefix.as_ref() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        let name = |object: object_store::ObjectMeta| {
+            let name = object.location.as_ref().strip_prefix(&prefix)?;
+            Some(name.to_owned())
+        };
+        Ok(listed.into_iter().filter_map(name).collect())
+    }
+}
+
 impl Upload {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         wait(async {

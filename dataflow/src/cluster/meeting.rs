@@ -189,16 +189,22 @@ impl Host {
         (format!("{MARKS}/{number}"), self.run.to_vec())
     }
 
-    /// Tells the others how the run goes on, and waits until they are prepared.
+    /// Tells the others how the run goes on and what the names of outputs have in them, and waits until they are prepared.
     ///
     /// # Errors
     /// When one is lost or cannot.
-    pub fn go(&self, resume: &Resume, mark: Option<String>) -> Result<(), ClusterError> {
+    pub fn go(
+        &self,
+        resume: &Resume,
+        mark: Option<String>,
+        tag: Option<String>,
+    ) -> Result<(), ClusterError> {
         self.links.say(&Word::Go(Go {
             run: self.run,
             live: resume.live,
             told: resume.told,
             mark,
+            tag,
         }));
         let until = Instant::now() + PREPARE;
         let mut waiting: Vec<usize> = (1..self.place.processes()).collect();

@@ -50,6 +50,8 @@ pub struct Go {
     pub(super) told: Epoch,
     /// An object that all must see among the outputs.
     pub(super) mark: Option<String>,
+    /// What the names of outputs have in them.
+    pub(super) tag: Option<String>,
 }
 
 impl Go {
@@ -61,6 +63,12 @@ impl Go {
             told: self.told,
             ..Resume::default()
         }
+    }
+
+    /// What the names of outputs have in them, where epochs are made durable.
+    #[must_use]
+    pub fn tag(&self) -> Option<String> {
+        self.tag.clone()
     }
 
     /// The name of an object that process 0 has put among the outputs, and its content, where all

@@ -7,12 +7,13 @@
 
 use super::forget::CLOSED;
 use super::journal::{Facts, Journal, close};
-use super::manifest::{Generation, Manifest, Object, Staged};
+use super::manifest::{Generation, Manifest, Object, Staged, create};
 use super::{DurableError, MessageSink, Restored};
 use crate::board::MovedLine;
 use crate::outputs::Part;
 use millrace_connectors::store::Store;
 use millrace_operators::epoch::Epoch;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Point {
     pub journal: Journal,
     /// What is new besides.
     pub facts: Facts,
+    /// Raw records that were taken in, under their hidden names.
+    pub raw: Vec<Staged>,
 }
 
 /// The outputs of the epochs of a commit, from the publisher.
@@ -128,6 +131,12 @@ impl Committer {
         }
     }
 
+    /// What the names of this run have in them.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        self.generation.tag()
+    }
+
     /// What is to be loaded, if anything is committed.
     #[must_use]
     pub fn restored(&self) -> Restored {
@@ -143,19 +152,30 @@ impl Committer {
     /// # Errors
     /// When a store fails.
     pub fn recover(&mut self) -> Result<(), DurableError> {
-        self.publish()?;
-        for name in self.outputs.names(STAGE)? {
-            self.outputs.remove(&format!("{STAGE}/{name}"))?;
-        }
-        self.outputs.sweep(STAGE)?;
+        // What a younger run has staged or written is not ours to take away: this one may have stood still.
+        let is_older = |name: &str| self.generation.is_younger_than(name);
+        self.outputs.close_gates(GATES, is_older)?;
+        let names = self.outputs.names(STAGE)?.into_iter();
+        let mut staged: BTreeSet<String> = names.map(|name| format!("{STAGE}/{name}")).collect();
+        let outputs = &self.generation.manifest.outputs;
+        let waiting = outputs
+            .iter()
+            .filter(|output| staged.remove(&output.staged));
+        let waiting: Vec<&Staged> = waiting.collect();
+        let moves = waiting.iter();
+        self.outputs
+            .rename_all(moves.map(|o| (o.staged.as_str(), o.place.as_str())))?;
+        let mut left = staged.iter().filter(|name| is_older(name));
+        left.try_for_each(|name| self.outputs.remove(name))?;
+        self.outputs.sweep(STAGE, is_older)?;
         let manifest = &self.generation.manifest;
         let objects = || manifest.journal.iter().chain(&manifest.closed);
         let held = |name: &str| objects().any(|object| object.name == name);
         for folder in [JOURNAL, CLOSED] {
-            self.state.sweep(folder)?;
+            self.state.sweep(folder, is_older)?;
             for name in self.state.names(folder)? {
                 let name = format!("{folder}/{name}");
-                if !held(&name) {
+                if is_older(&name) && !held(&name) {
                     self.state.remove(&name)?;
                 }
             }
@@ -224,6 +244,7 @@ impl Committer {
         close(&mut content, &flushed.lines);
         let commit = before.commit + 1;
         let object = self.write(commit, &content, rows)?;
+        // Raw records need not be on the disk: no money is made of them unless they are read whole.
         let staged = flushed.outputs.iter();
         self.outputs
             .keep(staged.map(|output| output.staged.as_str()))?;
@@ -251,12 +272,12 @@ impl Committer {
             ),
             received: flushed.received,
             journal,
-            outputs: flushed.outputs.clone(),
+            outputs: flushed.outputs.iter().cloned().chain(point.raw).collect(),
             from: before.live,
             ..before
         };
         self.generation.commit(&self.state, next)?;
-        self.publish()?;
+        self.generation.publish(&self.state, &self.outputs)?;
         self.publish_messages(&flushed)?;
         (self.committed)(&self.generation.manifest);
         for name in &merged {
@@ -267,10 +288,9 @@ impl Committer {
     }
 
     fn write(&self, commit: u64, content: &[u8], rows: u64) -> Result<Object, DurableError> {
-        let generation = self.generation.number;
-        let name = format!("{JOURNAL}/{commit:020}-{generation}.journal");
+        let name = format!("{JOURNAL}/{commit:020}-{}.journal", self.generation.tag());
         let object = Object::of(name, content, rows);
-        self.state.put(&object.name, content)?;
+        create(&self.state, &object, content)?;
         Ok(object)
     }
 
@@ -286,8 +306,8 @@ impl Committer {
         {
             let (state, of) = (Arc::clone(&self.state), journal[due].to_vec());
             let mark = "+".repeat(of.first().map_or(0, rank) + 1);
-            let generation = self.generation.number;
-            let name = format!("{JOURNAL}/{commit:020}-{generation}{mark}.journal");
+            let tag = self.generation.tag();
+            let name = format!("{JOURNAL}/{commit:020}-{tag}{mark}.journal");
             self.merging = Merging::begin(state, of, name);
         }
         let at_once = self.merges_at_once;
@@ -304,14 +324,6 @@ impl Committer {
         journal.splice(first..first + gone.len(), [object]);
         Ok(gone)
     }
-
-    /// Puts the outputs of the newest manifest in their places, as far as they are not there.
-    fn publish(&self) -> Result<(), DurableError> {
-        for output in &self.generation.manifest.outputs {
-            self.outputs.rename(&output.staged, &output.place)?;
-        }
-        Ok(())
-    }
 }
 
 impl Merging {
@@ -326,7 +338,7 @@ impl Merging {
             }
             let rows = objects.iter().map(|object| object.rows).sum();
             let merged = Object::of(name, &content, rows);
-            state.put(&merged.name, &content)?;
+            create(&state, &merged, &content)?;
             Ok(merged)
         };
         let thread = std::thread::Builder::new().name("merger".to_owned());
@@ -367,6 +379,8 @@ pub(super) fn rank(object: &Object) -> usize {
 
 /// Where outputs wait for their commit, below the output folder.
 pub const STAGE: &str = "_staged";
+/// Where runs open gates, below the output folder.
+pub(crate) const GATES: &str = "_gates";
 pub(super) const JOURNAL: &str = "journal";
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 use super::DurableError;
 use super::committer::{JOURNAL, rank};
 use super::journal::{Epochs, Item, Left, without};
-use super::manifest::{Generation, Manifest, Object};
+use super::manifest::{Generation, Manifest, Object, create};
 use super::versions::{LeftVersion, write};
 use crate::graph::{Opening, Resume, Shift, Stand};
 use millrace_connectors::store::Store;
@@ -252,7 +252,7 @@ impl Forgetting<'_> {
         known: &RoaringTreemap,
     ) -> Result<(), DurableError> {
         let before = self.generation.manifest.clone();
-        let (commit, number) = (before.commit + 1, self.generation.number);
+        let (commit, tag) = (before.commit + 1, self.generation.tag());
         let mut closed = closed.clone();
         let late = closed.due.usage.iter().map(|usage| mark_of(usage.identity));
         closed.identities.extend(late);
@@ -291,12 +291,12 @@ impl Forgetting<'_> {
                 None => object.clone(),
                 Some((content, rows)) => {
                     let mark = "+".repeat(rank(object));
-                    let name = format!("{JOURNAL}/{commit:020}-{number}-{index}{mark}.journal");
+                    let name = format!("{JOURNAL}/{commit:020}-{tag}-{index}{mark}.journal");
                     self.write(name, &content, rows)?
                 }
             });
         }
-        let place = format!("{commit:020}-{number}");
+        let place = format!("{commit:020}-{tag}");
         closed.versions = write(self.store, &closed.versions, versions, &place)?;
         let content = bincode::serialize(&closed).expect("memory takes all bytes");
         let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
@@ -320,7 +320,7 @@ impl Forgetting<'_> {
 
     fn write(&self, name: String, content: &[u8], rows: u64) -> Result<Object, DurableError> {
         let object = Object::of(name, content, rows);
-        self.store.put(&object.name, content)?;
+        create(self.store, &object, content)?;
         Ok(object)
     }
 }

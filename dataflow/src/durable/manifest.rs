@@ -12,6 +12,7 @@ use millrace_operators::domain::FileId;
 use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,6 +165,9 @@ pub struct Manifest {
     pub commit: u64,
     /// Who committed.
     pub generation: u64,
+    /// The name of that run, which no other has.
+    #[serde(default)]
+    pub run: String,
     /// The first epoch of the newest commit that brought any.
     pub from: Epoch,
     /// The first epoch that is not committed.
@@ -205,6 +209,37 @@ struct Form {
 
 fn name(commit: u64) -> String {
     format!("{FOLDER}/{commit:020}.json")
+}
+
+/// The number of a manifest, or of one that is being written.
+fn number_of(name: &str) -> Option<u64> {
+    name.split('.').next()?.parse().ok()
+}
+
+/// A name that no other run has: runs that begin at once, even on one clock, are two.
+fn random() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
+
+/// The generation that a name says it is of: behind it stands the name of a run, see [`Generation::tag`].
+#[must_use]
+pub fn generation_of(name: &str) -> Option<u64> {
+    let words: Vec<&str> = name.split(['-', '.', '+']).collect();
+    let is_run = |word: &str| word.len() == 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let tagged = |pair: &[&str]| pair[0].parse().ok().filter(|_: &u64| is_run(pair[1]));
+    words.windows(2).find_map(tagged)
+}
+
+/// Writes an object whose name only this run can make.
+///
+/// # Errors
+/// When it cannot be written, or something else has its name.
+pub(super) fn create(store: &Store, object: &Object, content: &[u8]) -> Result<(), DurableError> {
+    // An answer that was lost is asked for again below us, and the name is taken then.
+    if store.put_new(&object.name, content)? == Put::Exists {
+        object.read(store)?;
+    }
+    Ok(())
 }
 
 /// The name of the newest manifest, if there is one.
@@ -249,23 +284,29 @@ impl Manifest {
     /// # Errors
     /// When it is damaged or cannot be read.
     pub fn newest(store: &Store) -> Result<Option<Self>, DurableError> {
-        let Some(object) = newest_name(store)? else {
-            return Ok(None);
-        };
-        let damaged = |problem: String| DurableError::Damaged {
-            folder: store.location().to_owned(),
-            object: object.clone(),
-            problem,
-        };
-        let bytes = store.get(&object)?;
-        let bytes = bytes.ok_or_else(|| damaged("is gone".to_owned()))?;
-        let manifest = Self::decode(&bytes).map_err(damaged)?;
-        if name(manifest.commit) != object {
-            return Err(damaged(
-                "holds another commit than its name says".to_owned(),
-            ));
+        let mut found = newest_name(store)?;
+        while let Some(object) = found {
+            let damaged = |problem: String| DurableError::Damaged {
+                folder: store.location().to_owned(),
+                object: object.clone(),
+                problem,
+            };
+            if let Some(bytes) = store.get(&object)? {
+                let manifest = Self::decode(&bytes).map_err(damaged)?;
+                if name(manifest.commit) != object {
+                    return Err(damaged(
+                        "holds another commit than its name says".to_owned(),
+                    ));
+                }
+                return Ok(Some(manifest));
+            }
+            // Many commits may have been made since it was the newest.
+            found = newest_name(store)?;
+            if found.as_ref().is_none_or(|newest| *newest <= object) {
+                return Err(damaged("is gone".to_owned()));
+            }
         }
-        Ok(Some(manifest))
+        Ok(None)
     }
 }
 
@@ -276,6 +317,8 @@ pub struct Generation {
     pub number: u64,
     /// The newest commit.
     pub manifest: Manifest,
+    /// What no other run is called.
+    run: String,
     digest: String,
 }
 
@@ -299,6 +342,7 @@ impl Generation {
             let mut ours = Self {
                 number: before.generation + 1,
                 manifest: before.clone(),
+                run: random(),
                 digest,
             };
             // Nothing is new but the generation; outputs that the last run did not publish still wait.
@@ -318,17 +362,40 @@ impl Generation {
         }
     }
 
+    /// What the names have in them that this run makes, and no other does: its generation, by which a
+    /// younger run knows what it may take away, and a name of its own.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        format!("{}-{}", self.number, self.run)
+    }
+
+    /// Whether an object of this name was made by an older run.
+    #[must_use]
+    pub fn is_younger_than(&self, name: &str) -> bool {
+        generation_of(name).is_some_and(|of| of < self.number)
+    }
+
     /// Commits `next`, whose number, generation and ancestor are filled in here.
     ///
     /// # Errors
     /// When another run holds the number, or the store does not say.
     pub fn commit(&mut self, store: &Store, next: Manifest) -> Result<(), DurableError> {
+        self.commit_at(store, next, jiff::Timestamp::now())
+    }
+
+    fn commit_at(
+        &mut self,
+        store: &Store,
+        next: Manifest,
+        now: jiff::Timestamp,
+    ) -> Result<(), DurableError> {
         let next = Manifest {
             form: FORM,
             commit: self.manifest.commit + 1,
             generation: self.number,
+            run: self.run.clone(),
             previous: self.digest.clone(),
-            written: jiff::Timestamp::now().to_string(),
+            written: now.to_string(),
             ..next
         };
         let bytes = next.encode()?;
@@ -359,7 +426,7 @@ impl Generation {
             }
         }
         if let Err(taken_over) = self.refuse_younger(store, next.commit) {
-            // What nobody may go on from.
+            // What nobody may go on from. Nobody else makes this number any more: a newer one is there.
             store.remove(&place)?;
             return Err(taken_over);
         }
@@ -374,8 +441,12 @@ impl Generation {
 
     /// Takes away what runs that were cut off left.
     fn tidy(&self, store: &Store) -> Result<(), DurableError> {
-        store.sweep(FOLDER)?;
-        let old = name(self.manifest.commit.saturating_sub(KEPT));
+        // A younger run writes none of these numbers.
+        let ours = self.manifest.commit;
+        store.sweep(FOLDER, |name| {
+            number_of(name).is_some_and(|number| number <= ours)
+        })?;
+        let old = name(ours.saturating_sub(KEPT));
         for held in store.names(FOLDER)? {
             let held = format!("{FOLDER}/{held}");
             if held <= old {
@@ -401,6 +472,44 @@ impl Generation {
 
     fn holder(bytes: &[u8]) -> u64 {
         Manifest::decode(bytes).map_or(0, |manifest| manifest.generation)
+    }
+
+    /// Commits the snapshots of a run that ends, which are staged, and puts them in their places.
+    ///
+    /// # Errors
+    /// When another run has taken over, or a store fails.
+    pub fn conclude(
+        &mut self,
+        state: &Store,
+        outputs: &Store,
+        snapshots: Vec<Staged>,
+    ) -> Result<(), DurableError> {
+        outputs.keep(snapshots.iter().map(|output| output.staged.as_str()))?;
+        let next = Manifest {
+            outputs: snapshots,
+            ..self.manifest.clone()
+        };
+        self.commit(state, next)?;
+        self.publish(state, outputs)
+    }
+
+    /// Puts the outputs of the commit that was just made in their places.
+    ///
+    /// # Errors
+    /// When another run has taken over and done so, or a store fails.
+    pub(super) fn publish(&self, state: &Store, outputs: &Store) -> Result<(), DurableError> {
+        let staged = &self.manifest.outputs;
+        let moves = staged.iter().map(|o| (o.staged.as_str(), o.place.as_str()));
+        if outputs.rename_all(moves)? == staged.len() {
+            return Ok(());
+        }
+        // Perhaps others are in their places by now.
+        self.check(state)?;
+        // A bucket that did it, and whose answer was lost, was asked again.
+        for output in staged {
+            outputs.find(&output.place)?;
+        }
+        Ok(())
     }
 
     /// Whether no other run has taken over.
@@ -474,6 +583,43 @@ mod tests {
     }
 
     #[test]
+    fn of_two_runs_that_begin_at_once_one_commits() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        let (mut one, _) = Generation::begin(&store, &plan()).unwrap();
+        let mut other = Generation {
+            number: one.number,
+            manifest: one.manifest.clone(),
+            run: random(),
+            digest: one.digest.clone(),
+        };
+        // All that they would write is alike, the time too.
+        let (next, now) = (one.manifest.clone(), jiff::Timestamp::UNIX_EPOCH);
+        one.commit_at(&store, next.clone(), now).unwrap();
+        let lost = other.commit_at(&store, next, now);
+        assert!(
+            matches!(lost, Err(DurableError::Superseded { .. })),
+            "{lost:?}"
+        );
+    }
+
+    #[test]
+    fn names_say_which_generation_they_are_of() {
+        let run = "0123456789abcdef";
+        for (name, generation) in [
+            (format!("{:020}-7-{run}.journal", 3), Some(7)),
+            (format!("{:020}-7-{run}-2++.journal.{run}.tmp", 3), Some(7)),
+            (format!("12-{run}-monetised.parquet"), Some(12)),
+            (format!("part-00-12-{run}.parquet"), Some(12)),
+            ("part-00.parquet".to_owned(), None),
+            (format!("{:020}.json.{run}.tmp", 3), None),
+            (format!("{:020}-7.journal", 3), None),
+        ] {
+            assert_eq!(generation_of(&name), generation, "{name}");
+        }
+    }
+
+    #[test]
     fn what_runs_that_were_cut_off_left_is_tidied_up() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open("state", folder.path()).unwrap();
@@ -483,11 +629,15 @@ mod tests {
             run.commit(&store, run.manifest.clone()).unwrap();
         }
         store.put(&name(1), &first).unwrap();
-        let half = format!("{}.0123.tmp", name(99));
-        std::fs::write(folder.path().join("state").join(half), b"{").unwrap();
+        let half = |number| format!("{}.0123.tmp", name(number));
+        // One of a run that was cut off, and one of a run that is younger than the one that tidies up.
+        for number in [20, 99] {
+            std::fs::write(folder.path().join("state").join(half(number)), b"{").unwrap();
+        }
         Generation::begin(&store, &plan()).unwrap();
         let held = std::fs::read_dir(folder.path().join("state").join(FOLDER)).unwrap();
-        assert_eq!(held.count(), usize::try_from(KEPT).unwrap());
+        assert_eq!(held.count(), usize::try_from(KEPT).unwrap() + 1);
+        assert!(folder.path().join("state").join(half(99)).exists());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! whose records are marked alone. Nobody reads them until such an identity is met again.
 
 use super::DurableError;
-use super::manifest::Object;
+use super::manifest::{Object, create};
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{Fate, Identity, RecordId, Suspense, Usage};
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,7 @@ pub(super) fn write(
     let content = bincode::serialize(&all).expect("memory takes all bytes");
     let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
     let object = Object::of(format!("{VERSIONS}/{place}.versions"), &content, rows(&all));
-    store.put(&object.name, &content)?;
+    create(store, &object, &content)?;
     kept.push(object);
     Ok(kept)
 }

@@ -17,9 +17,10 @@ mod grown;
 mod inputs;
 mod kin;
 mod moving;
+mod raw;
 
 use super::Halt;
-use crate::durable::{FileRecord, Position};
+use crate::durable::{FileRecord, Position, Staged};
 use crate::job::SourcePlan;
 use crate::metrics::Extent;
 use grown::Look;
@@ -32,9 +33,10 @@ use millrace_connectors::ledger::{
 use millrace_connectors::lines::LineMap;
 use millrace_connectors::mediate::{MediationPlan, Mediator};
 use millrace_connectors::output::LedgerRow;
-use millrace_connectors::raw::{RawSource, RawWriter, open_archive};
-use millrace_connectors::store::{FileMeta, NewFile, Store, StoreError};
+use millrace_connectors::store::{FileMeta, Store, StoreError};
 use millrace_operators::domain::{Fault, FileId};
+use raw::RawFile;
+pub(super) use raw::RawFolder;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -80,7 +82,7 @@ pub(super) struct Opened {
     pub(super) id: FileId,
     pub(super) decoder: Decoder,
     pub(super) mediator: Mediator,
-    pub(super) archive: Option<RawWriter<NewFile>>,
+    pub(super) archive: Option<RawFile>,
     pub(super) received: u64,
     /// Rows that an earlier run took in: read, and not fed again.
     pub(super) skip: u64,
@@ -155,16 +157,15 @@ pub(super) struct Files {
     opened_at: u64,
     /// Bytes of the files that are read.
     bytes_read: u64,
-    keep_raw: bool,
     /// What the records of each source are mediated by.
     inputs: Vec<Inputs>,
     /// Whether all content is remembered, for files that come again longer.
     remembers: bool,
-    archive: Arc<Store>,
+    raw: RawFolder,
 }
 
 impl Files {
-    pub(super) fn new(keep_raw: bool, archive: Arc<Store>) -> Self {
+    pub(super) fn new(raw: RawFolder) -> Self {
         Self {
             ledger: Ledger::default(),
             known: BTreeMap::new(),
@@ -184,10 +185,9 @@ impl Files {
             positions: BTreeMap::new(),
             bytes_read: 0,
             opened_at: 0,
-            keep_raw,
             inputs: Vec::new(),
             remembers: false,
-            archive,
+            raw,
         }
     }
 
@@ -316,6 +316,11 @@ impl Files {
             })
         };
         changed.into_iter().filter_map(record).collect()
+    }
+
+    /// The raw records that are kept since the last call, under their hidden names.
+    pub(super) fn take_raw(&mut self) -> Vec<Staged> {
+        self.raw.take()
     }
 
     /// The message, unless it is what was told of the file before.
@@ -653,7 +658,7 @@ impl Files {
             }
         }
         let format = format_of(file, source)?;
-        let keeps = self.keep_raw && !matches!(format, Format::Parquet);
+        let keeps = self.raw.keeps(&format);
         let options = DecodeOptions {
             chunk_rows: rows.min(CHUNK_ROWS),
             keep_originals: keeps,
@@ -674,21 +679,10 @@ impl Files {
         let entry = self.ledger.entry(file.id);
         let counted = entry.map_or(0, |entry| entry.rows).max(skip);
         let archive = if keeps {
-            let name = archive_name(file.id, source);
-            let sink = self
-                .archive
-                .create(&name)
-                .map_err(|error| error.to_string())?;
             let entry = self.ledger.entry(file.id);
-            let raw = RawSource {
-                file: file.id,
-                name: file.meta.name.clone(),
-                checksum: entry
-                    .map(|entry| entry.checksum.clone())
-                    .unwrap_or_default(),
-                format,
-            };
-            Some(RawWriter::new(raw, sink))
+            let checksum = entry.map(|entry| entry.checksum.clone());
+            let checksum = checksum.unwrap_or_default();
+            Some(self.raw.create(file, source, checksum, format)?)
         } else {
             None
         };
@@ -718,11 +712,9 @@ impl Files {
         // What is read on has no archive of its own yet.
         let entry = self.ledger.entry(file.id);
         let is_read = entry.is_some_and(|entry| entry.state != FileState::Reading);
-        let decoder = if self.keep_raw && is_read && !matches!(format, Format::Parquet) {
-            let name = archive_name(file.id, source);
-            let archive = self.archive.find(&name).map_err(|error| again(&error))?;
-            let opened = open_archive(&self.archive, &archive, rule.columns(), &options);
-            opened.map_err(|error| again(&error))?.1
+        let decoder = if is_read && self.raw.keeps(&format) {
+            let opened = self.raw.open(file, source, rule, &options);
+            opened.map_err(|error| again(&error))?
         } else {
             self.is_what_was_read(file).map_err(|error| again(&error))?;
             Decoder::open(
@@ -799,10 +791,8 @@ impl Files {
     pub(super) fn finish(&mut self, mut opened: Opened) -> Option<String> {
         self.note(&mut opened);
         let remark = opened.decoder.remark().map(str::to_owned);
-        let archived = opened.archive.map_or(Ok(()), |archive| {
-            let sink = archive.finish().map_err(|error| error.to_string())?;
-            sink.finish().map_err(|error| error.to_string())
-        });
+        let archive = opened.archive.take();
+        let archived = archive.map_or(Ok(()), |archive| self.raw.finish(opened.id, archive));
         let file = self.known.get(&opened.id);
         self.bytes_read += file.map_or(0, |file| file.meta.size);
         let name = file.map(|file| file.meta.name.clone()).unwrap_or_default();
@@ -974,8 +964,4 @@ fn format_of(file: &SourceFile, source: &SourcePlan) -> Result<Format, String> {
             file.meta.name, source.name
         )
     })
-}
-
-fn archive_name(id: FileId, source: &SourcePlan) -> String {
-    format!("raw/{}/{:08}.parquet", source.stream, id.0)
 }

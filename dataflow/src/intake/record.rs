@@ -3,7 +3,7 @@
 //! Files are numbered as a run would number them, so that the id is the one in the outputs. Only the
 //! chunk with the record is mediated; the chunks before it are decoded to be counted.
 
-use super::files::{Files, SourceFile};
+use super::files::{Files, RawFolder, SourceFile};
 use crate::job::{Job, SourcePlan};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -108,7 +108,7 @@ pub fn find_record(job: &Job, rules: &[Arc<MediationPlan>], id: &str) -> Result<
         false => format!("{id:?} is no record id; {hint}"),
     })?;
     let store = Store::open(&job.outputs.folder, &job.folder).map_err(|error| error.to_string())?;
-    let mut files = Files::new(false, Arc::new(store));
+    let mut files = Files::new(RawFolder::of(false, Arc::new(store), None));
     let mut messages = Vec::new();
     let sources = job.sources.iter().enumerate();
     for (index, source) in sources.filter(|(_, source)| source.kafka.is_none()) {

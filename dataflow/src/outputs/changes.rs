@@ -1,7 +1,7 @@
 //! Changes of complete epochs on their way to files.
 
 use super::{Outputs, monetise, place};
-use crate::durable::{STAGE, Staged};
+use crate::durable::Staged;
 use crate::job::OutputPlan;
 use crate::publish::EpochChanges;
 use millrace_connectors::output::{
@@ -36,23 +36,23 @@ impl Outputs {
     }
 }
 
-/// A file is entered in the ledger once, when it is settled: its only change is its entry.
-pub(super) fn write_ledger(outputs: &Outputs, ledger: &[LedgerRow]) -> Result<(), OutputError> {
+/// A file is entered in the ledger once, when it is settled: its only change is its entry, which is told
+/// at the end.
+pub(super) fn write_ledger(
+    outputs: &Outputs,
+    ledger: &[LedgerRow],
+) -> Result<Vec<Staged>, OutputError> {
     let mut changes = ChangeFile::default();
-    // Told once, at the end, in its place.
-    let outputs = &Outputs {
-        generation: None,
-        ..outputs.clone()
-    };
     changes.write(outputs, "ledger", 0, ledger, vec![1; ledger.len()])?;
-    changes.finish()
+    changes.finish()?;
+    Ok(changes.staged)
 }
 
 /// A file of changes, begun with its first row.
 #[derive(Default)]
 struct ChangeFile {
     file: Option<ParquetFile>,
-    /// Files begun under hidden names, and the places that they will take.
+    /// Files begun, and the places that they will take.
     staged: Vec<Staged>,
 }
 
@@ -71,18 +71,10 @@ impl ChangeFile {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let place = format!("{output}/changes/{epoch:020}.parquet");
-                let name = match outputs.generation {
-                    Some(generation) => {
-                        let staged = format!("{STAGE}/{generation}-{output}-{epoch:020}.parquet");
-                        self.staged.push(Staged {
-                            staged: staged.clone(),
-                            place,
-                        });
-                        staged
-                    }
-                    None => place,
-                };
+                let place = outputs.parquet(&format!("{output}/changes"), &format!("{epoch:020}"));
+                let spot = outputs.hidden(place);
+                let name = spot.staged.clone();
+                self.staged.push(spot);
                 let schema = change_schema::<T>(&outputs.texts);
                 self.file
                     .insert(ParquetFile::create(&outputs.store, &name, &schema)?)

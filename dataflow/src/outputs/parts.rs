@@ -8,6 +8,7 @@
 //! Files take their places when all of the snapshot does, behind the last commit.
 
 use super::{OutputError, Outputs};
+use crate::durable::Staged;
 use crate::graph::Open;
 use crate::job::file::OutputForms;
 use crate::run::Seat;
@@ -48,28 +49,28 @@ pub struct WorkerSnapshot {
 pub(super) struct Parts {
     /// Batches that the caller writes.
     pub(super) batches: BTreeMap<u64, Vec<RecordBatch>>,
-    /// Files that are still to be put in their places.
-    files: Vec<NewFile>,
-    /// Whether some are in their places.
-    pub(super) written: bool,
+    /// Files that are still to be finished.
+    files: Vec<(NewFile, Staged)>,
+    /// Files that are.
+    pub(super) written: Vec<Staged>,
 }
 
 impl Parts {
     pub(super) fn extend(&mut self, other: Self) {
         self.batches.extend(other.batches);
         self.files.extend(other.files);
-        self.written |= other.written;
+        self.written.extend(other.written);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.written && self.files.is_empty() && self.batches.is_empty()
+        self.written.is_empty() && self.files.is_empty() && self.batches.is_empty()
     }
 
-    /// Puts the files in their places.
+    /// Finishes the files.
     pub(super) fn settle(&mut self) -> Result<(), OutputError> {
-        for file in self.files.drain(..) {
+        for (file, spot) in self.files.drain(..) {
             file.finish()?;
-            self.written = true;
+            self.written.push(spot);
         }
         Ok(())
     }
@@ -88,7 +89,7 @@ struct Part<'a, T> {
     collected: bool,
     rows: Vec<T>,
     batches: Vec<RecordBatch>,
-    file: Option<ParquetFile>,
+    file: Option<(ParquetFile, Staged)>,
 }
 
 impl<'a, T: OutputRow> Part<'a, T> {
@@ -128,13 +129,16 @@ impl<'a, T: OutputRow> Part<'a, T> {
             self.batches.push(batch);
             return Ok(());
         }
-        let file = match &mut self.file {
+        let (file, _) = match &mut self.file {
             Some(file) => file,
             None => {
-                let name = format!("{}/snapshot/part-{:02}.parquet", self.name, self.shard);
+                let folder = format!("{}/snapshot", self.name);
+                let stem = format!("part-{:02}", self.shard);
+                let place = self.outputs.parquet(&folder, &stem);
+                let spot = self.outputs.hidden(place);
                 let schema = schema::<T>(&self.outputs.texts);
-                let file = ParquetFile::create(&self.outputs.store, &name, &schema)?;
-                self.file.insert(file)
+                let file = ParquetFile::create(&self.outputs.store, &spot.staged, &schema)?;
+                self.file.insert((file, spot))
             }
         };
         file.write(&batch)
@@ -142,8 +146,8 @@ impl<'a, T: OutputRow> Part<'a, T> {
 
     fn finish(mut self, parts: &mut Parts) -> Result<(), OutputError> {
         self.flush()?;
-        if let Some(file) = self.file {
-            parts.files.push(file.close()?);
+        if let Some((file, spot)) = self.file {
+            parts.files.push((file.close()?, spot));
         }
         if !self.batches.is_empty() {
             parts.batches.insert(self.shard, self.batches);

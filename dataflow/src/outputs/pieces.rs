@@ -2,6 +2,7 @@
 
 use super::OutputError;
 use super::parts::{Parts, WorkerSnapshot};
+use crate::durable::Staged;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
@@ -21,8 +22,8 @@ pub enum Piece {
     Monetised(u64, Vec<u8>),
     /// A batch of impacts.
     Impacts(u64, Vec<u8>),
-    /// Whether files of monetised usage and of impacts have been written.
-    Written(bool, bool),
+    /// The files of monetised usage and of impacts that have been written.
+    Written(Vec<Staged>, Vec<Staged>),
     /// Buckets, what was carried into each, and where it stands.
     Balances(Vec<(Bucket, i128, i128)>),
     /// Suspended records.
@@ -32,14 +33,16 @@ pub enum Piece {
 }
 
 impl WorkerSnapshot {
-    /// The snapshot in pieces, its files in their places.
+    /// The snapshot in pieces, its files finished.
     ///
     /// # Errors
     /// When a batch cannot be written as a stream, or a file.
     pub fn into_pieces(mut self) -> Result<Vec<Piece>, OutputError> {
         self.monetised.settle()?;
         self.impacts.settle()?;
-        let mut pieces = vec![Piece::Written(self.monetised.written, self.impacts.written)];
+        let written = [&mut self.monetised, &mut self.impacts];
+        let [monetised, impacts] = written.map(|parts| std::mem::take(&mut parts.written));
+        let mut pieces = vec![Piece::Written(monetised, impacts)];
         pack(self.monetised, &mut pieces, Piece::Monetised)?;
         pack(self.impacts, &mut pieces, Piece::Impacts)?;
         let balances = self.balances.into_iter();
@@ -62,8 +65,8 @@ impl WorkerSnapshot {
             Piece::Monetised(shard, stream) => unpack(&mut self.monetised, shard, &stream)?,
             Piece::Impacts(shard, stream) => unpack(&mut self.impacts, shard, &stream)?,
             Piece::Written(monetised, impacts) => {
-                self.monetised.written |= monetised;
-                self.impacts.written |= impacts;
+                self.monetised.written.extend(monetised);
+                self.impacts.written.extend(impacts);
             }
             Piece::Balances(balances) => {
                 let balance = |(bucket, carried, value)| Balance {

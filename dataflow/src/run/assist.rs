@@ -81,6 +81,7 @@ pub fn assist(
         guest.fail(&error.to_string());
         return Err(error);
     }
+    let outputs = outputs.tagged(guest.go().tag());
     let mut start = Start::of(Some(guest.connect()?), workers, &names);
     let company = start.company.clone();
     metrics.reference_loaded();

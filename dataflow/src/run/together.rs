@@ -121,8 +121,11 @@ pub(super) fn begin(
         let (name, content) = host.mark();
         outputs.mark(&name, &content).map(|()| name)
     });
-    let gone = host.go(resume, mark.transpose()?);
-    shared.map_or(Ok(()), Outputs::unmark)?;
+    let mark = mark.transpose()?;
+    let gone = host.go(resume, mark.clone(), outputs.and_then(Outputs::tag));
+    if let (Some(outputs), Some(mark)) = (shared, mark) {
+        outputs.unmark(&mark)?;
+    }
     gone?;
     Ok(host.connect()?)
 }
