@@ -14,6 +14,7 @@ mod remote_reference;
 mod rules;
 mod s3;
 mod sources;
+mod stops;
 mod store_faults;
 mod stuck;
 
