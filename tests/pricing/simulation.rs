@@ -1,6 +1,7 @@
 //! Simulation: the graph, its journal and its commits in one process. The workers take turns in an
-//! order that a seed decides, over objects in memory; writes fail, and the process ends, where the seed
-//! says so. What is published in the end is the bill of the oracle, each epoch once.
+//! order that a seed decides, over objects in memory; writes fail, or are carried out when nobody waits for
+//! them any more, and the process ends, where the seed says so. A process may stand still, and go on when
+//! others have done its work. What is published in the end is the bill of the oracle, each epoch once.
 //!
 //! The same seed takes the same turns. `MILLRACE_SEED` begins with another, `MILLRACE_TURNS` asks for
 //! more turns than the 20,000 of the short form.
@@ -50,6 +51,10 @@ struct Simulation {
     contents: Vec<Vec<EpochChanges>>,
     turns: u32,
     lives: u32,
+    /// A life that stands still, and goes on when others have lived.
+    older: Option<Life>,
+    /// How often one did.
+    late: u32,
 }
 
 /// What one life has in hand.
@@ -117,6 +122,8 @@ impl Simulation {
             contents: Vec::new(),
             turns: 0,
             lives: 0,
+            older: None,
+            late: 0,
         }
     }
 
@@ -130,7 +137,8 @@ impl Simulation {
             self.lives += 1;
             let ended = catch_unwind(AssertUnwindSafe(|| self.live()));
             match ended {
-                Ok(Ok(())) => return,
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
                 // A job that its store fails ends, and is started again.
                 Ok(Err(DurableError::Store(_))) => {}
                 Ok(Err(error)) => panic!("{error}"),
@@ -140,8 +148,8 @@ impl Simulation {
         }
     }
 
-    /// One life of the process.
-    fn live(&mut self) -> Result<(), DurableError> {
+    /// One life of the process; says whether everything is committed.
+    fn live(&mut self) -> Result<bool, DurableError> {
         let (store, outputs) = (Arc::new(self.store()), Arc::new(self.store()));
         let (generation, _) = Generation::begin(&store, &Plan::default())?;
         let told = Box::new(|_: &_| ());
@@ -181,6 +189,11 @@ impl Simulation {
                 0..8 if life.next < self.script.len() => self.bind(&mut life),
                 8..12 if life.point.is_none() && !life.journal.is_empty() => life.begin_commit(),
                 12 if self.dice.roll(60) == 0 => resume_unwind(Box::new(Crash)),
+                13 if self.dice.roll(8) == 0 => {
+                    self.older = Some(life);
+                    return Ok(false);
+                }
+                14 if self.dice.roll(20) == 0 => self.go_on(),
                 roll => {
                     let worker = usize::try_from(roll).expect("a few") % life.workers;
                     life.team.step(worker);
@@ -196,8 +209,37 @@ impl Simulation {
             }
             let all_bound = life.next == self.script.len() && life.journal.is_empty();
             if all_bound && life.point.is_none() {
-                return Ok(());
+                self.go_on();
+                return Ok(true);
             }
+        }
+    }
+
+    /// A life that stood still goes on, as if it had just taken over: what it takes away and writes is
+    /// nobody's, and it commits nothing.
+    fn go_on(&mut self) {
+        let Some(mut older) = self.older.take() else {
+            return;
+        };
+        self.late += 1;
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            older.committer.recover()?;
+            if older.point.is_none() && !older.journal.is_empty() {
+                older.begin_commit();
+            }
+            let point = older.point.take();
+            point.map_or(Ok(()), |point| {
+                let committed = self.commit(&mut older, point);
+                committed.map(|()| panic!("an older life has committed"))
+            })
+        }));
+        match ended {
+            Ok(Ok(()) | Err(DurableError::Store(_) | DurableError::Superseded { .. })) => {}
+            // What it would merge is merged, and gone.
+            Ok(Err(DurableError::Damaged { .. })) => {}
+            Ok(Err(error)) => panic!("{error}"),
+            Err(crash) if crash.is::<Crash>() => {}
+            Err(other) => resume_unwind(other),
         }
     }
 
@@ -305,12 +347,13 @@ impl Life {
 fn crashes_and_faults_anywhere_leave_the_bill_of_the_oracle() {
     let first = u64::from(variable("MILLRACE_SEED", 1));
     let wanted = variable("MILLRACE_TURNS", TURNS);
-    let (mut turns, mut lives, mut seeds) = (0, 0, 0);
-    let mut faults = [0; 5];
+    let (mut turns, mut lives, mut seeds, mut late) = (0, 0, 0, 0);
+    let mut faults = [0; 6];
     for seed in first.. {
         let mut simulation = Simulation::new(seed);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             simulation.run();
+            simulation.objects.settle();
             let mut world = World::default();
             for (epoch, changes) in (0..).zip(simulation.script.iter()) {
                 world.apply(epoch, changes);
@@ -330,6 +373,7 @@ fn crashes_and_faults_anywhere_leave_the_bill_of_the_oracle() {
             lives + simulation.lives,
             seeds + 1,
         );
+        late += simulation.late;
         let met = simulation.objects.faults();
         let met = [
             met.hidden,
@@ -337,6 +381,7 @@ fn crashes_and_faults_anywhere_leave_the_bill_of_the_oracle() {
             met.crashed_after,
             met.crashed_before,
             met.torn,
+            met.late,
         ];
         faults
             .iter_mut()
@@ -347,11 +392,11 @@ fn crashes_and_faults_anywhere_leave_the_bill_of_the_oracle() {
         }
     }
     println!(
-        "{turns} turns, {lives} lives, {seeds} histories from seed {first}; writes hidden, lost, \
-         kept at a crash, lost at a crash, torn: {faults:?}"
+        "{turns} turns, {lives} lives, {late} of them late, {seeds} histories from seed {first}; writes hidden, lost, \
+         kept at a crash, lost at a crash, torn, late: {faults:?}"
     );
     assert!(
-        faults.iter().all(|met| *met > 0),
+        late > 0 && faults.iter().all(|met| *met > 0),
         "a fault was never met: {faults:?}"
     );
 }
