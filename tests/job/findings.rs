@@ -196,7 +196,10 @@ fn check(desk: &Desk) -> (Exit, Vec<Value>) {
     let job = desk.at(JOB).display().to_string();
     let ended = millrace(&["check", &job, "--output", "json"]);
     let findings = ended.summary().as_array().unwrap().clone();
-    (ended.exit, findings)
+    // What is to be known and calls for nothing is told beside it.
+    let advised =
+        |finding: &Value| !text(finding, "hint").is_empty() || finding["severity"] != "info";
+    (ended.exit, findings.into_iter().filter(advised).collect())
 }
 
 /// What a run billed; nothing where it billed none.
