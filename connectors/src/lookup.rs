@@ -190,11 +190,12 @@ impl LookupTable {
                 .first()
                 .map_or(self.rows.len(), StringArray::len)
         ];
-        for (key, row) in &self.rows {
+        // Each has its place, in whatever order they come.
+        self.rows.iter().for_each(|(key, row)| {
             if let Some(place) = keys.get_mut(*row) {
                 *place = key;
             }
-        }
+        });
         let mut digest = Digest::default();
         self.columns.iter().for_each(|column| digest.enter(column));
         for (row, key) in keys.into_iter().enumerate() {

@@ -835,9 +835,7 @@ impl Intake {
             };
             match opened {
                 Ok(opened) => {
-                    if opened.skip == 0 {
-                        self.files.mediated(file.id);
-                    }
+                    self.files.begun(&opened);
                     return Some(opened);
                 }
                 Err(message) => {

@@ -28,6 +28,8 @@ const RECORDS: u64 = 1 << 20;
 
 /// What brings a file that cannot be mediated again up to date.
 const FILE: &str = "put the file back as it was when it was read, and start the job again";
+/// What does where records may no more be corrected.
+const CORRECTED: &str = "let its source have corrections, or amend what changes, as it did before";
 /// What does where its layout is another.
 const LAYOUT: &str = "put `format` and `csv` of the source back as they were, or give files of the new layout a source \
                       of their own";
@@ -113,6 +115,14 @@ impl Intake {
     fn compare(&mut self, file: &SourceFile, rows: &Range<u64>, before: impl Before) -> Compared {
         let source = &self.setting.job.sources[file.source];
         let rule = &self.setting.rules[file.source];
+        if self.is_marked(file.source) && !rule.decides() {
+            let message = format!(
+                "{:?} has records that are or were corrected",
+                file.meta.name
+            );
+            self.stays(file, &message, CORRECTED);
+            return Compared::default();
+        }
         match self.files.open_again(file, source, rule) {
             Ok(now) => {
                 let mut bundle = std::mem::take(&mut self.bundle);

@@ -51,7 +51,8 @@ impl MediationPlan {
                 reading(&column.times)
             ));
         }
-        digest.enter(&format!("{:?} {:?}", self.keep, self.treatment));
+        // Whether records may be corrected is for the state to know: what did stays so.
+        digest.enter(&format!("{:?} {:?}", self.keep, self.treatment.source));
         let written = self.lets.iter().chain(&self.filter);
         let written = written.chain(self.identity.iter().flatten());
         let written = written.chain(&self.rank).chain(&self.kind);

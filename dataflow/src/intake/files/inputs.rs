@@ -1,7 +1,7 @@
 //! By what the records of each file were mediated, so that those of another rule are found, whenever it was
 //! changed.
 
-use super::{FileState, Files, SourceFile};
+use super::{FileState, Files, Opened, SourceFile};
 use crate::job::SourcePlan;
 use millrace_connectors::digest::Digest;
 use millrace_connectors::ledger::Inputs;
@@ -60,11 +60,21 @@ impl Files {
         behind.filter_map(taken_in).collect()
     }
 
-    /// Whether the rows of a file were made by another layout than the one in force.
+    /// Whether rows of a file were made by another layout than the one in force.
     pub(in crate::intake) fn is_laid_out_otherwise(&self, file: &SourceFile) -> bool {
         let entry = self.ledger.entry(file.id);
+        let layout = entry.map_or("", |entry| entry.inputs.layout.as_str());
         let now = self.inputs.get(file.source);
-        entry.map(|entry| &entry.inputs.layout) != now.map(|now| &now.layout)
+        !layout.is_empty() && now.is_none_or(|now| now.layout != layout)
+    }
+
+    /// Notes that a file is read from its first row on that counts; one that is read on is behind, if it was,
+    /// until all of it is mediated again.
+    pub(in crate::intake) fn begun(&mut self, opened: &Opened) {
+        let entry = self.ledger.entry(opened.id);
+        if opened.skip == 0 || entry.is_some_and(|entry| entry.inputs == Inputs::default()) {
+            self.mediated(opened.id);
+        }
     }
 
     /// Partitions of which some messages are mediated by something else than what is in force, with the
