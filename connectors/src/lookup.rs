@@ -9,7 +9,7 @@ use crate::store::{FileMeta, Store};
 use arrow::array::{Array, AsArray, StringArray};
 use millrace_operators::domain::FileId;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The reference tables of a job at one moment.
 #[derive(Debug, Default)]
@@ -32,6 +32,12 @@ impl Lookups {
         self.tables.get(name).map(AsRef::as_ref)
     }
 
+    /// The same, for whoever keeps it.
+    #[must_use]
+    pub(crate) fn shared(&self, name: &str) -> Option<Arc<LookupTable>> {
+        self.tables.get(name).map(Arc::clone)
+    }
+
     /// The names of all tables, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tables.keys().map(String::as_str)
@@ -45,6 +51,8 @@ pub struct LookupTable {
     rows: HashMap<Box<str>, usize>,
     values: Vec<StringArray>,
     key_bytes_max: usize,
+    /// Of its content, once somebody asks; all rules that ask the table share it.
+    digest: OnceLock<String>,
 }
 
 /// Why a reference table cannot be loaded.
@@ -153,6 +161,7 @@ impl LookupTable {
             rows,
             values,
             key_bytes_max,
+            digest: OnceLock::new(),
         })
     }
 
@@ -173,6 +182,7 @@ impl LookupTable {
                 .collect(),
             values: (0..columns.len()).map(column).collect(),
             key_bytes_max: rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0),
+            digest: OnceLock::new(),
         }
     }
 
@@ -183,7 +193,11 @@ impl LookupTable {
 
     /// A digest of the names of the columns and of all rows, in their order.
     #[must_use]
-    pub fn digest(&self) -> String {
+    pub fn digest(&self) -> &str {
+        self.digest.get_or_init(|| self.content())
+    }
+
+    fn content(&self) -> String {
         let mut keys = vec![
             "";
             self.values

@@ -19,6 +19,7 @@
 
 mod cache;
 mod guard;
+pub mod lookups;
 mod marks;
 mod plan;
 mod rule;

@@ -10,7 +10,7 @@ use super::text::has_text;
 use crate::decode::{ColumnRequest, MayBe, text_schema};
 use crate::diagnostic::{Diagnostic, did_you_mean, unread_column};
 use crate::expression::{Decision, Expression, ExpressionError, Functions, Inputs, Parsed};
-use crate::lookup::Lookups;
+use crate::lookup::{LookupTable, Lookups};
 use crate::names::Names;
 use crate::reference::yaml::place_of;
 use crate::stream::StreamId;
@@ -33,8 +33,8 @@ pub struct MediationPlan {
     pub(super) names: Arc<Names>,
     pub(super) times: TimeRules,
     functions: Functions,
-    /// The tables that the rule asks, with the digests of what they hold.
-    tables: Vec<(String, String)>,
+    /// The tables that the rule asks.
+    tables: Vec<(String, Arc<LookupTable>)>,
     file: String,
     columns: Vec<ColumnRequest>,
     lets: Vec<Written>,

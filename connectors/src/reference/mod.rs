@@ -24,7 +24,6 @@ mod field;
 pub mod layout;
 mod load;
 pub mod location;
-pub mod lookups;
 mod mapping;
 mod messages;
 mod plan;

@@ -20,7 +20,7 @@ mod remote;
 mod write;
 
 pub use error::StoreError;
-pub use object::Put;
+pub use object::{Put, random_name};
 pub use write::{NewFile, give_up_unfinished};
 
 use bytes::Bytes;

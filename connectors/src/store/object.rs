@@ -231,14 +231,19 @@ fn rename(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
+/// A name that nobody else has: writers and runs that begin at once, even on one clock, are two.
+#[must_use]
+pub fn random_name() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
+
 /// Writes the bytes to a file of its own beside `place`, down to the disk.
 fn write_beside(place: &Path, bytes: &[u8]) -> io::Result<Temporary> {
     if let Some(folder) = place.parent() {
         std::fs::create_dir_all(folder)?;
     }
     // Machines that share the folder may count processes alike: two writers must never share a file.
-    let own = RandomState::new().build_hasher().finish();
-    let beside = place.with_added_extension(format!("{own:016x}{TEMPORARY}"));
+    let beside = place.with_added_extension(format!("{}{TEMPORARY}", random_name()));
     let mut options = OpenOptions::new();
     let (beside, mut file) = Temporary::open(beside, options.write(true).create_new(true))?;
     let (mut rest, mut written) = (bytes, 0);

@@ -379,9 +379,7 @@ impl Bucket {
         };
         Ok(listed.objects.into_iter().filter_map(name).collect())
     }
-}
 
-impl Bucket {
     pub(super) fn names_within(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         let (below, location) = self.at(folder)?;
         let listed = self.objects.list(Some(&below)).try_collect::<Vec<_>>();

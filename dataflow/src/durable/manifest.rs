@@ -7,12 +7,11 @@ use super::DurableError;
 use super::journal::Position;
 use crate::job::{Job, SourcePlan};
 use millrace_connectors::mediate::MediationPlan;
-use millrace_connectors::store::{Put, Store, StoreError};
+use millrace_connectors::store::{Put, Store, StoreError, random_name};
 use millrace_operators::domain::FileId;
 use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,11 +215,6 @@ fn number_of(name: &str) -> Option<u64> {
     name.split('.').next()?.parse().ok()
 }
 
-/// A name that no other run has: runs that begin at once, even on one clock, are two.
-fn random() -> String {
-    format!("{:016x}", RandomState::new().build_hasher().finish())
-}
-
 /// The generation that a name says it is of: behind it stands the name of a run, see [`Generation::tag`].
 #[must_use]
 pub fn generation_of(name: &str) -> Option<u64> {
@@ -342,7 +336,7 @@ impl Generation {
             let mut ours = Self {
                 number: before.generation + 1,
                 manifest: before.clone(),
-                run: random(),
+                run: random_name(),
                 digest,
             };
             // Nothing is new but the generation; outputs that the last run did not publish still wait.
@@ -590,7 +584,7 @@ mod tests {
         let mut other = Generation {
             number: one.number,
             manifest: one.manifest.clone(),
-            run: random(),
+            run: random_name(),
             digest: one.digest.clone(),
         };
         // All that they would write is alike, the time too.

@@ -3,23 +3,24 @@
 
 use super::MediationPlan;
 use crate::digest::Digest;
-use crate::lookup::Lookups;
-use crate::mediate::MediationRule;
-use crate::reference::lookups::columns_looked_up;
+use crate::lookup::{LookupTable, Lookups};
+use crate::mediate::lookups::columns_looked_up;
+use crate::mediate::rule::MediationRule;
 use crate::times::TimeReading;
+use std::sync::Arc;
 
 /// What functions and fields of rules mean: another number where a change of this code makes other usage of
 /// the same record, so that what was taken in before is mediated again.
 const MEANING: u32 = 1;
 
-/// The tables that a rule asks, with the digests of what they hold.
-pub(super) fn asked(rule: &MediationRule, lookups: &Lookups) -> Vec<(String, String)> {
+/// The tables that a rule asks.
+pub(super) fn asked(rule: &MediationRule, lookups: &Lookups) -> Vec<(String, Arc<LookupTable>)> {
     let asked = columns_looked_up(rule).into_keys();
-    let digest = |name: String| {
-        let table = lookups.table(&name)?.digest();
+    let table = |name: String| {
+        let table = lookups.shared(&name)?;
         Some((name, table))
     };
-    asked.filter_map(digest).collect()
+    asked.filter_map(table).collect()
 }
 
 impl MediationPlan {
@@ -38,8 +39,8 @@ impl MediationPlan {
             reading(&self.times.reading),
             self.times.range.earliest
         ));
-        for (table, content) in &self.tables {
-            digest.enter(&format!("table {table} {content}"));
+        for (name, table) in &self.tables {
+            digest.enter(&format!("table {name} {}", table.digest()));
         }
         for column in &self.columns {
             let kind = column.kind.as_ref().map(ToString::to_string);

@@ -1,6 +1,6 @@
 //! Which columns of which lookup tables a rule asks for, so that no more of a table is loaded.
 
-use crate::mediate::{IdentityRule, MediationRule, Sql};
+use super::rule::{IdentityRule, MediationRule, Sql};
 use datafusion_sql::parser::DFParser;
 use datafusion_sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value, visit_expressions,
