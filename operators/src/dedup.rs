@@ -230,19 +230,22 @@ impl Seen {
         files: Vec<(Replacement, Diff)>,
         emit: &mut impl FnMut(Outcome, Diff),
     ) {
+        let mut look = Look::at(&changes);
         let mut marked = Vec::new();
-        if self.whole.len() > 0 || changes.iter().any(|(usage, _)| usage.mark.is_some()) {
+        if self.whole.len() > 0 || look.marked {
             let whole = |(usage, _): &(Usage, Diff)| {
                 usage.mark.is_some() || self.whole.get(usage.identity).is_some()
             };
             (marked, changes) = changes.into_iter().partition(whole);
+            look = Look::at(&changes);
         }
-        self.apply_plain(epoch, changes, emit);
+        self.apply_plain(epoch, changes, look, emit);
         // Where the first was kept without its content, it stays, and another is told.
         let plain = |(usage, _): &(Usage, Diff)| self.kept.get(usage.identity).is_some();
         let (mut plain, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(plain);
         plain.iter_mut().for_each(|(usage, _)| usage.mark = None);
-        self.apply_plain(epoch, plain, emit);
+        let look = Look::at(&plain);
+        self.apply_plain(epoch, plain, look, emit);
         self.apply_whole(epoch, marked, files, emit);
     }
 
@@ -251,22 +254,26 @@ impl Seen {
         &mut self,
         epoch: Epoch,
         mut changes: Vec<(Usage, Diff)>,
+        look: Look,
         emit: &mut impl FnMut(Outcome, Diff),
     ) {
-        if changes.iter().all(|(_, diff)| *diff > 0) {
-            // Arrival order is position order, so this is usually sorted already.
-            if epoch >= self.live && !changes.is_sorted_by_key(|(usage, _)| usage.record) {
-                changes.sort_by_cached_key(|(usage, _)| usage.record);
-            }
-            for (usage, _) in changes {
-                self.insert(epoch, usage, emit);
+        if look.retracts {
+            // With retractions, all changes of one identity are settled together: a record that is
+            // taken away and put back amended keeps its place in the order of arrival.
+            for (identity, Change { removed, added }) in self.by_identity(epoch, changes) {
+                self.amend(epoch, identity, removed, added, emit);
             }
             return;
         }
-        // With retractions, all changes of one identity are settled together: a record that is
-        // taken away and put back amended keeps its place in the order of arrival.
-        for (identity, Change { removed, added }) in self.by_identity(epoch, changes) {
-            self.amend(epoch, identity, removed, added, emit);
+        // Arrival order is position order, so this is usually sorted already.
+        if epoch >= self.live && !look.sorted {
+            changes.sort_by_cached_key(|(usage, _)| usage.record);
+        }
+        // Digests beforehand: the shorter the way from one look at the table to the next, the more of them
+        // wait for memory at once.
+        let contents: Vec<u64> = changes.iter().map(|(usage, _)| usage.content()).collect();
+        for ((usage, _), content) in changes.into_iter().zip(contents) {
+            self.insert(epoch, usage, content, emit);
         }
     }
 
@@ -365,8 +372,19 @@ impl Seen {
         }
     }
 
-    fn insert(&mut self, epoch: Epoch, usage: Usage, emit: &mut impl FnMut(Outcome, Diff)) {
-        match self.kept.insert_new(usage.identity, Kept::of(&usage)) {
+    /// Puts a record of this content behind those of its identity; the first is kept.
+    fn insert(
+        &mut self,
+        epoch: Epoch,
+        usage: Usage,
+        content: u64,
+        emit: &mut impl FnMut(Outcome, Diff),
+    ) {
+        let record = usage.record;
+        match self
+            .kept
+            .insert_new(usage.identity, Kept { record, content })
+        {
             None => emit(Outcome::Unique(usage), 1),
             Some(&kept) => {
                 assert_ne!(kept.record, usage.record, "a record was inserted twice");
@@ -459,6 +477,35 @@ impl Seen {
             .saturating_add(self.whole.bytes())
             .saturating_add(versions)
             .saturating_add(self.waiting.len().saturating_mul(duplicate))
+    }
+}
+
+/// What is among the changes of an epoch, found in one walk through them.
+#[derive(Clone, Copy)]
+struct Look {
+    /// A record with a mark.
+    marked: bool,
+    /// A record that is taken back.
+    retracts: bool,
+    /// Nothing that stands before a record with a smaller position.
+    sorted: bool,
+}
+
+impl Look {
+    fn at(changes: &[(Usage, Diff)]) -> Self {
+        let (mut marked, mut retracts, mut sorted) = (false, false, true);
+        let mut last = RecordId::default();
+        for (usage, diff) in changes {
+            marked |= usage.mark.is_some();
+            retracts |= *diff <= 0;
+            sorted &= last <= usage.record;
+            last = usage.record;
+        }
+        Self {
+            marked,
+            retracts,
+            sorted,
+        }
     }
 }
 

@@ -138,14 +138,13 @@ impl Usage {
     /// What tells two records of one identity apart: time, service, class and quantities, in 64 bits.
     #[must_use]
     pub fn content(&self) -> u64 {
-        let head = [self.time.0.cast_unsigned(), self.service.0, self.class.0];
-        let mut bytes: SmallVec<[u8; 64]> = SmallVec::new();
-        for part in head {
-            bytes.extend_from_slice(&part.to_le_bytes());
-        }
-        for quantity in &self.quantities {
-            bytes.extend_from_slice(&quantity.to_le_bytes());
-        }
-        xxhash_rust::xxh3::xxh3_64(&bytes)
+        let head = [
+            self.time.0,
+            self.service.0.cast_signed(),
+            self.class.0.cast_signed(),
+        ];
+        let parts = head.iter().chain(&self.quantities);
+        let bytes: SmallVec<[[u8; 8]; 8]> = parts.map(|part| part.to_le_bytes()).collect();
+        xxhash_rust::xxh3::xxh3_64(bytes.as_flattened())
     }
 }
