@@ -7,6 +7,7 @@ use flate2::write::GzEncoder;
 use millrace::cli::Exit;
 use millrace_tests::jobs::{Desk, Ended, millrace, rows, text};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{BrotliLevel, Compression as ParquetPacking, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 use std::fs;
@@ -273,8 +274,8 @@ fn a_file_that_was_cut_in_its_first_record_is_settled_by_the_whole_of_it() {
     }
 }
 
-/// A Parquet file of ten records of which the last five cannot be read, and the whole of it.
-fn damaged_parquet() -> [Vec<u8>; 2] {
+/// The ten records, in row groups of five; and where the quantities of the second group begin.
+fn parquet_records(packing: ParquetPacking) -> (Vec<u8>, usize) {
     let texts = |text: fn(i64) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values((1..=10).map(text)))
     };
@@ -290,15 +291,41 @@ fn damaged_parquet() -> [Vec<u8>; 2] {
     .unwrap();
     let groups = WriterProperties::builder()
         .set_max_row_group_row_count(Some(5))
+        .set_compression(packing)
         .build();
     let mut whole = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut whole, batch.schema(), Some(groups)).unwrap();
     writer.write(&batch).unwrap();
     let written = writer.close().unwrap();
-    // Of a column that every rule reads.
     let (begins, _) = written.row_group(1).column(2).byte_range();
+    (whole, usize::try_from(begins).unwrap())
+}
+
+/// A Parquet file is read whichever way its pages are packed.
+#[test]
+fn parquet_of_every_packing_is_read() {
+    for packing in [
+        ParquetPacking::UNCOMPRESSED,
+        ParquetPacking::SNAPPY,
+        ParquetPacking::GZIP(GzipLevel::default()),
+        ParquetPacking::BROTLI(BrotliLevel::default()),
+        ParquetPacking::LZ4,
+        ParquetPacking::LZ4_RAW,
+        ParquetPacking::ZSTD(ZstdLevel::default()),
+    ] {
+        let desk = desk("[id]", "", false);
+        desk.write("usage/calls.parquet", parquet_records(packing).0);
+        let ended = desk.run();
+        assert_eq!(ended.totals(), ["55 EUR"], "{packing}: {ended:?}");
+        assert_eq!(ended.exit, Exit::Ok, "{packing}: {ended:?}");
+    }
+}
+
+/// A Parquet file of ten records of which the last five cannot be read, and the whole of it.
+fn damaged_parquet() -> [Vec<u8>; 2] {
+    // Of a column that every rule reads.
+    let (whole, begins) = parquet_records(ParquetPacking::UNCOMPRESSED);
     let mut damaged = whole.clone();
-    let begins = usize::try_from(begins).unwrap();
     damaged[begins..begins + 20].fill(0xff);
     [damaged, whole]
 }
