@@ -95,6 +95,56 @@ fn a_watching_job_sees_new_objects() {
     until("the new object is read", || told() > before);
 }
 
+/// Nothing but its place tells a record of these objects from others. The whole of one that was cut is read on
+/// behind what was billed, under its own name and under another, also where that is closed and forgotten.
+#[test]
+fn an_object_that_was_cut_is_read_on_when_it_comes_whole() {
+    let desk = object_store::desk();
+    let server = serve(&desk.at("buckets"));
+    let row = |n: usize| format!("{n},+1,2026-01-{n:02}T10:00:00Z,home,{n}\n");
+    let first = |count: usize| {
+        (1..=count).fold("id,number,at,zone,seconds\n".to_owned(), |all, n| {
+            all + &row(n)
+        })
+    };
+    desk.write(
+        "mediation.yaml",
+        object_store::MEDIATION.replace("[id]", "position"),
+    );
+    for (name, closed) in [("a", true), ("b", true), ("a", false), ("b", false)] {
+        let place = format!("{name}-{closed}");
+        let archive = match closed {
+            true => format!("archive: {{ folder: 's3://usage/{place}/closed', after: 10d }}\n"),
+            false => String::new(),
+        };
+        desk.write(
+            "job.yaml",
+            format!(
+                "name: calls\ntime_zone: UTC\nclock: 2026-02-20\nsources:\n  \
+                 - {{ name: switch, platform: switch, service_type: voice, path: 's3://usage/{place}/in', mediation: mediation.yaml }}\n\
+                 catalog: [catalog.yaml]\naccounts: [accounts.yaml]\noutputs: {{ folder: 's3://usage/{place}/out' }}\n\
+                 durability: {{ folder: 's3://usage/{place}/state' }}\n{archive}"
+            ),
+        );
+        let send = |name: &str, content: String| {
+            desk.write(&format!("buckets/usage/{place}/in/{name}.csv"), content);
+            object_store::run(&desk, "job.yaml", server, SECRET)
+        };
+        let part = send("a", first(4));
+        assert_eq!(part.totals(), ["0.1 EUR"], "{place}: {part:?}");
+        assert_eq!(
+            desk.at(&format!("buckets/usage/{place}/closed")).exists(),
+            closed
+        );
+        for _ in 0..2 {
+            let whole = send(name, first(10));
+            assert_eq!(whole.totals(), ["0.55 EUR"], "{place}: {whole:?}");
+            assert_eq!(whole.exit, Exit::Ok, "{place}: {whole:?}");
+            assert_eq!(whole.summary()["records"]["monetised"], 10, "{place}");
+        }
+    }
+}
+
 #[test]
 fn what_failed_and_what_was_sent_for_it_keep_their_places() {
     let desk = desk();
