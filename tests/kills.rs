@@ -3,8 +3,9 @@
 
 use crate::jobs::millrace_in;
 use millrace::cli::Exit;
+use millrace::cluster::EXIT_LOST;
 use millrace::console::Surroundings;
-use millrace::crash::end_process_on_panic;
+use millrace::crash::{end_process, end_process_on_panic};
 use std::fmt::Write as _;
 use std::process::{Child, Command, Stdio};
 
@@ -104,6 +105,9 @@ pub fn run_if_asked() {
         ..Surroundings::default()
     };
     let ended = millrace_in(surroundings, &arguments);
+    if ended.exit == Exit::Lost {
+        end_process(&ended.err, EXIT_LOST);
+    }
     assert!(
         matches!(ended.exit, Exit::Ok | Exit::Findings),
         "{}",

@@ -8,7 +8,7 @@
 //! | 0 | all is well |
 //! | 1 | it ran, and somebody should look: records suspended or refused, findings, differences |
 //! | 2 | it could not run: the command line, the configuration, a file or an address |
-//! | 3 | a process of several has lost the others, or nothing moves: start all of them again |
+//! | 3 | a process of several has lost another, at any time, or nothing moves: start all of them again |
 //! | 101 | a defect of millrace |
 //! | 130 | interrupted |
 
@@ -25,7 +25,9 @@ mod status;
 pub use args::{Cli, Command};
 
 use crate::check::check;
-use crate::cluster::{ClusterPlan, Place, obey_supervisor};
+use crate::cluster::{
+    ClusterError, ClusterPlan, EXIT_LOST, Place, SECRET_VARIABLE, Secret, obey_supervisor,
+};
 use crate::console::{ColourChoice, Console};
 use crate::crash::{EXIT_BUG, end_process};
 use crate::interrupt::{EXIT_INTERRUPTED, end, end_on_interrupt, is_asked_to_end};
@@ -62,6 +64,8 @@ pub enum Exit {
     Findings,
     /// It could not run.
     Unusable,
+    /// A process of several has lost another.
+    Lost,
     /// A defect of millrace: what was written cannot be relied on.
     Bug,
 }
@@ -72,6 +76,7 @@ impl From<Exit> for ExitCode {
             Exit::Ok => 0,
             Exit::Findings => 1,
             Exit::Unusable => 2,
+            Exit::Lost => EXIT_LOST,
             Exit::Bug => EXIT_BUG,
         })
     }
@@ -84,6 +89,8 @@ enum Refusal {
     Diagnostics(Vec<Diagnostic>),
     /// Something else, in one sentence.
     Message(String),
+    /// Another process is gone; in one sentence.
+    Lost(String),
     /// The results cannot be written.
     Output(io::Error),
     /// An invariant of ours is broken.
@@ -107,6 +114,7 @@ impl From<RunError> for Refusal {
         match error {
             RunError::Configuration(findings) => Self::Diagnostics(findings),
             RunError::Conservation(error) => Self::Bug(error.to_string()),
+            RunError::Cluster(error @ ClusterError::Lost { .. }) => Self::Lost(error.to_string()),
             other => Self::Message(other.to_string()),
         }
     }
@@ -237,6 +245,10 @@ fn refuse(refusal: Refusal, console: &mut Console<'_>) -> Exit {
         Refusal::Message(message) => {
             console.say(&format!("error: {}\n", shown_lines(&message)));
         }
+        Refusal::Lost(message) => {
+            console.say(&format!("{}\n", shown_lines(&message)));
+            return Exit::Lost;
+        }
         Refusal::Bug(message) => {
             console.say(&format!("bug: {}\n", shown_lines(&message)));
             return Exit::Bug;
@@ -330,15 +342,17 @@ fn cluster_of(args: &RunArgs) -> Result<Option<ClusterPlan>, RunError> {
         processes,
         process,
         hostfile,
+        secret_file,
         patience,
         stuck_after: _,
         supervised: _,
     } = &args.cluster;
-    let place = Place::of(*processes, *process, hostfile.as_deref())?;
-    Ok(place.map(|place| ClusterPlan {
-        place,
-        patience: Duration::from_secs(*patience),
-    }))
+    let Some(place) = Place::of(*processes, *process, hostfile.as_deref())? else {
+        return Ok(None);
+    };
+    let secret = Secret::of(std::env::var_os(SECRET_VARIABLE), secret_file.as_deref())?;
+    let patience = Duration::from_secs(*patience);
+    Ok(Some(ClusterPlan::of(place, patience, secret)?))
 }
 
 fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {

@@ -6,7 +6,7 @@
 //!   process 0 ── workers 0 … W-1 ──┐
 //!   process 1 ── workers W … 2W-1 ─┼── one timely dataflow over sockets between all of them
 //!   process 2 ── …                ─┘
-//!        └── control link to process 0: terms, start, heartbeat, end
+//!        └── control link to process 0: terms, start, heartbeat, end; to each other one: heartbeat, end
 //! ```
 //!
 //! - **Process 0** alone reads, publishes and commits. The others hold their share of the state and do
@@ -23,13 +23,18 @@
 //! - **Failure:** the end of a process closes its sockets, which the others notice at once; one that
 //!   hangs, or is cut off, is missed by the heartbeat within seconds; an epoch that stays in flight is
 //!   noticed by the watchdog of each process.
-//! - **Not handled:** the sockets are neither encrypted nor authenticated. Keep them in a network of
-//!   their own.
+//! - **Strangers:** the sockets of a cluster are open to whoever reaches them while it forms. Who connects
+//!   and says nothing, or says it slowly, keeps nobody waiting (`door.rs`). With a secret that all
+//!   processes share (`secret.rs`) nobody else takes the place of one; without one, processes are on
+//!   this machine alone.
+//! - **Not handled:** what goes over the sockets is not encrypted. Keep them in a network of their own.
 
 mod company;
+mod door;
 mod hosts;
 mod link;
 mod meeting;
+mod secret;
 mod sockets;
 mod supervisor;
 mod watchdog;
@@ -39,6 +44,7 @@ pub use company::{Company, Learn};
 pub use hosts::Place;
 pub use link::{Attending, Ears, Links};
 pub use meeting::{Guest, Host, Terms};
+pub use secret::{SECRET_FILE_VARIABLE, SECRET_VARIABLE, Secret, draw_secret};
 pub use sockets::Connected;
 pub use supervisor::{Supervisor, SupervisorError, obey_supervisor};
 pub use watchdog::Watchdog;
@@ -57,6 +63,31 @@ pub struct ClusterPlan {
     pub place: Place,
     /// How long to wait for the others at the start.
     pub patience: Duration,
+    /// What tells the processes from strangers.
+    pub secret: Secret,
+}
+
+impl ClusterPlan {
+    /// A plan that strangers cannot harm.
+    ///
+    /// # Errors
+    /// When processes are on other machines, and have no secret.
+    pub fn of(place: Place, patience: Duration, secret: Secret) -> Result<Self, ClusterError> {
+        if !secret.is_given()
+            && let Some(host) = place.beyond_loopback()
+        {
+            return Err(ClusterError::Asked(format!(
+                "{host} is not on this machine's loopback, and whoever reaches it could take the place of a \
+                 process: give all processes the same secret, in {SECRET_VARIABLE} or in a file that \
+                 --secret-file names"
+            )));
+        }
+        Ok(Self {
+            place,
+            patience,
+            secret,
+        })
+    }
 }
 
 /// Why processes cannot run a job together.
@@ -98,7 +129,7 @@ pub enum ClusterError {
         reason: String,
     },
     /// A process ended, or fell silent, before the run was under way.
-    #[error("lost process {process}: {reason}")]
+    #[error("lost process {process}: {reason}; this process ends too: start all of them again")]
     Lost {
         /// The other process.
         process: usize,

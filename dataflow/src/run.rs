@@ -155,12 +155,7 @@ pub fn run(
     let host = options.cluster.as_ref().map(|plan| {
         let terms = Terms::of(path, workers(options)?);
         let talk = Arc::as_ref(listener);
-        Ok::<_, RunError>(Host::gather(
-            plan.place.clone(),
-            terms,
-            plan.patience,
-            talk,
-        )?)
+        Ok::<_, RunError>(Host::gather(plan, terms, talk)?)
     });
     let mut host = host.transpose()?;
     // A run that forgets begins again, with what it did not forget.

@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 /// Disturbances of the short form.
 const KILLS: u32 = 10;
 /// How long processes may take to end by themselves: a silent one is missed after ten seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where processes are: free ports of this machine.
-fn hostfile(desk: &Desk, processes: usize) -> String {
+pub(crate) fn hostfile(desk: &Desk, processes: usize) -> String {
     let listeners: Vec<TcpListener> = (0..processes)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();
@@ -36,7 +36,7 @@ fn hostfile(desk: &Desk, processes: usize) -> String {
 }
 
 /// The arguments of a process of a job.
-fn arguments(
+pub(crate) fn arguments(
     job: &str,
     hosts: &str,
     (processes, workers): (usize, usize),
@@ -274,7 +274,7 @@ fn under_way(desk: &Desk, processes: usize, more: &[&str]) -> Processes {
     cluster
 }
 
-const LOST: i32 = 3;
+pub(crate) const LOST: i32 = 3;
 
 #[test]
 fn the_end_of_one_process_is_the_end_of_all() {

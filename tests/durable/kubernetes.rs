@@ -1,7 +1,9 @@
 //! The example for Kubernetes says the same everywhere, and its job can be run.
 
+use millrace::cluster::{ClusterPlan, Place, SECRET_VARIABLE, Secret};
 use millrace_tests::kills::command;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn example(name: &str) -> PathBuf {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/kubernetes");
@@ -38,6 +40,15 @@ fn the_number_of_processes_is_the_same_everywhere() {
     for (n, host) in hosts.iter().enumerate() {
         assert_eq!(*host, format!("{name}-{n}.{service}:{port}"));
     }
+    // Such processes run with a secret alone; the README makes one.
+    let place = Place {
+        process: 0,
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+    };
+    assert!(ClusterPlan::of(place, Duration::ZERO, Secret::default()).is_err());
+    let secrets = std::fs::read_to_string(example("README.md")).unwrap();
+    assert!(secrets.contains(&format!("--from-literal={SECRET_VARIABLE}=")));
+    assert!(set.contains("secretRef: { name: millrace }"), "{set}");
     let services = said("services.yaml");
     assert!(services.contains(&format!("name: {service}\n")));
     assert!(services.contains(&format!("port: {port} ")), "{port}");

@@ -16,6 +16,7 @@ mod s3;
 mod sources;
 mod stops;
 mod store_faults;
+mod strangers;
 mod stuck;
 
 /// Runs the job that the environment asks for, where it asks for one.

@@ -250,6 +250,7 @@ fn run_commands(block: &Block, desk: &Desk) -> Vec<String> {
             Exit::Ok => "0",
             Exit::Findings => "1",
             Exit::Unusable => "2",
+            Exit::Lost => "3",
             Exit::Bug => "101",
         };
         if ended != code || !agrees(&expected, &shown) {

@@ -1,5 +1,6 @@
 //! What can be asked on the command line.
 
+use crate::cluster::SECRET_FILE_VARIABLE;
 use crate::console::ColourChoice;
 use crate::schema::FileKind;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -38,7 +39,7 @@ Exit codes:
   1    it ran, and something was told that somebody should look at: records that are suspended or refused,
        files not taken whole, findings, differences
   2    refused: the command line, the configuration, a file or an address
-  3    a process of several has lost the others, or nothing moves: start all again
+  3    a process of several has lost another, or nothing moves: start all again
   101  a defect of millrace: what was written must not be used
   130  interrupted";
 
@@ -151,6 +152,10 @@ pub struct ClusterArgs {
     /// given.
     #[arg(long, value_name = "FILE")]
     pub hostfile: Option<PathBuf>,
+    /// A file with a secret that all processes have, and nobody else; or the secret itself is in
+    /// MILLRACE_CLUSTER_SECRET. Processes on other machines must have one.
+    #[arg(long, value_name = "FILE", env = SECRET_FILE_VARIABLE)]
+    pub secret_file: Option<PathBuf>,
     /// How long to wait for the other processes at the start.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub patience: u64,

@@ -3,7 +3,9 @@
 use super::args::ClusterRunArgs;
 use super::{Exit, Refusal};
 use crate::check::check;
-use crate::cluster::{Supervisor, SupervisorError};
+use crate::cluster::{
+    SECRET_FILE_VARIABLE, SECRET_VARIABLE, Supervisor, SupervisorError, draw_secret,
+};
 use crate::console::Console;
 use crate::crash::end_process;
 use crate::interrupt::EXIT_INTERRUPTED;
@@ -32,9 +34,13 @@ pub(super) fn keep_running(
     let (job, _) = Job::load(&args.job).map_err(Refusal::Diagnostics)?;
     let failed = |error: std::io::Error| Refusal::Message(error.to_string());
     let program = std::env::current_exe().map_err(failed)?;
+    // Others on this machine see the ports, and not the environment of these processes.
+    let secret = draw_secret().map_err(failed)?;
     let command = |process: usize, hostfile: &Path| {
         let mut command = Command::new(&program);
         command.args(arguments(args, job.metrics, process, hostfile));
+        command.env(SECRET_VARIABLE, &secret);
+        command.env_remove(SECRET_FILE_VARIABLE);
         // An interrupt from the terminal is for the supervisor, which asks process 0 for the end.
         command.process_group(0);
         command

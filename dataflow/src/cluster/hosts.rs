@@ -5,6 +5,7 @@
 
 use super::ClusterError;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// The first port on loopback, where no hostfile says otherwise.
@@ -67,6 +68,20 @@ impl Place {
     #[must_use]
     pub fn processes(&self) -> usize {
         self.hosts.len()
+    }
+
+    /// A process that is elsewhere than on the loopback of this machine, if one is. Of a name nobody knows
+    /// where it leads tomorrow, but for `localhost`.
+    #[must_use]
+    pub fn beyond_loopback(&self) -> Option<&str> {
+        let is_loopback = |host: &str| {
+            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+            let name = name.trim_start_matches('[').trim_end_matches(']');
+            let address = name.parse::<IpAddr>();
+            name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
+        let mut hosts = self.hosts.iter().map(String::as_str);
+        hosts.find(|host| !is_loopback(host))
     }
 }
 
@@ -152,5 +167,23 @@ mod tests {
         assert_eq!(Place::of(None, None, None).unwrap(), None);
         let place = Place::of(Some(2), Some(0), None).unwrap().unwrap();
         assert_eq!(place.hosts, ["127.0.0.1:2101", "127.0.0.1:2102"]);
+    }
+
+    #[test]
+    fn who_is_elsewhere_is_known() {
+        let place = |hosts: &[&str]| Place {
+            process: 0,
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        };
+        let near = ["127.0.0.1:1", "localhost:2", "[::1]:3", "127.9.9.9:4"];
+        assert_eq!(place(&near).beyond_loopback(), None);
+        for far in [
+            "millrace-0.millrace:2101",
+            "10.0.0.1:1",
+            "0.0.0.0:1",
+            "[::]:1",
+        ] {
+            assert_eq!(place(&["127.0.0.1:1", far]).beyond_loopback(), Some(far));
+        }
     }
 }

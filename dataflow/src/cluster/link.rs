@@ -1,8 +1,9 @@
 //! Control links: how processes start together, hear that the others live, and end together.
 //!
-//! Every process has one to process 0. A thread per link listens, one more says every second that this
-//! process lives. Who is not heard for ten seconds is lost, whatever the state of its sockets: a
-//! process that is stopped, or a network that swallows what is sent, closes nothing.
+//! Every process has one to process 0, and from the beginning of a run on one to each other. A thread per
+//! link listens, one more says every second that this process lives. Who is not heard for ten seconds is
+//! lost, whatever the state of its sockets: a process that is stopped, or a network that swallows what is
+//! sent, closes nothing.
 
 use super::EXIT_LOST;
 use super::wire::{self, Word};

@@ -9,16 +9,18 @@
 //! Nobody who waits ends because another does: a process that is started again reports again. Once the
 //! run has begun, the end of one is the end of all.
 
+use super::door::{Claim, Come, Door, Purpose, knock};
 use super::link::{Links, SILENCE};
-use super::sockets::{AGAIN, Connected, MOMENT, PREPARE, accept, connect, dial, listen};
-use super::wire::{self, Go, Hello, Preface, RunNumber, Word, read_preface};
-use super::{ClusterError, Place};
+use super::secret::{Secret, draw};
+use super::sockets::{AGAIN, Connected, LOOK, PREPARE, connect, listen};
+use super::wire::{self, Go, Hello, RunNumber, Word};
+use super::{ClusterError, ClusterPlan, Place};
 use crate::graph::Resume;
 use crate::listener::Listener;
 use crate::outputs::MARKS;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -103,7 +105,8 @@ fn difference(ours: &Hello, theirs: &Hello) -> Option<String> {
 pub struct Host {
     place: Place,
     terms: Terms,
-    listener: TcpListener,
+    secret: Secret,
+    door: Door,
     links: Links,
     run: RunNumber,
 }
@@ -114,42 +117,51 @@ impl Host {
     /// # Errors
     /// When nothing can listen here, or one does not come.
     pub fn gather(
-        place: Place,
+        plan: &ClusterPlan,
         terms: Terms,
-        patience: Duration,
         talk: &dyn Listener,
     ) -> Result<Self, ClusterError> {
+        let (place, patience) = (plan.place.clone(), plan.patience);
         let until = Instant::now() + patience;
-        let listener = listen(&place, until)?;
         let failed = |error: io::Error| ClusterError::Missing(error.to_string());
+        let door = Door::open(listen(&place, until)?, &plan.secret).map_err(failed)?;
         let mut links = Links::new().map_err(failed)?;
         let ours = terms.hello(&place);
         let others = place.processes() - 1;
-        let mut refused = None;
+        let (mut refused, mut gone) = (None, BTreeMap::new());
         let mut told = Instant::now();
         while links.count() < others {
             while let Some((process, heard)) = links.hear(Duration::ZERO) {
-                if heard.is_err() {
+                if let Err(reason) = heard {
                     links.drop_link(process);
+                    gone.insert(process, reason);
                 }
             }
-            if let Some(stream) = accept(&listener).map_err(failed)? {
-                match greet(&stream, &ours, &links) {
-                    Ok(Greeting::Come(process)) => {
-                        links.add(process, stream).map_err(failed)?;
-                    }
-                    Ok(Greeting::Refused(process, reason)) => {
-                        wire::write(&stream, &Word::Refused(reason.clone())).ok();
-                        let said = format!("process {process} is refused: {reason}");
-                        if refused.as_ref() != Some(&said) {
-                            talk.message(&said);
-                        }
-                        refused = Some(said);
-                    }
-                    // Something else came by.
-                    Err(_) => {}
+            let mut refuse = |said: String| {
+                if refused.as_ref() != Some(&said) {
+                    talk.message(&said);
                 }
-                continue;
+                refused = Some(said);
+            };
+            match door.next(LOOK) {
+                Some(Come::Reports(theirs, stream)) => match judge(&theirs, &ours, &links) {
+                    // One that is not added loses its connection, and reports again.
+                    Ok(process) => drop(links.add(process, stream)),
+                    Err(reason) => {
+                        wire::write(&stream, &Word::Refused(reason.clone())).ok();
+                        let process = theirs.process;
+                        refuse(format!("process {process} is refused: {reason}"));
+                    }
+                },
+                Some(Come::Unproved(from)) => refuse(format!(
+                    "somebody at {from} does not prove to have the secret of this cluster; if it is one of \
+                     its processes, give all the same secret, or none"
+                )),
+                // Of an earlier run.
+                Some(Come::OfRun(..)) | None => {}
+            }
+            if links.count() >= others {
+                break;
             }
             let missing = || {
                 let missing = (1..place.processes()).filter(|process| !links.has(*process));
@@ -159,6 +171,11 @@ impl Host {
                 missing.join(", ")
             };
             if Instant::now() >= until {
+                gone.retain(|process, _| !links.has(*process));
+                if let Some((process, reason)) = gone.pop_first() {
+                    let reason = not_again(&reason, patience);
+                    return Err(ClusterError::Lost { process, reason });
+                }
                 let refused = refused.map_or_else(String::new, |said| format!("; {said}"));
                 return Err(ClusterError::Missing(format!(
                     "these processes have not come within {} s: {}{refused}",
@@ -170,13 +187,13 @@ impl Host {
                 told = Instant::now();
                 talk.message(&format!("waiting for processes {}", missing()));
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
-        let run = number(&place);
+        let run = draw().map_err(failed)?;
         Ok(Self {
             place,
             terms,
-            listener,
+            secret: plan.secret.clone(),
+            door,
             links,
             run,
         })
@@ -241,9 +258,10 @@ impl Host {
         connect(
             self.place,
             self.terms.workers,
-            &self.listener,
+            &self.door,
             self.links,
             self.run,
+            &self.secret,
         )
     }
 }
@@ -252,7 +270,8 @@ impl Host {
 pub struct Guest {
     place: Place,
     terms: Terms,
-    listener: TcpListener,
+    secret: Secret,
+    door: Door,
     links: Links,
     go: Go,
 }
@@ -263,21 +282,23 @@ impl Guest {
     /// # Errors
     /// When it refuses this process, or is not there.
     pub fn report(
-        place: Place,
+        plan: &ClusterPlan,
         terms: Terms,
-        patience: Duration,
         talk: &dyn Listener,
     ) -> Result<Self, ClusterError> {
+        let (place, patience, secret) = (plan.place.clone(), plan.patience, plan.secret.clone());
         let until = Instant::now() + patience;
-        let listener = listen(&place, until)?;
-        let mut told = Instant::now();
+        let failed = |error: io::Error| ClusterError::Missing(error.to_string());
+        let door = Door::open(listen(&place, until)?, &secret).map_err(failed)?;
+        let (mut told, mut gone) = (Instant::now(), false);
         loop {
-            let last = match meet(&place, &terms) {
+            let last = match meet(&place, &terms, &secret) {
                 Ok((links, go)) => {
                     return Ok(Self {
                         place,
                         terms,
-                        listener,
+                        secret,
+                        door,
                         links,
                         go,
                     });
@@ -287,8 +308,16 @@ impl Guest {
                     return Err(ClusterError::Refused { process, reason });
                 }
                 Err(Missed::Yet(reason)) => reason,
+                Err(Missed::Lost(reason)) => {
+                    gone = true;
+                    reason
+                }
             };
             let host = &place.hosts[0];
+            if Instant::now() >= until && gone {
+                let reason = not_again(&last, patience);
+                return Err(ClusterError::Lost { process: 0, reason });
+            }
             if Instant::now() >= until {
                 return Err(ClusterError::Missing(format!(
                     "process 0 is not there within {} s: {host}: {last}",
@@ -334,46 +363,46 @@ impl Guest {
         connect(
             self.place,
             self.terms.workers,
-            &self.listener,
+            &self.door,
             self.links,
             self.go.run,
+            &self.secret,
         )
     }
 }
 
-enum Greeting {
-    Come(usize),
-    Refused(u64, String),
-}
-
-fn greet(stream: &TcpStream, ours: &Hello, links: &Links) -> io::Result<Greeting> {
-    stream.set_read_timeout(Some(MOMENT))?;
-    let mut reader = stream;
-    if read_preface(&mut reader)? != Preface::Control {
-        return Err(io::Error::other("is of an earlier run"));
-    }
-    let Word::Hello(theirs) = wire::read(&mut reader)? else {
-        return Err(io::Error::other("does not say who it is"));
-    };
+/// Which process it is that reports, or why it is refused.
+fn judge(theirs: &Hello, ours: &Hello, links: &Links) -> Result<usize, String> {
     let process = usize::try_from(theirs.process).unwrap_or(usize::MAX);
-    if let Some(reason) = difference(ours, &theirs) {
-        return Ok(Greeting::Refused(theirs.process, reason));
+    let refused = |reason: &str| {
+        Err(format!(
+            "{reason}; give each process a --process of its own"
+        ))
+    };
+    if let Some(reason) = difference(ours, theirs) {
+        return Err(reason);
     }
     if process == 0 || theirs.process >= ours.processes {
-        let reason = "process 0 is here; give each process a --process of its own".to_owned();
-        return Ok(Greeting::Refused(theirs.process, reason));
+        return refused("process 0 is here");
     }
     if links.has(process) {
-        let reason = "it is here already; give each process a --process of its own".to_owned();
-        return Ok(Greeting::Refused(theirs.process, reason));
+        return refused("it is here already");
     }
-    Ok(Greeting::Come(process))
+    Ok(process)
 }
 
 enum Missed {
     Refused(String),
     /// Not yet.
     Yet(String),
+    /// Process 0 was there.
+    Lost(String),
+}
+
+/// Why a process is lost that was there, and is not at the end of all patience.
+fn not_again(reason: &str, patience: Duration) -> String {
+    let seconds = patience.as_secs();
+    format!("{reason}, and it has not come again within {seconds} s")
 }
 
 impl From<io::Error> for Missed {
@@ -383,10 +412,14 @@ impl From<io::Error> for Missed {
 }
 
 /// One attempt of a process to be told to go. Waits as long as process 0 lives.
-fn meet(place: &Place, terms: &Terms) -> Result<(Links, Go), Missed> {
-    let mut stream = dial(&place.hosts[0])?;
-    wire::write_preface(&mut stream, Preface::Control)?;
-    wire::write(&stream, &Word::Hello(terms.hello(place)))?;
+fn meet(place: &Place, terms: &Terms, secret: &Secret) -> Result<(Links, Go), Missed> {
+    let hello = terms.hello(place);
+    let claim = Claim {
+        purpose: Purpose::Control,
+        process: hello.process,
+        run: RunNumber::default(),
+    };
+    let stream = knock(&place.hosts[0], claim, Some(hello), secret)?;
     let mut links = Links::new()?;
     links.add(0, stream)?;
     loop {
@@ -395,22 +428,9 @@ fn meet(place: &Place, terms: &Terms) -> Result<(Links, Go), Missed> {
             Some(Ok(Word::Refused(reason))) => return Err(Missed::Refused(reason)),
             Some(Ok(Word::Failed(reason)) | Err(reason)) => {
                 links.drop_link(0);
-                return Err(Missed::Yet(reason));
+                return Err(Missed::Lost(reason));
             }
             Some(Ok(_)) | None => {}
         }
     }
-}
-
-fn number(place: &Place) -> RunNumber {
-    let told = format!(
-        "{} {} {:?}",
-        jiff::Timestamp::now().as_nanosecond(),
-        std::process::id(),
-        place.hosts
-    );
-    let digest = blake3::hash(told.as_bytes());
-    let mut number = RunNumber::default();
-    number.copy_from_slice(&digest.as_bytes()[..16]);
-    number
 }

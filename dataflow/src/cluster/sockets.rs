@@ -1,8 +1,12 @@
 //! The sockets of a run: from each process to each other, made by this module and timely's from then on.
+//! Two processes of which neither is process 0 have a control link to each other besides, so that each of
+//! a run hears whether each other lives.
 
 use super::company::Company;
-use super::link::{Links, SILENCE};
-use super::wire::{self, Preface, RunNumber, read_preface};
+use super::door::{Claim, Come, Door, Purpose, knock};
+use super::link::Links;
+use super::secret::Secret;
+use super::wire::{RunNumber, Word};
 use super::{ClusterError, Place};
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
@@ -11,12 +15,14 @@ use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::{AllocatorBuilder, Hooks};
 
-/// How long a preface, or one attempt to connect, may take.
-pub(super) const MOMENT: Duration = Duration::from_secs(2);
+/// How long one attempt to connect may take.
+const MOMENT: Duration = Duration::from_secs(2);
 /// How often somebody who is not there is looked for.
 pub(super) const AGAIN: Duration = Duration::from_millis(200);
 /// How long those who wait may take to prepare and to connect.
 pub(super) const PREPARE: Duration = Duration::from_secs(60);
+/// How long one waits for the next who comes in before it looks whether all are still there.
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// A process that is connected with all others.
 pub struct Connected {
@@ -34,58 +40,68 @@ pub struct Connected {
 pub(super) fn connect(
     place: Place,
     workers: usize,
-    listener: &TcpListener,
-    links: Links,
+    door: &Door,
+    mut links: Links,
     run: RunNumber,
+    secret: &Secret,
 ) -> Result<Connected, ClusterError> {
     let until = Instant::now() + PREPARE;
-    let ours = Preface::Data(run, u64::try_from(place.process).unwrap_or(u64::MAX));
+    let lost = |process, reason: String| ClusterError::Lost { process, reason };
     let mut sockets: Vec<Option<TcpStream>> = Vec::new();
     sockets.resize_with(place.processes(), || None);
     for (process, socket) in sockets.iter_mut().enumerate().take(place.process) {
-        *socket = loop {
-            let dialled = dial(&place.hosts[process]).and_then(|mut stream| {
-                wire::write_preface(&mut stream, ours)?;
-                Ok(stream)
-            });
-            match dialled {
-                Ok(stream) => break Some(stream),
-                Err(error) if Instant::now() >= until => {
-                    let reason = format!("{}: {error}", place.hosts[process]);
-                    return Err(ClusterError::Lost { process, reason });
+        let reach = |purpose| {
+            let process_here = u64::try_from(place.process).unwrap_or(u64::MAX);
+            let claim = Claim {
+                purpose,
+                process: process_here,
+                run,
+            };
+            loop {
+                let host = &place.hosts[process];
+                match knock(host, claim, None, secret) {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) if Instant::now() >= until => {
+                        return Err(lost(process, format!("{host}: {error}")));
+                    }
+                    Err(_) => all_live(&links, AGAIN)?,
                 }
-                Err(_) => std::thread::sleep(AGAIN),
             }
         };
+        *socket = Some(reach(Purpose::Data)?);
+        if !links.has(process) {
+            let pulse = reach(Purpose::Pulse)?;
+            let added = links.add(process, pulse);
+            added.map_err(|error| lost(process, error.to_string()))?;
+        }
     }
-    let behind = place.process + 1;
-    while let Some(process) = (behind..sockets.len()).find(|n| sockets[*n].is_none()) {
-        let lost = |reason: String| ClusterError::Lost { process, reason };
-        match accept(listener).map_err(|error| lost(error.to_string()))? {
-            Some(stream) => {
-                stream.set_read_timeout(Some(SILENCE)).ok();
-                let of = read_preface(&mut &stream);
-                stream.set_read_timeout(None).ok();
-                if let Ok(Preface::Data(number, from)) = of
-                    && number == run
-                    && let Some(socket) = usize::try_from(from)
-                        .ok()
-                        .and_then(|n| sockets[behind..].get_mut(n.checked_sub(behind)?))
-                {
-                    *socket = Some(stream);
+    let behind = place.process + 1..place.processes();
+    let is_there = |sockets: &[Option<TcpStream>], links: &Links, process: usize| {
+        sockets[process].is_some() && links.has(process)
+    };
+    while let Some(missing) = behind.clone().find(|n| !is_there(&sockets, &links, *n)) {
+        if let Some(Come::OfRun(claim, stream)) = door.next(LOOK)
+            && claim.run == run
+            && let Ok(process) = usize::try_from(claim.process)
+            && behind.contains(&process)
+        {
+            match claim.purpose {
+                Purpose::Data => sockets[process] = Some(stream),
+                // Process 0 has a control link to each.
+                Purpose::Pulse if place.process > 0 => {
+                    let added = links.add(process, stream);
+                    added.map_err(|error| lost(process, error.to_string()))?;
                 }
+                Purpose::Pulse | Purpose::Control => {}
             }
-            None if Instant::now() >= until => {
-                return Err(lost(format!(
-                    "it has not connected within {} s",
-                    PREPARE.as_secs()
-                )));
-            }
-            None => {
-                if let Some((process, Err(reason))) = links.hear(Duration::from_millis(2)) {
-                    return Err(ClusterError::Lost { process, reason });
-                }
-            }
+        }
+        all_live(&links, Duration::ZERO)?;
+        if Instant::now() >= until {
+            let seconds = PREPARE.as_secs();
+            return Err(lost(
+                missing,
+                format!("it has not connected within {seconds} s"),
+            ));
         }
     }
     let hooks = Hooks::default();
@@ -125,16 +141,13 @@ pub(super) fn listen(place: &Place, until: Instant) -> Result<TcpListener, Clust
     }
 }
 
-pub(super) fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
-    match listener.accept() {
-        Ok((stream, _)) => {
-            stream.set_nonblocking(false)?;
-            stream.set_nodelay(true)?;
-            Ok(Some(stream))
+/// Fails when a process is gone, or is heard to be within `patience`.
+fn all_live(links: &Links, patience: Duration) -> Result<(), ClusterError> {
+    match links.hear(patience) {
+        Some((process, Ok(Word::Failed(reason)) | Err(reason))) => {
+            Err(ClusterError::Lost { process, reason })
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(None),
-        Err(error) => Err(error),
+        _ => Ok(()),
     }
 }
 

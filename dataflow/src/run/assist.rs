@@ -66,12 +66,7 @@ pub fn assist(
     let outputs = Outputs::of_another_process(store, job.outputs.clone(), texts.clone());
 
     let terms = Terms::of(path, workers);
-    let guest = Guest::report(
-        plan.place.clone(),
-        terms,
-        plan.patience,
-        Arc::as_ref(listener),
-    )?;
+    let guest = Guest::report(plan, terms, Arc::as_ref(listener))?;
     let clock = || EventTime::from(jiff::Timestamp::now());
     let resume = guest
         .go()
