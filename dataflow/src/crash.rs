@@ -7,16 +7,18 @@
 use crate::cluster::EXIT_LOST;
 use crate::shown::shown;
 use millrace_connectors::shield::is_up;
+use millrace_connectors::store::abort_uploads;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 
 /// The exit code of a bug in millrace.
 pub const EXIT_BUG: u8 = 101;
 
-/// Ends the process with one line.
+/// Ends the process with one line. What buckets have of objects that are being sent is taken away.
 pub fn end_process(line: &str, code: u8) -> ! {
     // Nothing is left to do about a standard error that takes no text.
     writeln!(std::io::stderr(), "{}", shown(line)).ok();
+    abort_uploads();
     std::process::exit(i32::from(code))
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong between us and the bytes, and what to do about it.
 
+#[cfg(feature = "s3")]
+use super::silence::Silent;
 use std::io;
 
 /// What can go wrong between us and the bytes.
@@ -34,6 +36,32 @@ pub enum StoreError {
         /// What the store said.
         detail: String,
     },
+    /// The store does not believe a request that says another time than its own.
+    #[error(
+        "cannot {attempt} {location:?}: the clock of this machine and that of the store differ by too \
+         much; set the clock, by NTP best, and start again: {detail}"
+    )]
+    Skewed {
+        /// What was attempted.
+        attempt: &'static str,
+        /// Where.
+        location: String,
+        /// What the store said.
+        detail: String,
+    },
+    /// The store answers nothing, whatever is asked.
+    #[error(
+        "cannot {attempt} {location:?}: the store has answered nothing for {seconds} s; check \
+         AWS_ENDPOINT_URL and the network to it, and start again"
+    )]
+    Silent {
+        /// What was attempted.
+        attempt: &'static str,
+        /// Where.
+        location: String,
+        /// How long it has been silent at least.
+        seconds: u64,
+    },
     /// Something of the system or the network; another try may succeed.
     #[error("cannot {attempt} {location:?}: {source}")]
     Io {
@@ -57,6 +85,12 @@ pub enum StoreError {
 impl StoreError {
     /// The kind of error that the system's error is.
     pub(crate) fn io(attempt: &'static str, location: &str, source: io::Error) -> Self {
+        // What a bucket said comes as an error of a stream where a stream was read or written.
+        #[cfg(feature = "s3")]
+        let source = match source.downcast::<object_store::Error>() {
+            Ok(error) => return Self::remote(attempt, location, error),
+            Err(source) => source,
+        };
         let location = location.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { attempt, location },
@@ -81,6 +115,25 @@ impl StoreError {
     ) -> Self {
         let location = location.to_owned();
         match error {
+            object_store::Error::Generic { source, .. } if source.is::<Silent>() => Self::Silent {
+                attempt,
+                location,
+                seconds: source
+                    .downcast_ref::<Silent>()
+                    .map_or(0, |silent| silent.0.as_secs()),
+            },
+            // It looks like a refusal of the keys.
+            error
+                if error
+                    .to_string()
+                    .contains("<Code>RequestTimeTooSkewed</Code>") =>
+            {
+                Self::Skewed {
+                    attempt,
+                    location,
+                    detail: error.to_string(),
+                }
+            }
             object_store::Error::NotFound { .. } => Self::Missing { attempt, location },
             object_store::Error::PermissionDenied { .. }
             | object_store::Error::Unauthenticated { .. } => Self::Denied {

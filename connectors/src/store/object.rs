@@ -129,8 +129,8 @@ impl Store {
     }
 
     /// Takes away what writers that were cut off left half written directly below a folder, where its
-    /// name `is_left`. One that is still at it fails. Parts of unfinished uploads are the bucket's to take
-    /// away.
+    /// name `is_left`. One that is still at it fails. Parts of uploads that were killed are the bucket's to
+    /// take away.
     ///
     /// # Errors
     /// When the folder cannot be listed, or something stays.

@@ -7,15 +7,19 @@
 //! A name is the object's key as it is, whatever characters it has. What `object_store` has no path for,
 //! a key with `//` above all, is listed but cannot be read: its neighbours are, and whoever asks for it is
 //! told.
+//!
+//! One store is behind all buckets of a process, so how long it was silent is known to all of them.
 
+use super::silence::{PATIENCE, Silence};
+use super::upload::Upload;
 use super::{FileMeta, Put, StoreError, is_input, stream_error};
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, TryStreamExt};
-use object_store::aws::AmazonS3Builder;
+use futures::{Stream, StreamExt, TryStreamExt};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::{Error as PathError, Path};
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, WriteMultipart,
+    ClientConfigKey, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
 };
 use std::fmt;
 use std::future::Future;
@@ -31,8 +35,11 @@ const PAGE_KEYS: usize = 1000;
 /// Why there is no path for a key.
 const REFUSED: &str = "a key with an empty part (`//`), with `.` or `..` as a part, or with control \
                        characters cannot be used; give the object another name";
+/// Why a bucket is not opened.
+const NO_KEYS: &str = "there are no keys, and AWS_EC2_METADATA_DISABLED says not to ask the instance for \
+                       them; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 
-fn wait<F: Future>(future: F) -> io::Result<F::Output> {
+pub(super) fn wait<F: Future>(future: F) -> io::Result<F::Output> {
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
         Builder::new_multi_thread()
@@ -55,6 +62,7 @@ pub(super) struct Bucket {
     objects: Arc<dyn ObjectStore>,
     /// The same objects, for those who list them page by page.
     pages: Option<Arc<dyn PaginatedListStore>>,
+    silence: Arc<Silence>,
 }
 
 impl fmt::Debug for Bucket {
@@ -78,6 +86,7 @@ struct Found {
 async fn listed(
     pages: &dyn PaginatedListStore,
     below: Option<&Path>,
+    silence: &Silence,
 ) -> object_store::Result<Found> {
     let prefix = below.map(|below| format!("{below}/"));
     let mut found = Found::default();
@@ -89,7 +98,8 @@ async fn listed(
             max_keys: Some(most),
             ..PaginatedListOptions::default()
         };
-        let error = match pages.list_paginated(prefix.as_deref(), options).await {
+        let page = pages.list_paginated(prefix.as_deref(), options);
+        let error = match silence.ask(page).await {
             Ok(page) => {
                 found.objects.extend(page.result.objects);
                 page_token = page.page_token;
@@ -141,11 +151,18 @@ impl Bucket {
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
             .with_retry(retries());
+        if asks_instance(&builder) && is_told_not_to() {
+            return Err(StoreError::Unsupported {
+                location: location.to_owned(),
+                hint: NO_KEYS,
+            });
+        }
         let endpoint = std::env::var("AWS_ENDPOINT_URL_S3").or(std::env::var("AWS_ENDPOINT_URL"));
         if endpoint.is_ok_and(|endpoint| is_loopback(&endpoint)) {
             builder = builder.with_allow_http(true);
         }
         let prefix = parsed(prefix, location)?;
+        let silence = of_process(&builder);
         let objects = builder
             .build()
             .map_err(|e| StoreError::remote("open", location, e))?;
@@ -156,6 +173,7 @@ impl Bucket {
             prefix,
             pages: Some(Arc::clone(&objects) as _),
             objects,
+            silence,
         })
     }
 
@@ -167,6 +185,51 @@ impl Bucket {
             prefix: Path::default(),
             objects,
             pages: None,
+            silence: Arc::new(Silence::of(PATIENCE)),
+        }
+    }
+
+    /// What a request brings; `attempt` is what it is for.
+    fn ask<T>(
+        &self,
+        attempt: &'static str,
+        location: &str,
+        request: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, StoreError> {
+        wait(self.silence.ask(request))
+            .map_err(|error| StoreError::io(attempt, location, error))?
+            .map_err(|error| StoreError::remote(attempt, location, error))
+    }
+
+    /// Everything that a stream of answers brings.
+    async fn all<T>(
+        &self,
+        answers: impl Stream<Item = object_store::Result<T>> + Unpin,
+    ) -> object_store::Result<Vec<T>> {
+        let (mut answers, mut all) = (answers, Vec::new());
+        while let Some(answer) = self.silence.ask(answers.try_next()).await? {
+            all.push(answer);
+        }
+        Ok(all)
+    }
+
+    /// The description of an object. A refusal of it has no text, so that of a listing is told.
+    fn head(&self, path: &Path, location: &str) -> Result<ObjectMeta, StoreError> {
+        let found = self.ask("find", location, self.objects.head(path));
+        match (found, &self.pages) {
+            (Err(StoreError::Denied { .. }), Some(pages)) => {
+                let options = PaginatedListOptions {
+                    max_keys: Some(1),
+                    ..PaginatedListOptions::default()
+                };
+                let page = pages.list_paginated(Some(path.as_ref()), options);
+                match self.ask("find", location, page) {
+                    Err(told) => Err(told),
+                    // It may list, and not read.
+                    Ok(_) => self.ask("find", location, self.objects.head(path)),
+                }
+            }
+            (found, _) => found,
         }
     }
 
@@ -176,18 +239,17 @@ impl Bucket {
 
     pub(super) fn list(&self) -> Result<Vec<FileMeta>, StoreError> {
         let below = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
-        let failed = |error| StoreError::remote("list", &self.location, error);
         let found = wait(async {
             match &self.pages {
-                Some(pages) => listed(pages.as_ref(), below).await,
+                Some(pages) => listed(pages.as_ref(), below, &self.silence).await,
                 None => Ok(Found {
-                    objects: self.objects.list(below).try_collect().await?,
+                    objects: self.all(self.objects.list(below)).await?,
                     refused: Vec::new(),
                 }),
             }
         })
         .map_err(|error| StoreError::io("list", &self.location, error))?
-        .map_err(failed)?;
+        .map_err(|error| StoreError::remote("list", &self.location, error))?;
         let file = |key: &str, size: u64, etag: Option<String>| {
             let name = key.strip_prefix(self.prefix.as_ref())?;
             let name = match below {
@@ -214,17 +276,16 @@ impl Bucket {
         let mut files: Vec<FileMeta> = objects.chain(refused).collect();
         if files.is_empty() && below.is_some() {
             // Nothing lies below the location: it may be an object itself.
-            match wait(self.objects.head(&self.prefix)) {
-                Ok(Ok(object)) => files.push(FileMeta {
+            match self.ask("list", &self.location, self.objects.head(&self.prefix)) {
+                Ok(object) => files.push(FileMeta {
                     name: self.prefix.filename().unwrap_or_default().to_owned(),
                     location: self.location.clone(),
                     size: object.size,
                     etag: object.e_tag,
                 }),
                 // An empty prefix is a folder that no file has arrived in yet.
-                Ok(Err(object_store::Error::NotFound { .. })) => {}
-                Ok(Err(error)) => return Err(failed(error)),
-                Err(error) => return Err(StoreError::io("list", &self.location, error)),
+                Err(StoreError::Missing { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(files)
@@ -232,9 +293,7 @@ impl Bucket {
 
     pub(super) fn find(&self, name: &str) -> Result<FileMeta, StoreError> {
         let (path, location) = self.at(name)?;
-        let object = wait(self.objects.head(&path))
-            .map_err(|error| StoreError::io("find", &location, error))?
-            .map_err(|error| StoreError::remote("find", &location, error))?;
+        let object = self.head(&path, &location)?;
         Ok(FileMeta {
             name: name.to_owned(),
             location,
@@ -245,9 +304,7 @@ impl Bucket {
 
     /// The etag of an object, from stores that do not give it in listings.
     pub(super) fn etag(&self, file: &FileMeta) -> Result<Option<String>, StoreError> {
-        let object = wait(self.objects.head(&self.path(file)?))
-            .map_err(|error| StoreError::io("find", &file.location, error))?
-            .map_err(|error| StoreError::remote("find", &file.location, error))?;
+        let object = self.head(&self.path(file)?, &file.location)?;
         Ok(object.e_tag)
     }
 
@@ -257,12 +314,11 @@ impl Bucket {
     }
 
     pub(super) fn read(&self, file: &FileMeta) -> Result<Box<dyn Read + Send>, StoreError> {
-        let result = wait(self.objects.get(&self.path(file)?))
-            .map_err(|error| StoreError::io("open", &file.location, error))?
-            .map_err(|error| StoreError::remote("open", &file.location, error))?;
-        let mut stream = result.into_stream().map_err(stream_error);
+        let path = self.path(file)?;
+        let result = self.ask("open", &file.location, self.objects.get(&path))?;
+        let (mut stream, silence) = (result.into_stream(), Arc::clone(&self.silence));
         Ok(Box::new(Streamed {
-            next: Box::new(move || wait(stream.next())?.transpose()),
+            next: Box::new(move || wait(silence.ask(stream.try_next()))?.map_err(stream_error)),
             held: Bytes::new(),
         }))
     }
@@ -275,6 +331,7 @@ impl Bucket {
             path: self.path(file).map_err(|error| error.to_string()),
             size: file.size,
             kept: Mutex::default(),
+            silence: Arc::clone(&self.silence),
         }))
     }
 }
@@ -287,19 +344,13 @@ fn parsed(key: &str, location: &str) -> Result<Path, StoreError> {
     })
 }
 
-/// An upload in parts: a few are in flight while the next is filled.
-pub(super) struct Upload(WriteMultipart);
-
-const PARTS_IN_FLIGHT: usize = 4;
-
 impl Bucket {
     /// Starts an object below the prefix; returns where it will be.
     pub(super) fn upload(&self, name: &str) -> Result<(String, Upload), StoreError> {
         let (path, location) = self.at(name)?;
-        let upload = wait(self.objects.put_multipart(&path))
-            .map_err(|error| StoreError::io("create", &location, error))?
-            .map_err(|error| StoreError::remote("create", &location, error))?;
-        Ok((location, Upload(WriteMultipart::new(upload))))
+        let upload = self.ask("create", &location, self.objects.put_multipart(&path))?;
+        let upload = Upload::of(upload, Arc::clone(&self.silence));
+        Ok((location, upload))
     }
 
     /// Deletes the objects below a folder.
@@ -310,8 +361,8 @@ impl Bucket {
             .list(Some(&below))
             .map_ok(|object| object.location)
             .boxed();
-        let deleted = self.objects.delete_stream(listed).try_collect::<Vec<_>>();
-        wait(deleted)
+        let deleted = self.objects.delete_stream(listed);
+        wait(self.all(deleted))
             .map_err(|error| StoreError::io("clear", &location, error))?
             .map_err(|error| StoreError::remote("clear", &location, error))?;
         Ok(())
@@ -338,9 +389,9 @@ impl Bucket {
             PutMode::Create
         };
         let payload = PutPayload::from(bytes.to_vec());
-        let put = wait(self.objects.put_opts(&path, payload, mode.into()))
-            .map_err(|error| StoreError::io("write", &location, error))?;
-        match put {
+        let put = self.objects.put_opts(&path, payload, mode.into());
+        let put = wait(self.silence.ask(put));
+        match put.map_err(|error| StoreError::io("write", &location, error))? {
             Ok(_) => Ok(Put::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Exists),
             Err(error) => Err(StoreError::remote("write", &location, error)),
@@ -349,19 +400,16 @@ impl Bucket {
 
     pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {
         let (path, location) = self.at(name)?;
-        let removed = wait(self.objects.delete(&path))
-            .map_err(|error| StoreError::io("remove", &location, error))?;
-        match removed {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(StoreError::remote("remove", &location, error)),
+        match self.ask("remove", &location, self.objects.delete(&path)) {
+            Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<bool, StoreError> {
         let ((from, location), (to, _)) = (self.at(from)?, self.at(to)?);
-        let moved = wait(self.objects.rename(&from, &to))
-            .map_err(|error| StoreError::io("move", &location, error))?;
-        match moved {
+        let moved = wait(self.silence.ask(self.objects.rename(&from, &to)));
+        match moved.map_err(|error| StoreError::io("move", &location, error))? {
             Ok(()) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(StoreError::remote("move", &location, error)),
@@ -370,9 +418,8 @@ impl Bucket {
 
     pub(super) fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         let (below, location) = self.at(folder)?;
-        let listed = wait(self.objects.list_with_delimiter(Some(&below)))
-            .map_err(|error| StoreError::io("list", &location, error))?
-            .map_err(|error| StoreError::remote("list", &location, error))?;
+        let listed = self.objects.list_with_delimiter(Some(&below));
+        let listed = self.ask("list", &location, listed)?;
         let name = |object: object_store::ObjectMeta| {
             let name = object.location.filename()?;
             Some(name.to_owned())
@@ -382,8 +429,7 @@ impl Bucket {
 
     pub(super) fn names_within(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         let (below, location) = self.at(folder)?;
-        let listed = self.objects.list(Some(&below)).try_collect::<Vec<_>>();
-        let listed = wait(listed)
+        let listed = wait(self.all(self.objects.list(Some(&below))))
             .map_err(|error| StoreError::io("list", &location, error))?
             .map_err(|error| StoreError::remote("list", &location, error))?;
         let prefix = match self.prefix.as_ref() {
@@ -398,23 +444,6 @@ impl Bucket {
     }
 }
 
-impl Upload {
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        wait(async {
-            self.0
-                .wait_for_capacity(PARTS_IN_FLIGHT)
-                .await
-                .map_err(stream_error)?;
-            self.0.write(bytes);
-            Ok(bytes.len())
-        })?
-    }
-
-    pub(super) fn finish(self) -> io::Result<()> {
-        wait(self.0.finish())?.map_err(stream_error).map(|_| ())
-    }
-}
-
 /// A person waits for the first answer, so an endpoint that is not there must be said soon.
 fn retries() -> RetryConfig {
     RetryConfig {
@@ -422,6 +451,44 @@ fn retries() -> RetryConfig {
         retry_timeout: Duration::from_secs(30),
         ..RetryConfig::default()
     }
+}
+
+/// What is heard of the store of this process. Where a request may take longer, so may a silence.
+fn of_process(builder: &AmazonS3Builder) -> Arc<Silence> {
+    static SILENCE: OnceLock<Arc<Silence>> = OnceLock::new();
+    let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
+    let timeout = builder.get_config_value(&timeout);
+    let timeout = timeout.and_then(|timeout| timeout.parse::<jiff::SignedDuration>().ok());
+    let timeout = timeout.and_then(|timeout| Duration::try_from(timeout).ok());
+    let patience = timeout.map_or(PATIENCE, |timeout| PATIENCE.max(timeout));
+    Arc::clone(SILENCE.get_or_init(|| Arc::new(Silence::of(patience))))
+}
+
+/// Whether keys would be asked for at the metadata address of an instance, because none are given and
+/// nothing else says where they are.
+fn asks_instance(builder: &AmazonS3Builder) -> bool {
+    use AmazonS3ConfigKey as Key;
+    let has = |key: Key| builder.get_config_value(&key).is_some();
+    let has_all = |keys: [Key; 2]| keys.into_iter().all(has);
+    let unsigned = builder.get_config_value(&Key::SkipSignature);
+    !(has(Key::AccessKeyId)
+        || has(Key::SecretAccessKey)
+        || has_all([Key::WebIdentityTokenFile, Key::RoleArn])
+        || has(Key::ContainerCredentialsRelativeUri)
+        || has_all([
+            Key::ContainerCredentialsFullUri,
+            Key::ContainerAuthorizationTokenFile,
+        ])
+        || unsigned.is_some_and(|unsigned| {
+            let unsigned = unsigned.to_ascii_lowercase();
+            ["1", "true", "on", "yes", "y"].contains(&unsigned.as_str())
+        }))
+}
+
+/// Whether the environment says that nobody is to be asked there, in the words of AWS.
+fn is_told_not_to() -> bool {
+    let told = std::env::var("AWS_EC2_METADATA_DISABLED");
+    told.is_ok_and(|told| told.trim().eq_ignore_ascii_case("true"))
 }
 
 /// Whether an endpoint is on this machine, where plain HTTP gives nothing away.
@@ -479,6 +546,7 @@ struct Blocks {
     count: Arc<AtomicU64>,
     /// Blocks by number, the one used last at the end.
     kept: Mutex<Vec<(u64, Bytes)>>,
+    silence: Arc<Silence>,
 }
 
 impl RemoteFile {
@@ -497,7 +565,8 @@ impl RemoteFile {
         let end = self.0.size.min(start + self.0.block);
         let path = self.0.path.as_ref();
         let path = path.map_err(|told| io::Error::other(told.as_str()))?;
-        let bytes = wait(self.0.objects.get_range(path, start..end))?.map_err(stream_error)?;
+        let bytes = self.0.objects.get_range(path, start..end);
+        let bytes = wait(self.0.silence.ask(bytes))?.map_err(stream_error)?;
         let received = u64::try_from(bytes.len()).unwrap_or(0);
         self.0.count.fetch_add(received, Ordering::Relaxed);
         if kept.len() >= BLOCKS_KEPT {
@@ -700,7 +769,11 @@ mod tests {
                 _ => &*format!("in/{n:04}").leak(),
             })
             .collect();
-        let found = wait(listed(&Keys(keys.leak()), Some(&Path::from("in"))));
+        let found = wait(listed(
+            &Keys(keys.leak()),
+            Some(&Path::from("in")),
+            &Silence::of(PATIENCE),
+        ));
         let found = found.unwrap().unwrap();
         assert_eq!((found.objects.len(), found.refused.len()), (4_992, 8));
         assert!(found.objects.is_sorted_by(|a, b| a.location < b.location));
@@ -724,6 +797,7 @@ mod tests {
             block: 4 << 20,
             count: Arc::default(),
             kept: Mutex::default(),
+            silence: Arc::new(Silence::of(PATIENCE)),
         }));
         let whole = file.range(0, content.len()).unwrap();
         assert!(whole == content);

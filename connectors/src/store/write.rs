@@ -14,9 +14,10 @@ use std::sync::Mutex;
 /// The temporary files of this process.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Takes away the local files that are being written. For a process that ends: whoever begins or finishes
-/// a file from now on waits for the end.
+/// Takes away what is being written, local files and what buckets have of uploads. For a process that ends:
+/// whoever begins or finishes a file from now on waits for the end.
 pub fn give_up_unfinished() {
+    abort_uploads();
     // Somebody who panicked while he held it ends the process too.
     let Ok(unfinished) = UNFINISHED.lock() else {
         return;
@@ -25,6 +26,13 @@ pub fn give_up_unfinished() {
         std::fs::remove_file(temporary).ok();
     }
     std::mem::forget(unfinished);
+}
+
+/// Takes away what buckets have of uploads, for a process that ends. Whoever goes on with one waits for the
+/// end.
+pub fn abort_uploads() {
+    #[cfg(feature = "s3")]
+    super::upload::abort_all();
 }
 
 /// A temporary file, gone with its owner unless it has taken its place.
@@ -79,7 +87,7 @@ enum Sink {
         place: PathBuf,
     },
     #[cfg(feature = "s3")]
-    Remote(super::remote::Upload),
+    Remote(super::upload::Upload),
 }
 
 impl Store {
