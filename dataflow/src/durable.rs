@@ -23,7 +23,8 @@
 //!   clock. What it does besides, however late, reaches no name that a younger run makes: see *A run that
 //!   stood still* in `ARCHITECTURE.md`.
 //! - **Failure:** a damaged or missing object stops the start with its name. An unknown outcome of the
-//!   commit is read back: ours, or not ours.
+//!   commit is read back: ours, or not ours. A commit sees that the one before it is there: where somebody
+//!   has emptied the folder, nothing is committed that could not be loaded.
 //! - **Bounded:** at most two commits wait for the committer; the intake waits with them.
 
 mod commands;
@@ -90,6 +91,19 @@ pub enum DurableError {
         ours: u64,
         /// The generation that holds the next manifest.
         theirs: u64,
+    },
+    /// Somebody has taken the state away from under a run.
+    #[error(
+        "durable state: {object} in {folder}, which this run has committed, is gone: somebody has emptied \
+         the folder. This run ends and commits no more. Put the folder back from a copy, or start the job \
+         again with the empty one: it reads all sources from their beginning and writes its outputs anew \
+         (give the outputs topics without messages, where they are topics)"
+    )]
+    Emptied {
+        /// Where the state was.
+        folder: String,
+        /// The newest commit.
+        object: String,
     },
     /// The messages of a job are ahead of its state.
     #[error(

@@ -986,9 +986,11 @@ impl Prepared {
         let committed = archived.unwrap_or_else(commit);
         let results = guards.join();
         drop(watchdog);
-        if let Err(taken_over @ DurableError::Superseded { .. }) = committed {
+        if let Err(told @ (DurableError::Superseded { .. } | DurableError::Emptied { .. })) =
+            committed
+        {
             // Whatever else failed did so for it.
-            return Err(taken_over.into());
+            return Err(told.into());
         }
         let heard = ended?;
         let generation = committed?;

@@ -16,6 +16,7 @@ mod s3;
 mod sources;
 mod stops;
 mod store_faults;
+mod store_gone;
 mod strangers;
 mod stuck;
 

@@ -40,7 +40,7 @@ subscriptions:
 
 const HEADER: &str = "id,number,at,zone,seconds\n";
 
-fn job(path: &str, out: &str) -> String {
+pub(super) fn job(path: &str, out: &str) -> String {
     format!(
         "name: calls\ntime_zone: UTC\nsources:\n  - {{ name: switch, path: '{path}', mediation: mediation.yaml }}\n\
          catalog: [catalog.yaml]\naccounts: [accounts.yaml]\noutputs: {{ folder: '{out}' }}\n"
@@ -171,7 +171,12 @@ pub(super) fn process(desk: &Desk, job: &str, server: SocketAddr, secret: &str) 
 
 /// Runs a job of the desk in a process of its own, with this secret.
 pub(super) fn run(desk: &Desk, job: &str, server: SocketAddr, secret: &str) -> Ended {
-    let child = process(desk, job, server, secret).output().unwrap();
+    ended(desk, job, &mut process(desk, job, server, secret))
+}
+
+/// Runs a job of the desk by this command.
+pub(super) fn ended(desk: &Desk, job: &str, process: &mut Command) -> Ended {
+    let child = process.output().unwrap();
     let read = |suffix: &str| std::fs::read_to_string(desk.at(&format!("{job}.{suffix}")));
     let exit = match read("exit").as_deref() {
         Ok("Ok") => Exit::Ok,

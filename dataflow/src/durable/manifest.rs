@@ -401,7 +401,8 @@ impl Generation {
             let held = match (&put, attempt) {
                 (Ok(Put::Created), _) => break,
                 (Ok(Put::Exists), _) => store.get(&place),
-                (Err(_), ATTEMPTS..) => {
+                // One that is silent has been asked for long enough.
+                (Err(_), ATTEMPTS..) | (Err(StoreError::Silent { .. }), _) => {
                     return Err(put.err().map_or(DurableError::Ended, Into::into));
                 }
                 (Err(_), _) => store.get(&place).or(Ok::<_, StoreError>(None)),
@@ -419,11 +420,13 @@ impl Generation {
                 }
             }
         }
-        if let Err(taken_over) = self.refuse_younger(store, next.commit) {
-            // What nobody may go on from. Nobody else makes this number any more: a newer one is there.
+        let stands = self.stands(store, next.commit);
+        if let Err(DurableError::Superseded { .. } | DurableError::Emptied { .. }) = &stands {
+            // What nobody may go on from. Nobody else makes this number: a newer one is there, or none
+            // that it would follow.
             store.remove(&place)?;
-            return Err(taken_over);
         }
+        stands?;
         self.digest = blake3::hash(&bytes).to_hex().to_string();
         self.manifest = next;
         if let Some(old) = self.manifest.commit.checked_sub(KEPT) {
@@ -450,17 +453,33 @@ impl Generation {
         Ok(())
     }
 
-    /// Manifests are taken away when many others have come, so a run that stood still meanwhile finds
-    /// the number free at which it would have met another; but the newest is always there.
-    fn refuse_younger(&self, store: &Store, commit: u64) -> Result<(), DurableError> {
-        let ours = name(commit);
-        let Some(younger) = newest_name(store)?.filter(|newest| *newest > ours) else {
+    /// Whether what this run has committed is still what there is to go on from, seen from manifest
+    /// `commit`, which is ours. Manifests are taken away when many others have come, so a run that stood
+    /// still meanwhile finds the number free at which it would have met another; but the newest is always
+    /// there. So is the one before, unless somebody has emptied the folder: what is committed behind it
+    /// would name objects that are gone.
+    fn stands(&self, store: &Store, commit: u64) -> Result<(), DurableError> {
+        let (ours, before) = (name(commit), self.manifest.commit);
+        let names = store.names(FOLDER)?;
+        let mut manifests = names.iter().filter(|name| name.ends_with(".json"));
+        let mut held = manifests.clone().map(|name| format!("{FOLDER}/{name}"));
+        let stands = before == 0 || held.any(|held| held == name(before));
+        let younger = manifests.next_back();
+        let younger = younger.map(|name| format!("{FOLDER}/{name}"));
+        if let Some(younger) = younger.filter(|newest| *newest > ours) {
+            let held = store.get(&younger)?;
+            return Err(DurableError::Superseded {
+                ours: self.number,
+                theirs: held.map_or(0, |held| Self::holder(&held)),
+            });
+        }
+        // A store may list late what it has.
+        if stands || store.get(&name(before))?.is_some() {
             return Ok(());
-        };
-        let held = store.get(&younger)?;
-        Err(DurableError::Superseded {
-            ours: self.number,
-            theirs: held.map_or(0, |held| Self::holder(&held)),
+        }
+        Err(DurableError::Emptied {
+            folder: store.location().to_owned(),
+            object: name(before),
         })
     }
 
@@ -506,12 +525,12 @@ impl Generation {
         Ok(())
     }
 
-    /// Whether no other run has taken over.
+    /// Whether no other run has taken over, and nobody has emptied the folder.
     ///
     /// # Errors
     /// When one has, or the store does not say.
     pub fn check(&self, store: &Store) -> Result<(), DurableError> {
-        self.refuse_younger(store, self.manifest.commit)
+        self.stands(store, self.manifest.commit)
     }
 }
 
@@ -574,6 +593,34 @@ mod tests {
         assert_eq!(store.get(&free).unwrap(), None);
         let newest = Manifest::newest(&store).unwrap().unwrap();
         assert_eq!(newest, young.manifest);
+    }
+
+    #[test]
+    fn nothing_is_committed_behind_what_is_gone() {
+        for emptied in ["", FOLDER] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open("state", folder.path()).unwrap();
+            let (mut run, _) = Generation::begin(&store, &plan()).unwrap();
+            run.commit(&store, run.manifest.clone()).unwrap();
+            run.check(&store).unwrap();
+            std::fs::remove_dir_all(folder.path().join("state").join(emptied)).unwrap();
+            let seen = run.check(&store);
+            assert!(
+                matches!(seen, Err(DurableError::Emptied { .. })),
+                "{seen:?}"
+            );
+            let lost = run.commit(&store, run.manifest.clone()).unwrap_err();
+            assert!(matches!(lost, DurableError::Emptied { .. }), "{lost}");
+            assert!(lost.to_string().contains(&name(2)), "{lost}");
+            // What is left starts again.
+            assert_eq!(Manifest::newest(&store).unwrap(), None);
+            let (next, resumes) = Generation::begin(&store, &plan()).unwrap();
+            assert_eq!((next.number, resumes), (1, false));
+            // The run that was there before does no harm to the one that begins anew.
+            let lost = run.commit(&store, run.manifest.clone()).unwrap_err();
+            assert!(matches!(lost, DurableError::Emptied { .. }), "{lost}");
+            assert_eq!(Manifest::newest(&store).unwrap(), Some(next.manifest));
+        }
     }
 
     #[test]
