@@ -39,8 +39,8 @@ use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use jiff::Span;
 use jiff::tz::TimeZone;
 use millrace_connectors::archive::{
-    Archive, ArchiveError, ArchivedPeriod, Place, Terms, write_manifest, write_reference,
-    write_shard,
+    Archive, ArchiveError, ArchivedPeriod, Place, StateMark, Terms, write_manifest,
+    write_reference, write_shard,
 };
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{AggregatedLine, Texts};
@@ -89,6 +89,8 @@ pub struct Adjustment<'a> {
     pub workers: usize,
     /// Who adjusts: of two that do so at once each has a number of its own.
     pub generation: u64,
+    /// How far the state has come that is adjusted from, where the job has any.
+    pub state: Option<StateMark>,
 }
 
 /// What an adjustment came to.
@@ -163,6 +165,7 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
         clock,
         workers,
         generation,
+        state,
     } = adjustment;
     let Some(newest) = archive.periods().next_back() else {
         return Ok(Adjusted {
@@ -185,6 +188,7 @@ pub fn adjust(adjustment: Adjustment<'_>) -> Result<Adjusted, AdjustError> {
         },
         clock,
         generation,
+        state,
         late: BTreeMap::new(),
         withdrawn: withdrawn.iter().map(|usage| usage.record).collect(),
         gives_up: BTreeMap::new(),
@@ -223,6 +227,7 @@ struct Desk<'a> {
     rater: Rater,
     clock: EventTime,
     generation: u64,
+    state: Option<StateMark>,
     late: BTreeMap<Period, Vec<LateUsage>>,
     /// Archived records that do not hold any more.
     withdrawn: BTreeSet<RecordId>,
@@ -509,6 +514,7 @@ impl Desk<'_> {
             period: bounds,
             sequence,
             clock: self.clock.max(period.clock()),
+            state: self.state.clone(),
             time_zone: manifest.time_zone.clone(),
             aggregate_by: manifest.aggregate_by.clone(),
         };

@@ -28,6 +28,7 @@ mod due;
 mod forget;
 mod groups;
 mod keys;
+pub(crate) mod known;
 
 pub use closing::Closing;
 pub use collect::{Collected, collect, moved};
@@ -41,8 +42,8 @@ use crate::run::Seat;
 use due::Due;
 use groups::{Standings, of_shard, standings, stands};
 use millrace_connectors::archive::{
-    Archive, ArchiveError, Manifest, Place, ShardContent, ShardEntry, Terms, write_manifest,
-    write_reference, write_shard,
+    Archive, ArchiveError, Manifest, Place, ShardContent, ShardEntry, StateMark, Terms,
+    write_manifest, write_reference, write_shard,
 };
 use millrace_connectors::output::{AggregatedLine, Texts};
 use millrace_connectors::reference::Reference;
@@ -77,6 +78,8 @@ pub struct ArchiveSetting {
     pub texts: Texts,
     /// What was forgotten before.
     pub closed: Arc<Closed>,
+    /// How far the state has come that is archived from, where the job has any.
+    pub state: Option<StateMark>,
 }
 
 type Identities = Arc<Vec<(RecordId, Identity)>>;
@@ -197,6 +200,13 @@ impl Archiver {
             met: OnceLock::new(),
             table: Mutex::default(),
         })
+    }
+
+    /// The same, of state that has come this far.
+    #[must_use]
+    pub fn of_state(mut self, state: Option<StateMark>) -> Self {
+        self.setting.state = state;
+        self
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -385,24 +395,33 @@ impl Archiver {
     }
 }
 
+/// An archive has one job, one calendar and one way to add up.
+fn refuse_others(
+    store: &Store,
+    held: &Manifest,
+    (job, zone, aggregate_by): (&str, &str, &[String]),
+) -> Result<(), ArchiveError> {
+    let said = |what: &str, theirs: &str, ours: &str| {
+        (theirs != ours).then(|| format!("its {what} is {theirs}, not {ours}"))
+    };
+    let (theirs, by) = (held.aggregate_by.join(", "), aggregate_by.join(", "));
+    let difference = said("job", &held.job, job)
+        .or_else(|| said("time zone", &held.time_zone, zone))
+        .or_else(|| said("billing.aggregate_by", &theirs, &by));
+    match difference {
+        None => Ok(()),
+        Some(difference) => Err(ArchiveError::OtherJob {
+            location: store.location().to_owned(),
+            difference,
+        }),
+    }
+}
+
 impl ArchiveSetting {
-    /// An archive has one job, one calendar and one way to add up.
     fn refuse_others(&self, held: &Manifest) -> Result<(), ArchiveError> {
         let ours = self.terms(held.period, 0);
-        let said = |what: &str, theirs: &str, ours: &str| {
-            (theirs != ours).then(|| format!("its {what} is {theirs}, not {ours}"))
-        };
-        let (theirs, by) = (held.aggregate_by.join(", "), ours.aggregate_by.join(", "));
-        let difference = said("job", &held.job, &ours.job)
-            .or_else(|| said("time zone", &held.time_zone, &ours.time_zone))
-            .or_else(|| said("billing.aggregate_by", &theirs, &by));
-        match difference {
-            None => Ok(()),
-            Some(difference) => Err(ArchiveError::OtherJob {
-                location: self.store.location().to_owned(),
-                difference,
-            }),
-        }
+        let ours = (&*ours.job, &*ours.time_zone, &*ours.aggregate_by);
+        refuse_others(&self.store, held, ours)
     }
 
     /// What is closed in the job's present.
@@ -419,6 +438,7 @@ impl ArchiveSetting {
             period,
             sequence,
             clock: self.now,
+            state: self.state.clone(),
             time_zone: zone,
             aggregate_by: dimensions.map(|(name, _)| name.clone()).collect(),
         }

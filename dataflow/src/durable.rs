@@ -39,8 +39,9 @@ mod versions;
 pub use commands::{OperatorCommand, Selection, tell, told};
 pub(crate) use committer::GATES;
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
-pub use forget::{Closed, Due, Forgetting};
+pub use forget::{Closed, Due, Forgetting, KnownPeriod};
 pub use journal::{Facts, FileRecord, Journal, Position};
+pub(crate) use manifest::check_objects;
 pub use manifest::{Generation, Manifest, Object, Plan, Staged, generation_of};
 pub use messages::MessageSink;
 pub use restore::{Known, Restored, Stood};
@@ -60,7 +61,8 @@ pub enum DurableError {
     #[error(
         "durable state: {object} in {folder} {problem}; nothing was started. Put the object back from \
          a copy, or give `durability.folder` an empty folder to read all sources from their beginning (and \
-         the outputs topics without messages, where they are topics)"
+         `archive.folder` another, where there is one, and the outputs topics without messages, where they \
+         are topics)"
     )]
     Damaged {
         /// Where the state is.

@@ -13,11 +13,12 @@ mod together;
 
 pub use assist::assist;
 
-use crate::archive::{ArchiveSetting, Archiver, Left, forget, never_archived};
+use crate::archive::{ArchiveSetting, Archiver, Left, forget, known, never_archived};
 use crate::board::{Board, ConservationError};
 use crate::cluster::{ClusterError, ClusterPlan, Company, Host, Terms, Watchdog};
 use crate::durable::{
     Closed, Committer, DurableError, Forgetting, Generation, Manifest, MessageSink, Plan, Restored,
+    check_objects,
 };
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
@@ -326,6 +327,8 @@ fn turn_claimed(
         }
     }
     if let Some(archiver) = archiver.and_then(Arc::into_inner) {
+        let state_now = kept.as_ref().map(|kept| kept.generation.manifest.mark());
+        let archiver = archiver.of_state(state_now);
         let committed = archiver.commit(&ended.reference)?;
         let tell = |texts: &[String]| texts.iter().for_each(|text| listener.message(text));
         tell(&committed.told());
@@ -631,10 +634,14 @@ impl Prepared {
                 // A start that must fail ends no run that does well.
                 ask_brokers(&job)?;
                 forgets_alone(state, options)?;
+                let plan = Plan::of(&job, &rules);
+                plan.refuse_others(state, Manifest::newest(state)?.as_ref())?;
+                check_objects(state)?;
+                known::compare(&job, state)?;
                 if Manifest::newest(state)?.is_none_or(|newest| newest.live == 0) {
                     earlier = Outputs::earlier(&store)?;
                 }
-                let (ours, resumed) = Generation::begin(state, &Plan::of(&job, &rules))?;
+                let (ours, resumed) = Generation::begin(state, &plan)?;
                 // It may refuse: before outputs of other state are cleared.
                 let run = (ours.number, ours.manifest.live);
                 let messages = job.outputs.messages.clone();
@@ -784,6 +791,7 @@ impl Prepared {
             now: job.clock.unwrap_or_else(now),
             texts: self.facts.texts.clone(),
             closed: Arc::clone(&self.closed),
+            state: None,
         }))
     }
 

@@ -1,7 +1,7 @@
 //! Whole files: written with their digest, read against it.
 
 use super::ArchiveError;
-use super::layout::FileEntry;
+use super::layout::{FileEntry, SearchEntry};
 use crate::store::{FileMeta, NewFile, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +13,8 @@ pub(super) struct Digested {
     file: NewFile,
     hasher: blake3::Hasher,
     size: u64,
+    /// Where the tail begins, and what was written of it.
+    tail: Option<(u64, blake3::Hasher)>,
 }
 
 impl Digested {
@@ -22,6 +24,22 @@ impl Digested {
             name,
             hasher: blake3::Hasher::new(),
             size: 0,
+            tail: None,
+        })
+    }
+
+    /// From this byte on, which is not written yet, the file is its tail.
+    pub(super) fn begin_tail(&mut self, from: u64) {
+        self.tail = Some((from, blake3::Hasher::new()));
+    }
+
+    /// What tells that the tail is whole, and row groups of these digests.
+    pub(super) fn search(&self, groups: Vec<String>) -> Option<SearchEntry> {
+        let (tail, hasher) = self.tail.as_ref()?;
+        Some(SearchEntry {
+            tail: *tail,
+            digest: hasher.finalize().to_hex().to_string(),
+            groups,
         })
     }
 
@@ -41,6 +59,10 @@ impl Write for Digested {
         let written = self.file.write(bytes)?;
         let (written_bytes, _) = bytes.split_at(written);
         self.hasher.update(written_bytes);
+        if let Some((from, hasher)) = &mut self.tail {
+            let before = usize::try_from(from.saturating_sub(self.size)).unwrap_or(usize::MAX);
+            hasher.update(written_bytes.get(before..).unwrap_or_default());
+        }
         self.size += u64::try_from(written).unwrap_or(0);
         Ok(written)
     }
@@ -74,7 +96,12 @@ pub(super) fn write_bytes(
 
 /// A value as JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, ArchiveError> {
-    serde_json::to_vec(value).map_err(|error| ArchiveError::damaged("", error.to_string()))
+    Ok(line(value)?.into_bytes())
+}
+
+/// A value as one line of JSON.
+pub(super) fn line<T: Serialize>(value: &T) -> Result<String, ArchiveError> {
+    serde_json::to_string(value).map_err(|error| ArchiveError::damaged("", error.to_string()))
 }
 
 /// All bytes of a file.

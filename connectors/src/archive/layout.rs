@@ -1,6 +1,7 @@
 //! Names of files, and the two kinds of JSON beside the Parquet.
 
 use millrace_operators::domain::{EventTime, Period};
+use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ pub struct Manifest {
     pub sequence: u32,
     /// The present of the job when it was written.
     pub clock: EventTime,
+    /// The durable state that it was written from, where the job has any.
+    pub state: Option<StateMark>,
     /// The tenant's time zone.
     pub time_zone: String,
     /// What separates billing lines, as the job names it.
@@ -30,12 +33,24 @@ pub struct Manifest {
     pub shards: BTreeMap<u64, ShardEntry>,
 }
 
+/// How far a job's durable state had come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateMark {
+    /// What no other state is called.
+    pub name: String,
+    /// The first epoch that was not committed.
+    pub live: Epoch,
+}
+
 /// The files of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardEntry {
     /// Usage; none where accounts were billed without.
     pub usage: Option<FileEntry>,
+    /// What tells that parts of it are whole.
+    pub search: Option<SearchEntry>,
     /// What was billed; none in an adjustment of nothing.
     pub lines: Option<FileEntry>,
     /// Where things are.
@@ -56,6 +71,19 @@ pub struct FileEntry {
     pub size: u64,
     /// Their blake3 digest, in hexadecimal.
     pub digest: String,
+}
+
+/// What tells that the parts of a file of usage are whole that a search for identities reads: its digest
+/// would take all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchEntry {
+    /// Where the tail begins: Bloom filters, indexes and the footer.
+    pub tail: u64,
+    /// The digest of the tail.
+    pub digest: String,
+    /// The digest of what the rows of each row group say.
+    pub groups: Vec<String>,
 }
 
 /// Where things are in a shard.
@@ -120,6 +148,11 @@ pub struct BucketEntry {
 }
 
 impl Manifest {
+    /// The copies of reference data that it names.
+    pub(super) fn copies(&self) -> impl Iterator<Item = &FileEntry> {
+        [&self.catalog].into_iter().chain(self.accounts.values())
+    }
+
     /// The files of its shards.
     pub(super) fn files(&self) -> impl Iterator<Item = &FileEntry> {
         let shards = self.shards.values();

@@ -1,7 +1,7 @@
 //! The archive of closed periods: what was billed, and all that is needed to bill it again.
 //!
 //! ```text
-//!  <folder>/periods/<start>-<end>/manifest-<sequence>.json       create-only, last: the period's files
+//!  <folder>/periods/<start>-<end>/manifest-<sequence>.json       create-only, last: the period's files, a digest
 //!           /sidecar-<shard>-<sequence>-<generation>.json        account → rows, price → accounts
 //!           /usage-<shard>-<sequence>-<generation>.parquet       usage by account, time, record
 //!           /lines-<shard>-<sequence>-<generation>.parquet       what it was billed
@@ -36,7 +36,10 @@ mod scan;
 mod usage;
 mod write;
 
-pub use layout::{AccountEntry, BucketEntry, GroupEntry, Manifest, Place, ShardEntry, Sidecar};
+pub use layout::{
+    AccountEntry, BucketEntry, GroupEntry, Manifest, Place, SearchEntry, ShardEntry, Sidecar,
+    StateMark,
+};
 pub use lines::ArchivedLine;
 pub use read::{Archive, ArchivedPeriod, Found};
 pub use reference::ReferenceCopy;
@@ -48,13 +51,14 @@ pub use write::{
 use crate::output::OutputError;
 use crate::shield::shielded;
 use crate::store::StoreError;
+use millrace_operators::epoch::Epoch;
 
 /// Rows of a row group of usage.
 pub const GROUP_ROWS: usize = 16_384;
 /// Rows of a page, the least that is read.
 const PAGE_ROWS: usize = 1_024;
 /// What readers of this version understand.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why an archive cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +104,41 @@ pub enum ArchiveError {
         location: String,
         /// What differs, in words.
         difference: String,
+    },
+    /// What was archived is not there, or something else is in its place.
+    #[error(
+        "the archive at {location:?} is not the one that the state goes on from: {lacking}. Nothing was \
+         changed; put the archive back, or write in `archive.folder` where it is now"
+    )]
+    Lacks {
+        /// The archive.
+        location: String,
+        /// What is missing, or another.
+        lacking: String,
+    },
+    /// The state is older than the archive.
+    #[error(
+        "the archive at {location:?} was written when the state had committed the epochs before \
+         {archived}, and it has committed those before {live}: it is older. Nothing was changed; put the \
+         newer state back"
+    )]
+    Ahead {
+        /// The archive.
+        location: String,
+        /// The first epoch that was not committed when it was written.
+        archived: Epoch,
+        /// The first epoch that is not committed now.
+        live: Epoch,
+    },
+    /// The archive was written from another state.
+    #[error(
+        "the archive at {location:?} was written from another state of the job, whose records have other \
+         numbers. Nothing was changed; put that state back, or give `archive.folder` an empty folder where \
+         the state has archived nothing yet"
+    )]
+    OtherState {
+        /// The archive.
+        location: String,
     },
     /// There are no periods.
     #[error(

@@ -1,18 +1,21 @@
 //! Reads periods: manifests, then sidecars of the shards asked for, then rows.
 
 use super::file::{located, parsed, read_all, read_entry};
-use super::layout::{self, AccountEntry, GroupEntry, Manifest, Sidecar, period_of, sequence_of};
+use super::layout::{
+    self, AccountEntry, FileEntry, GroupEntry, Manifest, Sidecar, StateMark, period_of, sequence_of,
+};
 use super::lines::{self, ArchivedLine};
 use super::scan::{find_usage, read_rows};
 use super::usage::BilledUsage;
 use super::{ArchiveError, VERSION, reading, reference};
 use crate::names::Names;
 use crate::reference::Reference;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, unsealed};
 use bytes::Bytes;
 use millrace_operators::domain::{AccountKey, EventTime, FileId, Identity, Period};
 use millrace_operators::epoch::shard;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -23,6 +26,14 @@ pub struct Archive {
     store: Arc<Store>,
     /// The sequences of each period.
     periods: BTreeMap<Period, BTreeSet<u32>>,
+    /// The bytes of every file.
+    sizes: BTreeMap<String, u64>,
+}
+
+/// What manifests of every version say.
+#[derive(Deserialize)]
+struct Form {
+    version: u32,
 }
 
 impl Archive {
@@ -50,7 +61,7 @@ impl Archive {
             listed => listed?,
         };
         let mut periods: BTreeMap<Period, BTreeSet<u32>> = BTreeMap::new();
-        for file in files {
+        for file in &files {
             let mut parts = file.name.rsplitn(3, '/');
             let (name, folder) = (parts.next(), parts.next());
             let found = name.and_then(sequence_of).zip(folder.and_then(period_of));
@@ -58,7 +69,12 @@ impl Archive {
                 periods.entry(period).or_default().insert(sequence);
             }
         }
-        Ok(Self { store, periods })
+        let sizes = files.into_iter().map(|file| (file.name, file.size));
+        Ok(Self {
+            store,
+            periods,
+            sizes: sizes.collect(),
+        })
     }
 
     /// Where the bytes are.
@@ -87,22 +103,79 @@ impl Archive {
         let last = sequences
             .and_then(|sequences| sequences.last().copied())
             .unwrap_or(0);
-        let manifests = (0..=last).map(|sequence| {
-            let meta = self.store.find(&layout::manifest(period, sequence))?;
-            let bytes = read_all(&self.store, &meta)?;
-            let manifest: Manifest = parsed(&bytes, &meta.location)?;
-            if manifest.version != VERSION {
-                let (location, found) = (meta.location, manifest.version);
-                return Err(ArchiveError::Version { location, found });
-            }
-            Ok(manifest)
-        });
-        let manifests = manifests.collect::<Result<Vec<_>, ArchiveError>>()?;
+        let mut manifests = Vec::new();
+        let mut digests = Vec::new();
+        for sequence in 0..=last {
+            let (manifest, digest) = self.manifest(period, sequence)?;
+            manifests.push(manifest);
+            digests.push(digest);
+        }
         Ok(ArchivedPeriod {
             store: Arc::clone(&self.store),
             period,
             manifests,
+            digests,
             sidecars: Mutex::default(),
+        })
+    }
+
+    /// A manifest, and the digest of its bytes.
+    fn manifest(
+        &self,
+        period: Period,
+        sequence: u32,
+    ) -> Result<(Manifest, blake3::Hash), ArchiveError> {
+        let name = layout::manifest(period, sequence);
+        let meta = match self.store.find(&name) {
+            Err(StoreError::Missing { location, .. }) => {
+                return Err(ArchiveError::damaged(&location, "is missing"));
+            }
+            found => found?,
+        };
+        let bytes = read_all(&self.store, &meta)?;
+        let location = &meta.location;
+        let Some(line) = unsealed(&bytes) else {
+            let detail = "is not what was written: its digest differs";
+            return Err(match serde_json::from_slice::<Form>(&bytes) {
+                // The first version had no digest.
+                Ok(Form { version: found }) if found < VERSION => {
+                    let location = location.clone();
+                    ArchiveError::Version { location, found }
+                }
+                _ => ArchiveError::damaged(location, detail),
+            });
+        };
+        let Form { version: found } = parsed(line.as_bytes(), location)?;
+        if found != VERSION {
+            let location = location.clone();
+            return Err(ArchiveError::Version { location, found });
+        }
+        let manifest: Manifest = parsed(line.as_bytes(), location)?;
+        if (manifest.period, manifest.sequence) != (period, sequence) {
+            let detail = format!(
+                "is manifest {} of {}, not what its name says",
+                manifest.sequence, manifest.period
+            );
+            return Err(ArchiveError::damaged(location, detail));
+        }
+        Ok((manifest, blake3::hash(&bytes)))
+    }
+
+    /// Makes sure that all files of a period are there, each as long as it was written. Nothing is read.
+    ///
+    /// # Errors
+    /// When one is missing, or has other bytes.
+    pub fn check_files(&self, period: &ArchivedPeriod) -> Result<(), ArchiveError> {
+        let manifests = period.manifests.iter();
+        let mut files = manifests.flat_map(|manifest| manifest.copies().chain(manifest.files()));
+        files.try_for_each(|FileEntry { name, size, .. }| {
+            let detail = match self.sizes.get(name) {
+                Some(held) if held == size => return Ok(()),
+                Some(held) => format!("has {held} bytes, not {size}"),
+                None => "is missing".to_owned(),
+            };
+            let location = format!("{}/{name}", self.store.location());
+            Err(ArchiveError::damaged(&location, detail))
         })
     }
 }
@@ -114,6 +187,8 @@ pub struct ArchivedPeriod {
     period: Period,
     /// By sequence.
     manifests: Vec<Manifest>,
+    /// Of the bytes of the manifests, likewise.
+    digests: Vec<blake3::Hash>,
     sidecars: Mutex<BTreeMap<(u32, u64), Arc<Sidecar>>>,
 }
 
@@ -142,6 +217,22 @@ impl ArchivedPeriod {
     pub fn until(mut self, sequence: u32) -> Self {
         self.manifests.retain(|held| held.sequence <= sequence);
         self
+    }
+
+    /// What tells the period, as it was when it had this sequence, from any other: a digest of its
+    /// manifests, which have those of all its files.
+    #[must_use]
+    pub fn digest(&self, sequence: u32) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (digest, _) in self.digests.iter().zip(0..=sequence) {
+            hasher.update(digest.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// The states that its manifests were written from, as far as they had come.
+    pub fn written_from(&self) -> impl Iterator<Item = &StateMark> {
+        self.manifests.iter().filter_map(|held| held.state.as_ref())
     }
 
     /// What the last adjustment says, or the bill where there was none.
@@ -429,10 +520,11 @@ impl ArchivedPeriod {
         let mut again: BTreeSet<String> = BTreeSet::new();
         for manifest in self.manifests.iter().rev() {
             let shards = manifest.shards.values();
-            for file in shards.filter_map(|shard| shard.usage.as_ref()) {
+            for (file, search) in shards.filter_map(|s| s.usage.as_ref().zip(s.search.as_ref())) {
                 let meta = located(&self.store, file)?;
                 reading(&meta.location, || {
-                    find_usage(&self.store, &meta, identities, &again, names, &mut found)
+                    let file = (&meta, search);
+                    find_usage(&self.store, file, identities, &again, names, &mut found)
                 })?;
             }
             // The bill has nothing before it.

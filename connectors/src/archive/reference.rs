@@ -322,9 +322,8 @@ fn put(store: &Store, kind: &str, bytes: &[u8]) -> Result<FileEntry, ArchiveErro
     let short: String = digest.chars().take(32).collect();
     let name = layout::reference(kind, &short);
     let size = u64::try_from(bytes.len()).unwrap_or(0);
-    if let Ok(meta) = store.find(&name)
-        && meta.size == size
-    {
+    // What is there and is not that would be found when the period is read.
+    if store.get(&name)?.is_some_and(|held| held == bytes) {
         return Ok(FileEntry { name, size, digest });
     }
     file::write_bytes(store, name, bytes)

@@ -1,7 +1,7 @@
 //! Reads rows of one file of usage: only the pages of the rows that are wanted, or the row groups that
-//! may have an identity.
+//! may have an identity. What is read is checked against a digest of it: that of the file would take all.
 
-use super::layout::AccountEntry;
+use super::layout::{AccountEntry, SearchEntry};
 use super::usage::{BilledUsage, UsageReader, digest};
 use super::{ArchiveError, GROUP_ROWS};
 use crate::names::Names;
@@ -12,6 +12,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::ChunkReader as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -97,31 +98,56 @@ pub(super) fn read_rows(
 /// Adds the rows of identities that a file has, but for those of the accounts `without`.
 pub(super) fn find_usage(
     store: &Store,
-    meta: &FileMeta,
+    (meta, search): (&FileMeta, &SearchEntry),
     identities: &BTreeSet<Identity>,
     without: &BTreeSet<String>,
     names: &Names,
     found: &mut BTreeMap<Identity, BilledUsage>,
 ) -> Result<(), ArchiveError> {
+    // A Bloom filter with a bit less would hide what is there.
+    check_tail(store, meta, search)?;
     let builder = open(store, meta)?;
     let groups = groups_with(&builder, meta, identities)?;
     if groups.is_empty() {
         return Ok(());
     }
-    let reader = builder.with_row_groups(groups).build();
+    // All groups but the last have as many rows as a batch.
+    let reader = builder
+        .with_row_groups(groups.clone())
+        .with_batch_size(GROUP_ROWS)
+        .build();
     let mut decoder = UsageReader::new(names);
     let without: BTreeSet<AccountKey> =
         without.iter().map(|name| AccountKey::of(&[name])).collect();
-    for batch in reader.map_err(|error| unreadable(meta, &error))? {
+    let batches = reader.map_err(|error| unreadable(meta, &error))?;
+    for (batch, group) in batches.zip(groups) {
         let batch = batch.map_err(|error| unreadable(meta, &error))?;
         let mut rows = Vec::new();
         decoder.read(&batch, &meta.location, &mut rows)?;
+        if search.groups.get(group) != Some(&digest(&rows)) {
+            let detail = format!("does not hold what was written in row group {group}");
+            return Err(ArchiveError::damaged(&meta.location, detail));
+        }
         rows.retain(|row| {
             identities.contains(&row.usage.identity) && !without.contains(&row.account)
         });
         found.extend(rows.into_iter().map(|row| (row.usage.identity, row)));
     }
     Ok(())
+}
+
+/// Makes sure that what leads to the row groups is what was written.
+fn check_tail(store: &Store, meta: &FileMeta, search: &SearchEntry) -> Result<(), ArchiveError> {
+    let length = usize::try_from(meta.size.saturating_sub(search.tail)).unwrap_or(usize::MAX);
+    let tail = store.random_by(meta, BLOCK_BYTES)?;
+    let tail = tail
+        .get_bytes(search.tail, length)
+        .map_err(|error| unreadable(meta, &error))?;
+    if blake3::hash(&tail).to_hex().as_str() == search.digest {
+        return Ok(());
+    }
+    let detail = "is not what was written: the digest of its tail differs";
+    Err(ArchiveError::damaged(&meta.location, detail))
 }
 
 /// The row groups that may have one of the identities, as their Bloom filters say.

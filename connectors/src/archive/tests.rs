@@ -165,6 +165,7 @@ impl World {
             period: january(),
             sequence,
             clock: january().end(),
+            state: None,
             time_zone: "UTC".to_owned(),
             aggregate_by: Vec::new(),
         };
@@ -402,12 +403,128 @@ fn a_damaged_file_is_named() {
         let mut turned = bytes.clone();
         turned[bytes.len() / 2] ^= 4;
         std::fs::write(&file.location, &turned).unwrap();
-        if !name.contains("manifest") {
-            told("turned");
-        }
+        told("turned");
         std::fs::write(&file.location, &bytes).unwrap();
     }
     attempt().unwrap();
+}
+
+#[test]
+fn no_bit_of_a_manifest_may_change() {
+    let world = World::new();
+    let rows = world.rows("acme", 5);
+    world.write(0, &rows, &[world.line("acme", 1)]);
+    world.write(1, &rows, &[world.line("acme", 2)]);
+    let place = |sequence: u32| {
+        let name = layout::manifest(january(), sequence);
+        world.folder.path().join("closed").join(name)
+    };
+    let read = || {
+        let archive = Archive::of(Arc::clone(&world.store))?;
+        archive.period(january())
+    };
+    let digest = read().unwrap().digest(1);
+    let [bill, adjustment] = [0, 1].map(|sequence| std::fs::read(place(sequence)).unwrap());
+    for at in 0..bill.len() {
+        for bit in 0..8 {
+            let mut turned = bill.clone();
+            turned[at] ^= 1 << bit;
+            std::fs::write(place(0), &turned).unwrap();
+            let error = read().expect_err("a bit was turned");
+            let is_named = error.to_string().contains("manifest-0000.json");
+            assert!(is_named, "bit {bit} of byte {at}: {error}");
+        }
+    }
+    // One in the place of another is no manifest of what its name says.
+    std::fs::write(place(0), &adjustment).unwrap();
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("is manifest 1 of"), "{error}");
+    std::fs::write(place(0), &bill).unwrap();
+    assert_eq!(read().unwrap().digest(1), digest);
+    assert_ne!(read().unwrap().digest(0), digest);
+    // What was written before manifests had digests says so.
+    let line = bill.split(|byte| *byte == b'\n').next().unwrap();
+    let first = String::from_utf8(line.to_vec()).unwrap();
+    let first = first.replacen("\"version\":2", "\"version\":1", 1);
+    std::fs::write(place(0), first).unwrap();
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("is of archive version 1"), "{error}");
+}
+
+#[test]
+fn no_bit_of_usage_hides_an_identity() {
+    let world = World::new();
+    let rows = world.rows("acme", 40);
+    world.write(0, &rows, &[]);
+    let files = world.store.list().unwrap();
+    let usage = files.iter().find(|file| file.name.contains("/usage-"));
+    let usage = &usage.unwrap().location;
+    let whole = std::fs::read(usage).unwrap();
+    let asked = BTreeSet::from([world.row("acme", 7).usage.identity]);
+    let found = || {
+        let usage = world.open().usage_of(&asked, &Names::default())?;
+        Ok::<_, ArchiveError>(usage.into_values().map(|row| row.usage).collect::<Vec<_>>())
+    };
+    let expected = found().unwrap();
+    assert_eq!(expected.len(), 1);
+    let mut named = 0;
+    for at in (0..whole.len()).step_by(31) {
+        let mut turned = whole.clone();
+        turned[at] ^= 1 << (at % 8);
+        std::fs::write(usage, &turned).unwrap();
+        match found() {
+            // A column that is not asked for.
+            Ok(found) => assert_eq!(found, expected, "byte {at}"),
+            Err(error) => {
+                assert!(error.to_string().contains("usage-"), "{error}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+#[test]
+fn files_that_a_period_lacks_are_named_without_being_read() {
+    let world = World::new();
+    world.write(0, &world.rows("acme", 40), &[world.line("acme", 1)]);
+    let check = || {
+        let archive = Archive::of(Arc::clone(&world.store)).unwrap();
+        archive.check_files(&world.open())
+    };
+    check().unwrap();
+    for file in world.store.list().unwrap() {
+        let name = file.name.rsplit('/').next().unwrap();
+        if name.starts_with("manifest-") {
+            continue;
+        }
+        let whole = std::fs::read(&file.location).unwrap();
+        std::fs::write(&file.location, &whole[1..]).unwrap();
+        let shorter = check().unwrap_err().to_string();
+        std::fs::remove_file(&file.location).unwrap();
+        let missing = check().unwrap_err().to_string();
+        assert!(
+            shorter.contains(name) && missing.contains(name),
+            "{shorter} {missing}"
+        );
+        assert!(missing.contains("is missing"), "{missing}");
+        std::fs::write(&file.location, &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_copy_of_reference_data_that_is_damaged_is_written_again() {
+    let world = World::new();
+    world.write(0, &world.rows("acme", 4), &[]);
+    let files = world.store.list().unwrap();
+    let copy = files.iter().find(|file| file.name.contains("reference/"));
+    let copy = &copy.unwrap().location;
+    let whole = std::fs::read(copy).unwrap();
+    let mut turned = whole.clone();
+    turned[whole.len() / 2] ^= 1;
+    std::fs::write(copy, turned).unwrap();
+    world.write(1, &world.rows("acme", 5), &[]);
+    assert_eq!(std::fs::read(copy).unwrap(), whole);
 }
 
 #[test]

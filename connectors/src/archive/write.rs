@@ -1,8 +1,8 @@
 //! Writes a period: shard by shard, then the manifest that makes it be there.
 
-use super::file::{Digested, json, write_json};
+use super::file::{Digested, line, write_json};
 use super::layout::{
-    self, AccountEntry, BucketEntry, FileEntry, GroupEntry, Manifest, Place, ShardEntry, Sidecar,
+    self, AccountEntry, BucketEntry, GroupEntry, Manifest, Place, ShardEntry, Sidecar, StateMark,
     ranges,
 };
 use super::reference::{self, ReferenceCopy};
@@ -11,7 +11,7 @@ use super::{ArchiveError, GROUP_ROWS, VERSION, lines};
 use crate::names::Names;
 use crate::output::{AggregatedLine, OutputError, Texts};
 use crate::reference::Reference;
-use crate::store::{Put, Store};
+use crate::store::{Put, Store, sealed};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millrace_operators::domain::{
@@ -73,6 +73,8 @@ pub struct Terms {
     pub sequence: u32,
     /// The present of the job.
     pub clock: EventTime,
+    /// The durable state that it is written from, where the job has any.
+    pub state: Option<StateMark>,
     /// The tenant's time zone.
     pub time_zone: String,
     /// What separates billing lines.
@@ -144,7 +146,10 @@ pub fn write_shard(
         .map(|rows| usage::encode(rows, texts));
     let (schema, properties) = (usage::schema(), usage::properties());
     let properties = properties.map_err(OutputError::Parquet)?;
-    let usage_entry = parquet(store, name, (&schema, properties), batches)?;
+    let usage_file = parquet(store, name, (&schema, properties), batches)?;
+    let groups = rows.chunks(GROUP_ROWS).map(usage::digest).collect();
+    let search = usage_file.as_ref().and_then(|file| file.search(groups));
+    let usage_entry = usage_file.map(Digested::finish).transpose()?;
     let mut billed = content.lines;
     let order = |line: &AggregatedLine| (rank(line.key.account), line.key.clone());
     billed.sort_by_cached_key(order);
@@ -156,10 +161,12 @@ pub fn write_shard(
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .build();
-    let line_entry = parquet(store, name, (&lines::schema(texts), properties), batches)?;
+    let line_file = parquet(store, name, (&lines::schema(texts), properties), batches)?;
+    let line_entry = line_file.map(Digested::finish).transpose()?;
     let name = layout::sidecar(place);
     Ok(ShardEntry {
         usage: usage_entry,
+        search,
         lines: line_entry,
         sidecar: write_json(store, name, &sidecar)?,
         accounts: named.len(),
@@ -186,6 +193,7 @@ pub fn write_manifest(
         period,
         sequence,
         clock: terms.clock,
+        state: terms.state,
         time_zone: terms.time_zone,
         aggregate_by: terms.aggregate_by,
         catalog: reference.catalog.clone(),
@@ -193,12 +201,9 @@ pub fn write_manifest(
         shards,
     };
     // Whoever reads the manifest may forget what it names.
-    let copies = [&manifest.catalog]
-        .into_iter()
-        .chain(manifest.accounts.values());
-    store.keep(copies.map(|file| file.name.as_str()))?;
+    store.keep(manifest.copies().map(|file| file.name.as_str()))?;
     store.keep(manifest.files().map(|file| file.name.as_str()))?;
-    create(store, &name, &json(&manifest)?)?;
+    create(store, &name, sealed(&line(&manifest)?).as_bytes())?;
     let folder = layout::folder(period);
     // A younger run may be at the next sequence.
     store.sweep(&folder, |file| layout::is_left_of_sequence(file, sequence))?;
@@ -288,13 +293,13 @@ fn group_entries(groups: &[GroupStanding], names: &Names) -> Vec<GroupEntry> {
     groups.iter().map(entry).collect()
 }
 
-/// Writes batches as Parquet; no file for none.
+/// Writes batches as Parquet; no file for none. It is still to be finished.
 fn parquet(
     store: &Store,
     name: String,
     (schema, properties): (&SchemaRef, WriterProperties),
     batches: impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>,
-) -> Result<Option<FileEntry>, ArchiveError> {
+) -> Result<Option<Digested>, ArchiveError> {
     let mut batches = batches.peekable();
     if batches.peek().is_none() {
         return Ok(None);
@@ -307,6 +312,8 @@ fn parquet(
         let batch = batch.map_err(OutputError::Arrow)?;
         writer.write(&batch).map_err(OutputError::Parquet)?;
     }
-    let file = writer.into_inner().map_err(OutputError::Parquet)?;
-    Ok(Some(file.finish()?))
+    writer.flush().map_err(OutputError::Parquet)?;
+    let tail = u64::try_from(writer.bytes_written()).unwrap_or(u64::MAX);
+    writer.inner_mut().begin_tail(tail);
+    Ok(Some(writer.into_inner().map_err(OutputError::Parquet)?))
 }

@@ -17,6 +17,7 @@ mod local;
 mod object;
 #[cfg(feature = "s3")]
 mod remote;
+mod sealed;
 #[cfg(feature = "s3")]
 mod silence;
 #[cfg(feature = "s3")]
@@ -26,6 +27,7 @@ mod write;
 
 pub use error::StoreError;
 pub use object::{Put, random_name};
+pub use sealed::{sealed, unsealed};
 pub use write::{NewFile, abort_uploads, give_up_unfinished};
 
 use bytes::Bytes;

@@ -21,10 +21,10 @@
 
 use super::corrections::Corrections;
 use super::due::differences;
-use super::{ArchiveSetting, Leaving, adjustment, members};
+use super::{ArchiveSetting, Leaving, adjustment, known, members};
 use crate::adjust::{AdjustError, Adjusted, Adjustment, LateUsage, adjust};
 use crate::board::Board;
-use crate::durable::{Closed, Due, Forgetting, LeftVersion, versions};
+use crate::durable::{Closed, Due, Forgetting, KnownPeriod, LeftVersion, versions};
 use crate::graph::Stand;
 use crate::replay::scope::{Links, movement};
 use crate::run::RunError;
@@ -80,9 +80,13 @@ pub fn forget(
 ) -> Result<Settled, RunError> {
     let setting = &ArchiveSetting {
         closed: Arc::new(setting.closed.with_reopened(&left.reopened)),
+        state: Some(forgetting.generation.manifest.mark()),
         ..setting.clone()
     };
     let before = &*setting.closed;
+    // The run may have lasted.
+    let archive = Archive::of(Arc::clone(&setting.store))?;
+    known::check(&archive, before, &forgetting.generation.manifest)?;
     let waiting = Waiting::find(before, forgetting, &left)?;
     let mut adjusted = Adjusted::default();
     if !waiting.late.is_empty() || !before.periods.is_empty() {
@@ -132,16 +136,20 @@ pub fn forget(
     let is_closed = |account, time| units.holds(account, time);
     let mut activity = left.board.activity();
     activity.retain(|made| is_closed(made.account, made.billed_at()));
-    let periods = archive.periods();
+    let periods = archive.periods().map(|bounds| {
+        let period = archive.period(bounds)?;
+        let sequence = period.manifest().sequence;
+        let digest = period.digest(sequence);
+        Ok((bounds, KnownPeriod { sequence, digest }))
+    });
+    let periods = periods.collect::<Result<_, ArchiveError>>()?;
     let closed = Closed {
         number: before.number + u64::from(again),
         activity,
         stands,
         moved,
         since: forgetting.generation.manifest.live,
-        periods: periods
-            .filter_map(|period| Some((period, archive.sequence(period)?)))
-            .collect(),
+        periods,
         records: &before.records | &leaving,
         reopened,
         identities: before.identities.clone(),
@@ -251,6 +259,7 @@ fn bill(
         clock: setting.now,
         workers: left.workers,
         generation,
+        state: setting.state.clone(),
     });
     adjusted.map_err(|error| match error {
         AdjustError::Archive(error) => RunError::Archive(error),
@@ -293,8 +302,8 @@ fn ahead<'a>(
 ) -> impl Iterator<Item = (Period, u32)> {
     archive.periods().filter_map(|period| {
         // The bill of a period that the state does not know yet is known as it was archived first.
-        let known = setting.closed.periods.get(&period).copied();
-        let known = known.unwrap_or_default();
+        let known = setting.closed.periods.get(&period);
+        let known = known.map_or(0, |known| known.sequence);
         (archive.sequence(period)? > known).then_some((period, known))
     })
 }

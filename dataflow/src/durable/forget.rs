@@ -30,6 +30,15 @@ use std::sync::Arc;
 
 pub(super) const CLOSED: &str = "closed";
 
+/// An archived period that the bill knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownPeriod {
+    /// The number of the last adjustment.
+    pub sequence: u32,
+    /// The digest of the period up to there: what was archived in its place would be another.
+    pub digest: String,
+}
+
 /// What is closed, and what is left of it in the state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Closed {
@@ -45,8 +54,8 @@ pub struct Closed {
     pub since: Epoch,
     /// What subscriptions were charged without usage, as it was billed first.
     pub activity: Vec<Activity>,
-    /// The archived periods, with the number of the last adjustment that the bill knows.
-    pub periods: BTreeMap<Period, u32>,
+    /// The archived periods, as the bill knows them.
+    pub periods: BTreeMap<Period, KnownPeriod>,
     /// The records that were archived.
     pub records: RoaringTreemap,
     /// Those of them that are open again, because they belong to other bill units now, or others of their

@@ -6,6 +6,7 @@
 use super::DurableError;
 use super::journal::Position;
 use crate::job::{Job, SourcePlan};
+use millrace_connectors::archive::StateMark;
 use millrace_connectors::mediate::MediationPlan;
 use millrace_connectors::store::{Put, Store, StoreError, random_name};
 use millrace_operators::domain::FileId;
@@ -22,7 +23,7 @@ const KEPT: u64 = 16;
 const ATTEMPTS: u32 = 8;
 
 /// The form of state that this build writes and reads.
-const FORM: u32 = 7;
+const FORM: u32 = 8;
 
 /// What must be equal for state to be of use: what identities, keys and lines are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,22 @@ impl Plan {
             sources: job.sources.iter().map(source).collect(),
             precedence: precedence.collect(),
         }
+    }
+
+    /// Makes sure that state is of this plan.
+    ///
+    /// # Errors
+    /// When it is of another.
+    pub(crate) fn refuse_others(
+        &self,
+        store: &Store,
+        held: Option<&Manifest>,
+    ) -> Result<(), DurableError> {
+        let difference = held.and_then(|held| held.plan.differs_from(self));
+        difference.map_or(Ok(()), |difference| {
+            let folder = store.location().to_owned();
+            Err(DurableError::OtherPlan { folder, difference })
+        })
     }
 
     /// What keeps state of `self` from being used for `job`, in words. A source may be added.
@@ -160,6 +177,9 @@ pub struct Manifest {
     /// The form of the state: that of another form is refused.
     #[serde(default)]
     pub form: u32,
+    /// What no other state is called: drawn when it begins, and kept.
+    #[serde(default)]
+    pub state: String,
     /// Which commit, from 1.
     pub commit: u64,
     /// Who committed.
@@ -244,6 +264,15 @@ fn newest_name(store: &Store) -> Result<Option<String>, DurableError> {
 }
 
 impl Manifest {
+    /// How far the state has come, for what is written from it.
+    #[must_use]
+    pub fn mark(&self) -> StateMark {
+        StateMark {
+            name: self.state.clone(),
+            live: self.live,
+        }
+    }
+
     fn encode(&self) -> Result<Vec<u8>, DurableError> {
         let line = serde_json::to_string(self).map_err(|error| DurableError::Damaged {
             folder: String::new(),
@@ -304,6 +333,34 @@ impl Manifest {
     }
 }
 
+/// Makes sure that the objects which the newest manifest names are there, before a run takes over: it takes
+/// away what that one does not name, and if it is not the newest that there was, all of that is needed once
+/// the newest is put back.
+///
+/// # Errors
+/// When one is missing, or the store fails.
+pub(crate) fn check_objects(store: &Store) -> Result<(), DurableError> {
+    let mut newest = Manifest::newest(store)?;
+    while let Some(manifest) = newest {
+        let objects = || manifest.journal.iter().chain(&manifest.closed);
+        let folder = |object: &Object| object.name.split('/').next().map(str::to_owned);
+        let mut held = BTreeSet::new();
+        for folder in objects().filter_map(folder).collect::<BTreeSet<String>>() {
+            let names = store.names(&folder)?.into_iter();
+            held.extend(names.map(|name| format!("{folder}/{name}")));
+        }
+        let Some(missing) = objects().find(|object| !held.contains(&object.name)) else {
+            return Ok(());
+        };
+        // A run under way may have merged it meanwhile.
+        newest = Manifest::newest(store)?.filter(|now| now.commit > manifest.commit);
+        if newest.is_none() {
+            return Err(missing.damaged(store, "is missing".to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// The right of one run to commit.
 #[derive(Debug)]
 pub struct Generation {
@@ -324,11 +381,7 @@ impl Generation {
     pub fn begin(store: &Store, plan: &Plan) -> Result<(Self, bool), DurableError> {
         loop {
             let before = Manifest::newest(store)?;
-            let difference = before.as_ref().and_then(|m| m.plan.differs_from(plan));
-            if let Some(difference) = difference {
-                let folder = store.location().to_owned();
-                return Err(DurableError::OtherPlan { folder, difference });
-            }
+            plan.refuse_others(store, before.as_ref())?;
             // A run that committed nothing has left nothing to go on from.
             let resumes = before.as_ref().is_some_and(|before| before.live > 0);
             let before = before.unwrap_or_default();
@@ -340,10 +393,13 @@ impl Generation {
                 digest,
             };
             // Nothing is new but the generation; outputs that the last run did not publish still wait.
-            let next = Manifest {
+            let mut next = Manifest {
                 plan: plan.clone(),
                 ..before
             };
+            if next.state.is_empty() {
+                next.state = random_name();
+            }
             match ours.commit(store, next) {
                 Ok(()) => {
                     ours.tidy(store)?;

@@ -12,6 +12,7 @@
 
 use super::bundle::Bundle;
 use super::{Halt, Intake, count};
+use crate::archive::known::UNNAMED;
 use crate::durable::{Closed, LeftVersion, versions};
 use crate::job::Job;
 use millrace_connectors::archive::{Archive, ArchiveError};
@@ -184,11 +185,8 @@ impl Archived {
     }
 
     fn archive(&self) -> Result<&Archive, Halt> {
-        self.archive.as_ref().ok_or_else(|| {
-            let message = "the state has forgotten closed bill units, and the job does not say any more where \
-                           they are archived; write `archive: { folder: … }` as it was";
-            Halt::Source(message.to_owned())
-        })
+        let unnamed = || Halt::Source(UNNAMED.to_owned());
+        self.archive.as_ref().ok_or_else(unnamed)
     }
 
     /// The archived records of identities, but for those that are back in the graph.

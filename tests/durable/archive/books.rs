@@ -144,6 +144,7 @@ impl Books {
             now: self.clock,
             texts: self.texts(),
             closed: Arc::default(),
+            state: None,
         });
         let archiver = Arc::new(archiver.unwrap());
         let (worker, reference) = (Arc::clone(&archiver), self.reference.clone());
@@ -191,6 +192,7 @@ impl Books {
             clock: self.clock,
             workers: 1,
             generation: 0,
+            state: None,
         })
     }
 

@@ -96,7 +96,8 @@ fn named(period: &Path) -> BTreeSet<String> {
         if !name.starts_with("manifest-") || name.ends_with(".tmp") {
             continue;
         }
-        let manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let manifest = std::fs::read_to_string(&path).unwrap();
+        let manifest: Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();
         for shard in manifest["shards"].as_object().unwrap().values() {
             for kind in ["usage", "lines", "sidecar"] {
                 let name = shard[kind]["name"].as_str().unwrap_or_default();
