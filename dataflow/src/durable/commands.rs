@@ -2,7 +2,8 @@
 //!
 //! A command is numbered; the job applies commands in their order, at an epoch, and the commit of that
 //! epoch says up to which number. So a command that was told while the job was stopped is applied when
-//! it starts, and none is applied twice. Like a manifest, a command is a line of JSON and its digest.
+//! it starts, and none is applied twice. Like a manifest, a command is a line of JSON and its digest, which is
+//! of its number too: none can stand in the place of another.
 
 use super::DurableError;
 use millrace_connectors::store::{Put, Store};
@@ -53,13 +54,12 @@ fn name(number: u64) -> String {
 /// When the store fails.
 pub fn tell(store: &Store, command: &OperatorCommand, applied: u64) -> Result<u64, DurableError> {
     let line = serde_json::to_string(command).map_err(|error| damaged(store, FOLDER, &error))?;
-    let text = format!("{line}\n{}\n", digest(&line));
     let told = store.names(FOLDER)?.pop();
     let told = told.as_deref().and_then(number_of).unwrap_or(0);
     // A folder that somebody has emptied begins behind what was applied.
     let mut number = told.max(applied) + 1;
     // Somebody may tell another one at the same time.
-    while store.put_new(&name(number), text.as_bytes())? == Put::Exists {
+    while store.put_new(&name(number), text(number, &line).as_bytes())? == Put::Exists {
         number += 1;
     }
     Ok(number)
@@ -68,17 +68,19 @@ pub fn tell(store: &Store, command: &OperatorCommand, applied: u64) -> Result<u6
 /// The commands behind `applied`, with their numbers.
 ///
 /// # Errors
-/// When the store fails, or an object there is no command.
+/// When the store fails, or an object there is no command or is missing.
 pub fn told(store: &Store, applied: u64) -> Result<Vec<(u64, OperatorCommand)>, DurableError> {
     let names = store.names(FOLDER)?;
-    let numbers = names.iter().filter_map(|name| number_of(name));
+    let last = names.iter().rev().find_map(|name| number_of(name));
     let mut commands = Vec::new();
-    for number in numbers.filter(|number| *number > applied) {
+    // A list may have been made while one came, so each is asked for.
+    for number in applied + 1..=last.unwrap_or(0) {
         let object = name(number);
-        let text = store.get(&object)?.unwrap_or_default();
-        let text = String::from_utf8(text).map_err(|error| damaged(store, &object, &error))?;
-        let line = text.lines().next().unwrap_or("");
-        if text != format!("{line}\n{}\n", digest(line)) {
+        let held = store.get(&object)?;
+        let held = held.ok_or_else(|| damaged(store, &object, &"it is missing"))?;
+        let held = String::from_utf8(held).map_err(|error| damaged(store, &object, &error))?;
+        let line = held.lines().next().unwrap_or("");
+        if held != text(number, line) {
             return Err(damaged(store, &object, &"its digest does not match"));
         }
         let command =
@@ -88,8 +90,10 @@ pub fn told(store: &Store, applied: u64) -> Result<Vec<(u64, OperatorCommand)>, 
     Ok(commands)
 }
 
-fn digest(line: &str) -> String {
-    blake3::hash(line.as_bytes()).to_hex().to_string()
+/// A command as it stands under its number.
+fn text(number: u64, line: &str) -> String {
+    let digest = blake3::hash(format!("{number}\n{line}").as_bytes());
+    format!("{line}\n{}\n", digest.to_hex())
 }
 
 fn number_of(name: &str) -> Option<u64> {
@@ -131,5 +135,15 @@ mod tests {
         }
         store.put(&name(3), &whole[..whole.len() - 1]).unwrap();
         assert!(told(&store, 2).is_err());
+        // In the place of another, or gone while a later one is there.
+        store.put(&name(3), &whole).unwrap();
+        assert_eq!(tell(&store, &pause("d"), 2).unwrap(), 4);
+        assert_eq!(told(&store, 2).unwrap().len(), 2);
+        let later = store.get(&name(4)).unwrap().unwrap();
+        store.put(&name(3), &later).unwrap();
+        assert!(told(&store, 2).is_err());
+        store.remove(&name(3)).unwrap();
+        let missing = told(&store, 2).unwrap_err().to_string();
+        assert!(missing.contains("it is missing"), "{missing}");
     }
 }
