@@ -396,7 +396,9 @@ impl Intake {
             beside,
             reopened,
             forgotten,
+            raw,
         } = known;
+        self.files.know_raw(raw);
         self.open_archived(&restored.store, beside, reopened)?;
         let sources = self.setting.job.sources.iter();
         let paused = sources.filter(|source| paused.contains(source.origin()));
@@ -1077,6 +1079,7 @@ impl Intake {
                 commands: self.commands,
                 held: self.setting.reference_files.held(),
                 forgotten: self.forgotten,
+                raw: self.files.take_raw_digests(),
             },
         };
         self.kept = Instant::now();

@@ -247,6 +247,18 @@ impl Store {
         Ok(now.etag.is_some() && now == *file)
     }
 
+    /// The digest of a file's bytes, as [`NewFile::digest`] gives it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn digest(&self, file: &FileMeta) -> Result<String, StoreError> {
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update_reader(self.read(file)?)
+            .map_err(|source| StoreError::io("read", &file.location, source))?;
+        Ok(hasher.finalize().to_hex().chars().take(16).collect())
+    }
+
     /// What identifies the content: a hash of all bytes for local files; etag and size for remote
     /// ones, whose bytes would cost a transfer.
     ///

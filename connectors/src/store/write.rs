@@ -78,6 +78,8 @@ impl Drop for Temporary {
 pub struct NewFile {
     location: String,
     sink: Sink,
+    /// Of what was written so far, where that is asked for.
+    hasher: Option<blake3::Hasher>,
 }
 
 enum Sink {
@@ -116,6 +118,7 @@ impl Store {
                         temporary,
                         place,
                     },
+                    hasher: None,
                 })
             }
             #[cfg(feature = "s3")]
@@ -124,6 +127,7 @@ impl Store {
                 Ok(NewFile {
                     location,
                     sink: Sink::Remote(upload),
+                    hasher: None,
                 })
             }
         }
@@ -155,6 +159,22 @@ fn clear_local(folder: &Path) -> Result<(), StoreError> {
 }
 
 impl NewFile {
+    /// The same, with a digest of what is written.
+    #[must_use]
+    pub fn digesting(self) -> Self {
+        Self {
+            hasher: Some(blake3::Hasher::new()),
+            ..self
+        }
+    }
+
+    /// The digest of what was written so far: the first 16 digits, where it is asked for.
+    #[must_use]
+    pub fn digest(&self) -> Option<String> {
+        let digest = self.hasher.as_ref()?.finalize().to_hex();
+        Some(digest.chars().take(16).collect())
+    }
+
     /// Where the file will be.
     #[must_use]
     pub fn location(&self) -> &str {
@@ -185,11 +205,15 @@ impl NewFile {
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.sink {
+        let written = match &mut self.sink {
             Sink::Local { file, .. } => file.write(bytes),
             #[cfg(feature = "s3")]
             Sink::Remote(upload) => upload.write(bytes),
+        }?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes.get(..written).unwrap_or(bytes));
         }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -68,6 +68,8 @@ pub struct Facts {
     pub held: Vec<HeldMessage>,
     /// How often state was forgotten, and what followed from it has been fed.
     pub forgotten: u64,
+    /// The digests of raw records that were taken in.
+    pub raw: BTreeMap<FileId, String>,
 }
 
 /// How far a file or partition is read.

@@ -57,6 +57,8 @@ pub struct Known {
     pub reopened: Vec<(Epoch, RecordId)>,
     /// See [`Facts::forgotten`](super::Facts::forgotten).
     pub forgotten: u64,
+    /// The digests of the raw records of files.
+    pub raw: BTreeMap<FileId, String>,
 }
 
 impl Restored {
@@ -97,6 +99,7 @@ impl Restored {
                         (loading.paused, loading.commands) = (facts.paused, facts.commands);
                         loading.forgotten = facts.forgotten;
                         loading.held = facts.held;
+                        loading.raw.extend(facts.raw);
                         loading.positions = facts.positions.into_iter().map(next).collect();
                     }
                     Item::Epoch(mut entry) => {
@@ -135,6 +138,7 @@ impl Restored {
             beside: loading.beside,
             reopened: loading.reopened,
             forgotten: loading.forgotten,
+            raw: loading.raw,
         })
     }
 }
@@ -211,6 +215,7 @@ struct Loading {
     beside: RoaringTreemap,
     reopened: Vec<(Epoch, RecordId)>,
     forgotten: u64,
+    raw: BTreeMap<FileId, String>,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
 }
@@ -233,6 +238,7 @@ impl Loading {
             beside: RoaringTreemap::new(),
             reopened: Vec::new(),
             forgotten: 0,
+            raw: BTreeMap::new(),
             lines: Some(BTreeMap::new()),
         }
     }

@@ -323,6 +323,16 @@ impl Files {
         self.raw.take()
     }
 
+    /// Their digests.
+    pub(super) fn take_raw_digests(&mut self) -> BTreeMap<FileId, String> {
+        self.raw.take_digests()
+    }
+
+    /// Learns the digests of what an earlier run kept.
+    pub(super) fn know_raw(&mut self, digests: BTreeMap<FileId, String>) {
+        self.raw.know(digests);
+    }
+
     /// The message, unless it is what was told of the file before.
     fn tell_once(&mut self, id: FileId, message: String) -> Option<String> {
         let before = self.told.insert(id, message.clone());

@@ -28,6 +28,10 @@ pub(in crate::intake) struct RawFolder {
     hidden: BTreeMap<FileId, String>,
     /// Those that no commit has yet.
     staged: Vec<Staged>,
+    /// What tells that raw records are what was written: the money of a corrected rule is made of them.
+    digests: BTreeMap<FileId, String>,
+    /// Those that no commit has yet.
+    fresh: BTreeMap<FileId, String>,
 }
 
 /// The raw records of a file being read.
@@ -56,6 +60,8 @@ impl RawFolder {
             begun: Cell::new(0),
             hidden: BTreeMap::new(),
             staged: Vec::new(),
+            digests: BTreeMap::new(),
+            fresh: BTreeMap::new(),
         }
     }
 
@@ -90,7 +96,7 @@ impl RawFolder {
             format,
         };
         Ok(RawFile {
-            writer: RawWriter::new(raw, sink),
+            writer: RawWriter::new(raw, sink.digesting()),
             spot: Staged { staged, place },
         })
     }
@@ -99,7 +105,12 @@ impl RawFolder {
     pub(super) fn finish(&mut self, id: FileId, raw: RawFile) -> Result<(), String> {
         let RawFile { writer, spot } = raw;
         let sink = writer.finish().map_err(|error| error.to_string())?;
+        let digest = sink.digest();
         sink.finish().map_err(|error| error.to_string())?;
+        if let Some(digest) = digest {
+            self.digests.insert(id, digest.clone());
+            self.fresh.insert(id, digest);
+        }
         if self.tag.is_some() {
             self.hidden.insert(id, spot.staged.clone());
             self.staged.push(spot);
@@ -112,6 +123,16 @@ impl RawFolder {
         std::mem::take(&mut self.staged)
     }
 
+    /// Their digests.
+    pub(super) fn take_digests(&mut self) -> BTreeMap<FileId, String> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Learns the digests of what an earlier run kept.
+    pub(super) fn know(&mut self, digests: BTreeMap<FileId, String>) {
+        self.digests.extend(digests);
+    }
+
     /// Opens the raw records of a file that was read, to be mediated again.
     pub(super) fn open(
         &self,
@@ -122,6 +143,18 @@ impl RawFolder {
     ) -> Result<Decoder, String> {
         let open = |name: &str| {
             let archive = self.store.find(name).map_err(|error| error.to_string())?;
+            let digest = self.store.digest(&archive);
+            let digest = digest.map_err(|error| error.to_string())?;
+            if self
+                .digests
+                .get(&file.id)
+                .is_some_and(|told| *told != digest)
+            {
+                let location = &archive.location;
+                return Err(format!(
+                    "{location:?} is damaged: its digest does not match"
+                ));
+            }
             let opened = open_archive(&self.store, &archive, rule.columns(), options);
             Ok(opened.map_err(|error| error.to_string())?.1)
         };
