@@ -18,6 +18,8 @@
 //! - **Outputs** are staged under hidden names before the commit and take their places after it; a run
 //!   that ends in between is completed by the next. Messages are not even staged: they are a function
 //!   of the journal, and are made again where they were not published.
+//! - **Outputs** say how far they are told, and from which state. A start refuses those that do not go with
+//!   its state: see [`progress`].
 //! - **Generations.** A run begins by creating the next manifest under its own generation. An older
 //!   run of the job that still lives finds its number taken at its next commit, and ends. No lease, no
 //!   clock. What it does besides, however late, reaches no name that a younger run makes: see *A run that
@@ -33,6 +35,7 @@ mod forget;
 mod journal;
 mod manifest;
 mod messages;
+pub(crate) mod progress;
 mod restore;
 mod versions;
 
@@ -42,7 +45,7 @@ pub use committer::{Committer, Ends, Flushed, Point, STAGE};
 pub use forget::{Closed, Due, Forgetting, KnownPeriod};
 pub use journal::{Facts, FileRecord, Journal, Position};
 pub(crate) use manifest::check_objects;
-pub use manifest::{Generation, Manifest, Object, Plan, Staged, generation_of};
+pub use manifest::{Generation, Manifest, Object, Plan, Staged, Told, generation_of};
 pub use messages::MessageSink;
 pub use restore::{Known, Restored, Stood};
 pub use versions::{LeftVersion, versions};
@@ -106,6 +109,28 @@ pub enum DurableError {
         folder: String,
         /// The newest commit.
         object: String,
+    },
+    /// The outputs in files are not those of the state.
+    #[error(
+        "the outputs in {folder} do not go with the job: {problem}. Nothing was started; {hint}"
+    )]
+    Outputs {
+        /// Where the outputs are.
+        folder: String,
+        /// How they differ.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The object that says how far outputs are told is gone.
+    #[error(
+        "durable state: the progress of the outputs in {folder} was taken away while the job ran, by another \
+         job that writes there or by somebody; this run ends. Give each job an `outputs.folder` of its own, \
+         and start it again"
+    )]
+    Taken {
+        /// Where the outputs are.
+        folder: String,
     },
     /// The messages of a job are ahead of its state.
     #[error(

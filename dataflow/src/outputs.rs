@@ -5,6 +5,7 @@
 //!  <folder>/<output>/snapshot/part-NN.parquet          what stands at the end
 //!  <folder>/<output>/snapshot.jsonl                    the same as JSON lines, where asked for
 //!  <folder>/<output>/snapshot.csv                      the same as CSV, where asked for
+//!  <folder>/_progress/…                                whose they are, and how far they are told
 //! ```
 //!
 //! Changes come from the publisher, one thread, epoch by epoch. Snapshots of charges are written by
@@ -14,7 +15,7 @@
 //! run in the same folder are taken away first, so that a reader never adds two runs up.
 //!
 //! Where epochs are made durable, Parquet files have the generation and the name of their run behind
-//! their own (`part-00-7-<run>.parquet`), everything is written under a hidden name first, and takes its
+//! their own (`part-00-7-<run>.parquet`), those of changes a digest of their bytes too, everything is written under a hidden name first, and takes its
 //! place behind the commit that names it. A run that stood still meanwhile finds its hidden files gone.
 
 mod changes;
@@ -23,12 +24,14 @@ mod parts;
 mod pieces;
 
 pub use changes::ChangeWriter;
+pub(crate) use changes::digest_of;
 pub use messages::{MessageOutput, MessageWriter, Part};
 pub use parts::WorkerSnapshot;
 pub(crate) use parts::{buckets_of, carry};
 pub use pieces::Piece;
 
 use crate::board::Board;
+use crate::durable::progress::PROGRESS;
 use crate::durable::{DurableError, GATES, Generation, STAGE, Staged, generation_of};
 use crate::job::OutputPlan;
 use crate::job::file::OutputForms;
@@ -113,7 +116,7 @@ impl Outputs {
     /// When it cannot be listed.
     pub fn earlier(store: &Store) -> Result<Vec<String>, StoreError> {
         let mut names = Vec::new();
-        for folder in OUTPUTS.into_iter().chain([RAW, STAGE]) {
+        for folder in OUTPUTS.into_iter().chain([RAW, STAGE, PROGRESS]) {
             names.extend(store.names_within(folder)?);
         }
         Ok(names)

@@ -41,6 +41,14 @@ pub enum QueryError {
         /// What is there instead.
         found: String,
     },
+    /// A file is not what was written.
+    #[error(
+        "{location:?} is damaged: its bytes do not have the digest in its name; put it back from a copy"
+    )]
+    Damaged {
+        /// The file.
+        location: String,
+    },
     /// The question cannot be answered.
     #[error("{message}\n  hint: {hint}")]
     Sql {

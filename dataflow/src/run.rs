@@ -18,7 +18,7 @@ use crate::board::{Board, ConservationError};
 use crate::cluster::{ClusterError, ClusterPlan, Company, Host, Terms, Watchdog};
 use crate::durable::{
     Closed, Committer, DurableError, Forgetting, Generation, Manifest, MessageSink, Plan, Restored,
-    check_objects,
+    STAGE, check_objects, progress,
 };
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
@@ -161,7 +161,8 @@ pub fn run(
     let mut host = host.transpose()?;
     // A run that forgets begins again, with what it did not forget.
     let (mut options, mut talk) = (options.clone(), None::<Talk>);
-    let summary = loop {
+    let mut anew = None;
+    let mut summary = loop {
         let host = host.take();
         metrics.begin();
         let load = || Prepared::load(path, &options, listener, Mode::Write);
@@ -169,6 +170,7 @@ pub fn run(
             None => load()?,
             Some(talk) => once_it_holds(&talk.saved, listener, load)?,
         };
+        anew = anew.or_else(|| prepared.anew.clone());
         let ended = turn(
             prepared,
             &options,
@@ -187,6 +189,10 @@ pub fn run(
         }
     };
     drop(server);
+    // What was found when the run began, it did not find when it began again.
+    let found = anew.map(|finding| finding.to_string());
+    let found = found.filter(|found| !summary.warnings.contains(found));
+    summary.warnings.extend(found);
     Ok(summary)
 }
 
@@ -408,6 +414,31 @@ fn forgets_alone(state: &Store, options: &RunOptions) -> Result<(), RunError> {
     )))
 }
 
+/// Tells what is wrong with outputs of an earlier run, of which money may be.
+fn tell(finding: Diagnostic, listener: &Arc<dyn Listener>, warned: &mut Warned) {
+    listener.warned(std::slice::from_ref(&finding));
+    warned.job.push(finding);
+}
+
+/// Outputs whose state is gone are written anew, from what the sources have now.
+fn begun_anew(job: &Path, outputs: &Store, told: Epoch) -> Diagnostic {
+    let folder = outputs.location();
+    let message = format!(
+        "the state that the outputs in {folder:?} were written from, up to epoch {told}, is gone: everything \
+         is read anew, and what the sources do not have any more is not billed"
+    );
+    let hint = "see that the sources have everything from their beginning";
+    Diagnostic::warning(&job.display().to_string(), (0, 0), message).with_hint(hint)
+}
+
+/// Changes that are not all there do not add up to what stands.
+fn lacks(job: &Path, folder: &str, problem: &str) -> Diagnostic {
+    let message = format!("{folder} among the outputs does not add up: {problem}");
+    let hint = "put the files back from a copy, or give `durability.folder`, `outputs.folder` and, where there is \
+                one, `archive.folder` empty folders to read all sources from their beginning";
+    Diagnostic::warning(&job.display().to_string(), (0, 0), message).with_hint(hint)
+}
+
 /// Asks the brokers of a job whether its topics are there.
 fn ask_brokers(job: &Job) -> Result<(), RunError> {
     let sources = job
@@ -545,6 +576,8 @@ struct Prepared {
     closed: Arc<Closed>,
     output_store: Arc<Store>,
     watched: std::collections::BTreeSet<PathBuf>,
+    /// That there are outputs of state that is gone.
+    anew: Option<Diagnostic>,
     /// When the job began to read them.
     loading: SystemTime,
     outputs: Option<Outputs>,
@@ -628,7 +661,7 @@ impl Prepared {
             reference_feeds = ReferenceFeeds::open(&job, &mut reference_files)?;
         }
         let (mut generation, mut restored, mut resumes) = (None, None, false);
-        let (mut sink, mut earlier) = (None, Vec::new());
+        let (mut sink, mut earlier, mut anew) = (None, Vec::new(), None);
         match (mode, &state) {
             (Mode::Write, Some(state)) => {
                 // A start that must fail ends no run that does well.
@@ -638,6 +671,11 @@ impl Prepared {
                 plan.refuse_others(state, Manifest::newest(state)?.as_ref())?;
                 check_objects(state)?;
                 known::compare(&job, state)?;
+                if let Some(told) = progress::check(&store, state, &job.name)? {
+                    let finding = begun_anew(path, &store, told);
+                    anew = Some(finding.clone());
+                    tell(finding, listener, &mut warned);
+                }
                 if Manifest::newest(state)?.is_none_or(|newest| newest.live == 0) {
                     earlier = Outputs::earlier(&store)?;
                 }
@@ -646,7 +684,16 @@ impl Prepared {
                 let run = (ours.number, ours.manifest.live);
                 let messages = job.outputs.messages.clone();
                 let open = |plan| MessageSink::open(plan, &job.name, run, Arc::clone(listener));
-                sink = messages.map(open).transpose()?;
+                sink = match messages.map(open).transpose() {
+                    Ok(sink) => sink,
+                    Err(error) => {
+                        ours.give_up(state)?;
+                        return Err(error.into());
+                    }
+                };
+                for (folder, problem) in progress::lacking(&store, &ours.manifest, STAGE)? {
+                    tell(lacks(path, &folder, &problem), listener, &mut warned);
+                }
                 (generation, resumes) = (Some(ours), resumed);
             }
             (Mode::Read, Some(state)) => {
@@ -654,7 +701,13 @@ impl Prepared {
                 let (manifest, store) = (Manifest::newest(state)?, Arc::clone(state));
                 restored = manifest.map(|manifest| Restored { store, manifest });
             }
-            (Mode::Write, None) => {}
+            (Mode::Write, None) => {
+                let free = progress::give_up(&store, &job.name);
+                free.map_err(|error| match error {
+                    DurableError::Store(error) => RunError::Store(error),
+                    error => error.into(),
+                })?;
+            }
             (Mode::Read, None) => job.keep_raw = false,
         }
         // For those who only ask, what is committed is in force.
@@ -763,6 +816,7 @@ impl Prepared {
             closed,
             output_store,
             watched,
+            anew,
             loading,
             outputs,
             facts: Facts { texts, run },

@@ -25,6 +25,22 @@ impl ParquetFile {
     /// # Errors
     /// When it cannot be created.
     pub fn create(store: &Store, name: &str, schema: &SchemaRef) -> Result<Self, OutputError> {
+        Self::of(store.create(name)?, schema)
+    }
+
+    /// Starts a file whose digest is asked for.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create_digesting(
+        store: &Store,
+        name: &str,
+        schema: &SchemaRef,
+    ) -> Result<Self, OutputError> {
+        Self::of(store.create(name)?.digesting(), schema)
+    }
+
+    fn of(file: NewFile, schema: &SchemaRef) -> Result<Self, OutputError> {
         let level = ZstdLevel::try_new(1).map_err(OutputError::Parquet)?;
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
@@ -36,7 +52,6 @@ impl ParquetFile {
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
         }
-        let file = store.create(name)?;
         let writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties.build()))?;
         Ok(Self { writer, rows: 0 })
     }
@@ -62,6 +77,17 @@ impl ParquetFile {
     /// When the last rows cannot be written.
     pub fn finish(self) -> Result<(), OutputError> {
         Ok(self.close()?.finish()?)
+    }
+
+    /// The same, and says the digest of all its bytes, where that is asked for.
+    ///
+    /// # Errors
+    /// When the last rows cannot be written.
+    pub fn finish_digested(self) -> Result<Option<String>, OutputError> {
+        let file = self.close()?;
+        let digest = file.digest();
+        file.finish()?;
+        Ok(digest)
     }
 
     /// Writes the last rows; the file is whole, and still to be put in its place.

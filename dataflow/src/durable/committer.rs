@@ -8,6 +8,7 @@
 use super::forget::CLOSED;
 use super::journal::{Facts, Journal, close};
 use super::manifest::{Generation, Manifest, Object, Staged, create};
+use super::progress::Mark;
 use super::{DurableError, MessageSink, Restored};
 use crate::board::MovedLine;
 use crate::outputs::Part;
@@ -64,6 +65,8 @@ pub struct Committer {
     generation: Generation,
     points: Receiver<Point>,
     flushed: Receiver<Flushed>,
+    /// How far outputs in files are told.
+    mark: Option<Mark>,
     /// Where messages are published.
     sink: Option<MessageSink>,
     /// Told of each commit.
@@ -107,6 +110,7 @@ impl Committer {
             generation,
             points,
             flushed,
+            mark: None,
             sink,
             committed,
             merged: MERGED,
@@ -169,6 +173,8 @@ impl Committer {
         left.try_for_each(|name| self.outputs.remove(name))?;
         self.outputs.sweep(STAGE, is_older)?;
         let manifest = &self.generation.manifest;
+        let tag = self.generation.tag();
+        self.mark = Some(Mark::create(&self.outputs, manifest, tag, is_older)?);
         let objects = || manifest.journal.iter().chain(&manifest.closed);
         let held = |name: &str| objects().any(|object| object.name == name);
         for folder in [JOURNAL, CLOSED] {
@@ -255,7 +261,7 @@ impl Committer {
         let mut journal = before.journal;
         journal.push(object);
         let merged = self.merge(commit, &mut journal)?;
-        let next = Manifest {
+        let mut next = Manifest {
             live: point.epoch + 1,
             positions: point.facts.positions,
             paused: point.facts.paused,
@@ -276,15 +282,40 @@ impl Committer {
             from: before.live,
             ..before
         };
+        flushed.outputs.iter().for_each(|output| next.tell(output));
+        let tells = !flushed.outputs.is_empty();
         self.generation.commit(&self.state, next)?;
+        if tells {
+            self.advance()?;
+        }
         self.generation.publish(&self.state, &self.outputs)?;
         self.publish_messages(&flushed)?;
+        if !tells {
+            // Messages need not wait for it.
+            self.advance()?;
+        }
         (self.committed)(&self.generation.manifest);
         for name in &merged {
             // It is committed, whatever stays behind: the next run takes it away.
             self.state.remove(name).ok();
         }
         Ok(())
+    }
+
+    /// Outputs in files are told up to what is committed.
+    fn advance(&mut self) -> Result<(), DurableError> {
+        let live = self.generation.manifest.live;
+        let Some(mark) = &mut self.mark else {
+            return Ok(());
+        };
+        if mark.advance(&self.outputs, live)? {
+            return Ok(());
+        }
+        // A younger run has taken it away, or else somebody has.
+        self.generation.check(&self.state)?;
+        Err(DurableError::Taken {
+            folder: self.outputs.location().to_owned(),
+        })
     }
 
     fn write(&self, commit: u64, content: &[u8], rows: u64) -> Result<Object, DurableError> {

@@ -171,6 +171,25 @@ pub struct Staged {
     pub place: String,
 }
 
+/// Files that have been told, as far as it takes to find that one is gone or another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// How many.
+    pub files: u64,
+    /// The sum of digests of their names, which have those of their content.
+    pub names: u64,
+}
+
+impl Told {
+    /// Adds a file by its name.
+    pub(super) fn add(&mut self, name: &str) {
+        let digest = blake3::hash(name.as_bytes());
+        let first = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+        self.files += 1;
+        self.names = self.names.wrapping_add(u64::from_le_bytes(first));
+    }
+}
+
 /// A commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -217,6 +236,9 @@ pub struct Manifest {
     pub closed: Option<Object>,
     /// Outputs of this commit: they take their places after it.
     pub outputs: Vec<Staged>,
+    /// The files of changes of all commits, by folder.
+    #[serde(default)]
+    pub changes: BTreeMap<String, Told>,
 }
 
 /// What every form of a manifest says.
@@ -270,6 +292,13 @@ impl Manifest {
         StateMark {
             name: self.state.clone(),
             live: self.live,
+        }
+    }
+
+    /// Enters a file of changes.
+    pub(super) fn tell(&mut self, output: &Staged) {
+        if let Some((folder, name)) = output.place.rsplit_once('/') {
+            self.changes.entry(folder.to_owned()).or_default().add(name);
         }
     }
 
@@ -410,6 +439,15 @@ impl Generation {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Leaves the job to whoever had it: the manifest that took it over goes, so that what is put back in
+    /// its place is the newest. For a run that was refused, and has committed nothing.
+    ///
+    /// # Errors
+    /// When it is there and stays.
+    pub fn give_up(self, store: &Store) -> Result<(), DurableError> {
+        Ok(store.remove(&name(self.manifest.commit))?)
     }
 
     /// What the names have in them that this run makes, and no other does: its generation, by which a

@@ -56,6 +56,17 @@ struct ChangeFile {
     staged: Vec<Staged>,
 }
 
+/// The digest that the name of a file of changes has in it: `<epoch>-<generation>-<run>-<digest>.parquet`,
+/// where epochs are made durable.
+pub(crate) fn digest_of(name: &str) -> Option<&str> {
+    let mut words = name.strip_suffix(".parquet")?.rsplit('-');
+    let (digest, run) = (words.next()?, words.next()?);
+    let is_hex = |word: &str| word.len() == 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_number = |word: &str| word.bytes().all(|b| b.is_ascii_digit());
+    let is_of_run = is_hex(run) && words.next().is_some_and(is_number);
+    (is_of_run && is_hex(digest)).then_some(digest)
+}
+
 impl ChangeFile {
     fn write<T: OutputRow>(
         &mut self,
@@ -76,8 +87,12 @@ impl ChangeFile {
                 let name = spot.staged.clone();
                 self.staged.push(spot);
                 let schema = change_schema::<T>(&outputs.texts);
-                self.file
-                    .insert(ParquetFile::create(&outputs.store, &name, &schema)?)
+                let create = match outputs.tag {
+                    Some(_) => ParquetFile::create_digesting,
+                    // It has its name from the beginning.
+                    None => ParquetFile::create,
+                };
+                self.file.insert(create(&outputs.store, &name, &schema)?)
             }
         };
         file.write(&encode_changes(epoch, rows, diffs, &outputs.texts)?)?;
@@ -88,7 +103,17 @@ impl ChangeFile {
     }
 
     fn finish(&mut self) -> Result<(), OutputError> {
-        self.file.take().map_or(Ok(()), ParquetFile::finish)
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
+        let digest = file.finish_digested()?;
+        // Whoever reads it can tell that its bytes are those that were written.
+        if let (Some(digest), Some(spot)) = (digest, self.staged.last_mut())
+            && let Some(stem) = spot.place.strip_suffix(".parquet")
+        {
+            spot.place = format!("{stem}-{digest}.parquet");
+        }
+        Ok(())
     }
 }
 
@@ -311,4 +336,24 @@ fn statuses(changes: &EpochChanges) -> Vec<(RawStatus, Diff)> {
         .filter(|(_, diff)| *diff != 0)
         .map(|((record, fate), diff)| (RawStatus { record, fate }, diff))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest_of;
+
+    #[test]
+    fn names_of_changes_have_their_digest() {
+        let (run, digest) = ("0123456789abcdef", "fedcba9876543210");
+        for (name, expected) in [
+            (format!("{:020}-7-{run}-{digest}.parquet", 3), Some(digest)),
+            (format!("{:020}-7-{run}.parquet", 3), None),
+            (format!("{:020}.parquet", 3), None),
+            (format!("part-00-7-{run}.parquet"), None),
+            (format!("{run}-{digest}.parquet"), None),
+            (format!("{:020}-7-{run}-{digest}.csv", 3), None),
+        ] {
+            assert_eq!(digest_of(&name), expected, "{name}");
+        }
+    }
 }

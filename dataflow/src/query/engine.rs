@@ -18,6 +18,7 @@ use tokio::runtime::Builder;
 /// When there are no outputs, or the question is not an SQL query that can be answered from them.
 pub fn ask(target: &str, sql: &str) -> Result<Answer, QueryError> {
     let place = Place::find(target)?;
+    place.check(sql)?;
     let config = SessionConfig::new()
         .with_information_schema(true)
         .set_bool("datafusion.sql_parser.parse_float_as_decimal", true);

@@ -2,7 +2,7 @@
 
 use super::QueryError;
 use crate::job::Job;
-use crate::outputs::OUTPUTS;
+use crate::outputs::{OUTPUTS, digest_of};
 use millrace_connectors::decode::Format;
 use millrace_connectors::store::{FileMeta, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,8 @@ pub struct Place {
     pub sources: Vec<Store>,
     /// Tables by name.
     pub tables: Vec<Table>,
+    /// Files that say what their bytes are, with the tables that they belong to.
+    digested: Vec<(String, FileMeta)>,
 }
 
 impl Place {
@@ -55,8 +57,12 @@ impl Place {
             store.list()?
         };
         let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut digested = Vec::new();
         for file in &files {
             if let Some(name) = table_of(&file.name) {
+                if digest_of(&file.name).is_some() {
+                    digested.push((name.clone(), file.clone()));
+                }
                 tables.entry(name).or_default().push(file.location.clone());
             }
         }
@@ -78,7 +84,25 @@ impl Place {
             store,
             sources,
             tables,
+            digested,
         })
+    }
+
+    /// Makes sure that files of changes that a question may be about are what was written. Their format
+    /// would not tell every byte.
+    ///
+    /// # Errors
+    /// When one is not, or cannot be read.
+    pub fn check(&self, sql: &str) -> Result<(), QueryError> {
+        let sql = sql.to_lowercase();
+        for (table, file) in &self.digested {
+            let told = digest_of(&file.name);
+            if sql.contains(table) && told != Some(self.store.digest(file)?.as_str()) {
+                let location = file.location.clone();
+                return Err(QueryError::Damaged { location });
+            }
+        }
+        Ok(())
     }
 }
 
