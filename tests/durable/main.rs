@@ -5,6 +5,7 @@
 mod archive;
 mod by_hand;
 mod cluster;
+mod damage;
 mod discard;
 mod disk_full;
 mod durability;

@@ -10,6 +10,7 @@ use millrace::cli::Exit;
 use millrace_tests::jobs::{Desk, Ended, millrace, rows, standing, totals};
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -279,6 +280,73 @@ fn a_killed_job_goes_on_from_its_bucket() {
             ))
         };
         assert_eq!(there("durable"), there("out"), "{output}");
+    }
+}
+
+#[test]
+fn outputs_in_a_bucket_go_with_their_state() {
+    let desk = desk();
+    let server = serve(&desk.at("buckets"));
+    let durable = || run(&desk, "durable.yaml", server, SECRET);
+    assert_eq!(durable().exit, Exit::Findings);
+    let (state, out) = (
+        desk.at("buckets/usage/state"),
+        desk.at("buckets/usage/durable"),
+    );
+    let (older, aside) = (desk.at("older"), desk.at("aside"));
+    copy(&state, &older);
+    let name = "month/switch/voice/postpaid/input/c.csv.gz";
+    let call = format!("{HEADER}late,+1,2026-02-03T10:00:00Z,home,7\n");
+    desk.write(&format!("buckets/usage/{name}"), gzip(&call));
+    let whole = durable();
+    assert_eq!(whole.exit, Exit::Findings, "{}", whole.err);
+    let refused = |says: &str| {
+        let before = crate::durability::bytes(&desk.at("buckets"));
+        let ended = durable();
+        assert_eq!(ended.exit, Exit::Unusable, "{}", ended.err);
+        assert!(ended.err.contains(says), "{says}: {}", ended.err);
+        let after = crate::durability::bytes(&desk.at("buckets"));
+        assert!(before == after, "something was touched");
+    };
+    // The state is an older copy, and put back.
+    std::fs::rename(&state, &aside).unwrap();
+    std::fs::rename(&older, &state).unwrap();
+    refused("it is older");
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::rename(&aside, &state).unwrap();
+    assert_eq!(durable().totals(), whole.totals());
+    // The outputs are gone, and put back.
+    std::fs::rename(&out, &aside).unwrap();
+    refused("they are not there");
+    std::fs::rename(&aside, &out).unwrap();
+    assert_eq!(durable().totals(), whole.totals());
+    // Something of the changes is gone.
+    let changes = desk.at("buckets/usage/durable/aggregated/changes");
+    let first = std::fs::read_dir(&changes)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    std::fs::remove_file(first.path()).unwrap();
+    let told = durable();
+    assert_eq!(told.exit, Exit::Findings);
+    assert!(
+        told.err.contains("aggregated/changes among the outputs"),
+        "{}",
+        told.err
+    );
+}
+
+/// Copies a folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let place = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &place),
+            false => drop(std::fs::copy(&path, &place).unwrap()),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const KILLS: u32 = 10;
 /// How long a watching job may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-pub(super) const DAYS: [&str; 4] = ["2026-02-05", "2026-02-20", "2026-03-20", "2026-04-20"];
+pub(crate) const DAYS: [&str; 4] = ["2026-02-05", "2026-02-20", "2026-03-20", "2026-04-20"];
 
 /// The world's catalog, with tiers of the pool by the total of a year: each month begins where the one
 /// before it ended.
@@ -29,7 +29,7 @@ fn catalog() -> String {
 }
 
 /// The world's job as of a day, with durable state; beside it the same without state and archive.
-pub(super) fn as_of(desk: &Desk, day: &str) {
+pub(crate) fn as_of(desk: &Desk, day: &str) {
     let kept = job(day, "closed", "out") + "durability: { folder: state, interval: 20ms }\n";
     desk.write("job.yaml", kept);
     let plain = job(day, "closed", "twin");
@@ -41,7 +41,7 @@ pub(super) fn as_of(desk: &Desk, day: &str) {
     desk.write("twin.yaml", plain);
 }
 
-pub(super) fn desk() -> Desk {
+pub(crate) fn desk() -> Desk {
     let desk = world::desk();
     desk.write("catalog.yaml", catalog());
     as_of(&desk, DAYS[0]);
@@ -57,7 +57,7 @@ pub(crate) fn desk_that_forgot() -> Desk {
 }
 
 /// Billing lines, by account, bill unit, item and zone.
-pub(super) fn lines(desk: &Desk, folder: &str) -> BTreeMap<String, (Value, Value)> {
+pub(crate) fn lines(desk: &Desk, folder: &str) -> BTreeMap<String, (Value, Value)> {
     let lines = rows(&desk.at(&format!("{folder}/aggregated/snapshot"))).into_iter();
     lines
         .map(|line| {
@@ -80,7 +80,7 @@ fn balances(desk: &Desk, folder: &str) -> BTreeMap<String, [Value; 2]> {
 }
 
 /// The job's last run and the twin's come to the same, file by file.
-pub(super) fn is_the_twins(desk: &Desk, ran: &Ended) {
+pub(crate) fn is_the_twins(desk: &Desk, ran: &Ended) {
     let twin = bills_as_the_twin(desk, ran);
     assert_eq!(ran.summary()["files"], twin["files"]);
 }
@@ -109,7 +109,7 @@ fn bills_as_the_twin(desk: &Desk, ran: &Ended) -> Value {
 }
 
 /// Usage rows in the state.
-pub(super) fn open(desk: &Desk) -> u64 {
+pub(crate) fn open(desk: &Desk) -> u64 {
     let job = desk.at("job.yaml").display().to_string();
     let status = millrace(&["status", &job, "--output", "json"]).summary();
     status["state"]["rows"].as_u64().unwrap()

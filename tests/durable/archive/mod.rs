@@ -9,4 +9,4 @@ mod kept;
 mod refused;
 mod remote;
 mod replay;
-mod world;
+pub(crate) mod world;
