@@ -8,6 +8,7 @@ use crate::figure::Figure;
 use crate::world::{START, World, account_name, list_price};
 use millrace::archive::{ArchiveSetting, Archiver};
 use millrace::graph::{Open, Opening};
+use millrace::present::Present;
 use millrace::publish::EpochChanges;
 use millrace::replay::{ReplayRequest, replay_archive};
 use millrace::rerate::{Portion, Rater, lines};
@@ -116,7 +117,10 @@ fn write(records: u64, workers: usize, folder: &Path) -> Result<World, Box<dyn s
         generation: None,
         zone: jiff::tz::TimeZone::UTC,
         after: jiff::Span::new(),
-        now: CLOCK,
+        present: Present {
+            at: CLOCK,
+            closes: true,
+        },
         texts: Texts {
             lines: Arc::default(),
             names: Arc::clone(&names),

@@ -38,6 +38,7 @@ pub(crate) use keys::LineKeys;
 
 use crate::durable::Closed;
 use crate::graph::{Open, Stand};
+use crate::present::Present;
 use crate::run::Seat;
 use due::Due;
 use groups::{Standings, of_shard, standings, stands};
@@ -72,8 +73,8 @@ pub struct ArchiveSetting {
     pub zone: jiff::tz::TimeZone,
     /// How long after its end a bill unit is closed.
     pub after: jiff::Span,
-    /// The present of the job.
-    pub now: EventTime,
+    /// The present of the job, by which bill units close.
+    pub present: Present,
     /// The text behind keys.
     pub texts: Texts,
     /// What was forgotten before.
@@ -92,6 +93,8 @@ pub struct Archiver {
     setting: ArchiveSetting,
     /// Periods that are archived already.
     archive: Archive,
+    /// The present, where it is known only when everything is read.
+    present: OnceLock<Present>,
     /// What is to be written, found by the first worker.
     due: OnceLock<Result<Due, ArchiveError>>,
     met: OnceLock<Barrier>,
@@ -196,6 +199,7 @@ impl Archiver {
         Ok(Self {
             archive,
             setting,
+            present: OnceLock::new(),
             due: OnceLock::new(),
             met: OnceLock::new(),
             table: Mutex::default(),
@@ -207,6 +211,19 @@ impl Archiver {
     pub fn of_state(mut self, state: Option<StateMark>) -> Self {
         self.setting.state = state;
         self
+    }
+
+    /// Bill units close by this present.
+    pub fn at(&self, present: Present) {
+        self.present.get_or_init(|| present);
+    }
+
+    fn setting(&self) -> ArchiveSetting {
+        let present = self.present.get().copied();
+        ArchiveSetting {
+            present: present.unwrap_or(self.setting.present),
+            ..self.setting.clone()
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -225,7 +242,7 @@ impl Archiver {
     pub fn work(&self, open: &Open, seat: Seat, lines: &[AggregatedLine], reference: &Reference) {
         let due = self
             .due
-            .get_or_init(|| Due::find(&self.archive, &self.setting, lines, reference));
+            .get_or_init(|| Due::find(&self.archive, &self.setting(), lines, reference));
         let Ok(due) = due else {
             return;
         };
@@ -355,6 +372,7 @@ impl Archiver {
     /// # Panics
     /// After a panic of a worker, which ends the process anyway.
     pub fn commit(self, reference: &Reference) -> Result<Committed, ArchiveError> {
+        let setting = self.setting();
         let table = self.table.into_inner();
         let mut table = table.expect("no archiving worker has failed");
         if let Some(failure) = table.failure {
@@ -371,7 +389,7 @@ impl Archiver {
         if table.written.is_empty() {
             return Ok(committed);
         }
-        let ArchiveSetting { store, texts, .. } = &self.setting;
+        let ArchiveSetting { store, texts, .. } = &setting;
         let copy = write_reference(store, reference, &texts.names)?;
         // The last first: an adjustment tells where the periods behind it begin, and is found to be
         // due as long as it is not written itself.
@@ -387,7 +405,7 @@ impl Archiver {
                 let lines = due.count(period);
                 committed.adjusted.push((period, sequence, lines));
             }
-            write_manifest(store, self.setting.terms(period, sequence), &copy, shards)?;
+            write_manifest(store, setting.terms(period, sequence), &copy, shards)?;
         }
         committed.archived.reverse();
         committed.adjusted.reverse();
@@ -424,9 +442,12 @@ impl ArchiveSetting {
         refuse_others(&self.store, held, ours)
     }
 
-    /// What is closed in the job's present.
-    fn closing(&self, reference: &Reference) -> Closing {
-        Closing::new(reference, self.zone.clone(), self.after, self.now)
+    /// What is closed in the job's present, or was before.
+    fn closing(&self, reference: &Reference, archive: &Archive) -> Closing {
+        let Present { at, closes } = self.present;
+        Closing::new(reference, self.zone.clone(), self.after, at)
+            .behind(&self.closed.units, archive.periods())
+            .that_closes(closes)
     }
 
     /// What the manifest of a period says besides its files.
@@ -437,7 +458,7 @@ impl ArchiveSetting {
             job: self.job.clone(),
             period,
             sequence,
-            clock: self.now,
+            clock: self.present.at,
             state: self.state.clone(),
             time_zone: zone,
             aggregate_by: dimensions.map(|(name, _)| name.clone()).collect(),

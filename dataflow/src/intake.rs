@@ -47,6 +47,7 @@ use crate::interrupt::is_asked_to_end;
 use crate::job::{Job, SourcePlan};
 use crate::listener::{ChangeReport, Listener, PendingChange};
 use crate::metrics::Metrics;
+use crate::present::{Present, Witness, machine};
 use crate::watch::{FileWatch, Saved};
 use archived::Archived;
 use files::{Begin, Files, Opened, RawFolder, SourceFile, TakeBack};
@@ -119,6 +120,8 @@ pub struct Setting {
     pub closed: Arc<Closed>,
     /// Whether the sources are read, or only what an earlier run took in.
     pub reads: bool,
+    /// Whether the run closes bill units at its end.
+    pub closes: bool,
 }
 
 /// The last epochs of commits that have begun, until their outputs are staged.
@@ -149,6 +152,10 @@ pub struct Intake {
     mediated: Mediated,
     /// The present that the graph was told.
     clock: Option<EventTime>,
+    /// What bears witness to the present.
+    witness: Witness,
+    /// It was told that the machine's clock is not to be believed.
+    doubted: bool,
     /// The job was told to end while a change was being gathered.
     ending: bool,
     /// When the run ends to begin again, if it watches and may.
@@ -233,6 +240,8 @@ pub struct TakenIn {
     pub discarded: RoaringTreemap,
     /// Archived records that came back since state was forgotten.
     pub reopened: RoaringTreemap,
+    /// What bears witness to the present.
+    pub witness: Witness,
 }
 
 impl From<DurableError> for Halt {
@@ -264,6 +273,8 @@ impl Intake {
             bundle: Bundle::default(),
             mediated: Mediated::default(),
             clock: None,
+            witness: Witness::default(),
+            doubted: false,
             ending: false,
             journal: Journal::default(),
             kept: Instant::now(),
@@ -289,6 +300,9 @@ impl Intake {
         let error = match self.all() {
             // Workers that are gone have reported why.
             Ok(()) | Err(Halt::Gone) => {
+                self.doubt();
+                let doubt = self.doubts();
+                self.setting.warned.job.extend(doubt);
                 let taken = TakenIn {
                     ledger: self.files.ledger_rows(),
                     reference: self.setting.reference,
@@ -296,6 +310,7 @@ impl Intake {
                     warned: self.setting.warned,
                     discarded: self.discards.keys().map(|record| record.0).collect(),
                     reopened: self.archived.map(Archived::reopened).unwrap_or_default(),
+                    witness: self.witness,
                 };
                 return Ok((taken, self.setting.saved.filter(|_| self.turns)));
             }
@@ -397,6 +412,7 @@ impl Intake {
             reopened,
             forgotten,
             raw,
+            witness,
         } = known;
         self.files.know_raw(raw);
         self.open_archived(&restored.store, beside, reopened)?;
@@ -404,7 +420,7 @@ impl Intake {
         let paused = sources.filter(|source| paused.contains(source.origin()));
         self.paused = paused.map(|source| source.name.clone()).collect();
         (self.commands, self.discards) = (commands, discards);
-        self.forgotten = forgotten;
+        (self.forgotten, self.witness) = (forgotten, witness);
         self.setting.reference_files.restore(held);
         // Everything that was entered again is durable already.
         drop(self.setting.names.entered());
@@ -436,7 +452,27 @@ impl Intake {
         source.is_some_and(|source| self.marked.contains(source.origin()))
     }
 
+    /// By which instant bill units close.
+    fn present(&self) -> Present {
+        self.witness.present(self.setting.job.clock, machine())
+    }
+
+    /// What is to be said of the machine's clock.
+    fn doubts(&self) -> Option<Diagnostic> {
+        let closes = self.setting.closes;
+        closes.then(|| self.witness.doubt(&self.setting.job, machine()))?
+    }
+
+    /// Tells that the machine's clock is not to be believed, once.
+    fn doubt(&mut self) {
+        if let Some(finding) = self.doubts().filter(|_| !self.doubted) {
+            self.doubted = true;
+            self.setting.listener.warned(&[finding]);
+        }
+    }
+
     fn learn(&mut self) {
+        let present = self.present();
         let Setting {
             job,
             reference,
@@ -444,12 +480,14 @@ impl Intake {
             ..
         } = &self.setting;
         if let Some(turn) = &mut self.turn {
-            turn.learn(job, reference, closed, !self.bundle.reference.is_empty());
+            let changed = !self.bundle.reference.is_empty();
+            turn.learn(job, (reference, changed), closed, present);
         }
     }
 
     /// Whether the run ends to begin again. What could not begin again goes on.
     fn is_turn(&mut self) -> bool {
+        let present = self.present();
         let Setting {
             closed,
             suspended,
@@ -460,7 +498,7 @@ impl Intake {
         let corrects = archived.is_some_and(Archived::corrects);
         let turn = self.turn.as_mut();
         self.turns = turn.is_some_and(|turn| {
-            turn.is_due(closed, suspended.as_ref(), corrects)
+            turn.is_due(closed, suspended.as_ref(), corrects, present)
                 && !check(&job.path).iter().any(Diagnostic::is_error)
         });
         self.turns
@@ -592,7 +630,10 @@ impl Intake {
                 self.keep_all()?;
             }
             match count {
-                0 if self.bundle.is_empty() => self.setting.metrics.waits(),
+                0 if self.bundle.is_empty() => {
+                    self.doubt();
+                    self.setting.metrics.waits();
+                }
                 _ => self.setting.metrics.works(),
             }
             if count > 0 && looked.elapsed() < LOOK {
@@ -670,6 +711,7 @@ impl Intake {
 
     /// Waits, and lets nobody count the time as work.
     fn rest(&mut self) -> Result<Option<Saved>, Halt> {
+        self.doubt();
         self.setting.metrics.waits();
         let saved = self.wait();
         self.setting.metrics.works();
@@ -1027,6 +1069,10 @@ impl Intake {
             self.tell_lines_of(opened.id, &opened.lines);
         }
         let bundle = std::mem::take(&mut self.bundle);
+        if self.setting.closes {
+            let comes = bundle.usage().iter().filter(|(_, diff)| *diff > 0);
+            self.witness.see(comes.map(|(usage, _)| usage.time));
+        }
         self.setting.metrics.epoch_bound(self.epoch);
         if let Some(keeping) = &self.setting.keeping {
             self.journal.enter(self.epoch, &bundle);
@@ -1056,6 +1102,7 @@ impl Intake {
         if let Some(opened) = &mut self.reading {
             self.files.note(opened);
         }
+        self.witness = self.witness.committed(self.setting.job.clock, machine());
         // What waits to be read on stays where it was.
         let mut positions = self.files.positions().clone();
         positions.extend(&self.positions);
@@ -1080,6 +1127,7 @@ impl Intake {
                 held: self.setting.reference_files.held(),
                 forgotten: self.forgotten,
                 raw: self.files.take_raw_digests(),
+                witness: self.witness,
             },
         };
         self.kept = Instant::now();

@@ -27,6 +27,7 @@ pub mod job;
 pub mod listener;
 pub mod metrics;
 pub mod outputs;
+pub mod present;
 pub mod print;
 pub mod progress;
 pub mod publish;

@@ -25,11 +25,12 @@ use crate::intake::{
     Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, Suspended,
     TakenIn, Warned, channels,
 };
-use crate::interrupt::keeps_what_is_read;
+use crate::interrupt::{is_asked_to_end, keeps_what_is_read};
 use crate::job::Job;
 use crate::listener::{Listener, PendingChange};
 use crate::metrics::Metrics;
 use crate::outputs::{DurableRun, Outputs, RAW, Standing, WorkerSnapshot};
+use crate::present::{Present, Witness, machine};
 use crate::publish::{Collector, Outbox};
 use crate::report::{RunFacts, Summary};
 use crate::serve::{Endpoint, ServeError};
@@ -44,7 +45,7 @@ use millrace_connectors::output::{LedgerRow, OutputError, Texts};
 use millrace_connectors::reference::Reference;
 use millrace_connectors::store::{Store, StoreError};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};
-use millrace_operators::domain::{BillCalendar, EventTime, FileId};
+use millrace_operators::domain::{BillCalendar, FileId};
 use millrace_operators::epoch::{Epoch, SHARDS};
 use publisher::{Publisher, Staging};
 use roaring::RoaringTreemap;
@@ -161,7 +162,7 @@ pub fn run(
     let mut host = host.transpose()?;
     // A run that forgets begins again, with what it did not forget.
     let (mut options, mut talk) = (options.clone(), None::<Talk>);
-    let mut anew = None;
+    let (mut anew, mut settled) = (None, 0);
     let mut summary = loop {
         let host = host.take();
         metrics.begin();
@@ -176,7 +177,7 @@ pub fn run(
             &options,
             metrics,
             listener,
-            (stop, talk),
+            (stop, talk, settled),
             host,
             started,
         );
@@ -184,6 +185,8 @@ pub fn run(
             Turn::Over(summary) => break *summary,
             Turn::Again(more) => {
                 options.watch = more.is_some();
+                // While a job watches, each time has a cause of its own.
+                settled = if options.watch { 0 } else { settled + 1 };
                 talk = more;
             }
         }
@@ -222,6 +225,16 @@ fn once_it_holds(
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
         }
     }
+}
+
+/// How often closed bill units are settled in one run: what an adjustment moves may have to be adjusted
+/// itself.
+const SETTLED_MOST: u32 = 8;
+
+/// Whether a run that was settled as often begins again. One that was asked to end shows what it has
+/// settled, and no more.
+fn may_settle(settled: u32) -> bool {
+    settled < if is_asked_to_end() { 1 } else { SETTLED_MOST }
 }
 
 /// How a part of a run ended.
@@ -273,7 +286,7 @@ fn turn(
     options: &RunOptions,
     metrics: &Arc<Metrics>,
     listener: &Arc<dyn Listener>,
-    stop: (&Stop, Option<Talk>),
+    stop: (&Stop, Option<Talk>, u32),
     host: Option<Host>,
     started: Instant,
 ) -> Result<Turn, RunError> {
@@ -287,7 +300,7 @@ fn turn_claimed(
     options: &RunOptions,
     metrics: &Arc<Metrics>,
     listener: &Arc<dyn Listener>,
-    (stop, talk): (&Stop, Option<Talk>),
+    (stop, talk, times): (&Stop, Option<Talk>, u32),
     host: Option<Host>,
     started: Instant,
 ) -> Result<Turn, RunError> {
@@ -297,6 +310,9 @@ fn turn_claimed(
     let output_store = Arc::clone(&prepared.output_store);
     let lines = prepared.finder();
     let archive = prepared.archive()?;
+    // Before the run: what closes while it lasts is closed by the next.
+    let (clock, now) = (prepared.job.clock, machine());
+    let present = move |witness: Witness| witness.present(clock, now);
     let archiver = archive.clone().map(Archiver::new).transpose()?;
     let archiver = archiver.map(Arc::new);
     let archiving = archiver.clone();
@@ -308,6 +324,7 @@ fn turn_claimed(
                         settled: Option<&Settled>| {
         if let (Some(archiver), Some(settled)) = (&archiving, settled) {
             let Settled { board, taken } = settled;
+            archiver.at(present(taken.witness));
             archiver.work(open, seat, &board.lines(), &taken.reference);
         }
         snapshots(worker, company, open, seat)
@@ -332,6 +349,7 @@ fn turn_claimed(
             generation.conclude(state, &output_store, snapshots)?;
         }
     }
+    let mut unsettled = None;
     if let Some(archiver) = archiver.and_then(Arc::into_inner) {
         let state_now = kept.as_ref().map(|kept| kept.generation.manifest.mark());
         let archiver = archiver.of_state(state_now);
@@ -349,17 +367,30 @@ fn turn_claimed(
                 workers: workers(options)?,
             };
             let generation = &mut kept.generation;
+            let setting = ArchiveSetting {
+                present: present(ended.witness),
+                ..setting
+            };
             let settled = forget(&setting, &mut Forgetting { store, generation }, left)?;
             tell(&settled.told);
-            if settled.again || kept.talk.is_some() {
+            if kept.talk.is_some() || (settled.again && may_settle(times)) {
                 return Ok(Turn::Again(kept.talk));
             }
+            unsettled = settled.again.then(|| {
+                "what was adjusted of closed bill units is not part of this bill yet: the next run of the \
+                 job bills it"
+                    .to_owned()
+            });
         }
     }
+    unsettled.iter().for_each(|text| listener.message(text));
     let run = RunFacts {
         files: ended.files,
         held: texts(&ended.held),
-        warnings: texts(&ended.warned.about_money()),
+        warnings: texts(&ended.warned.about_money())
+            .into_iter()
+            .chain(unsettled)
+            .collect(),
         elapsed: started.elapsed(),
         idle: metrics.idle(),
         ..facts.run
@@ -473,6 +504,8 @@ pub struct Ended<T> {
     pub closed: Arc<Closed>,
     /// The newest commit of its state, where it has any.
     pub commit: Option<u64>,
+    /// What bears witness to the present.
+    pub witness: Witness,
     /// What was read of each worker.
     pub parts: Vec<T>,
 }
@@ -779,6 +812,7 @@ impl Prepared {
         let output_store = Arc::clone(&store);
         // What is committed is what is asked for; the sources belong to the run that reads them.
         let reads = restored.is_none();
+        let closes = mode == Mode::Write && job.archive.is_some();
         let setting = Box::new(move |live: Live| Setting {
             job: job_in,
             names: names_in,
@@ -804,6 +838,7 @@ impl Prepared {
             suspended: live.suspended,
             closed: closed_in,
             reads,
+            closes,
         });
         Ok(Self {
             job,
@@ -834,15 +869,17 @@ impl Prepared {
         let Some(plan) = &job.archive else {
             return Ok(None);
         };
-        // Before the run: what closes while it lasts is closed by the next.
-        let now = || EventTime::from(jiff::Timestamp::now());
         Ok(Some(ArchiveSetting {
             store: Arc::new(Store::open(&plan.folder, &job.folder)?),
             job: job.name.clone(),
             generation: self.generation.as_ref().map(|ours| ours.number),
             zone: job.zone.clone(),
             after: plan.after,
-            now: job.clock.unwrap_or_else(now),
+            // Until the run has seen what bears witness to it.
+            present: Present {
+                at: job.clock.unwrap_or_else(machine),
+                closes: false,
+            },
             texts: self.facts.texts.clone(),
             closed: Arc::clone(&self.closed),
             state: None,
@@ -923,8 +960,7 @@ impl Prepared {
         let (committer, flushed) = committer.unzip();
         // Commands are for those who keep them.
         let suspended = keeping.as_ref().map(|_| Suspended::default());
-        let clock = || EventTime::from(jiff::Timestamp::now());
-        let clock = self.job.clock.unwrap_or_else(clock);
+        let clock = self.job.clock.unwrap_or_else(machine);
         let resume = self.closed.resume(live_from, unpublished).from_clock(clock);
         let connected = host.map(|host| together::begin(host, &resume, self.outputs.as_ref()));
         let mut start = Start::of(connected.transpose()?, workers, &self.names);
@@ -1081,6 +1117,7 @@ impl Prepared {
             warned: taken.warned,
             texts: self.facts.texts,
             closed: self.closed,
+            witness: taken.witness,
             commit: newest,
             parts: parts.collect(),
         };

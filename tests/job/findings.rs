@@ -318,6 +318,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "of a job that goes on meanwhile: watching.rs follows it",
     ),
     (
+        "set the clock of the machine",
+        "of a job that closes bill units by the machine's clock: durable/archive/clock.rs follows it",
+    ),
+    (
         "it names no file; write s3://bucket/folder/file",
         "a part of the message about a URL, which no job can read without a server",
     ),

@@ -4,6 +4,9 @@
 //! groups it is the shortest stretch that none of their bill units sticks out of: a month and a
 //! quarter make the quarter. Cycles that never begin on one day make no period; such usage stays
 //! open.
+//!
+//! What was closed stays closed: a period that is archived, and the bill units of an account that the
+//! state has forgotten, whatever clock and grace say now.
 
 use crate::archive::members;
 use jiff::Span;
@@ -30,6 +33,16 @@ pub struct Closing {
     mixed: BTreeMap<AccountKey, Arc<BTreeSet<BillingProfile>>>,
     stretches: BTreeMap<(Arc<BTreeSet<BillingProfile>>, Period), Option<Period>>,
     closed: BTreeMap<Period, bool>,
+    /// Whether more closes than was closed.
+    closes: bool,
+    /// Until when accounts were closed before.
+    units: ClosedUnits,
+    /// Periods that are archived.
+    archived: BTreeSet<Period>,
+    /// Until when each account is closed, as far as it was asked.
+    until: BTreeMap<AccountKey, Option<EventTime>>,
+    /// The same of accounts that share with no other cycle, by clock and archive alone.
+    same: BTreeMap<BillingProfile, Option<EventTime>>,
 }
 
 impl Closing {
@@ -47,7 +60,32 @@ impl Closing {
             profiles,
             stretches: BTreeMap::new(),
             closed: BTreeMap::new(),
+            closes: true,
+            units: ClosedUnits::default(),
+            archived: BTreeSet::new(),
+            until: BTreeMap::new(),
+            same: BTreeMap::new(),
         }
+    }
+
+    /// The same where this was closed before: bill units of accounts, and periods that are archived.
+    #[must_use]
+    pub(crate) fn behind(
+        self,
+        units: &ClosedUnits,
+        archived: impl IntoIterator<Item = Period>,
+    ) -> Self {
+        Self {
+            units: units.clone(),
+            archived: archived.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// The same, and whether more closes than was closed before.
+    #[must_use]
+    pub(crate) fn that_closes(self, closes: bool) -> Self {
+        Self { closes, ..self }
     }
 
     /// The closed period of usage of an account; nothing if it is open.
@@ -58,15 +96,21 @@ impl Closing {
         time: EventTime,
     ) -> Option<Period> {
         let unit = self.calendar.unit(profile, time);
-        self.stretch(account, unit)
-            .filter(|period| self.is_closed(*period))
+        self.closed_stretch(account, unit)
     }
 
     /// The closed period of a billing line; nothing if it is open.
     pub fn period_of_line(&mut self, key: &LineKey) -> Option<Period> {
         let unit = Period::new(key.unit_start, key.unit_end)?;
-        self.stretch(key.account, unit)
-            .filter(|period| self.is_closed(*period))
+        self.closed_stretch(key.account, unit)
+    }
+
+    fn closed_stretch(&mut self, account: AccountKey, unit: Period) -> Option<Period> {
+        let period = self.stretch(account, unit)?;
+        let until = self.until(account);
+        // A line may be of an account that is gone.
+        let closed = until.is_some_and(|until| period.end() <= until) || self.is_closed(period);
+        closed.then_some(period)
     }
 
     /// The period of an account that holds an instant, closed or not.
@@ -76,50 +120,71 @@ impl Closing {
         self.stretch(account, unit)
     }
 
-    /// The end of the last closed period of each account that has one.
+    /// The end of the last closed period of each account that has one; of accounts that are gone, as it was.
     pub(crate) fn units(&mut self) -> ClosedUnits {
         let accounts: Vec<AccountKey> = self.profiles.keys().copied().collect();
-        let mut same: BTreeMap<BillingProfile, Option<EventTime>> = BTreeMap::new();
-        let mut units = BTreeMap::new();
+        let mut units = self.units.clone();
         for account in accounts {
-            let alone = self
-                .profile(account)
-                .filter(|_| !self.mixed.contains_key(&account));
-            let until = match alone {
-                Some(profile) => match same.get(&profile) {
-                    Some(known) => *known,
-                    None => {
-                        let until = self.closed_until(account);
-                        same.insert(profile, until);
-                        until
-                    }
-                },
-                None => self.closed_until(account),
-            };
-            units.extend(until.map(|until| (account, until)));
+            let until = self.until(account);
+            units.0.extend(until.map(|until| (account, until)));
         }
-        ClosedUnits(units)
+        units
+    }
+
+    /// The end of the last closed period of an account, if it has one.
+    fn until(&mut self, account: AccountKey) -> Option<EventTime> {
+        if let Some(known) = self.until.get(&account) {
+            return *known;
+        }
+        let alone = self
+            .profile(account)
+            .filter(|_| !self.mixed.contains_key(&account));
+        let until = match alone {
+            Some(profile) => match self.same.get(&profile) {
+                Some(known) => *known,
+                None => {
+                    let until = self.closed_until(account);
+                    self.same.insert(profile, until);
+                    until
+                }
+            },
+            None => self.closed_until(account),
+        };
+        let until = until.max(self.units.until(account));
+        self.until.insert(account, until);
+        until
     }
 
     /// When the next period is closed.
     pub(crate) fn next(&mut self) -> Option<EventTime> {
+        let units = self.units();
         let accounts: Vec<AccountKey> = self.profiles.keys().copied().collect();
         let mut seen: BTreeSet<Period> = BTreeSet::new();
         for account in accounts {
-            seen.extend(self.open(account));
+            let first = units.until(account).unwrap_or(EventTime::EARLIEST);
+            seen.extend(self.period_at(account, first));
         }
         seen.into_iter()
             .filter_map(|period| self.closes(period))
             .min()
     }
 
+    /// The end of the last period of an account that clock or archive close.
     fn closed_until(&mut self, account: AccountKey) -> Option<EventTime> {
-        self.open(account)
-            .map(|first| first.start())
-            .filter(|start| *start > EventTime::EARLIEST)
+        let archived: Vec<Period> = self.archived.iter().rev().copied().collect();
+        let mut archived = archived.into_iter();
+        let archived =
+            archived.find(|period| self.period_at(account, period.start()) == Some(*period));
+        let open = match self.closes {
+            true => self.open(account),
+            false => None,
+        };
+        let by_clock = open.map(|first| first.start());
+        let by_clock = by_clock.filter(|start| *start > EventTime::EARLIEST);
+        archived.map(|period| period.end()).max(by_clock)
     }
 
-    /// The first period of an account that is not closed.
+    /// The first period of an account that the clock does not close.
     fn open(&mut self, account: AccountKey) -> Option<Period> {
         let mut first = self.period_at(account, self.now)?;
         while first.start() > EventTime::EARLIEST {
@@ -187,7 +252,8 @@ impl Closing {
         if let Some(known) = self.closed.get(&period) {
             return *known;
         }
-        let closed = self.closes(period).is_some_and(|closes| closes <= self.now);
+        let by_now = |this: &Self| this.closes(period).is_some_and(|closes| closes <= this.now);
+        let closed = self.archived.contains(&period) || (self.closes && by_now(self));
         self.closed.insert(period, closed);
         closed
     }

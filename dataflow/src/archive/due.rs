@@ -37,7 +37,7 @@ impl Due {
     ) -> Result<Self, ArchiveError> {
         let closed = &setting.closed;
         let mut due = Self {
-            closing: setting.closing(reference),
+            closing: setting.closing(reference, archive),
             differ: Vec::new(),
             sequences: BTreeMap::new(),
             touched: BTreeMap::new(),
@@ -67,7 +67,7 @@ impl Due {
             let opened = archive.period(period)?;
             let known = |account: &str| !forgotten(AccountKey::of(&[account]), period);
             let lines = lines.unwrap_or_default();
-            let differences = differences(&opened, &lines, known, setting)?;
+            let differences = differences(&opened, &lines, &[], known, setting)?;
             if setting.generation.is_some() {
                 due.adjust(&opened, differences, &groups, &mut moved)?;
             } else if !differences.is_empty() {
@@ -178,10 +178,12 @@ impl Due {
     }
 }
 
-/// What a period comes to now less what it was billed, adjustments added up; of known accounts.
+/// What a period comes to now less what it was billed, adjustments added up; of known accounts. `others`
+/// are lines that are of the period only if it has them.
 pub(super) fn differences(
     opened: &ArchivedPeriod,
     now: &[&AggregatedLine],
+    others: &[&AggregatedLine],
     known: impl Fn(&str) -> bool,
     setting: &ArchiveSetting,
 ) -> Result<Vec<AggregatedLine>, ArchiveError> {
@@ -197,7 +199,10 @@ pub(super) fn differences(
         }
     }
     let mut differences = Vec::new();
-    for line in now {
+    let others = others.iter();
+    let others = others.filter(|line| gone.contains_key(&line.key.aggregate_id()));
+    let others: Vec<&AggregatedLine> = others.copied().collect();
+    for line in now.iter().copied().chain(others) {
         let mut sum = line.sum;
         if let Some((_, mut billed)) = gone.remove(&line.key.aggregate_id()) {
             billed.negate();

@@ -26,16 +26,17 @@ use crate::adjust::{AdjustError, Adjusted, Adjustment, LateUsage, adjust};
 use crate::board::Board;
 use crate::durable::{Closed, Due, Forgetting, KnownPeriod, LeftVersion, versions};
 use crate::graph::Stand;
+use crate::replay::in_period;
 use crate::replay::scope::{Links, movement};
 use crate::run::RunError;
-use differential_dataflow::difference::Abelian as _;
+use differential_dataflow::difference::{Abelian as _, IsZero as _, Semigroup as _};
 use millrace_connectors::archive::{
     Archive, ArchiveError, BilledUsage, write_manifest, write_reference,
 };
 use millrace_connectors::output::{AggregatedLine, SuspendedUsage};
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{
-    GroupKey, Identity, LineSum, Period, Reason, RecordId, Suspense, Usage,
+    GroupKey, Identity, LineKey, LineSum, Period, Reason, RecordId, Suspense, Usage,
 };
 use millrace_operators::epoch::shard;
 use roaring::RoaringTreemap;
@@ -129,7 +130,12 @@ pub fn forget(
     }
     // The lines that stand are what the graph's own groups came to.
     let mut stands = before.opening().0;
-    stands.extend(left.leaving.stands);
+    for (group, stand) in left.leaving.stands {
+        // Behind a clock that has gone back the graph has no buckets, and what stands there stays.
+        if stands.get(&group).is_none_or(|held| held.at < stand.at) {
+            stands.insert(group, stand);
+        }
+    }
     moved.retain(|group, stand| stands.get(group) != Some(stand));
     let mut reopened = &before.reopened - &leaving;
     reopened.extend(due.reopened.iter().map(|usage| usage.record.0));
@@ -256,7 +262,7 @@ fn bill(
         taken_back: taken_back(setting, &archive)?,
         is_billed_here: &|record| forgotten.contains(record.0) || waits.contains(&record),
         reference: left.reference,
-        clock: setting.now,
+        clock: setting.present.at,
         workers: left.workers,
         generation,
         state: setting.state.clone(),
@@ -276,7 +282,7 @@ fn with_periods(
     left: &Left<'_>,
 ) -> Result<Archive, ArchiveError> {
     let links = Links::of(left.reference);
-    let mut closing = setting.closing(left.reference);
+    let mut closing = setting.closing(left.reference, &archive);
     let mut missing: BTreeSet<Period> = BTreeSet::new();
     for usage in late {
         let payer = links.payers_at(usage.service, usage.time).next();
@@ -416,27 +422,37 @@ fn due(
     let mut due = leaving(waiting, adjusted);
     let rated: BTreeSet<Period> = adjusted.rated.iter().map(|(period, _)| *period).collect();
     let known = ahead(setting, archive).map(|(period, _)| period);
-    let mut closing = setting.closing(left.reference);
+    let mut closing = setting.closing(left.reference, archive);
     let changed = known.chain(rated).map(|period| (period, Vec::new()));
     let mut changed: BTreeMap<Period, Vec<&AggregatedLine>> = changed.collect();
     let lines = match changed.is_empty() {
         true => Vec::new(),
         false => left.board.lines(),
     };
+    let mut sums: BTreeMap<LineKey, LineSum> = BTreeMap::new();
+    // Accounts may be billed by other periods now than those that their lines were archived with.
+    let mut others: Vec<&AggregatedLine> = Vec::new();
     for line in &lines {
         let period = closing.period_of_line(&line.key);
-        let lines = period.and_then(|period| changed.get_mut(&period));
-        lines.into_iter().for_each(|lines| lines.push(line));
+        match period.and_then(|period| changed.get_mut(&period)) {
+            Some(lines) => lines.push(line),
+            None => others.push(line),
+        }
     }
     for (period, lines) in changed {
         let opened = archive.period(period)?;
-        let differences = differences(&opened, &lines, |_| true, setting)?;
-        due.lines.extend(differences.into_iter().map(|line| {
+        let within = |line: &&&AggregatedLine| in_period(&line.key, period);
+        let others: Vec<&AggregatedLine> = others.iter().filter(within).copied().collect();
+        let differences = differences(&opened, &lines, &others, |_| true, setting)?;
+        for line in differences {
             let mut sum: LineSum = line.sum;
             sum.negate();
-            (line.key, sum)
-        }));
+            sums.entry(line.key).or_default().plus_equals(&sum);
+        }
     }
+    // What one period gives up and another takes moves no line.
+    sums.retain(|_, sum| !sum.is_zero());
+    due.lines = sums.into_iter().collect();
     Ok(due)
 }
 

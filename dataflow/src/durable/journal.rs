@@ -14,6 +14,7 @@ mod rows;
 
 use crate::board::MovedLine;
 use crate::intake::{Bundle, EpochHead};
+use crate::present::Witness;
 use millrace_connectors::ledger::LedgerEntry;
 use millrace_connectors::names::Entered;
 use millrace_connectors::reference::HeldMessage;
@@ -70,6 +71,8 @@ pub struct Facts {
     pub forgotten: u64,
     /// The digests of raw records that were taken in.
     pub raw: BTreeMap<FileId, String>,
+    /// What bears witness to the present.
+    pub witness: Witness,
 }
 
 /// How far a file or partition is read.

@@ -8,6 +8,7 @@ use super::DurableError;
 use super::journal::{Entry, Epochs, FileRecord, Item, Line};
 use super::manifest::Manifest;
 use crate::intake::Bundle;
+use crate::present::Witness;
 use crate::publish::consolidate;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{HeldMessage, Reference, ReferenceChanges};
@@ -59,6 +60,8 @@ pub struct Known {
     pub forgotten: u64,
     /// The digests of the raw records of files.
     pub raw: BTreeMap<FileId, String>,
+    /// What bears witness to the present.
+    pub witness: Witness,
 }
 
 impl Restored {
@@ -97,7 +100,7 @@ impl Restored {
                         let next =
                             |(file, position): (FileId, super::Position)| (file, position.next);
                         (loading.paused, loading.commands) = (facts.paused, facts.commands);
-                        loading.forgotten = facts.forgotten;
+                        (loading.forgotten, loading.witness) = (facts.forgotten, facts.witness);
                         loading.held = facts.held;
                         loading.raw.extend(facts.raw);
                         loading.positions = facts.positions.into_iter().map(next).collect();
@@ -139,6 +142,7 @@ impl Restored {
             reopened: loading.reopened,
             forgotten: loading.forgotten,
             raw: loading.raw,
+            witness: loading.witness,
         })
     }
 }
@@ -216,6 +220,7 @@ struct Loading {
     reopened: Vec<(Epoch, RecordId)>,
     forgotten: u64,
     raw: BTreeMap<FileId, String>,
+    witness: Witness,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
 }
@@ -239,6 +244,7 @@ impl Loading {
             reopened: Vec::new(),
             forgotten: 0,
             raw: BTreeMap::new(),
+            witness: Witness::default(),
             lines: Some(BTreeMap::new()),
         }
     }

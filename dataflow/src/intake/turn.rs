@@ -4,6 +4,7 @@ use crate::archive::Closing;
 use crate::durable::Closed;
 use crate::intake::Suspended;
 use crate::job::Job;
+use crate::present::Present;
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{EventTime, Reason};
 use std::time::{Duration, Instant};
@@ -37,24 +38,25 @@ impl Turn {
         })
     }
 
-    /// Learns the reference data in force.
+    /// Learns the reference data in force, and whether that has changed.
     pub(super) fn learn(
         &mut self,
         job: &Job,
-        reference: &Reference,
+        (reference, changed): (&Reference, bool),
         closed: &Closed,
-        changed: bool,
+        present: Present,
     ) {
         self.changed |= changed;
         let Some(archive) = &job.archive else {
             return;
         };
-        let now = job.clock.unwrap_or_else(present);
-        let mut closing = Closing::new(reference, job.zone.clone(), archive.after, now);
-        let mut units = closed.units.clone();
-        units.extend(closing.units());
+        let closing = Closing::new(reference, job.zone.clone(), archive.after, present.at);
+        let archived = closed.periods.keys().copied();
+        let mut closing = closing
+            .behind(&closed.units, archived)
+            .that_closes(present.closes);
         self.closes = match job.clock {
-            _ if units != closed.units => Some(now),
+            _ if closing.units() != closed.units => Some(present.at),
             None => closing.next(),
             Some(_) => None,
         };
@@ -66,12 +68,13 @@ impl Turn {
         closed: &Closed,
         suspended: Option<&Suspended>,
         corrects: bool,
+        present: Present,
     ) -> bool {
         if self.looked.elapsed() < LOOK {
             return false;
         }
         self.looked = Instant::now();
-        if self.closes.is_some_and(|closes| closes <= present()) {
+        if present.closes && self.closes.is_some_and(|closes| closes <= present.at) {
             return true;
         }
         if self.begun.elapsed() < self.adjust || closed.periods.is_empty() {
@@ -81,8 +84,4 @@ impl Turn {
         let waits = |suspended: &Suspended| suspended.has(Reason::PeriodClosed);
         self.changed || corrects || suspended.is_some_and(waits)
     }
-}
-
-fn present() -> EventTime {
-    EventTime::from(jiff::Timestamp::now())
 }

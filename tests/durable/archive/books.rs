@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use millrace::adjust::{AdjustError, Adjusted, Adjustment, LateUsage, adjust};
 use millrace::archive::{ArchiveSetting, Archiver};
 use millrace::graph::{Open, Opening};
+use millrace::present::Present;
 use millrace::publish::EpochChanges;
 use millrace::rerate::{Portion, Rater, lines};
 use millrace::run::Seat;
@@ -141,7 +142,10 @@ impl Books {
             generation: None,
             zone: TimeZone::UTC,
             after: jiff::Span::new(),
-            now: self.clock,
+            present: Present {
+                at: self.clock,
+                closes: true,
+            },
             texts: self.texts(),
             closed: Arc::default(),
             state: None,

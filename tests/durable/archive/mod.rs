@@ -3,6 +3,7 @@
 
 mod adjust;
 mod books;
+mod clock;
 mod corrections;
 pub(crate) mod forget;
 mod kept;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where findings about a configuration are made.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "connectors/src/diagnostic.rs",
     "connectors/src/times.rs",
     "connectors/src/expression",
@@ -17,6 +17,7 @@ const SOURCES: [&str; 10] = [
     "dataflow/src/intake.rs",
     "dataflow/src/job.rs",
     "dataflow/src/job",
+    "dataflow/src/present.rs",
 ];
 
 /// Calls whose last argument is a hint.
