@@ -29,19 +29,21 @@ mod forget;
 mod groups;
 mod keys;
 pub(crate) mod known;
+mod together;
 
 pub use closing::Closing;
 pub use collect::{Collected, collect, moved};
 pub use forget::{Left, forget};
 pub(crate) use groups::{members, never_archived};
 pub(crate) use keys::LineKeys;
+pub use together::{Others, lend};
 
 use crate::durable::Closed;
 use crate::graph::{Open, Stand};
 use crate::present::Present;
 use crate::run::Seat;
 use due::Due;
-use groups::{Standings, of_shard, standings, stands};
+use groups::{Standings, WantedGroups, of_shard};
 use millrace_connectors::archive::{
     Archive, ArchiveError, Manifest, Place, ShardContent, ShardEntry, StateMark, Terms,
     write_manifest, write_reference, write_shard,
@@ -54,8 +56,11 @@ use millrace_operators::domain::{
 };
 use millrace_operators::epoch::{SHARDS, shard};
 use roaring::RoaringTreemap;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock};
+use together::Found;
 
 /// Records of one pass over what is held open.
 const PASS_RECORDS: usize = 2_000_000;
@@ -95,8 +100,8 @@ pub struct Archiver {
     archive: Archive,
     /// The present, where it is known only when everything is read.
     present: OnceLock<Present>,
-    /// What is to be written, found by the first worker.
-    due: OnceLock<Result<Due, ArchiveError>>,
+    /// What is to be done, found by the first worker.
+    task: OnceLock<Result<Task, ArchiveError>>,
     met: OnceLock<Barrier>,
     table: Mutex<Table>,
 }
@@ -113,6 +118,58 @@ struct Table {
     written: BTreeMap<Period, BTreeMap<u64, ShardEntry>>,
     leaving: Leaving,
     failure: Option<ArchiveError>,
+}
+
+/// What is to be done.
+struct Task {
+    due: Due,
+    /// The accounts of each balance group.
+    groups: BTreeMap<GroupKey, BTreeSet<AccountKey>>,
+    /// Until when bill units are closed.
+    units: ClosedUnits,
+    errand: Errand,
+}
+
+/// What each worker is to find out of what it holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Errand {
+    groups: WantedGroups,
+    /// Whether something is written.
+    writes: bool,
+    /// Whether what is closed is forgotten then.
+    forgets: bool,
+}
+
+impl Task {
+    fn find(
+        archive: &Archive,
+        setting: &ArchiveSetting,
+        lines: &[AggregatedLine],
+        reference: &Reference,
+    ) -> Result<Self, ArchiveError> {
+        let mut due = Due::find(archive, setting, lines, reference)?;
+        let (groups, units) = (members(reference), due.closing.units());
+        let errand = Errand {
+            groups: WantedGroups::of(&groups, due.periods(), &units),
+            writes: due.slots().next().is_some(),
+            forgets: setting.generation.is_some(),
+        };
+        Ok(Self {
+            due,
+            groups,
+            units,
+            errand,
+        })
+    }
+}
+
+/// The shards of each pass over what is held open.
+fn passes(seat: Seat) -> impl Iterator<Item = Range<u64>> {
+    let passes = seat.records.div_ceil(PASS_RECORDS).max(1);
+    let passes = u64::try_from(passes).unwrap_or(SHARDS).min(SHARDS);
+    let width = SHARDS.div_ceil(passes);
+    let firsts = (0..SHARDS).step_by(usize::try_from(width).unwrap_or(1));
+    firsts.map(move |first| first..(first + width).min(SHARDS))
 }
 
 /// What may be forgotten, once it is archived.
@@ -200,7 +257,7 @@ impl Archiver {
             archive,
             setting,
             present: OnceLock::new(),
-            due: OnceLock::new(),
+            task: OnceLock::new(),
             met: OnceLock::new(),
             table: Mutex::default(),
         })
@@ -230,100 +287,105 @@ impl Archiver {
         self.table.lock().expect("no archiving worker has failed")
     }
 
-    /// Waits until every worker is here.
-    fn meet(&self, seat: Seat) {
-        let peers = usize::try_from(seat.peers).unwrap_or(1);
-        self.met.get_or_init(|| Barrier::new(peers)).wait();
+    /// Waits until every worker of this process is here.
+    fn meet(&self, workers: u64) {
+        let workers = usize::try_from(workers).unwrap_or(1);
+        self.met.get_or_init(|| Barrier::new(workers)).wait();
     }
 
-    /// Archives what this worker holds of closed periods, together with the others: every worker of
-    /// the run must call this. `lines` are all that is billed. A failure is told by
+    /// Archives what this worker holds of closed periods, together with the others of this process:
+    /// every worker of the run must call this. `lines` are all that is billed. A failure is told by
     /// [`Self::commit`].
     pub fn work(&self, open: &Open, seat: Seat, lines: &[AggregatedLine], reference: &Reference) {
-        let due = self
-            .due
-            .get_or_init(|| Due::find(&self.archive, &self.setting(), lines, reference));
-        let Ok(due) = due else {
+        self.work_with(None, open, seat, Some((lines, reference)));
+    }
+
+    /// The same, together with the workers of other processes, where there are some. They must be told
+    /// of a run that has failed, too.
+    pub fn work_with(
+        &self,
+        mut others: Option<Others<'_>>,
+        open: &Open,
+        seat: Seat,
+        settled: Option<(&[AggregatedLine], &Reference)>,
+    ) {
+        let task = settled.and_then(|(lines, reference)| {
+            let find = || Task::find(&self.archive, &self.setting(), lines, reference);
+            self.task.get_or_init(find).as_ref().ok()
+        });
+        if let Some(others) = &mut others {
+            others.tell(task.map(|task| (&task.due.closing, &task.errand)));
+        }
+        let Some(task) = task else {
             return;
         };
-        let groups = members(reference);
-        self.lay_identities(open);
-        if !groups.is_empty() {
-            collect::begun(open, |group, time| {
-                let mut table = self.table();
-                let first = table.begun.entry(group).or_insert(time);
-                *first = (*first).min(time);
-            });
-        }
-        self.meet(seat);
-        let (identities, begun) = {
-            let table = self.table();
-            (table.identities.clone(), table.begun.clone())
-        };
-        let opening = self.setting.closed.opening();
-        let standings = standings(open, &groups, due.periods(), &begun, &opening);
-        self.table().standings.extend(standings);
-
+        let writers = others.as_ref().map_or(seat.peers, Others::writers);
+        let (due, errand) = (&task.due, &task.errand);
         let mut closing = due.closing.clone();
-        if self.setting.generation.is_some() {
-            let units = closing.units();
-            let stands = stands(open, &groups, &units, &opening);
-            let records = collect::records(open, |account, profile, time| {
-                closing.period(account, profile, time).is_some()
-            });
-            let leaving = &mut self.table().leaving;
-            leaving.stands.extend(stands);
-            leaving.records |= records;
-            leaving.units = units;
+        self.lay(Found::of(open, &mut closing, errand));
+        let found = others.as_mut().map(Others::found);
+        found
+            .into_iter()
+            .flatten()
+            .for_each(|found| self.lay(found));
+        self.meet(writers);
+        if errand.forgets {
+            self.table().leaving.units = task.units.clone();
         }
-        let passes = seat.records.div_ceil(PASS_RECORDS).max(1);
-        let passes = u64::try_from(passes).unwrap_or(SHARDS).min(SHARDS);
-        let width = SHARDS.div_ceil(passes);
-        for first in (0..SHARDS).step_by(usize::try_from(width).unwrap_or(1)) {
-            let shards = first..(first + width).min(SHARDS);
+        if !errand.writes {
+            return;
+        }
+        let identities = self.table().identities.clone();
+        for shards in passes(seat) {
             let collected = collect(open, |account, profile, time| {
                 let of_pass = shards.contains(&shard(account.0));
-                let period = of_pass.then(|| closing.period(account, profile, time));
-                period
-                    .flatten()
-                    .filter(|period| due.wants(*period, account))
+                let period = of_pass.then(|| closing.period(account, profile, time))?;
+                period.filter(|period| due.wants(*period, account))
             });
             self.table().collected.append(collected);
-            self.meet(seat);
+            for mut collected in others.as_mut().map(Others::collected).into_iter().flatten() {
+                // They do not know of which accounts something is written.
+                collected.retain(|(period, _), account| due.wants(period, account));
+                self.table().collected.append(collected);
+            }
+            self.meet(writers);
             for slot in due.slots().filter(|(_, shard)| shards.contains(shard)) {
-                if slot.1 % seat.peers == seat.worker {
-                    self.write(slot, due, &groups, &identities);
+                if slot.1 % writers == seat.worker {
+                    self.write(slot, task, &identities);
                 }
             }
-            self.meet(seat);
+            self.meet(writers);
         }
     }
 
-    fn lay_identities(&self, open: &Open) {
-        let mut identities = Vec::new();
-        open.identities
-            .visit(|identity, record| identities.push((record, identity)));
-        identities.sort_unstable();
-        self.table().identities.push(Arc::new(identities));
+    fn lay(&self, found: Found) {
+        let mut table = self.table();
+        for (group, time) in found.begun {
+            let first = table.begun.entry(group).or_insert(time);
+            *first = (*first).min(time);
+        }
+        table.standings.extend(found.standings);
+        table.leaving.stands.extend(found.stands);
+        table.leaving.records |= found.records;
+        table.identities.push(Arc::new(found.identities));
     }
 
     /// Writes a shard of a period from what lies on the table.
-    fn write(
-        &self,
-        slot: Slot,
-        due: &Due,
-        groups: &BTreeMap<GroupKey, BTreeSet<AccountKey>>,
-        identities: &[Identities],
-    ) {
-        let (mut content, standings) = {
+    fn write(&self, slot: Slot, Task { due, groups, .. }: &Task, identities: &[Identities]) {
+        let (mut content, standings, begun) = {
             let mut table = self.table();
             if table.failure.is_some() {
                 return;
             }
             let content = table.collected.take(slot);
-            (content, table.standings.clone())
+            (content, table.standings.clone(), table.begun.clone())
         };
         let (period, shard) = slot;
+        let stood = &self.setting.closed;
+        let began = |group: GroupKey| {
+            let before = begun.get(&group).is_some_and(|time| *time < period.start());
+            before || stood.stands.contains_key(&group) || stood.moved.contains_key(&group)
+        };
         content.lines = due.lines(slot).to_vec();
         content.accounts = due.accounts(slot);
         content
@@ -340,7 +402,7 @@ impl Archiver {
             // A rated record was unique, and every unique record has its identity.
             row.usage.identity = found.expect("a billed record has an identity").1;
         }
-        content.groups = of_shard(period, &content.accounts, groups, standings);
+        content.groups = of_shard(period, &content.accounts, groups, standings, began);
         let place = Place {
             period,
             sequence: due.sequence(period),
@@ -378,7 +440,7 @@ impl Archiver {
         if let Some(failure) = table.failure {
             return Err(failure);
         }
-        let Some(due) = self.due.into_inner().transpose()? else {
+        let Some(Task { due, .. }) = self.task.into_inner().transpose()? else {
             return Ok(Committed::default());
         };
         let mut committed = Committed {

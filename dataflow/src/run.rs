@@ -13,7 +13,7 @@ mod together;
 
 pub use assist::assist;
 
-use crate::archive::{ArchiveSetting, Archiver, Left, forget, known, never_archived};
+use crate::archive::{ArchiveSetting, Archiver, Left, Others, forget, known, never_archived};
 use crate::board::{Board, ConservationError};
 use crate::cluster::{ClusterError, ClusterPlan, Company, Host, Terms, Watchdog};
 use crate::durable::{
@@ -141,10 +141,7 @@ pub fn run(
     let started = Instant::now();
     // Whoever watches the job sees it wait for others.
     let address = match Job::load(path) {
-        Ok((job, _)) => {
-            archives_alone(&job, options)?;
-            options.metrics.or(job.metrics)
-        }
+        Ok((job, _)) => options.metrics.or(job.metrics),
         Err(_) => return Err(RunError::Configuration(crate::check::check(path))),
     };
     let server = address
@@ -153,18 +150,12 @@ pub fn run(
     if let Some(server) = &server {
         listener.message(&format!("metrics on http://{}/metrics", server.address()));
     }
-    // Nothing is touched before all processes are there.
-    let host = options.cluster.as_ref().map(|plan| {
-        let terms = Terms::of(path, workers(options)?);
-        let talk = Arc::as_ref(listener);
-        Ok::<_, RunError>(Host::gather(plan, terms, talk)?)
-    });
-    let mut host = host.transpose()?;
     // A run that forgets begins again, with what it did not forget.
     let (mut options, mut talk) = (options.clone(), None::<Talk>);
     let (mut anew, mut settled) = (None, 0);
     let mut summary = loop {
-        let host = host.take();
+        // Nothing is touched before all processes are there.
+        let host = gather(path, &options, listener)?;
         metrics.begin();
         let load = || Prepared::load(path, &options, listener, Mode::Write);
         let prepared = match &talk {
@@ -197,6 +188,19 @@ pub fn run(
     let found = found.filter(|found| !summary.warnings.contains(found));
     summary.warnings.extend(found);
     Ok(summary)
+}
+
+/// Waits for the other processes of the run, where there are some.
+fn gather(
+    path: &Path,
+    options: &RunOptions,
+    listener: &Arc<dyn Listener>,
+) -> Result<Option<Host>, RunError> {
+    let host = options.cluster.as_ref().map(|plan| {
+        let terms = Terms::of(path, workers(options)?);
+        Ok::<_, RunError>(Host::gather(plan, terms, Arc::as_ref(listener))?)
+    });
+    host.transpose()
 }
 
 /// How often a watching run that is to begin again looks at configuration that does not hold.
@@ -322,15 +326,27 @@ fn turn_claimed(
                         open: &Open,
                         seat,
                         settled: Option<&Settled>| {
-        if let (Some(archiver), Some(settled)) = (&archiving, settled) {
-            let Settled { board, taken } = settled;
-            archiver.at(present(taken.witness));
-            archiver.work(open, seat, &board.lines(), &taken.reference);
+        if let Some(archiver) = &archiving {
+            let lines = settled.map(|settled| settled.board.lines());
+            let found = settled.zip(lines.as_deref());
+            let found = found.map(|(settled, lines)| {
+                archiver.at(present(settled.taken.witness));
+                (lines, &settled.taken.reference)
+            });
+            let others = match company.is_many() {
+                true => Some(Others {
+                    worker: &mut *worker,
+                    company,
+                }),
+                false => None,
+            };
+            archiver.work_with(others, open, seat, found);
         }
         snapshots(worker, company, open, seat)
     };
     let stop = (stop, talk);
-    let (ended, kept) = prepared.execute(options, metrics, listener, stop, host, harvest)?;
+    let (ended, kept, together) =
+        prepared.execute(options, metrics, listener, stop, host, harvest)?;
     let parts = ended.parts.into_iter();
     let parts = parts.collect::<Result<Vec<Option<WorkerSnapshot>>, RunError>>()?;
     let mut kept = kept;
@@ -374,6 +390,7 @@ fn turn_claimed(
             let settled = forget(&setting, &mut Forgetting { store, generation }, left)?;
             tell(&settled.told);
             if kept.talk.is_some() || (settled.again && may_settle(times)) {
+                together.into_iter().for_each(Together::again);
                 return Ok(Turn::Again(kept.talk));
             }
             unsettled = settled.again.then(|| {
@@ -384,6 +401,7 @@ fn turn_claimed(
         }
     }
     unsettled.iter().for_each(|text| listener.message(text));
+    together.into_iter().for_each(Together::done);
     let run = RunFacts {
         files: ended.files,
         held: texts(&ended.held),
@@ -413,36 +431,6 @@ struct Kept {
     reopened: RoaringTreemap,
     /// Where it is told what is saved, if it is to begin again.
     talk: Option<Talk>,
-}
-
-/// Whether several processes run the job.
-fn is_shared(options: &RunOptions) -> bool {
-    let plan = options.cluster.as_ref();
-    plan.is_some_and(|plan| plan.place.processes() > 1)
-}
-
-/// A bill unit is archived by the workers that hold its usage, with what the publisher knows.
-fn archives_alone(job: &Job, options: &RunOptions) -> Result<(), RunError> {
-    if job.archive.is_none() || !is_shared(options) {
-        return Ok(());
-    }
-    Err(RunError::Start(
-        "`archive` is for a job of one process: take `--processes` out of the command".to_owned(),
-    ))
-}
-
-/// What is left of closed bill units is told to the workers of one process.
-fn forgets_alone(state: &Store, options: &RunOptions) -> Result<(), RunError> {
-    let forgot =
-        || Manifest::newest(state).map(|newest| newest.is_some_and(|m| m.closed.is_some()));
-    if !is_shared(options) || !forgot()? {
-        return Ok(());
-    }
-    let folder = state.location();
-    Err(RunError::Start(format!(
-        "the state in {folder} has forgotten closed bill units, and such a job is one of one process: \
-         take `--processes` out of the command"
-    )))
 }
 
 /// Tells what is wrong with outputs of an earlier run, of which money may be.
@@ -536,7 +524,7 @@ pub fn read<T: Send + 'static>(
         let harvest =
             move |_: &mut Worker, _: &Company, open: &Open, _, _: Option<&Settled>| harvest(open);
         let stop = (&stop, None);
-        let (ended, _) = prepared.execute(&options, &metrics, listener, stop, None, harvest)?;
+        let (ended, ..) = prepared.execute(&options, &metrics, listener, stop, None, harvest)?;
         Ok(ended)
     };
     for _ in 1..READS {
@@ -699,7 +687,6 @@ impl Prepared {
             (Mode::Write, Some(state)) => {
                 // A start that must fail ends no run that does well.
                 ask_brokers(&job)?;
-                forgets_alone(state, options)?;
                 let plan = Plan::of(&job, &rules);
                 plan.refuse_others(state, Manifest::newest(state)?.as_ref())?;
                 check_objects(state)?;
@@ -901,7 +888,7 @@ impl Prepared {
         + Send
         + Sync
         + 'static,
-    ) -> Result<(Ended<T>, Option<Kept>), RunError> {
+    ) -> Result<(Ended<T>, Option<Kept>, Option<Together>), RunError> {
         let failed_to_start = |error: &dyn std::fmt::Display| RunError::Start(error.to_string());
         let workers = workers(options)?;
         let finder = Arc::new(self.finder());
@@ -1100,7 +1087,6 @@ impl Prepared {
             .expect("the workers are gone, and nobody failed");
         let parts = results.into_iter();
         let parts = parts.map(|part| part.expect("a worker that panics ends the process"));
-        together.into_iter().for_each(Together::done);
         let kept = generation.zip(suspended);
         let kept = kept.map(|(generation, suspended)| Kept {
             generation,
@@ -1121,7 +1107,7 @@ impl Prepared {
             commit: newest,
             parts: parts.collect(),
         };
-        Ok((ended, kept))
+        Ok((ended, kept, together))
     }
 }
 

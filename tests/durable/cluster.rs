@@ -62,7 +62,7 @@ pub(crate) fn arguments(
 pub(crate) struct Processes(pub(crate) Vec<Child>);
 
 impl Processes {
-    fn start(desk: &Desk, job: &str, processes: usize, more: &[&str]) -> Self {
+    pub(crate) fn start(desk: &Desk, job: &str, processes: usize, more: &[&str]) -> Self {
         let hosts = hostfile(desk, processes);
         let process = |n| {
             let mut arguments = arguments(job, &hosts, (processes, 1), n);
@@ -79,7 +79,7 @@ impl Processes {
     }
 
     /// Whether all have ended.
-    fn is_over(&mut self) -> bool {
+    pub(crate) fn is_over(&mut self) -> bool {
         let mut processes = self.0.iter_mut();
         processes.all(|process| process.try_wait().unwrap().is_some())
     }
@@ -117,7 +117,7 @@ impl Drop for Processes {
 }
 
 /// Every file below a folder, by its name there.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let start = folder.display().to_string();
     let files = crate::durability::bytes(folder).into_iter();
     files

@@ -15,6 +15,7 @@ use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{
     AccountKey, BillCalendar, BillingProfile, ClosedUnits, EventTime, LineKey, Period,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -43,6 +44,18 @@ pub struct Closing {
     until: BTreeMap<AccountKey, Option<EventTime>>,
     /// The same of accounts that share with no other cycle, by clock and archive alone.
     same: BTreeMap<BillingProfile, Option<EventTime>>,
+}
+
+/// What a closing is made of besides zone and grace, for another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ClosingParts {
+    now: EventTime,
+    closes: bool,
+    profiles: BTreeMap<AccountKey, BillingProfile>,
+    /// Accounts that share balance groups, with the cycles of each such set.
+    mixed: Vec<(BTreeSet<AccountKey>, BTreeSet<BillingProfile>)>,
+    units: ClosedUnits,
+    archived: BTreeSet<Period>,
 }
 
 impl Closing {
@@ -86,6 +99,42 @@ impl Closing {
     #[must_use]
     pub(crate) fn that_closes(self, closes: bool) -> Self {
         Self { closes, ..self }
+    }
+
+    /// What it is made of.
+    pub(super) fn parts(&self) -> ClosingParts {
+        let mut sets: BTreeMap<&BTreeSet<BillingProfile>, BTreeSet<AccountKey>> = BTreeMap::new();
+        for (account, cycles) in &self.mixed {
+            sets.entry(cycles).or_default().insert(*account);
+        }
+        let sets = sets.into_iter();
+        ClosingParts {
+            now: self.now,
+            closes: self.closes,
+            profiles: self.profiles.clone(),
+            mixed: sets.map(|(cycles, set)| (set, cycles.clone())).collect(),
+            units: self.units.clone(),
+            archived: self.archived.clone(),
+        }
+    }
+
+    /// The closing of these parts.
+    pub(super) fn of_parts(parts: ClosingParts, zone: TimeZone, after: Span) -> Self {
+        let sets = parts.mixed.into_iter();
+        let mixed = sets.flat_map(|(accounts, cycles)| {
+            let cycles = Arc::new(cycles);
+            let each = move |account| (account, Arc::clone(&cycles));
+            accounts.into_iter().map(each)
+        });
+        let mixed = mixed.collect();
+        let nobody = Self::new(&Reference::default(), zone, after, parts.now);
+        Self {
+            profiles: parts.profiles,
+            mixed,
+            ..nobody
+        }
+        .behind(&parts.units, parts.archived)
+        .that_closes(parts.closes)
     }
 
     /// The closed period of usage of an account; nothing if it is open.

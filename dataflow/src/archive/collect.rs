@@ -10,11 +10,12 @@ use millrace_operators::domain::{
 use millrace_operators::epoch::shard;
 use millrace_operators::rate::Rating;
 use roaring::RoaringTreemap;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 /// Usage of closed periods, by period and shard.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collected {
     /// Usage; identities are not known here.
     pub usage: BTreeMap<(Period, u64), Vec<BilledUsage>>,
@@ -31,6 +32,18 @@ impl Collected {
         for (place, mut prices) in other.prices {
             self.prices.entry(place).or_default().append(&mut prices);
         }
+    }
+
+    /// Keeps what is of these places and accounts.
+    pub(super) fn retain(&mut self, keeps: impl Fn((Period, u64), AccountKey) -> bool) {
+        self.usage.retain(|place, rows| {
+            rows.retain(|row| keeps(*place, row.account));
+            !rows.is_empty()
+        });
+        self.prices.retain(|place, used| {
+            used.retain(|(_, account)| keeps(*place, *account));
+            !used.is_empty()
+        });
     }
 
     fn price(&mut self, place: (Period, u64), used: (PriceKey, AccountKey)) {

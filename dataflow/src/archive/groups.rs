@@ -1,20 +1,52 @@
 //! Balance groups: who shares them, and where they stand at the edges of periods.
 
 use super::{Closing, moved};
-use crate::graph::{Open, Opening, Stand};
+use crate::graph::{Open, Stand};
 use crate::job::Job;
 use millrace_connectors::archive::{GroupStanding, Moved};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{AccountKey, ClosedUnits, EventTime, GroupKey, Name, Period};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Accounts that a warning names; more are counted.
 const ACCOUNTS_NAMED: usize = 3;
 
-/// A group's opening and closing, by period.
-pub(super) type Standings = BTreeMap<Period, (Option<Vec<Moved>>, Vec<Moved>)>;
+/// What moved a group when a period began, and when it ended, by period.
+pub(super) type Standings = BTreeMap<Period, (Vec<Moved>, Vec<Moved>)>;
+
+/// What is to be known of balance groups.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct WantedGroups {
+    /// The periods that are written of each.
+    periods: BTreeMap<GroupKey, BTreeSet<Period>>,
+    /// When the last closed period of each ends, where state is to be forgotten.
+    ends: BTreeMap<GroupKey, EventTime>,
+}
+
+impl WantedGroups {
+    /// What is wanted where accounts are written by these periods, and closed until these ends.
+    pub(super) fn of(
+        groups: &BTreeMap<GroupKey, BTreeSet<AccountKey>>,
+        periods: &BTreeMap<AccountKey, BTreeSet<Period>>,
+        units: &ClosedUnits,
+    ) -> Self {
+        let mut wanted = Self::default();
+        for (group, accounts) in groups {
+            let of_accounts = accounts.iter().filter_map(|account| periods.get(account));
+            let of_accounts: BTreeSet<Period> = of_accounts.flatten().copied().collect();
+            if !of_accounts.is_empty() {
+                wanted.periods.insert(*group, of_accounts);
+            }
+            // They all share periods.
+            let end = accounts.iter().filter_map(|account| units.until(*account));
+            wanted.ends.extend(end.max().map(|end| (*group, end)));
+        }
+        wanted
+    }
+}
 
 /// The accounts of each balance group; none where there are no plans.
 pub(crate) fn members(reference: &Reference) -> BTreeMap<GroupKey, BTreeSet<AccountKey>> {
@@ -73,63 +105,40 @@ pub(crate) fn never_archived(
 }
 
 /// Where the groups of this worker stand at the edges of the periods of their accounts.
-pub(super) fn standings(
-    open: &Open,
-    groups: &BTreeMap<GroupKey, BTreeSet<AccountKey>>,
-    periods: &BTreeMap<AccountKey, BTreeSet<Period>>,
-    begun: &BTreeMap<GroupKey, EventTime>,
-    opening: &Opening,
-) -> BTreeMap<GroupKey, Standings> {
+pub(super) fn standings(open: &Open, wanted: &WantedGroups) -> BTreeMap<GroupKey, Standings> {
     let mut standings: BTreeMap<GroupKey, Standings> = BTreeMap::new();
     for group in open.charges.groups() {
-        let accounts = groups.get(&group).into_iter().flatten();
-        let periods: BTreeSet<Period> = accounts
-            .filter_map(|account| periods.get(account))
-            .flatten()
-            .copied()
-            .collect();
-        for period in periods {
-            let began = begun.get(&group);
-            let before = opening.0.contains_key(&group)
-                || began.is_some_and(|first| *first < period.start());
-            let opened = before.then(|| moved(open, group, period.start(), opening));
-            let closing = moved(open, group, period.end(), opening);
-            standings
-                .entry(group)
-                .or_default()
-                .insert(period, (opened, closing));
+        for period in wanted.periods.get(&group).into_iter().flatten() {
+            let at = |at| moved(open, group, at, &open.opening);
+            let edges = (at(period.start()), at(period.end()));
+            standings.entry(group).or_default().insert(*period, edges);
         }
     }
     standings
 }
 
 /// Where the groups of this worker stand when the last closed period of their accounts ends.
-pub(super) fn stands(
-    open: &Open,
-    groups: &BTreeMap<GroupKey, BTreeSet<AccountKey>>,
-    units: &ClosedUnits,
-    opening: &Opening,
-) -> BTreeMap<GroupKey, Stand> {
+pub(super) fn stands(open: &Open, wanted: &WantedGroups) -> BTreeMap<GroupKey, Stand> {
     let mut stands = BTreeMap::new();
     for group in open.charges.groups() {
-        let accounts = groups.get(&group).into_iter().flatten();
-        // They all share periods.
-        let Some(at) = accounts.filter_map(|account| units.until(*account)).max() else {
+        let Some(at) = wanted.ends.get(&group).copied() else {
             continue;
         };
-        let moved = moved(open, group, at, opening).into_iter();
+        let moved = moved(open, group, at, &open.opening).into_iter();
         let moved = moved.map(|moved| (moved.bucket, moved.by)).collect();
         stands.insert(group, Stand { at, moved });
     }
     stands
 }
 
-/// The groups of accounts, as they stood in a period.
+/// The groups of accounts, as they stood in a period; of those that had `began` before it, where they
+/// stood when it began.
 pub(super) fn of_shard(
     period: Period,
     accounts: &BTreeSet<AccountKey>,
     groups: &BTreeMap<GroupKey, BTreeSet<AccountKey>>,
     mut standings: BTreeMap<GroupKey, Standings>,
+    began: impl Fn(GroupKey) -> bool,
 ) -> Vec<GroupStanding> {
     let standing = |(group, members): (&GroupKey, &BTreeSet<AccountKey>)| {
         if members.is_disjoint(accounts) {
@@ -139,7 +148,7 @@ pub(super) fn of_shard(
         Some(GroupStanding {
             group: *group,
             accounts: members.clone(),
-            opening,
+            opening: began(*group).then_some(opening),
             closing,
         })
     };

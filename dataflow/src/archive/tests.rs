@@ -115,3 +115,34 @@ fn cycles_that_never_meet_never_close() {
         assert_eq!(closing.period_of_line(&line), None);
     }
 }
+
+#[test]
+fn what_was_closed_stays_closed_and_is_told_another_process() {
+    let (reference, accounts) = family(&[(1, Cycle::Month), (1, Cycle::Month)]);
+    let [old, new] = [accounts[0], accounts[1]];
+    let days = Span::new().days(60);
+    // By clock and grace, nothing behind December is closed.
+    let plain = || Closing::new(&reference, TimeZone::UTC, days, at("2026-03-20T00:00:00Z"));
+    let february = Period::new(at("2026-02-01T00:00:00Z"), at("2026-03-01T00:00:00Z")).unwrap();
+    let until = |closing: &mut Closing| [old, new].map(|account| closing.units().until(account));
+    let [january, march] = [at("2026-01-01T00:00:00Z"), february.end()];
+    assert_eq!(until(&mut plain()), [Some(january), Some(january)]);
+    let forgot = ClosedUnits([(old, march)].into_iter().collect());
+    let mut closing = plain().behind(&forgot, []);
+    assert_eq!(until(&mut closing), [Some(march), Some(january)]);
+    let next = at("2026-04-02T00:00:00Z");
+    assert_eq!(closing.next(), Some(next), "January of the new account");
+    // What is archived is closed for all whose period it is.
+    let archived = || plain().behind(&forgot, [february]);
+    assert_eq!(until(&mut archived()), [Some(march), Some(march)]);
+    let mut closing = archived().that_closes(false);
+    let parts = bincode::serialize(&closing.parts()).unwrap();
+    let mut other = Closing::of_parts(bincode::deserialize(&parts).unwrap(), TimeZone::UTC, days);
+    for closing in [&mut closing, &mut other] {
+        let profile = closing.profile(new).unwrap();
+        let mut period = |time| closing.period(new, &profile, at(time));
+        assert_eq!(period("2026-02-10T00:00:00Z"), Some(february));
+        assert_eq!(period("2026-03-10T00:00:00Z"), None);
+    }
+    assert_eq!(other.units(), closing.units());
+}

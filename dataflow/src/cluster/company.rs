@@ -10,7 +10,9 @@ use millrace_operators::domain::UsageClass;
 use millrace_operators::epoch::{Collection, Diff, Epoch};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,8 @@ pub type Learn = Arc<dyn Fn(&UsageClass) + Send + Sync>;
 
 /// Names sent at a time.
 const NAMES: usize = 1 << 12;
+/// Bytes sent at a time.
+const PIECE: usize = 1 << 20;
 
 /// See the module.
 #[derive(Clone)]
@@ -109,6 +113,17 @@ impl Company {
         usize::try_from(worker).unwrap_or(usize::MAX) / self.workers.max(1)
     }
 
+    /// How many workers each process has.
+    #[must_use]
+    pub fn workers(&self) -> u64 {
+        u64::try_from(self.workers).unwrap_or(u64::MAX)
+    }
+
+    /// The workers of the other processes than 0.
+    pub fn workers_of_others(&self, worker: &Worker) -> Range<u64> {
+        self.workers()..u64::try_from(worker.peers()).unwrap_or(0)
+    }
+
     /// The first workers of the other processes than 0.
     fn others(&self) -> Vec<u64> {
         let first = |process: usize| u64::try_from(process * self.workers).unwrap_or(u64::MAX);
@@ -181,6 +196,32 @@ impl Company {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }
         come.take()
+    }
+
+    /// Sends values of any size to workers, at most one to each; returns what came to this one, by sender.
+    /// All workers of all processes do it at the same point.
+    ///
+    /// # Panics
+    /// When what came is not what a worker of this program sends.
+    pub fn exchange_values<T>(&self, worker: &mut Worker, values: Vec<(u64, T)>) -> Vec<T>
+    where
+        T: Serialize + for<'de> Deserialize<'de>,
+    {
+        let from = u64::try_from(worker.index()).unwrap_or(u64::MAX);
+        let mut pieces: Vec<(u64, (u64, Vec<u8>))> = Vec::new();
+        for (to, value) in values {
+            let bytes = bincode::serialize(&value).expect("memory takes all bytes");
+            let cut = bytes.chunks(PIECE).map(<[u8]>::to_vec);
+            pieces.extend(cut.map(|piece| (to, (from, piece))));
+        }
+        let mut come: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        for (from, mut piece) in self.exchange(worker, pieces) {
+            come.entry(from).or_default().append(&mut piece);
+        }
+        let values = come.into_values();
+        let value = |bytes: Vec<u8>| bincode::deserialize(&bytes);
+        let values: Result<Vec<T>, _> = values.map(value).collect();
+        values.expect("all processes run the same program")
     }
 
     /// The end of a run: the others learn the texts, where they need them, and all learn how many

@@ -53,6 +53,8 @@ pub struct Ears {
     pub bound: Box<dyn Fn(Epoch) + Send>,
     /// Another process was told to end.
     pub end: Box<dyn Fn() + Send>,
+    /// Another process has done its part; whether the job begins again.
+    pub over: Box<dyn Fn(bool) + Send>,
 }
 
 impl Links {
@@ -159,8 +161,9 @@ impl Links {
                 match heard {
                     Ok(Word::Alive(bound)) => (ears.bound)(bound),
                     Ok(Word::End) => (ears.end)(),
-                    Ok(Word::Bye) => {
+                    Ok(word @ (Word::Bye | Word::Again)) => {
                         gone.insert(process);
+                        (ears.over)(word == Word::Again);
                     }
                     Ok(Word::Failed(reason)) => lose(&ears.me, process, &reason),
                     Ok(_) => {}
@@ -194,9 +197,17 @@ impl Attending {
 
     /// This process's part is done, or it failed.
     pub fn finish(&self, failed: Option<String>) {
+        self.leave(&failed.map_or(Word::Bye, Word::Failed));
+    }
+
+    /// The run is done, and the job begins again.
+    pub fn begin_again(&self) {
+        self.leave(&Word::Again);
+    }
+
+    fn leave(&self, word: &Word) {
         self.over.store(true, Ordering::Relaxed);
-        let word = failed.map_or(Word::Bye, Word::Failed);
-        send_all(&self.links, &word);
+        send_all(&self.links, word);
     }
 }
 

@@ -216,10 +216,13 @@ impl Host {
         mark: Option<String>,
         tag: Option<String>,
     ) -> Result<(), ClusterError> {
+        let resume = wire::encode(resume).map_err(|e| ClusterError::Missing(e.to_string()))?;
+        for part in resume.chunks(wire::PART) {
+            self.links.say(&Word::Part(part.to_vec()));
+        }
         self.links.say(&Word::Go(Go {
             run: self.run,
-            live: resume.live,
-            told: resume.told,
+            resume: wire::digest_of(&resume),
             mark,
             tag,
         }));
@@ -274,6 +277,7 @@ pub struct Guest {
     door: Door,
     links: Links,
     go: Go,
+    resume: Resume,
 }
 
 impl Guest {
@@ -293,7 +297,7 @@ impl Guest {
         let (mut told, mut gone) = (Instant::now(), false);
         loop {
             let last = match meet(&place, &terms, &secret) {
-                Ok((links, go)) => {
+                Ok((links, go, resume)) => {
                     return Ok(Self {
                         place,
                         terms,
@@ -301,6 +305,7 @@ impl Guest {
                         door,
                         links,
                         go,
+                        resume,
                     });
                 }
                 Err(Missed::Refused(reason)) => {
@@ -336,6 +341,12 @@ impl Guest {
     #[must_use]
     pub fn go(&self) -> &Go {
         &self.go
+    }
+
+    /// Where an earlier run ended.
+    #[must_use]
+    pub fn resume(&self) -> Resume {
+        self.resume.clone()
     }
 
     /// Tells process 0 that this one cannot do its part.
@@ -412,7 +423,7 @@ impl From<io::Error> for Missed {
 }
 
 /// One attempt of a process to be told to go. Waits as long as process 0 lives.
-fn meet(place: &Place, terms: &Terms, secret: &Secret) -> Result<(Links, Go), Missed> {
+fn meet(place: &Place, terms: &Terms, secret: &Secret) -> Result<(Links, Go, Resume), Missed> {
     let hello = terms.hello(place);
     let claim = Claim {
         purpose: Purpose::Control,
@@ -422,9 +433,14 @@ fn meet(place: &Place, terms: &Terms, secret: &Secret) -> Result<(Links, Go), Mi
     let stream = knock(&place.hosts[0], claim, Some(hello), secret)?;
     let mut links = Links::new()?;
     links.add(0, stream)?;
+    let mut resume = Vec::new();
     loop {
         match links.hear(SILENCE).map(|(_, heard)| heard) {
-            Some(Ok(Word::Go(go))) => return Ok((links, go)),
+            Some(Ok(Word::Part(mut part))) => resume.append(&mut part),
+            Some(Ok(Word::Go(go))) => {
+                let resume = wire::decode(&resume, go.resume)?;
+                return Ok((links, go, resume));
+            }
             Some(Ok(Word::Refused(reason))) => return Err(Missed::Refused(reason)),
             Some(Ok(Word::Failed(reason)) | Err(reason)) => {
                 links.drop_link(0);

@@ -1,14 +1,19 @@
 //! What processes say to each other besides the dataflow: on a control link, words, each a length and a
 //! value. How a connection begins is told in `door`.
 
-use crate::graph::Resume;
+use crate::graph::{Opening, Resume, Shift, Stand};
+use millrace_operators::domain::{ClosedUnits, GroupKey};
 use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 /// No word is longer.
 const LONGEST: u32 = 1 << 20;
+/// What is longer comes in parts of so many bytes.
+pub(super) const PART: usize = 1 << 19;
 
 /// The number of a run: what was opened for another is not of this one.
 pub(super) type RunNumber = [u8; 16];
@@ -30,9 +35,8 @@ pub(super) struct Hello {
 pub struct Go {
     /// The number of the run.
     pub(super) run: RunNumber,
-    /// See [`Resume`].
-    pub(super) live: Epoch,
-    pub(super) told: Epoch,
+    /// The digest of where the run goes on, which came before in parts.
+    pub(super) resume: [u8; 32],
     /// An object that all must see among the outputs.
     pub(super) mark: Option<String>,
     /// What the names of outputs have in them.
@@ -40,16 +44,6 @@ pub struct Go {
 }
 
 impl Go {
-    /// Where an earlier run ended.
-    #[must_use]
-    pub fn resume(&self) -> Resume {
-        Resume {
-            live: self.live,
-            told: self.told,
-            ..Resume::default()
-        }
-    }
-
     /// What the names of outputs have in them, where epochs are made durable.
     #[must_use]
     pub fn tag(&self) -> Option<String> {
@@ -64,6 +58,56 @@ impl Go {
     }
 }
 
+type Stands = BTreeMap<GroupKey, Stand>;
+
+/// Where an earlier run ended, for another process: see [`Resume`]. What subscriptions were charged in closed
+/// bill units, the first worker tells alone.
+#[derive(Debug, Serialize, Deserialize)]
+struct Resumed {
+    live: Epoch,
+    told: Epoch,
+    opening: Stands,
+    shift: Option<(Epoch, Stands)>,
+    closed: ClosedUnits,
+}
+
+/// Where a run goes on, as bytes.
+pub(super) fn encode(resume: &Resume) -> io::Result<Vec<u8>> {
+    let shift = resume.shift.as_ref();
+    let resumed = Resumed {
+        live: resume.live,
+        told: resume.told,
+        opening: resume.opening.0.clone(),
+        shift: shift.map(|shift| (shift.at, shift.opening.0.clone())),
+        closed: (*resume.closed).clone(),
+    };
+    bincode::serialize(&resumed).map_err(io::Error::other)
+}
+
+/// Where a run goes on, if these are the bytes of this digest.
+pub(super) fn decode(bytes: &[u8], digest: [u8; 32]) -> io::Result<Resume> {
+    if digest_of(bytes) != digest {
+        return Err(io::Error::other("tells less than where the run goes on"));
+    }
+    let resumed: Resumed = bincode::deserialize(bytes).map_err(io::Error::other)?;
+    let shift = resumed.shift.map(|(at, opening)| Shift {
+        at,
+        opening: Arc::new(Opening(opening)),
+    });
+    Ok(Resume {
+        live: resumed.live,
+        told: resumed.told,
+        opening: Arc::new(Opening(resumed.opening)),
+        shift,
+        closed: Arc::new(resumed.closed),
+        ..Resume::default()
+    })
+}
+
+pub(super) fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}
+
 /// A word on a control link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Word {
@@ -71,6 +115,8 @@ pub(super) enum Word {
     Hello(Hello),
     /// From process 0: not with me, and why.
     Refused(String),
+    /// From process 0: a part of where the run goes on.
+    Part(Vec<u8>),
     /// From process 0: prepare this run.
     Go(Go),
     /// To process 0: prepared.
@@ -85,6 +131,8 @@ pub(super) enum Word {
     Failed(String),
     /// My part is done.
     Bye,
+    /// From process 0: it is done, and the job begins again: report again.
+    Again,
 }
 
 /// A word as it is sent.
@@ -118,6 +166,30 @@ pub(super) fn take<const N: usize>(stream: &mut impl Read) -> io::Result<[u8; N]
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn where_a_run_goes_on_is_told_whole() {
+        let stand = Stand {
+            at: millrace_operators::domain::EventTime(7),
+            moved: BTreeMap::new(),
+        };
+        let opening = Opening([(GroupKey(1), stand)].into_iter().collect());
+        let resume = Resume {
+            live: 5,
+            told: 3,
+            shift: Some(Shift {
+                at: 4,
+                opening: Arc::new(opening.clone()),
+            }),
+            opening: Arc::new(opening),
+            ..Resume::default()
+        };
+        let bytes = encode(&resume).unwrap();
+        let read = decode(&bytes, digest_of(&bytes)).unwrap();
+        assert_eq!(encode(&read).unwrap(), bytes);
+        assert_eq!((read.live, read.told, &read.shift), (5, 3, &resume.shift));
+        assert!(decode(&bytes[1..], digest_of(&bytes)).is_err());
+    }
+
     #[test]
     fn a_word_that_is_too_long_is_not_read() {
         assert!(super::read(&mut &[255_u8; 64][..]).is_err());

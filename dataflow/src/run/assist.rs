@@ -5,9 +5,11 @@
 
 use super::together::{Start, Together, snapshots};
 use super::{RunError, RunOptions, Seating, Stop, finder, output_folder, watchdog, workers};
+use crate::archive::lend;
 use crate::cluster::{ClusterError, ClusterPlan, Ears, Go, Guest, Terms};
 use crate::graph::GraphStats;
 use crate::intake::{FileList, channels};
+use crate::interrupt::is_asked_to_end;
 use crate::job::Job;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -44,15 +46,31 @@ pub fn assist(
     listener: &Arc<dyn Listener>,
     stop: &Stop,
 ) -> Result<(), RunError> {
-    let workers = workers(options)?;
     let (job, _) = Job::load(path).map_err(RunError::Configuration)?;
-    super::archives_alone(&job, options)?;
     let address = options.metrics.or(job.metrics);
     let server = address.map(|address| Endpoint::start(address, Arc::clone(metrics)));
     let server = server.transpose()?;
     if let Some(server) = &server {
         listener.message(&format!("metrics on http://{}/metrics", server.address()));
     }
+    // A job that forgets begins again, with all its processes.
+    while assist_once(path, options, plan, metrics, listener, stop)? {}
+    drop(server);
+    Ok(())
+}
+
+/// The same until the run is done; whether the job begins again.
+fn assist_once(
+    path: &Path,
+    options: &RunOptions,
+    plan: &ClusterPlan,
+    metrics: &Arc<Metrics>,
+    listener: &Arc<dyn Listener>,
+    stop: &Stop,
+) -> Result<bool, RunError> {
+    let workers = workers(options)?;
+    metrics.begin();
+    let (job, _) = Job::load(path).map_err(RunError::Configuration)?;
     let names = Arc::new(Names::default());
     let (folder, base) = output_folder(&job, options);
     let store = Arc::new(Store::open(&folder, base)?);
@@ -68,10 +86,7 @@ pub fn assist(
     let terms = Terms::of(path, workers);
     let guest = Guest::report(plan, terms, Arc::as_ref(listener))?;
     let clock = || EventTime::from(jiff::Timestamp::now());
-    let resume = guest
-        .go()
-        .resume()
-        .from_clock(job.clock.unwrap_or_else(clock));
+    let resume = guest.resume().from_clock(job.clock.unwrap_or_else(clock));
     if let Err(error) = sees(&outputs, guest.go(), plan.place.process, &folder) {
         guest.fail(&error.to_string());
         return Err(error);
@@ -87,6 +102,7 @@ pub fn assist(
     drop(fed);
     let sealed = Arc::new(AtomicU64::new(0));
     let (reached, told) = (Arc::clone(&sealed), Arc::clone(metrics));
+    let (over, ended) = channel();
     let ears = Ears {
         me: company.me(),
         bound: Box::new(move |bound| {
@@ -96,6 +112,10 @@ pub fn assist(
             }
         }),
         end: Box::new(|| {}),
+        over: Box::new(move |again| {
+            // Whoever waits for it is there as long as the run is.
+            over.send(again).ok();
+        }),
     };
     let told = Arc::clone(metrics);
     let frontier = move || {
@@ -123,6 +143,10 @@ pub fn assist(
         };
         let thread = std::thread::Builder::new().name("end".to_owned());
         thread.spawn(ask).map_err(failed_to_start)?;
+        if is_asked_to_end() {
+            // That came while the job began again.
+            together.attending.ask_for_end();
+        }
     }
 
     let stats: Vec<GraphStats> = (0..workers).map(|_| GraphStats::default()).collect();
@@ -137,21 +161,31 @@ pub fn assist(
     };
     let line_finder = finder(&job, &texts);
     let harvest = snapshots(Some(outputs.clone()), finder(&job, &texts));
+    let archive = job.archive.as_ref();
+    let closing = archive.map(|archive| (job.zone.clone(), archive.after));
     let needs_texts = outputs.written_by_all();
     let seating = Seating::of(feeds, outbox, stats, resume, texts, needs_texts);
     let guards = start.launch(workers, move |worker| {
         let (open, seat) = seating.work(worker, &line_finder);
+        if let Some(closing) = &closing {
+            lend(worker, seating.company(), &open, seat, closing.clone());
+        }
         harvest(worker, seating.company(), &open, seat)
     })?;
     let parts = guards.join();
     drop(watchdog);
-    // What went wrong with a snapshot, process 0 has been told.
-    together.into_iter().for_each(Together::done);
-    drop(server);
     for part in parts {
-        part.expect("a worker that panics ends the process")?;
+        if let Err(error) = part.expect("a worker that panics ends the process") {
+            // Process 0 has been told.
+            together.into_iter().for_each(Together::done);
+            return Err(error);
+        }
     }
-    Ok(())
+    // A job that forgets says behind its end whether it begins again.
+    let forgets = job.archive.is_some() && job.durability.is_some();
+    let again = forgets && ended.recv().unwrap_or(false);
+    together.into_iter().for_each(Together::done);
+    Ok(again)
 }
 
 /// Whether this process sees what process 0 has put among the outputs.

@@ -88,13 +88,22 @@ impl Together {
     /// This process's part is done.
     pub(super) fn done(mut self) {
         self.done = true;
+        self.attending.finish(None);
+    }
+
+    /// The run is done, and the job begins again.
+    pub(super) fn again(mut self) {
+        self.done = true;
+        self.attending.begin_again();
     }
 }
 
 impl Drop for Together {
     fn drop(&mut self) {
-        let failed = (!self.done).then(|| "it failed; it has said why itself".to_owned());
-        self.attending.finish(failed);
+        if !self.done {
+            let failed = "it failed; it has said why itself".to_owned();
+            self.attending.finish(Some(failed));
+        }
     }
 }
 
@@ -107,6 +116,7 @@ pub(super) fn ears_of_first(company: &Company, stop: &Stop) -> Ears {
         end: Box::new(move || {
             interrupt::end(&stop);
         }),
+        over: Box::new(|_| {}),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) const DAYS: [&str; 4] = ["2026-02-05", "2026-02-20", "2026-03-20", "2
 
 /// The world's catalog, with tiers of the pool by the total of a year: each month begins where the one
 /// before it ended.
-fn catalog() -> String {
+pub(super) fn catalog() -> String {
     let more = world::CATALOG.replace("id: total,", "id: total, cycle: year,");
     more.replace("from: 500, price", "from: 8000, price")
 }

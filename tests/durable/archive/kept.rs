@@ -64,7 +64,7 @@ fn billed(desk: &Desk) -> BTreeMap<String, (i64, String)> {
 }
 
 /// The archive is the bill, is billed the same again, and has no file that nothing names.
-fn adds_up(desk: &Desk) {
+pub(super) fn adds_up(desk: &Desk) {
     let (archived, billed) = (archived(desk), billed(desk));
     assert!(billed.len() > 10);
     assert_eq!(archived, billed);
@@ -222,7 +222,7 @@ fn kills_archive_no_period_twice_and_lose_none() {
 }
 
 /// Whether a period has files that no manifest names.
-fn is_cut(desk: &Desk) -> bool {
+pub(super) fn is_cut(desk: &Desk) -> bool {
     let periods = std::fs::read_dir(desk.at("closed/periods"));
     let mut folders = periods
         .into_iter()

@@ -7,6 +7,7 @@ mod clock;
 mod corrections;
 pub(crate) mod forget;
 mod kept;
+mod processes;
 mod refused;
 mod remote;
 mod replay;
