@@ -140,3 +140,42 @@ pub(super) fn decode(
     let lines = (0..batch.num_rows()).map(|row| line(row).ok_or_else(|| damaged("aggregate_id")));
     lines.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Names;
+    use millrace_operators::domain::LineKey;
+
+    #[test]
+    fn amounts_come_back_with_all_their_digits() {
+        let texts = Texts {
+            names: Arc::new(Names::default()),
+            files: Arc::default(),
+            lines: Arc::default(),
+            dimensions: Arc::new([]),
+        };
+        let names = &texts.names;
+        let key = LineKey {
+            account: names.enter_account("acme"),
+            unit_start: EventTime(0),
+            unit_end: EventTime(1),
+            item: names.enter("seconds"),
+            currency: names.enter("EUR"),
+            dimensions: Default::default(),
+        };
+        // The last are sums that a column does not hold.
+        let amounts = (0..=38).flat_map(|power| [10_i128.pow(power), 1 - 10_i128.pow(power)]);
+        let line = |amount: i128| AggregatedLine {
+            key: key.clone(),
+            sum: LineSum::of(Quantity(amount), Amount(amount), 1),
+        };
+        let lines: Vec<AggregatedLine> = amounts.map(line).collect();
+        let batch = encode(&lines, 0, &texts).unwrap();
+        let back = decode(&batch, &[], "here").unwrap();
+        assert_eq!(back.len(), lines.len());
+        for (back, line) in back.iter().zip(&lines) {
+            assert_eq!(back.sum, line.sum);
+        }
+    }
+}

@@ -2,7 +2,9 @@
 //! reached. A snapshot only: one late record moves the value of a bucket many times over, and its
 //! steps are the impacts.
 
-use super::columns::{Labels, decimals, hexadecimal, label, money, quantity, text, time, times};
+use super::columns::{
+    Labels, decimals, fitting, hexadecimal, label, money, quantity, text, time, times,
+};
 use super::{OutputRow, Texts};
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::Field;
@@ -136,7 +138,7 @@ impl OutputRow for Balance {
                 let counted = rows
                     .iter()
                     .map(|row| (row.bucket.measure == wanted).then(|| value(row)));
-                decimals(counted, scale)
+                decimals(counted.map(|value| value.and_then(fitting)), scale)
             })
         };
         let mut columns = vec![

@@ -4,7 +4,9 @@
 //! A bucket's value as known at an epoch is its opening and the impacts on it, both up to that epoch.
 
 use super::balances::{kind_name, measure_name};
-use super::columns::{Labels, decimals, hexadecimal, label, money, quantity, text, time, times};
+use super::columns::{
+    Labels, decimals, fitting, hexadecimal, label, money, quantity, text, time, times,
+};
 use super::{OutputRow, Texts};
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::Field;
@@ -50,7 +52,7 @@ impl OutputRow for Bucket {
         });
         let opening = |wanted: Measure, scale: u8| {
             let of = |row: &Self| (row.measure == wanted).then_some(row.opening);
-            decimals(rows.iter().map(of), scale)
+            decimals(rows.iter().map(|row| of(row).and_then(fitting)), scale)
         };
         let limits = rows.iter().map(|row| match row.kind {
             BucketKind::Cap { limit } => Some(limit.0),

@@ -113,8 +113,24 @@ pub(crate) fn times(values: impl Iterator<Item = Option<EventTime>>) -> ArrayRef
     Arc::new(array.with_timezone("UTC"))
 }
 
+/// Decimals of 38 digits. One that has more must not get here, because readers of the column take its
+/// digits for a tenth of it: nothing is charged that an [`Amount`] does not hold, and of what adds up
+/// [`fitting`] leaves it empty.
 pub(crate) fn decimals(values: impl Iterator<Item = Option<i128>>, scale: u8) -> ArrayRef {
     let array: Decimal128Array = values.collect();
     let array = array.with_precision_and_scale(38, scale.cast_signed());
-    Arc::new(array.expect("38 digits and a scale of 24 at most are a valid decimal type"))
+    let array = array.expect("38 digits and a scale of 24 at most are a valid decimal type");
+    let fits = array.validate_decimal_precision(38);
+    fits.expect("a decimal of an output has 38 digits at most");
+    Arc::new(array)
+}
+
+/// A number that has grown by others, where 38 digits hold it.
+pub(crate) fn fitting(value: i128) -> Option<i128> {
+    Amount::within(value).map(|amount| amount.0)
+}
+
+/// How many decimals a column of an output has.
+pub(crate) fn decimals_of(scale: i8) -> u8 {
+    u8::try_from(scale).expect("a decimal of an output has decimals, not zeros before the point")
 }

@@ -8,10 +8,12 @@
 //! so has one that begins with `'`, so that a reader that takes one `'` away has the text again.
 
 use super::OutputError;
+use super::columns::decimals_of;
 use crate::store::{NewFile, Store, StoreError};
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Decimal128Type, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use millrace_operators::domain::plain_text;
 
 /// A file of CSV being written; it appears when it is finished.
 pub struct CsvFile {
@@ -51,9 +53,13 @@ impl CsvFile {
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             for (column, formatter) in &columns {
-                let cell = match column.is_null(row) {
-                    true => String::new(),
-                    false => cell(column.data_type(), formatter.value(row).to_string()),
+                let cell = match column.data_type() {
+                    _ if column.is_null(row) => String::new(),
+                    DataType::Decimal128(_, scale) => {
+                        let units = column.as_primitive::<Decimal128Type>().value(row);
+                        plain_text(units, decimals_of(*scale))
+                    }
+                    kind => cell(kind, formatter.value(row).to_string()),
                 };
                 let written = self.writer.write_field(cell);
                 written.map_err(|error| failed(error, &self.location))?;
@@ -82,10 +88,6 @@ fn failed(error: ::csv::Error, location: &str) -> OutputError {
 
 fn cell(kind: &DataType, text: String) -> String {
     match kind {
-        DataType::Decimal128(..) => match text.contains('.') {
-            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-            false => text,
-        },
         DataType::Utf8 => spreadsheet_text(&text),
         DataType::Dictionary(_, values) if **values == DataType::Utf8 => spreadsheet_text(&text),
         _ => text,

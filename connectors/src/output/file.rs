@@ -1,11 +1,12 @@
 //! One file of an output: Parquet, or JSON lines.
 
+use super::columns::decimals_of;
 use crate::store::{NewFile, Store, StoreError};
-use arrow::array::RecordBatch;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{LineDelimited, LineDelimitedWriter, WriterBuilder};
+use millrace_operators::domain::exact_text;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -139,18 +140,24 @@ impl JsonFile {
 /// floats.
 ///
 /// # Errors
-/// Never for decimals, which all have a text; the contract of a cast.
+/// Never: a text is nullable where its decimal was.
+///
+/// # Panics
+/// When a decimal has zeros before its point for decimals, which none of an output has.
 pub fn decimals_as_text(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = batch.schema();
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        if matches!(field.data_type(), DataType::Decimal128(..)) {
+        if let DataType::Decimal128(_, scale) = field.data_type() {
             fields.push(Field::new(
                 field.name(),
                 DataType::Utf8,
                 field.is_nullable(),
             ));
-            columns.push(cast(column, &DataType::Utf8)?);
+            let scale = decimals_of(*scale);
+            let units = column.as_primitive::<Decimal128Type>().iter();
+            let texts = units.map(|units| units.map(|units| exact_text(units, scale)));
+            columns.push(Arc::new(texts.collect::<StringArray>()) as ArrayRef);
         } else {
             fields.push(field.as_ref().clone());
             columns.push(Arc::clone(column));
@@ -171,4 +178,82 @@ pub enum OutputError {
     /// Rows do not fit their columns.
     #[error("cannot encode rows: {0}")]
     Arrow(#[from] ArrowError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::CsvFile;
+    use crate::output::columns::{decimals, money};
+    use millrace_operators::domain::{Amount, Total};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use std::fs::{File, read_to_string};
+
+    /// Around every power of ten that a column holds, on both sides of nothing.
+    fn numbers() -> Vec<i128> {
+        let mut numbers = vec![0, Amount::MAX.0];
+        for power in 0..38 {
+            let ten = 10_i128.pow(power);
+            numbers.extend([ten - 1, ten, ten + 1, ten / 4 * 13]);
+        }
+        numbers.extend(numbers.clone().iter().map(|number| -number));
+        numbers
+    }
+
+    /// By hand, from the digits: the point stands before the 24th from the end.
+    fn by_hand(number: i128) -> String {
+        let digits = format!("{:025}", number.unsigned_abs());
+        let (whole, fraction) = digits.split_at(digits.len() - 24);
+        let sign = if number < 0 { "-" } else { "" };
+        format!("{sign}{whole}.{fraction}")
+    }
+
+    #[test]
+    fn every_writer_writes_every_digit() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("out", folder.path()).unwrap();
+        let schema = Arc::new(Schema::new(vec![money("amount")]));
+        let numbers = numbers();
+        let column = decimals(numbers.iter().map(|number| Some(*number)), 24);
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+        let mut parquet = ParquetFile::create(&store, "a.parquet", &schema).unwrap();
+        parquet.write(&batch).unwrap();
+        parquet.finish().unwrap();
+        let mut json = JsonFile::create(&store, "a.jsonl").unwrap();
+        json.write(&batch).unwrap();
+        json.finish().unwrap();
+        let mut csv = CsvFile::create(&store, "a.csv", &schema).unwrap();
+        csv.write(&batch).unwrap();
+        csv.finish().unwrap();
+
+        let at = |name: &str| folder.path().join("out").join(name);
+        let file = File::open(at("a.parquet")).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let mut kept = Vec::new();
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            assert_eq!(batch.column(0).data_type(), &DataType::Decimal128(38, 24));
+            kept.extend_from_slice(batch.column(0).as_primitive::<Decimal128Type>().values());
+        }
+        assert_eq!(kept, numbers);
+        let (json, csv) = (read_to_string(at("a.jsonl")), read_to_string(at("a.csv")));
+        let (json, csv) = (json.unwrap(), csv.unwrap());
+        assert_eq!(json.lines().count(), numbers.len());
+        let rows = json.lines().zip(csv.lines().skip(1)).zip(&numbers);
+        for ((json, csv), number) in rows {
+            let text = by_hand(*number);
+            assert_eq!(json, format!("{{\"amount\":\"{text}\"}}"));
+            let plain = text.trim_end_matches('0').trim_end_matches('.');
+            assert_eq!(csv, plain);
+            // What tables and bills show.
+            assert_eq!(Amount(*number).to_string(), plain);
+            assert_eq!(Total::<24>::from_i128(*number).to_string(), plain);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "38 digits at most")]
+    fn a_number_that_no_column_holds_is_no_column() {
+        decimals([Some(1), Some(10_i128.pow(38))].into_iter(), 24);
+    }
 }

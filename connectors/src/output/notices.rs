@@ -1,7 +1,9 @@
 //! Notices: one row per threshold that a bucket has crossed, with the record that crossed it.
 
 use super::balances::measure_name;
-use super::columns::{Labels, decimals, hexadecimal, label, money, number, quantity, time, times};
+use super::columns::{
+    Labels, decimals, fitting, hexadecimal, label, money, number, quantity, time, times,
+};
 use super::{OutputRow, Texts};
 use arrow::array::{ArrayRef, UInt64Array};
 use arrow::datatypes::Field;
@@ -47,7 +49,7 @@ impl OutputRow for Notice {
         let percent = rows.iter().map(|row| row.threshold.percent.map(u64::from));
         let level = |wanted: Measure, scale: u8| {
             let of = |row: &Self| (row.measure == wanted).then_some(row.threshold.level);
-            decimals(rows.iter().map(of), scale)
+            decimals(rows.iter().map(|row| of(row).and_then(fitting)), scale)
         };
         let record = rows.iter().map(|row| row.record.map(|record| record.row()));
         vec![

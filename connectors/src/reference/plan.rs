@@ -135,6 +135,9 @@ fn digits(measure: Measure) -> u8 {
     }
 }
 
+/// The most that is taken: half of the range is left for what is added to it.
+const MOST: i128 = i128::MAX / 2;
+
 /// A decimal of at least 0 in units of `10^-scale`, or what is wrong with it.
 pub(super) fn scaled(field: &'static str, text: &str, scale: u8) -> Result<i128, Complaint> {
     let hint = "write digits with a point, like 100 or 0.0025";
@@ -149,14 +152,15 @@ pub(super) fn scaled(field: &'static str, text: &str, scale: u8) -> Result<i128,
     }
     let shift = u32::from(scale).checked_sub(decimal.scale());
     let factor = shift.and_then(|shift| 10_i128.checked_pow(shift));
-    // Half of the range is left for what is added to it.
     let value = factor.and_then(|factor| decimal.mantissa().checked_mul(factor));
-    value
-        .filter(|value| *value <= i128::MAX / 2)
-        .ok_or_else(|| {
-            let message = format!("\"{field}\" is out of range: {text}");
-            Complaint::new(field, message).with_hint(format!("at most {scale} decimals are held"))
-        })
+    value.filter(|value| *value <= MOST).ok_or_else(|| {
+        let message = format!("\"{field}\" is out of range: {text}");
+        let hint = match shift {
+            Some(_) => format!("write {} or less", MOST / 10_i128.pow(u32::from(scale))),
+            None => format!("at most {scale} decimals are held"),
+        };
+        Complaint::new(field, message).with_hint(hint)
+    })
 }
 
 /// An exact decimal of at least 0; a complaint and 0 where there is none.

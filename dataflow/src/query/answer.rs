@@ -6,12 +6,14 @@
 use super::QueryError;
 use crate::shown::{shown_json, shown_lines};
 use crate::table::{Column, Style};
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt as _;
+use millrace_operators::domain::plain_text;
+use std::fmt::Display;
 use std::io::Write;
 use tokio::runtime::Runtime;
 
@@ -174,7 +176,21 @@ impl<'a> Cells<'a> {
     fn of(batch: &'a RecordBatch) -> Result<Self, ArrowError> {
         const OPTIONS: FormatOptions<'static> = FormatOptions::new();
         let columns = batch.columns().iter();
-        let columns = columns.map(|c| Ok((c, ArrayFormatter::try_new(c.as_ref(), &OPTIONS)?)));
+        let columns = columns.map(|column| {
+            // What the engine adds up is not held against the digits of its type.
+            match column.data_type() {
+                DataType::Decimal128(precision, _) => {
+                    let column = column.as_primitive::<Decimal128Type>();
+                    column.validate_decimal_precision(*precision)?;
+                }
+                DataType::Decimal256(precision, _) => {
+                    let column = column.as_primitive::<Decimal256Type>();
+                    column.validate_decimal_precision(*precision)?;
+                }
+                _ => {}
+            }
+            Ok((column, ArrayFormatter::try_new(column.as_ref(), &OPTIONS)?))
+        });
         Ok(Self {
             columns: columns.collect::<Result<_, ArrowError>>()?,
         })
@@ -185,9 +201,18 @@ impl<'a> Cells<'a> {
             if column.is_null(row) {
                 return Cell::Null;
             }
-            let text = formatter.value(row).to_string();
+            let text = match column.data_type() {
+                DataType::Decimal128(_, scale) => {
+                    let units = column.as_primitive::<Decimal128Type>().value(row);
+                    return Cell::Text(decimal(units, *scale));
+                }
+                DataType::Decimal256(_, scale) => {
+                    let units = column.as_primitive::<Decimal256Type>().value(row);
+                    return Cell::Text(decimal(units, *scale));
+                }
+                _ => formatter.value(row).to_string(),
+            };
             match column.data_type() {
-                DataType::Decimal128(..) | DataType::Decimal256(..) => Cell::Text(trimmed(text)),
                 DataType::Float16 | DataType::Float32 | DataType::Float64
                     if text.parse::<f64>().is_ok_and(f64::is_finite) =>
                 {
@@ -201,14 +226,14 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Without the zeros that only fill a decimal up to its scale.
-fn trimmed(decimal: String) -> String {
-    if decimal.contains('.') {
-        decimal
-            .trim_end_matches('0')
-            .trim_end_matches('.')
-            .to_owned()
-    } else {
-        decimal
+/// Without the zeros that only fill a decimal up to its scale; of a scale below 0 with those that it stands
+/// for.
+fn decimal(units: impl Display, scale: i8) -> String {
+    match u8::try_from(scale) {
+        Ok(scale) => plain_text(units, scale),
+        Err(_) => match units.to_string() {
+            nothing if nothing == "0" => nothing,
+            digits => digits + &"0".repeat(usize::from(scale.unsigned_abs())),
+        },
     }
 }

@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use super::{Place, QueryError, Table};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
@@ -48,7 +49,27 @@ async fn listing(context: &SessionContext, table: &Table) -> Result<ListingTable
     let files: Result<Vec<_>, _> = table.files.iter().map(ListingTableUrl::parse).collect();
     let options = ListingOptions::new(Arc::new(ParquetFormat::default()));
     let config = ListingTableConfig::new_with_multi_paths(files?).with_listing_options(options);
-    ListingTable::try_new(config.infer_schema(&context.state()).await?)
+    let config = config.infer_schema(&context.state()).await?;
+    ListingTable::try_new(match config.file_schema.as_ref().map(wide) {
+        Some(schema) => config.with_schema(schema),
+        None => config,
+    })
+}
+
+/// The columns with decimals of 256 bits: the engine adds up in the width of the column and lets a sum begin
+/// anew past it, and amounts that 128 bits hold have sums that these do not.
+fn wide(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Decimal128(precision, scale) => {
+            let kind = DataType::Decimal256(*precision, *scale);
+            Arc::new(field.as_ref().clone().with_data_type(kind))
+        }
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new_with_metadata(
+        fields.collect::<Vec<_>>(),
+        schema.metadata().clone(),
+    ))
 }
 
 #[cfg(feature = "s3")]

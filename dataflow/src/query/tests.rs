@@ -96,6 +96,62 @@ fn sums_and_literals_are_decimals() {
 }
 
 #[test]
+fn sums_of_amounts_have_room() {
+    let folder = tempfile::tempdir().unwrap();
+    // Each is the most that a column holds; 127 bits end behind the first, 128 behind the third.
+    let most = 10_i128.pow(38) - 1;
+    let place = "aggregated/snapshot/part-00.parquet";
+    for (rows, sum) in [
+        (1, "99999999999999.999999999999999999999999"),
+        (2, "199999999999999.999999999999999999999998"),
+        (4, "399999999999999.999999999999999999999996"),
+        (1_000, "99999999999999999.999999999999999999999"),
+    ] {
+        write(folder.path(), place, &vec![Some(most); rows]);
+        for sql in [
+            "SELECT sum(amount) AS s FROM aggregated",
+            "SELECT DISTINCT sum(amount) OVER () AS s FROM aggregated",
+        ] {
+            let csv = text(|out| answer(&folder, sql).unwrap().write_csv(out));
+            assert_eq!(csv, format!("s\n{sum}\n"), "{rows} rows: {sql}");
+        }
+        let average = "SELECT max(amount) AS s, min(amount) = max(amount) AS same FROM aggregated";
+        let csv = text(|out| answer(&folder, average).unwrap().write_csv(out));
+        assert_eq!(
+            csv,
+            "s,same\n99999999999999.999999999999999999999999,true\n"
+        );
+    }
+}
+
+#[test]
+fn every_power_of_ten_keeps_its_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let amounts: Vec<_> = (0..38).map(|power| Some(10_i128.pow(power) + 1)).collect();
+    write(
+        folder.path(),
+        "aggregated/snapshot/part-00.parquet",
+        &amounts,
+    );
+    let sql = "SELECT amount, -amount AS owed FROM aggregated ORDER BY amount";
+    let csv = text(|out| answer(&folder, sql).unwrap().write_csv(out));
+    let json = text(|out| answer(&folder, sql).unwrap().write_json(out));
+    let table = text(|out| {
+        let answer = answer(&folder, sql).unwrap();
+        answer.write_table(Style::default(), out)
+    });
+    assert_eq!(csv.lines().count(), 39);
+    for (row, amount) in csv.lines().skip(1).zip(amounts.iter().flatten()) {
+        let digits = format!("{amount:025}");
+        let (whole, fraction) = digits.split_at(digits.len() - 24);
+        let plain = format!("{whole}.{fraction}");
+        assert_eq!(row, format!("{plain},-{plain}"));
+        assert!(json.contains(&format!("\"amount\":\"{plain}\"")), "{json}");
+        assert!(table.contains(&format!(" {plain} ")), "{table}");
+    }
+}
+
+#[test]
 fn all_files_of_a_folder_are_one_table() {
     let folder = outputs();
     let sql = "SELECT count(*) AS n FROM monetised_changes";

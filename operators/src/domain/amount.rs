@@ -275,22 +275,48 @@ fn divide_half_even(numerator: i128, divisor: i128) -> Option<i128> {
     quotient.checked_add(away)
 }
 
+/// The text of a decimal with all its decimals: of an integer, however many digits it has, in units of
+/// `10^-scale`. With [`plain_text`] the one writer of decimals: those of others know a most of digits, and
+/// cut the last one off a number that has more.
+#[must_use]
+pub fn exact_text(units: impl fmt::Display, scale: u8) -> String {
+    signed(&units.to_string(), scale, false)
+}
+
+/// As [`exact_text`], without the zeros behind the last other digit.
+#[must_use]
+pub fn plain_text(units: impl fmt::Display, scale: u8) -> String {
+    signed(&units.to_string(), scale, true)
+}
+
+fn signed(units: &str, scale: u8, trim: bool) -> String {
+    match units.strip_prefix('-') {
+        Some(digits) => fixed_point(true, digits, scale, trim),
+        None => fixed_point(false, units, scale, trim),
+    }
+}
+
 /// A number of these digits, `scale` of them decimals, as text, with or without its trailing zeros.
 pub(super) fn fixed_point(negative: bool, digits: &str, scale: u8, trim: bool) -> String {
     let width = usize::from(scale);
-    let digits = format!("{digits:0>pad$}", pad = width.saturating_add(1));
     let (whole, fraction) = digits.split_at(digits.len().saturating_sub(width));
+    let before = width.saturating_sub(fraction.len());
     let fraction = if trim {
         fraction.trim_end_matches('0')
     } else {
         fraction
     };
-    let sign = if negative { "-" } else { "" };
-    if fraction.is_empty() {
-        format!("{sign}{whole}")
-    } else {
-        format!("{sign}{whole}.{fraction}")
+    let mut text = String::with_capacity(digits.len().saturating_add(width).saturating_add(3));
+    if negative {
+        text.push('-');
     }
+    text.push_str(if whole.is_empty() { "0" } else { whole });
+    if !fraction.is_empty() || (!trim && width > 0) {
+        text.push('.');
+        text.extend(std::iter::repeat_n('0', before));
+        text.push_str(fraction);
+    }
+    text
 }
 
 /// As [`fixed_point`], rounded half away from zero to `decimals`: by its digits, so that no number is
@@ -384,6 +410,39 @@ mod tests {
         assert_eq!(trillions(100_000_000_000_000), None);
         assert_eq!(trillions(-100_000_000_000_000), None);
         assert_eq!(Amount::MAX.checked_add(Amount(1)), None);
+    }
+
+    #[test]
+    fn every_power_of_ten_has_its_text() {
+        // By hand: digits in a row, and a point counted from their end.
+        let exact = |digits: &str, scale: usize| match digits.len().checked_sub(scale) {
+            _ if scale == 0 => digits.to_owned(),
+            Some(whole @ 1..) => format!("{}.{}", &digits[..whole], &digits[whole..]),
+            _ => format!("0.{digits:0>scale$}"),
+        };
+        let mut numbers: Vec<i128> = vec![0, i128::MAX];
+        for power in 0..=38 {
+            let ten = 10_i128.pow(power);
+            numbers.extend([ten - 1, ten, ten + 1, ten / 8 * 7]);
+        }
+        for number in numbers {
+            for scale in [0, 1, 2, 12, 23, 24, 30] {
+                let text = exact(&number.to_string(), usize::from(scale));
+                assert_eq!(exact_text(number, scale), text);
+                let plain = match text.contains('.') {
+                    true => text.trim_end_matches('0').trim_end_matches('.'),
+                    false => &text,
+                };
+                assert_eq!(plain_text(number, scale), plain);
+                if scale == Amount::SCALE {
+                    assert_eq!(Amount(number).to_string(), plain);
+                }
+                if number != 0 {
+                    assert_eq!(exact_text(-number, scale), format!("-{text}"));
+                    assert_eq!(plain_text(-number, scale), format!("-{plain}"));
+                }
+            }
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod wide;
 
 pub use account::{Account, ServiceUse, Subscription, SubscriptionStatus};
 pub use activity::{Activity, ActivityKey, ActivityKind, Scale};
-pub use amount::{Amount, ExactError, Price, Quantity, parse_decimal};
+pub use amount::{Amount, ExactError, Price, Quantity, exact_text, parse_decimal, plain_text};
 pub use bill::{BillCalendar, BillUnit, BillingProfile, Cycle};
 pub use catalog::{Condition, PriceModel, PriceRow};
 pub use charge::{AggregateId, Charge, LineKey, LineSum};

@@ -90,6 +90,13 @@ fn allowances() -> Vec<Case> {
         )
         .total("5 USD"),
         allowance(
+            "\"money\" is out of range",
+            "write 85070591730234 or less",
+            "money: 100000000000000",
+            "money: 85070591730234",
+        )
+        .total("0 USD"),
+        allowance(
             "not a percent from 1 to 100: \"150\"",
             "\"thresholds\" are whole percents used, like [50, 80, 100]",
             "units: 2, thresholds: [150]",

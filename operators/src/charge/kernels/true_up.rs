@@ -23,10 +23,37 @@ impl Kernel for TrueUp {
         let Some(lacking) = lacking else {
             return Ok(Parts::new());
         };
+        let amount = lacking.and_then(Amount::within);
         Ok(Parts::from_iter([Part {
             tier: 0,
             units: 0,
-            amount: Amount(lacking.ok_or(Reason::AmountOutOfRange)?),
+            amount: amount.ok_or(Reason::AmountOutOfRange)?,
         }]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::charge::step::Outcome;
+
+    #[test]
+    fn what_is_lacking_is_an_amount_or_a_reason() {
+        let most = Amount::MAX.0;
+        let lacking = |reached: i128, commitment: i128| {
+            let mut outcome = Outcome::default();
+            let true_up = TrueUp {
+                accumulator: 0,
+                commitment: Amount(commitment),
+            };
+            let parts = true_up.charge(&mut Step::new(&mut [reached], &mut outcome));
+            parts.map(|parts| parts.first().map(|part| part.amount.0))
+        };
+        assert_eq!(lacking(7, 10), Ok(Some(3)));
+        assert_eq!(lacking(10, 10), Ok(None));
+        assert_eq!(lacking(0, most), Ok(Some(most)));
+        // 39 digits, which 127 bits would hold, and more than these.
+        assert_eq!(lacking(-1, most), Err(Reason::AmountOutOfRange));
+        assert_eq!(lacking(-most, most), Err(Reason::AmountOutOfRange));
     }
 }
