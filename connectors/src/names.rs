@@ -2,15 +2,18 @@
 //!
 //! One book is shared by all workers of a process. Keys are pure functions of their text, so the
 //! order of entries does not matter; entering a second text under a taken key stops the job, which
-//! is what keeps two customers from ever sharing a key.
+//! is what keeps two customers from ever sharing a key. Asking for a text that nobody has entered is
+//! noted, and whoever writes outputs looks: a key is no name, and rows with it would not take back those
+//! that were written with the name.
 
 use millrace_operators::domain::{
     AccountKey, ClassKey, GroupKey, Name, PlanKey, PriceKey, ServiceKey, SubscriptionKey,
     UsageClass,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 const SHARDS: usize = 64;
 
@@ -94,6 +97,64 @@ pub enum Entered {
     Group(String, String),
 }
 
+impl Entered {
+    /// The key of the text, among those of its kind.
+    fn key(&self) -> (Discriminant<Self>, u64) {
+        let key = match self {
+            Self::Name(text) => Name::new(text).0,
+            Self::Service(service_type, id) => ServiceKey::of(&[service_type, id]).0,
+            Self::Account(text) => AccountKey::of(&[text]).0,
+            Self::Subscription(text) => SubscriptionKey::of(&[text]).0,
+            Self::Price(text) => PriceKey::of(&[text]).0,
+            Self::Plan(text) => PlanKey::of(&[text]).0,
+            Self::Group(pool, currency) => {
+                GroupKey::of_pool(Name::new(pool), Name::new(currency)).0
+            }
+        };
+        (discriminant(self), key)
+    }
+}
+
+/// Texts that are durable on their way into a book. What the book has noted before stays noted unless it is
+/// among them: whoever made them durable need not have known what this run was told.
+#[derive(Debug)]
+pub struct Restoring<'n> {
+    names: &'n Names,
+    noted: Vec<Entered>,
+    durable: HashSet<(Discriminant<Entered>, u64)>,
+}
+
+impl Restoring<'_> {
+    /// Enters a text that is durable.
+    ///
+    /// # Panics
+    /// When another text already has the same key.
+    pub fn enter(&mut self, entered: &Entered) {
+        let key = self.names.enter_again(entered);
+        if !self.noted.is_empty() {
+            self.durable.insert((discriminant(entered), key));
+        }
+    }
+
+    /// Everything durable is entered.
+    ///
+    /// # Panics
+    /// After a panic while the book was written to, which ends the process anyway.
+    pub fn finish(self) {
+        let Self {
+            names,
+            mut noted,
+            durable,
+        } = self;
+        drop(names.entered());
+        noted.retain(|entered| !durable.contains(&entered.key()));
+        if let Some(log) = &names.log {
+            let mut log = log.lock().expect("the name book is not poisoned");
+            log.append(&mut noted);
+        }
+    }
+}
+
 /// The texts behind the keys, and the classes behind theirs.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -107,10 +168,20 @@ pub struct Names {
     classes: RwLock<HashMap<ClassKey, Arc<UsageClass>>>,
     /// What was entered since it was last asked for, where somebody asks.
     log: Option<Mutex<Vec<Entered>>>,
+    /// The first key that was asked for and has no text.
+    unknown: OnceLock<UnknownName>,
+}
+
+/// A key whose text nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody knows the text behind {what} {key}, so nothing is written with it")]
+pub struct UnknownName {
+    what: &'static str,
+    key: String,
 }
 
 macro_rules! book {
-    ($enter:ident, $text:ident, $field:ident, $key:ty, $entered:ident, $what:literal) => {
+    ($enter:ident, $text:ident, $known:ident, $field:ident, $key:ty, $entered:ident, $what:literal) => {
         #[doc = concat!("Enters ", $what, " and returns its key.")]
         ///
         /// # Panics
@@ -124,26 +195,31 @@ macro_rules! book {
         }
 
         #[doc = concat!(
-            "The text of ", $what, "; the key in hexadecimal if it was never entered, and `-` for the ",
-            "key of none."
+            "The text of ", $what, ", and `-` for the key of none. Of one that was never entered it is the ",
+            "key in hexadecimal, which [`Self::check`] refuses."
         )]
         #[must_use]
         pub fn $text(&self, key: $key) -> Arc<str> {
-            self.$field
-                .text(key.0)
-                .unwrap_or_else(|| match key.0 {
-                    0 => Arc::from("-"),
-                    key => Arc::from(format!("#{key:016x}")),
-                })
+            self.$known(key).unwrap_or_else(|| match key.0 {
+                0 => Arc::from("-"),
+                key => self.miss($what, key),
+            })
+        }
+
+        #[doc = concat!("The text of ", $what, ", if it was ever entered.")]
+        #[must_use]
+        pub fn $known(&self, key: $key) -> Option<Arc<str>> {
+            self.$field.text(key.0)
         }
     };
 }
 
 impl Names {
-    book!(enter, text, names, Name, Name, "a name");
+    book!(enter, text, known_text, names, Name, Name, "a name");
     book!(
         enter_account,
         account,
+        known_account,
         accounts,
         AccountKey,
         Account,
@@ -152,13 +228,30 @@ impl Names {
     book!(
         enter_subscription,
         subscription,
+        known_subscription,
         subscriptions,
         SubscriptionKey,
         Subscription,
         "a subscription"
     );
-    book!(enter_price, price, prices, PriceKey, Price, "a price row");
-    book!(enter_plan, plan, plans, PlanKey, Plan, "a plan row");
+    book!(
+        enter_price,
+        price,
+        known_price,
+        prices,
+        PriceKey,
+        Price,
+        "a price row"
+    );
+    book!(
+        enter_plan,
+        plan,
+        known_plan,
+        plans,
+        PlanKey,
+        Plan,
+        "a plan row"
+    );
 
     /// A book that notes what is entered, for [`Self::entered`].
     #[must_use]
@@ -174,6 +267,34 @@ impl Names {
             let mut log = log.lock().expect("the name book is not poisoned");
             log.push(entered());
         }
+    }
+
+    /// Begins to enter what is durable.
+    #[must_use]
+    pub fn restoring(&self) -> Restoring<'_> {
+        Restoring {
+            names: self,
+            noted: self.entered(),
+            durable: HashSet::new(),
+        }
+    }
+
+    /// A key without a text, as it is told until [`Self::check`] refuses it.
+    pub(crate) fn miss(&self, what: &'static str, key: u64) -> Arc<str> {
+        let key = format!("#{key:016x}");
+        let text = Arc::from(key.as_str());
+        self.unknown.get_or_init(|| UnknownName { what, key });
+        text
+    }
+
+    /// Whether every text that was ever asked for is known.
+    ///
+    /// # Errors
+    /// When one is not: what was made of it must not leave the house.
+    pub fn check(&self) -> Result<(), UnknownName> {
+        self.unknown
+            .get()
+            .map_or(Ok(()), |unknown| Err(unknown.clone()))
     }
 
     /// What was entered since the last call, by a book that notes it.
@@ -255,14 +376,19 @@ impl Names {
         key
     }
 
-    /// The service's type and id; the key in hexadecimal if it was never entered.
+    /// The service's type and id; of one that was never entered as [`Self::text`].
     #[must_use]
     pub fn service(&self, key: ServiceKey) -> (Arc<str>, Arc<str>) {
-        let text = self.services.text(key.0);
-        match text.as_deref().and_then(|text| text.split_once('\u{1f}')) {
-            Some((service_type, id)) => (Arc::from(service_type), Arc::from(id)),
-            None => (Arc::from(""), Arc::from(format!("#{:016x}", key.0))),
-        }
+        self.known_service(key)
+            .unwrap_or_else(|| (Arc::from(""), self.miss("a service", key.0)))
+    }
+
+    /// The service's type and id, if it was ever entered.
+    #[must_use]
+    pub fn known_service(&self, key: ServiceKey) -> Option<(Arc<str>, Arc<str>)> {
+        let text = self.services.text(key.0)?;
+        let (service_type, id) = text.split_once('\u{1f}')?;
+        Some((Arc::from(service_type), Arc::from(id)))
     }
 
     /// Enters the balance group of a pool in a currency and returns its key.
@@ -277,13 +403,13 @@ impl Names {
         key
     }
 
-    /// The balance group's pool and currency; the key in hexadecimal if it was never entered.
+    /// The balance group's pool and currency; of one that was never entered as [`Self::text`].
     #[must_use]
     pub fn group(&self, key: GroupKey) -> (Arc<str>, Arc<str>) {
         let text = self.groups.text(key.0);
         match text.as_deref().and_then(|text| text.split_once('\u{1f}')) {
             Some((pool, currency)) => (Arc::from(pool), Arc::from(currency)),
-            None => (Arc::from(format!("#{:016x}", key.0)), Arc::from("")),
+            None => (self.miss("a balance group", key.0), Arc::from("")),
         }
     }
 
@@ -341,7 +467,55 @@ mod tests {
         assert_ne!(family, names.enter_group("family", "CZK"));
         let (pool, currency) = names.group(family);
         assert_eq!((&*pool, &*currency), ("family", "EUR"));
-        assert!(names.text(Name(7)).starts_with('#'));
+        assert_eq!(&*names.text(Name(0)), "-");
+        assert_eq!(names.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_text_that_nobody_knows_is_refused() {
+        let asked: [fn(&Names) -> Arc<str>; 7] = [
+            |names| names.text(Name(7)),
+            |names| names.account(AccountKey(7)),
+            |names| names.subscription(SubscriptionKey(7)),
+            |names| names.price(PriceKey(7)),
+            |names| names.plan(PlanKey(7)),
+            |names| names.service(ServiceKey(7)).1,
+            |names| names.group(GroupKey(7)).0,
+        ];
+        for ask in asked {
+            let names = Names::default();
+            assert_eq!(&*ask(&names), "#0000000000000007");
+            let refused = names.check().unwrap_err().to_string();
+            assert!(refused.contains("#0000000000000007"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_durable_stays_noted() {
+        let names = Names::noting();
+        let enter = |names: &Names, of: &str| {
+            names.enter_account(of);
+            names.enter_subscription(of);
+            names.enter_price(of);
+            names.enter_plan(of);
+            names.enter_service("voice", of);
+            names.enter_group(of, "EUR");
+        };
+        let known = Names::noting();
+        enter(&known, "acme");
+        enter(&names, "acme");
+        enter(&names, "bolt");
+        let durable = known.entered();
+        let mut restoring = names.restoring();
+        durable.iter().for_each(|entered| restoring.enter(entered));
+        restoring.enter(&Entered::Account("gone".to_owned()));
+        restoring.finish();
+        let noted = names.entered();
+        assert!(noted.iter().all(|entered| !durable.contains(entered)));
+        assert_eq!(noted.len(), 7, "{noted:?}");
+        assert_eq!(&*names.account(AccountKey::of(&["gone"])), "gone");
+        // What nobody has made durable since is told no second time.
+        assert!(names.entered().is_empty());
     }
 
     #[test]

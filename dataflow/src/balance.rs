@@ -181,10 +181,12 @@ pub fn balance(
             add(sum, activity.amount);
         }
     }
+    let accounts = accounts(&sums, reference, names, wanted);
+    names.check().map_err(RunError::from)?;
     Ok(Balances {
         at: at.map(|at| at.to_string()),
         epoch: None,
-        accounts: accounts(&sums, reference, names, wanted),
+        accounts,
         waiting: match counts.error + counts.suspended {
             0 => Vec::new(),
             _ => ended.board.reasons(),

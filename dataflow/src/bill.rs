@@ -259,6 +259,7 @@ pub fn bill(
         )
     });
     let totals: Vec<BillTotal> = totals.collect();
+    ended.texts.names.check().map_err(RunError::from)?;
     Ok(Bills {
         job: job.name.clone(),
         source,

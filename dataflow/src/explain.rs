@@ -356,6 +356,7 @@ impl Explanation {
         let mut ledger = Charged::new(&texts, &reference, &board, job);
         self.balances = ledger.balances(&found, usage);
         self.charges = ledger.charges(&found, &class);
+        texts.names.check().map_err(RunError::from)?;
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ pub use warned::Warned;
 
 use crate::check::check;
 use crate::durable::{
-    Closed, DurableError, Facts, Journal, Known, OperatorCommand, Point, Restored, told,
+    Closed, DurableError, Facts, FileRecord, Journal, Known, OperatorCommand, Point, Restored, told,
 };
 use crate::interrupt::is_asked_to_end;
 use crate::job::{Job, SourcePlan};
@@ -398,7 +398,9 @@ impl Intake {
             }
             Ok(())
         };
-        let known = restored.load(&self.setting.names, channels.len(), &self.marked, feed)?;
+        let (names, workers) = (&self.setting.names, channels.len());
+        let meet = |file: &FileRecord| self.meet(file);
+        let known = restored.load(names, workers, &self.marked, meet, feed)?;
         let Known {
             reference,
             clock,
@@ -422,8 +424,6 @@ impl Intake {
         (self.commands, self.discards) = (commands, discards);
         (self.forgotten, self.witness) = (forgotten, witness);
         self.setting.reference_files.restore(held);
-        // Everything that was entered again is durable already.
-        drop(self.setting.names.entered());
         self.clock = clock;
         self.epoch = restored.live();
         let Setting { job, .. } = &self.setting;
@@ -817,6 +817,21 @@ impl Intake {
             let mut lines = lines.expect("the lines of files are not poisoned");
             lines.insert(id, known.clone());
         }
+    }
+
+    /// Says how a file that an earlier run has met is called, and which lines its records stand on:
+    /// before they are fed, because messages of them may be made again.
+    fn meet(&self, file: &FileRecord) {
+        let entry = &file.entry;
+        let names = self.setting.file_names.write();
+        let mut names = names.expect("the list of files is not poisoned");
+        let place = usize::try_from(entry.file.0).unwrap_or(usize::MAX);
+        if names.len() <= place {
+            names.resize(place.saturating_add(1), Arc::from(""));
+        }
+        names[place] = Arc::from(entry.name.as_str());
+        drop(names);
+        self.tell_lines_of(entry.file, &entry.lines);
     }
 
     fn name_files(&self) {

@@ -139,6 +139,10 @@ pub fn replay_archive(
     for period in &periods {
         desk.period(period)?;
     }
+    names.check().map_err(|unknown| ArchiveError::Damaged {
+        location: request.archive.clone(),
+        detail: format!("is not whole: {unknown}"),
+    })?;
     let shown: Vec<Period> = periods.iter().map(ArchivedPeriod::period).collect();
     Ok(desk.differences.finish(&request.archive, &shown))
 }

@@ -40,7 +40,7 @@ use millrace_connectors::archive::ArchiveError;
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::{Consumer, KafkaError};
 use millrace_connectors::lines::FileLines;
-use millrace_connectors::names::Names;
+use millrace_connectors::names::{Names, UnknownName};
 use millrace_connectors::output::{LedgerRow, OutputError, Texts};
 use millrace_connectors::reference::Reference;
 use millrace_connectors::store::{Store, StoreError};
@@ -117,6 +117,12 @@ pub enum RunError {
 impl From<KafkaError> for RunError {
     fn from(error: KafkaError) -> Self {
         Self::Source(error.to_string())
+    }
+}
+
+impl From<UnknownName> for RunError {
+    fn from(unknown: UnknownName) -> Self {
+        Self::Output(unknown.into())
     }
 }
 
@@ -414,6 +420,7 @@ fn turn_claimed(
         ..facts.run
     };
     let summary = Summary::of(&ended.board, &facts.texts, run);
+    facts.texts.names.check()?;
     Ok(Turn::Over(Box::new(summary)))
 }
 
@@ -750,6 +757,9 @@ impl Prepared {
         let closed = Arc::new(closed);
         let closed_in = Arc::clone(&closed);
         let dimensions = job
+        closed.names.iter().for_each(|entered| {
+            names.enter_again(entered);
+        });
             .aggregate_by
             .iter()
             .cloned()

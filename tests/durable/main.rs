@@ -11,6 +11,7 @@ mod disk_full;
 mod durability;
 mod kubernetes;
 mod object_store;
+mod names;
 mod remote_reference;
 mod rules;
 mod s3;

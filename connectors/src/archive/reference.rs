@@ -6,11 +6,12 @@ use super::file::{json, parsed, read_entry};
 use super::layout::{self, FileEntry, Manifest};
 use super::{ArchiveError, file};
 use crate::names::Names;
+use crate::output::OutputError;
 use crate::reference::Reference;
 use crate::store::Store;
 use millrace_operators::domain::{
-    Account, AccountKey, Counts, Name, PlanKey, PlanPart, PlanRow, PriceKey, PriceModel, PriceRow,
-    ServiceKey, ServiceUse, Subscription, SubscriptionKey, TierReference,
+    Account, AccountKey, Counts, Name, PlanPart, PlanRow, PriceModel, PriceRow, ServiceKey,
+    ServiceUse, Subscription, SubscriptionKey, TierReference,
 };
 use millrace_operators::epoch::{SHARDS, shard};
 use serde::{Deserialize, Serialize};
@@ -62,10 +63,8 @@ struct Noter<'n> {
 
 impl Noter<'_> {
     fn name(&mut self, key: Name) {
-        let text = self.names.text(key);
-        if Name::new(&text) == key {
-            self.book.names.insert(text.to_string());
-        }
+        let text = self.names.known_text(key);
+        self.book.names.extend(text.map(|text| text.to_string()));
     }
 
     fn account(&mut self, key: AccountKey) {
@@ -75,26 +74,20 @@ impl Noter<'_> {
     }
 
     fn subscription(&mut self, key: SubscriptionKey) {
-        let text = self.names.subscription(key);
-        if SubscriptionKey::of(&[&text]) == key {
-            self.book.subscriptions.insert(text.to_string());
-        }
+        let text = self.names.known_subscription(key);
+        let text = text.map(|text| text.to_string());
+        self.book.subscriptions.extend(text);
     }
 
     fn service(&mut self, key: ServiceKey) {
-        let (kind, id) = self.names.service(key);
-        if ServiceKey::of(&[&kind, &id]) == key {
-            self.book
-                .services
-                .insert((kind.to_string(), id.to_string()));
-        }
+        let text = self.names.known_service(key);
+        let text = text.map(|(kind, id)| (kind.to_string(), id.to_string()));
+        self.book.services.extend(text);
     }
 
     fn price(&mut self, row: &PriceRow) {
-        let text = self.names.price(row.key);
-        if PriceKey::of(&[&text]) == row.key {
-            self.book.prices.insert(text.to_string());
-        }
+        let text = self.names.known_price(row.key);
+        self.book.prices.extend(text.map(|text| text.to_string()));
         row.account.into_iter().for_each(|key| self.account(key));
         [row.list, row.item, row.currency]
             .into_iter()
@@ -120,10 +113,8 @@ impl Noter<'_> {
     }
 
     fn plan(&mut self, row: &PlanRow) {
-        let text = self.names.plan(row.key);
-        if PlanKey::of(&[&text]) == row.key {
-            self.book.plans.insert(text.to_string());
-        }
+        let text = self.names.known_plan(row.key);
+        self.book.plans.extend(text.map(|text| text.to_string()));
         self.name(row.list);
         row.part
             .currency()
@@ -290,6 +281,7 @@ pub(super) fn write(
     names: &Names,
 ) -> Result<ReferenceCopy, ArchiveError> {
     let (catalog, accounts) = contents(reference, names)?;
+    names.check().map_err(OutputError::from)?;
     let accounts = accounts
         .into_iter()
         .map(|(shard, bytes)| Ok((shard, put(store, "accounts", &bytes)?)));

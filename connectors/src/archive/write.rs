@@ -165,6 +165,7 @@ pub fn write_shard(
     let line_file = parquet(store, name, (&lines::schema(texts), properties), batches)?;
     let line_entry = line_file.map(Digested::finish).transpose()?;
     let name = layout::sidecar(place);
+    names.check().map_err(OutputError::from)?;
     Ok(ShardEntry {
         usage: usage_entry,
         search,
@@ -310,7 +311,7 @@ fn parquet(
     let writer = ArrowWriter::try_new(file, schema, Some(properties));
     let mut writer = writer.map_err(OutputError::Parquet)?;
     for batch in batches {
-        let batch = batch.map_err(OutputError::Arrow)?;
+        let batch = batch.map_err(OutputError::from)?;
         writer.write(&batch).map_err(OutputError::Parquet)?;
     }
     writer.flush().map_err(OutputError::Parquet)?;

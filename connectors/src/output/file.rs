@@ -1,6 +1,7 @@
 //! One file of an output: Parquet, or JSON lines.
 
 use super::columns::decimals_of;
+use crate::names::UnknownName;
 use crate::store::{NewFile, Store, StoreError};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, Field, Schema, SchemaRef};
@@ -177,7 +178,25 @@ pub enum OutputError {
     Parquet(#[from] ParquetError),
     /// Rows do not fit their columns.
     #[error("cannot encode rows: {0}")]
-    Arrow(#[from] ArrowError),
+    Arrow(#[source] ArrowError),
+    /// Rows have a key without a text.
+    #[error(
+        "{0}: the durable state has lost it. Give `durability.folder` an empty folder to read all sources \
+         from their beginning (and the outputs topics without messages, where they are topics)"
+    )]
+    Unknown(#[from] UnknownName),
+}
+
+impl From<ArrowError> for OutputError {
+    fn from(error: ArrowError) -> Self {
+        match error {
+            ArrowError::ExternalError(inner) => match inner.downcast::<UnknownName>() {
+                Ok(unknown) => Self::Unknown(*unknown),
+                Err(inner) => Self::Arrow(ArrowError::ExternalError(inner)),
+            },
+            error => Self::Arrow(error),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Texts {
         }
     }
 
-    /// The name of a file.
+    /// The name of a file; of one that nobody has met as [`Names::text`] of a key.
     ///
     /// # Panics
     /// After a panic while the list was written to, which ends the process anyway.
@@ -103,9 +103,8 @@ impl Texts {
             .read()
             .expect("the list of files is not poisoned");
         let index = usize::try_from(id.0).unwrap_or(usize::MAX);
-        files
-            .get(index)
-            .map_or_else(|| Arc::from(format!("#{}", id.0)), Arc::clone)
+        let name = files.get(index).map(Arc::clone);
+        name.unwrap_or_else(|| self.names.miss("a file", u64::from(id.0)))
     }
 }
 
@@ -138,9 +137,17 @@ pub fn change_schema<T: OutputRow>(texts: &Texts) -> SchemaRef {
 /// Rows as a batch of their table.
 ///
 /// # Errors
-/// When the columns do not fit the schema, which would be a defect of the encoder.
+/// When nobody knows the text behind a key of them, or the columns do not fit the schema, which would be
+/// a defect of the encoder.
 pub fn encode<T: OutputRow>(rows: &[T], texts: &Texts) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_new(schema::<T>(texts), T::encode(rows, texts))
+    RecordBatch::try_new(schema::<T>(texts), columns_of(rows, texts)?)
+}
+
+fn columns_of<T: OutputRow>(rows: &[T], texts: &Texts) -> Result<Vec<ArrayRef>, ArrowError> {
+    let columns = T::encode(rows, texts);
+    let known = texts.names.check();
+    known.map_err(|unknown| ArrowError::ExternalError(Box::new(unknown)))?;
+    Ok(columns)
 }
 
 /// Changes of one epoch as a batch of the table's changes.
@@ -157,6 +164,6 @@ pub fn encode_changes<T: OutputRow>(
         Arc::new(UInt64Array::from(vec![epoch; rows.len()])),
         Arc::new(Int64Array::from(diffs)),
     ];
-    columns.extend(T::encode(rows, texts));
+    columns.extend(columns_of(rows, texts)?);
     RecordBatch::try_new(change_schema::<T>(texts), columns)
 }

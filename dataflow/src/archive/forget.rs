@@ -162,6 +162,7 @@ pub fn forget(
         versions: before.versions.clone(),
         units,
         due,
+        names: setting.texts.names.entered(),
     };
     // Late records that were adjusted before have come and gone since.
     let gone = gone | (before.forgotten() - &closed.reopened);

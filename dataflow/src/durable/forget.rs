@@ -17,6 +17,7 @@ use super::journal::{Epochs, Item, Left, without};
 use super::manifest::{Generation, Manifest, Object, create};
 use super::versions::{LeftVersion, write};
 use crate::graph::{Opening, Resume, Shift, Stand};
+use millrace_connectors::names::Entered;
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{
     Activity, ClosedUnits, Fate, FileId, GroupKey, Identity, LineKey, LineSum, Period, Reason,
@@ -67,6 +68,8 @@ pub struct Closed {
     pub versions: Vec<Object>,
     /// What the next run begins with.
     pub due: Due,
+    /// Texts behind keys of it that no commit has made durable: of what the archive alone knows.
+    pub names: Vec<Entered>,
 }
 
 /// What follows from adjustments, and is fed to the graph once.

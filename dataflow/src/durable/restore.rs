@@ -72,7 +72,9 @@ impl Restored {
     }
 
     /// Feeds everything committed to `workers` workers, part by part. All records of the sources
-    /// that are `marked` are, if an earlier run did not know that they would be.
+    /// that are `marked` are, if an earlier run did not know that they would be. Of the texts that this
+    /// run has entered before, those that the journal does not bring are still to be made durable. `meet`
+    /// hears of each file before its records are fed.
     ///
     /// # Errors
     /// When an object is missing or damaged, or cannot be read. `feed` ends the load by an error of its
@@ -83,19 +85,22 @@ impl Restored {
         workers: usize,
         marked: &BTreeSet<String>,
         mut feed: impl FnMut(Vec<Bundle>) -> Result<(), E>,
+        meet: impl Fn(&FileRecord),
     ) -> Result<Known, E> {
         let mut loading = Loading::new(workers);
         for object in &self.manifest.journal {
+        let mut restoring = names.restoring();
             let content = object.read(&self.store)?;
             for item in Epochs::of(&content) {
                 let item = item.map_err(|problem| object.damaged(&self.store, problem))?;
                 match item {
                     Item::Facts(facts) => {
                         for entered in &facts.names {
-                            names.enter_again(entered);
+                            restoring.enter(entered);
                         }
                         for file in facts.files {
                             loading.files.insert(file.entry.file, file);
+                            meet(&file);
                         }
                         let next =
                             |(file, position): (FileId, super::Position)| (file, position.next);
@@ -130,6 +135,7 @@ impl Restored {
         loading.stand(self.manifest.from);
         feed_parts(&mut loading, &mut feed)?;
         Ok(Known {
+        restoring.finish();
             reference: loading.reference.rows(),
             clock: loading.clock,
             files: loading.files.into_values().collect(),

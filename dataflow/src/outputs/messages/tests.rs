@@ -79,3 +79,21 @@ fn amounts_of_messages_have_all_their_digits() {
     let told: Value = serde_json::from_slice(&told).unwrap();
     assert_eq!(told["amount"], Value::Null);
 }
+
+#[test]
+fn a_name_that_nobody_knows_is_no_message() {
+    let texts = texts();
+    let known = line(1, &texts.names);
+    encode(std::slice::from_ref(&known), &texts).unwrap();
+    let unknown = line(1, &Names::default());
+    let unknown = AggregatedLine {
+        key: LineKey {
+            account: millrace_operators::domain::AccountKey(7),
+            ..unknown.key
+        },
+        ..unknown
+    };
+    let refused = OutputError::from(encode(&[unknown], &texts).unwrap_err());
+    assert!(matches!(refused, OutputError::Unknown(_)), "{refused}");
+    assert!(refused.to_string().contains("an account #0000000000000007"));
+}
