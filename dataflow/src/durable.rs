@@ -39,7 +39,9 @@ pub(crate) mod progress;
 mod restore;
 mod versions;
 
-pub use commands::{OperatorCommand, Selection, tell, told};
+pub use commands::{
+    AT_ONCE, Applied, NotObeyed, OperatorCommand, Selection, number_of, open, place, tell, waiting,
+};
 pub(crate) use committer::GATES;
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
 pub use forget::{Closed, Due, Forgetting, KnownPeriod};

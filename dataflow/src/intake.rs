@@ -22,6 +22,7 @@ mod again;
 mod archived;
 mod behind;
 mod bundle;
+mod commands;
 mod discard;
 mod files;
 mod messages;
@@ -41,7 +42,7 @@ pub use warned::Warned;
 
 use crate::check::check;
 use crate::durable::{
-    Closed, DurableError, Facts, FileRecord, Journal, Known, OperatorCommand, Point, Restored, told,
+    Applied, Closed, DurableError, Facts, FileRecord, Journal, Known, Point, Restored,
 };
 use crate::interrupt::is_asked_to_end;
 use crate::job::{Job, SourcePlan};
@@ -173,8 +174,12 @@ pub struct Intake {
     /// Sources of which records say what decides between them and others, as the state knows them; all that
     /// ever did, since these records stay.
     marked: BTreeSet<String>,
-    /// The number of the last command that was applied.
-    commands: u64,
+    /// The commands that were applied.
+    applied: Applied,
+    /// The number of the last one.
+    command: u64,
+    /// Commands that cannot be applied, as they are told once.
+    passed_over: BTreeSet<String>,
     /// Records that operators have taken out of suspense.
     discards: BTreeMap<RecordId, Discard>,
     /// What was archived and forgotten, where records are read.
@@ -281,7 +286,9 @@ impl Intake {
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
             marked: BTreeSet::new(),
-            commands: 0,
+            applied: Applied::default(),
+            command: 0,
+            passed_over: BTreeSet::new(),
             discards: BTreeMap::new(),
             archived: None,
             forgotten: 0,
@@ -421,7 +428,7 @@ impl Intake {
         let sources = self.setting.job.sources.iter();
         let paused = sources.filter(|source| paused.contains(source.origin()));
         self.paused = paused.map(|source| source.name.clone()).collect();
-        (self.commands, self.discards) = (commands, discards);
+        (self.applied, self.discards) = (commands, discards);
         (self.forgotten, self.witness) = (forgotten, witness);
         self.setting.reference_files.restore(held);
         self.clock = clock;
@@ -523,34 +530,10 @@ impl Intake {
         self.bind_and(true)
     }
 
-    /// Applies what operators told since; the next commit keeps it.
-    fn obey(&mut self) -> Result<(), Halt> {
-        let Some(keeping) = &self.setting.keeping else {
-            return Ok(());
-        };
-        let commands = told(&keeping.state, self.commands)?;
-        if commands.is_empty() {
-            return Ok(());
-        }
-        for (number, command) in commands {
-            self.commands = number;
-            match command {
-                OperatorCommand::Pause { source } => self.pause(source, true),
-                OperatorCommand::Resume { source } => self.pause(source, false),
-                OperatorCommand::Discard(selection) => self.discard(&selection)?,
-                OperatorCommand::Retry(selection) => self.retry(&selection)?,
-            }
-        }
-        self.bind_and(true)
-    }
-
     fn pause(&mut self, source: String, pauses: bool) {
         let sources = &self.setting.job.sources;
         let message = if !sources.iter().any(|known| known.name == source) {
-            format!(
-                "command {}: the job has no source {source:?}",
-                self.commands
-            )
+            format!("command {}: the job has no source {source:?}", self.command)
         } else if pauses {
             let message = format!("source {source:?} is paused");
             self.paused.insert(source);
@@ -1138,7 +1121,7 @@ impl Intake {
                     .collect(),
                 paused: self.paused_origins(),
                 marked: self.marked.clone(),
-                commands: self.commands,
+                commands: self.applied.clone(),
                 held: self.setting.reference_files.held(),
                 forgotten: self.forgotten,
                 raw: self.files.take_raw_digests(),

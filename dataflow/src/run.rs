@@ -695,7 +695,9 @@ impl Prepared {
                 // A start that must fail ends no run that does well.
                 ask_brokers(&job)?;
                 let plan = Plan::of(&job, &rules);
-                plan.refuse_others(state, Manifest::newest(state)?.as_ref())?;
+                if let Some(newest) = Manifest::newest(state)? {
+                    newest.check_plan(state, &plan)?;
+                }
                 check_objects(state)?;
                 known::compare(&job, state)?;
                 if let Some(told) = progress::check(&store, state, &job.name)? {
@@ -726,6 +728,9 @@ impl Prepared {
             (Mode::Read, Some(state)) => {
                 job.keep_raw = false;
                 let (manifest, store) = (Manifest::newest(state)?, Arc::clone(state));
+                if let Some(manifest) = &manifest {
+                    manifest.check_job(state, &job.name)?;
+                }
                 restored = manifest.map(|manifest| Restored { store, manifest });
             }
             (Mode::Write, None) => {
@@ -754,12 +759,12 @@ impl Prepared {
             }
             _ => Closed::default(),
         };
-        let closed = Arc::new(closed);
-        let closed_in = Arc::clone(&closed);
-        let dimensions = job
         closed.names.iter().for_each(|entered| {
             names.enter_again(entered);
         });
+        let closed = Arc::new(closed);
+        let closed_in = Arc::clone(&closed);
+        let dimensions = job
             .aggregate_by
             .iter()
             .cloned()

@@ -3,7 +3,7 @@
 //! Nothing is run and nothing is written. How far a topic is behind is asked of its broker, where one
 //! answers.
 
-use crate::durable::{DurableError, Manifest, Object, OperatorCommand, tell};
+use crate::durable::{DurableError, Manifest, Object, OperatorCommand, Plan, tell};
 use crate::job::Job;
 use millrace_connectors::diagnostic::did_you_mean;
 use millrace_connectors::kafka::{Consumer, KafkaError, TopicPartition, Watermarks};
@@ -93,7 +93,7 @@ pub enum StatusError {
 /// Reads the newest manifest of a job.
 ///
 /// # Errors
-/// When the job keeps no state, has not committed yet, or its state is damaged.
+/// When the job keeps no state, has not committed yet, or its state is damaged or another job's.
 pub fn status(job: &Job) -> Result<Status, StatusError> {
     let none = |message: String| StatusError::None(message);
     let plan = job.durability.as_ref().ok_or_else(|| {
@@ -110,6 +110,7 @@ pub fn status(job: &Job) -> Result<Status, StatusError> {
             store.location()
         ))
     })?;
+    manifest.check_job(&store, &job.name)?;
     let (ends, complaints) = ends(job);
     let positions = manifest.positions.into_values().map(|position| {
         let end = ends.get(&(position.source.clone(), position.name.clone()));
@@ -175,7 +176,7 @@ fn ends(job: &Job) -> (BTreeMap<(String, String), u64>, Vec<String>) {
 /// Tells the job a command; it is applied while the job runs, or when it starts.
 ///
 /// # Errors
-/// When the job keeps no state, has no such source, or the store fails.
+/// When the job keeps no state or that of another job, has no such source, or the store fails.
 pub fn command(job: &Job, command: &OperatorCommand) -> Result<u64, StatusError> {
     let plan = job.durability.as_ref().ok_or_else(|| {
         let message = format!(
@@ -196,6 +197,6 @@ pub fn command(job: &Job, command: &OperatorCommand) -> Result<u64, StatusError>
         }
     }
     let store = Store::open(&plan.folder, &job.folder).map_err(DurableError::Store)?;
-    let applied = Manifest::newest(&store)?.map_or(0, |newest| newest.commands);
-    Ok(tell(&store, command, applied)?)
+    // Rules say nothing of commands.
+    Ok(tell(&store, &Plan::of(job, &[]), command)?)
 }

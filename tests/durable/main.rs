@@ -5,13 +5,14 @@
 mod archive;
 mod by_hand;
 mod cluster;
+mod commands;
 mod damage;
 mod discard;
 mod disk_full;
 mod durability;
 mod kubernetes;
-mod object_store;
 mod names;
+mod object_store;
 mod remote_reference;
 mod rules;
 mod s3;

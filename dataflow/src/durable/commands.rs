@@ -1,16 +1,34 @@
-//! What operators tell a job, through its state folder: one create-only object per command.
+//! What operators tell a job, through its state folder: one object per command.
 //!
-//! A command is numbered; the job applies commands in their order, at an epoch, and the commit of that
-//! epoch says up to which number. So a command that was told while the job was stopped is applied when
-//! it starts, and none is applied twice. Like a manifest, a command is a line of JSON and its digest, which is
-//! of its number too: none can stand in the place of another.
+//! ```text
+//!  tell:     list ─► newest manifest ─► create commands/<number>-<name of its own>.json
+//!  the job:  list ─► list again ─► apply ─► commit: which are applied ─► take those away
+//! ```
+//!
+//! - **Once.** The commit that has what a command brings says that it is applied. So a command that was told
+//!   while the job was stopped is applied when it starts, and none is applied twice.
+//! - **None is passed over.** Which are applied is known by name, not by how far: a listing may miss a command
+//!   that is made meanwhile and have one that was told behind it, and the next listing has both.
+//! - **In order.** A second listing, begun when the first is done, has all that was told before any command of
+//!   the first. What is only in the second is left for the next time.
+//! - **Names** have a part that is drawn at random, so nobody makes a name again: whoever takes an applied
+//!   command away, however late, takes away what a commit says is applied.
+//! - **Failure:** a command is a line of JSON and a digest of it and its name. One that is damaged is told, stays where it is and
+//!   keeps nobody from applying the others. One that was told to another job, before that had any state, is
+//!   told and taken away.
 
 use super::DurableError;
-use millrace_connectors::store::{Put, Store};
+use super::manifest::{Manifest, Object, Plan, create};
+use millrace_connectors::store::{Store, random_name};
 use millrace_operators::domain::Reason;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
-const FOLDER: &str = "commands";
+pub(super) const FOLDER: &str = "commands";
+/// Names of applied commands that the state keeps: a late request of a store may make one of them again.
+const KEPT: usize = 256;
+/// Commands that one commit may apply: what is applied is taken away long before its name is kept no more.
+pub const AT_ONCE: usize = KEPT / 8;
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,106 +62,163 @@ pub struct Selection {
     pub file: Option<String>,
 }
 
-fn name(number: u64) -> String {
-    format!("{FOLDER}/{number:020}.json")
+/// What lies in the folder: to whom what is told.
+#[derive(Serialize, Deserialize)]
+struct Letter {
+    job: String,
+    told: OperatorCommand,
 }
 
-/// Tells a command to a job that has applied those up to `applied`; returns its number.
+/// The commands that are applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The number up to which names are not kept any more.
+    until: u64,
+    /// The names of the others.
+    names: BTreeSet<String>,
+}
+
+impl Applied {
+    /// Enters a command.
+    pub fn add(&mut self, name: &str) {
+        self.names.insert(name.to_owned());
+        while self.names.len() > KEPT
+            && let Some(oldest) = self.names.pop_first()
+        {
+            self.until = self.until.max(number_of(&oldest).unwrap_or(0));
+        }
+    }
+
+    /// Whether a command of this name is applied, as far as names are kept.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Those that were not when the state was at `before`.
+    pub fn since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
+        self.names.difference(&before.names).map(String::as_str)
+    }
+
+    /// The highest number.
+    fn newest(&self) -> u64 {
+        let newest = self.names.last().and_then(|name| number_of(name));
+        newest.unwrap_or(self.until)
+    }
+}
+
+/// Why a command is not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotObeyed {
+    /// It was told to this job.
+    OfAnother(String),
+    /// So many with higher numbers are applied that nobody knows whether it is.
+    TooLate,
+    /// It cannot be read: why.
+    Damaged(String),
+}
+
+/// Where a command lies, below the state folder.
+#[must_use]
+pub fn place(name: &str) -> String {
+    format!("{FOLDER}/{name}")
+}
+
+/// Tells a command to the job of this plan; returns its number.
 ///
 /// # Errors
-/// When the store fails.
-pub fn tell(store: &Store, command: &OperatorCommand, applied: u64) -> Result<u64, DurableError> {
-    let line = serde_json::to_string(command).map_err(|error| damaged(store, FOLDER, &error))?;
-    let told = store.names(FOLDER)?.pop();
-    let told = told.as_deref().and_then(number_of).unwrap_or(0);
-    // A folder that somebody has emptied begins behind what was applied.
-    let mut number = told.max(applied) + 1;
-    // Somebody may tell another one at the same time.
-    while store.put_new(&name(number), text(number, &line).as_bytes())? == Put::Exists {
-        number += 1;
+/// When the state is another job's, or the store fails.
+pub fn tell(store: &Store, plan: &Plan, command: &OperatorCommand) -> Result<u64, DurableError> {
+    let there = store.names(FOLDER)?;
+    // What is not there any more is applied, as whoever looks behind the listing finds.
+    let newest = Manifest::newest(store)?;
+    if let Some(newest) = &newest {
+        newest.check_plan(store, plan)?;
     }
+    let told = there.iter().filter_map(|name| number_of(name)).max();
+    let applied = newest.map_or(0, |newest| newest.commands.newest());
+    let number = told.unwrap_or(0).max(applied) + 1;
+    let name = format!("{number:020}-{}.json", random_name());
+    let letter = Letter {
+        job: plan.job.clone(),
+        told: command.clone(),
+    };
+    let line = serde_json::to_string(&letter).map_err(|error| DurableError::Damaged {
+        folder: store.location().to_owned(),
+        object: place(&name),
+        problem: format!("cannot be written: {error}"),
+    })?;
+    let content = text(&name, &line);
+    let object = Object::of(place(&name), content.as_bytes(), 0);
+    create(store, &object, content.as_bytes())?;
     Ok(number)
 }
 
-/// The commands behind `applied`, with their numbers.
+/// The names of the commands that wait, in the order in which they were told.
 ///
 /// # Errors
-/// When the store fails, or an object there is no command or is missing.
-pub fn told(store: &Store, applied: u64) -> Result<Vec<(u64, OperatorCommand)>, DurableError> {
-    let names = store.names(FOLDER)?;
-    let last = names.iter().rev().find_map(|name| number_of(name));
-    let mut commands = Vec::new();
-    // A list may have been made while one came, so each is asked for.
-    for number in applied + 1..=last.unwrap_or(0) {
-        let object = name(number);
-        let held = store.get(&object)?;
-        let held = held.ok_or_else(|| damaged(store, &object, &"it is missing"))?;
-        let held = String::from_utf8(held).map_err(|error| damaged(store, &object, &error))?;
-        let line = held.lines().next().unwrap_or("");
-        if held != text(number, line) {
-            return Err(damaged(store, &object, &"its digest does not match"));
-        }
-        let command =
-            serde_json::from_str(line).map_err(|error| damaged(store, &object, &error))?;
-        commands.push((number, command));
-    }
-    Ok(commands)
+/// When the store fails.
+pub fn waiting(store: &Store, applied: &Applied) -> Result<Vec<String>, DurableError> {
+    let listed = || -> Result<Vec<String>, DurableError> {
+        let mut names = store.names(FOLDER)?;
+        names.retain(|name| number_of(name).is_some() && !applied.has(name));
+        Ok(names)
+    };
+    let Some(last) = listed()?.pop() else {
+        return Ok(Vec::new());
+    };
+    // What was told before the last has been there all the time.
+    let mut names = listed()?;
+    names.retain(|name| *name <= last);
+    Ok(names)
 }
 
-/// A command as it stands under its number.
-fn text(number: u64, line: &str) -> String {
-    let digest = blake3::hash(format!("{number}\n{line}").as_bytes());
+/// What a command says to a job; nothing if it is not there any more.
+///
+/// # Errors
+/// Why it is not to be applied.
+pub fn open(
+    store: &Store,
+    job: &str,
+    applied: &Applied,
+    name: &str,
+) -> Result<Option<OperatorCommand>, NotObeyed> {
+    let content = store.get(&place(name));
+    match content.map_err(|error| NotObeyed::Damaged(error.to_string()))? {
+        None => Ok(None),
+        Some(_) if number_of(name).is_some_and(|number| number <= applied.until) => {
+            Err(NotObeyed::TooLate)
+        }
+        Some(content) => read(name, content, job).map(Some),
+    }
+}
+
+fn read(name: &str, content: Vec<u8>, job: &str) -> Result<OperatorCommand, NotObeyed> {
+    let damaged = |problem: &dyn std::fmt::Display| NotObeyed::Damaged(problem.to_string());
+    let held = String::from_utf8(content).map_err(|error| damaged(&error))?;
+    let line = held.lines().next().unwrap_or("");
+    if held != text(name, line) {
+        return Err(damaged(&"its digest does not match"));
+    }
+    let letter: Letter = serde_json::from_str(line).map_err(|error| damaged(&error))?;
+    match letter.job == job {
+        true => Ok(letter.told),
+        false => Err(NotObeyed::OfAnother(letter.job)),
+    }
+}
+
+/// A command as it stands under its name, and under no other.
+fn text(name: &str, line: &str) -> String {
+    let digest = blake3::hash(format!("{name}\n{line}").as_bytes());
     format!("{line}\n{}\n", digest.to_hex())
 }
 
-fn number_of(name: &str) -> Option<u64> {
-    name.strip_suffix(".json")?.parse().ok()
-}
-
-fn damaged(store: &Store, object: &str, problem: &dyn std::fmt::Display) -> DurableError {
-    DurableError::Damaged {
-        folder: store.location().to_owned(),
-        object: object.to_owned(),
-        problem: format!("is no command: {problem}"),
-    }
+/// The number of a command.
+#[must_use]
+pub fn number_of(name: &str) -> Option<u64> {
+    let stem = name.strip_suffix(".json")?;
+    stem.split('-').next()?.parse().ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_told_once_and_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open("state", folder.path()).unwrap();
-        let pause = |source: &str| OperatorCommand::Pause {
-            source: source.to_owned(),
-        };
-        assert_eq!(tell(&store, &pause("a"), 0).unwrap(), 1);
-        assert_eq!(tell(&store, &pause("b"), 0).unwrap(), 2);
-        assert_eq!(told(&store, 1).unwrap(), [(2, pause("b"))]);
-        // Emptied by somebody: what is told now is not taken for applied.
-        store.clear(FOLDER).unwrap();
-        assert_eq!(tell(&store, &pause("c"), 2).unwrap(), 3);
-        assert_eq!(told(&store, 2).unwrap(), [(3, pause("c"))]);
-        let whole = store.get(&name(3)).unwrap().unwrap();
-        for at in 0..whole.len() {
-            let mut torn = whole.clone();
-            torn[at] ^= 1;
-            store.put(&name(3), &torn).unwrap();
-            assert!(told(&store, 2).is_err(), "byte {at}");
-        }
-        store.put(&name(3), &whole[..whole.len() - 1]).unwrap();
-        assert!(told(&store, 2).is_err());
-        // In the place of another, or gone while a later one is there.
-        store.put(&name(3), &whole).unwrap();
-        assert_eq!(tell(&store, &pause("d"), 2).unwrap(), 4);
-        assert_eq!(told(&store, 2).unwrap().len(), 2);
-        let later = store.get(&name(4)).unwrap().unwrap();
-        store.put(&name(3), &later).unwrap();
-        assert!(told(&store, 2).is_err());
-        store.remove(&name(3)).unwrap();
-        let missing = told(&store, 2).unwrap_err().to_string();
-        assert!(missing.contains("it is missing"), "{missing}");
-    }
-}
+mod tests;

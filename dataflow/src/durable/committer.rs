@@ -5,6 +5,7 @@
 //! when the one before it is published, so only the newest manifest can have outputs that still wait.
 //! Small objects are written as one beside that, and stand in the first manifest after it.
 
+use super::commands::{FOLDER as COMMANDS, place};
 use super::forget::CLOSED;
 use super::journal::{Facts, Journal, close};
 use super::manifest::{Generation, Manifest, Object, Staged, create};
@@ -186,7 +187,10 @@ impl Committer {
                 }
             }
         }
-        Ok(())
+        // Nobody makes a command again: this one is applied, whoever may run by now.
+        let commands = self.state.names(COMMANDS)?.into_iter();
+        let mut applied = commands.filter(|name| manifest.commands.has(name));
+        applied.try_for_each(|name| Ok(self.state.remove(&place(&name))?))
     }
 
     /// Whether the messages of the newest commit are made again, in case they were not published.
@@ -258,6 +262,8 @@ impl Committer {
             flushed.epoch, point.epoch,
             "outputs are staged commit by commit"
         );
+        let commands = point.facts.commands;
+        let obeyed: Vec<String> = commands.since(&before.commands).map(place).collect();
         let mut journal = before.journal;
         journal.push(object);
         let merged = self.merge(commit, &mut journal)?;
@@ -266,7 +272,7 @@ impl Committer {
             positions: point.facts.positions,
             paused: point.facts.paused,
             marked: point.facts.marked,
-            commands: point.facts.commands,
+            commands,
             files: before.files.max(
                 point
                     .facts
@@ -295,7 +301,7 @@ impl Committer {
             self.advance()?;
         }
         (self.committed)(&self.generation.manifest);
-        for name in &merged {
+        for name in merged.iter().chain(&obeyed) {
             // It is committed, whatever stays behind: the next run takes it away.
             self.state.remove(name).ok();
         }

@@ -12,6 +12,7 @@
 
 mod rows;
 
+use super::commands::Applied;
 use crate::board::MovedLine;
 use crate::intake::{Bundle, EpochHead};
 use crate::present::Witness;
@@ -63,8 +64,8 @@ pub struct Facts {
     pub paused: BTreeSet<String>,
     /// Sources of which records say what decides between them and others; all that ever did.
     pub marked: BTreeSet<String>,
-    /// The number of the last command that was applied.
-    pub commands: u64,
+    /// The commands that were applied.
+    pub commands: Applied,
     /// Messages of reference data that are held back; all of them.
     pub held: Vec<HeldMessage>,
     /// How often state was forgotten, and what followed from it has been fed.

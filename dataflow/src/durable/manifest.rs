@@ -4,6 +4,7 @@
 //! name; whoever creates it has committed.
 
 use super::DurableError;
+use super::commands::Applied;
 use super::journal::Position;
 use crate::job::{Job, SourcePlan};
 use millrace_connectors::archive::StateMark;
@@ -56,22 +57,6 @@ impl Plan {
             sources: job.sources.iter().map(source).collect(),
             precedence: precedence.collect(),
         }
-    }
-
-    /// Makes sure that state is of this plan.
-    ///
-    /// # Errors
-    /// When it is of another.
-    pub(crate) fn refuse_others(
-        &self,
-        store: &Store,
-        held: Option<&Manifest>,
-    ) -> Result<(), DurableError> {
-        let difference = held.and_then(|held| held.plan.differs_from(self));
-        difference.map_or(Ok(()), |difference| {
-            let folder = store.location().to_owned();
-            Err(DurableError::OtherPlan { folder, difference })
-        })
     }
 
     /// What keeps state of `self` from being used for `job`, in words. A source may be added.
@@ -223,9 +208,9 @@ pub struct Manifest {
     /// Sources of which records say what decides between them and others; all that ever did.
     #[serde(default)]
     pub marked: BTreeSet<String>,
-    /// The number of the last command that was applied.
+    /// The commands that were applied.
     #[serde(default)]
-    pub commands: u64,
+    pub commands: Applied,
     /// Files and partitions met so far.
     pub files: u64,
     /// Records received so far.
@@ -331,6 +316,29 @@ impl Manifest {
         serde_json::from_str(line).map_err(|error| format!("is damaged: {error}"))
     }
 
+    /// Whether the state is of use for a plan.
+    ///
+    /// # Errors
+    /// When it is of another.
+    pub fn check_plan(&self, store: &Store, plan: &Plan) -> Result<(), DurableError> {
+        self.plan.differs_from(plan).map_or(Ok(()), |difference| {
+            let folder = store.location().to_owned();
+            Err(DurableError::OtherPlan { folder, difference })
+        })
+    }
+
+    /// Whether the state is of a job of this name, whatever else the job says by now.
+    ///
+    /// # Errors
+    /// When it is of another.
+    pub fn check_job(&self, store: &Store, job: &str) -> Result<(), DurableError> {
+        let plan = Plan {
+            job: job.to_owned(),
+            ..self.plan.clone()
+        };
+        self.check_plan(store, &plan)
+    }
+
     /// The newest manifest, if there is one.
     ///
     /// # Errors
@@ -410,7 +418,9 @@ impl Generation {
     pub fn begin(store: &Store, plan: &Plan) -> Result<(Self, bool), DurableError> {
         loop {
             let before = Manifest::newest(store)?;
-            plan.refuse_others(store, before.as_ref())?;
+            if let Some(before) = &before {
+                before.check_plan(store, plan)?;
+            }
             // A run that committed nothing has left nothing to go on from.
             let resumes = before.as_ref().is_some_and(|before| before.live > 0);
             let before = before.unwrap_or_default();

@@ -5,6 +5,7 @@
 //! so records of one identity arrive in the order in which they did.
 
 use super::DurableError;
+use super::commands::Applied;
 use super::journal::{Entry, Epochs, FileRecord, Item, Line};
 use super::manifest::Manifest;
 use crate::intake::Bundle;
@@ -46,8 +47,8 @@ pub struct Known {
     pub positions: BTreeMap<FileId, u64>,
     /// Sources that operators have paused.
     pub paused: BTreeSet<String>,
-    /// The number of the last command that was applied.
-    pub commands: u64,
+    /// The commands that were applied.
+    pub commands: Applied,
     /// Messages of reference data that are held back.
     pub held: Vec<HeldMessage>,
     /// Records that operators have taken out of suspense.
@@ -84,12 +85,12 @@ impl Restored {
         names: &Names,
         workers: usize,
         marked: &BTreeSet<String>,
-        mut feed: impl FnMut(Vec<Bundle>) -> Result<(), E>,
         meet: impl Fn(&FileRecord),
+        mut feed: impl FnMut(Vec<Bundle>) -> Result<(), E>,
     ) -> Result<Known, E> {
         let mut loading = Loading::new(workers);
-        for object in &self.manifest.journal {
         let mut restoring = names.restoring();
+        for object in &self.manifest.journal {
             let content = object.read(&self.store)?;
             for item in Epochs::of(&content) {
                 let item = item.map_err(|problem| object.damaged(&self.store, problem))?;
@@ -99,8 +100,8 @@ impl Restored {
                             restoring.enter(entered);
                         }
                         for file in facts.files {
-                            loading.files.insert(file.entry.file, file);
                             meet(&file);
+                            loading.files.insert(file.entry.file, file);
                         }
                         let next =
                             |(file, position): (FileId, super::Position)| (file, position.next);
@@ -134,8 +135,8 @@ impl Restored {
         }
         loading.stand(self.manifest.from);
         feed_parts(&mut loading, &mut feed)?;
-        Ok(Known {
         restoring.finish();
+        Ok(Known {
             reference: loading.reference.rows(),
             clock: loading.clock,
             files: loading.files.into_values().collect(),
@@ -219,7 +220,7 @@ struct Loading {
     files: BTreeMap<FileId, FileRecord>,
     positions: BTreeMap<FileId, u64>,
     paused: BTreeSet<String>,
-    commands: u64,
+    commands: Applied,
     held: Vec<HeldMessage>,
     discards: BTreeMap<RecordId, Discard>,
     beside: RoaringTreemap,
@@ -243,7 +244,7 @@ impl Loading {
             files: BTreeMap::new(),
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
-            commands: 0,
+            commands: Applied::default(),
             held: Vec::new(),
             discards: BTreeMap::new(),
             beside: RoaringTreemap::new(),

@@ -104,7 +104,7 @@ impl Intake {
             1 => "1 record is".to_owned(),
             records => format!("{records} records are"),
         };
-        let mut text = format!("command {}: {records} {what}", self.commands);
+        let mut text = format!("command {}: {records} {what}", self.command);
         for reason in left.iter().take(TOLD) {
             text.push_str(&format!("; {reason}"));
         }
@@ -118,7 +118,7 @@ impl Intake {
     fn wanted(&self, selection: &Selection) -> Option<Wanted> {
         let names = self.files.names();
         let refuse = |message: String| {
-            let text = format!("command {}: {message}; nothing is done", self.commands);
+            let text = format!("command {}: {message}; nothing is done", self.command);
             self.setting.listener.message(&text);
         };
         let mut records = BTreeSet::new();
