@@ -18,7 +18,7 @@
 mod columns;
 mod text;
 
-pub(crate) use columns::instants;
+pub(crate) use columns::{OUTSIDE, instants};
 pub(crate) use text::{Written, date};
 
 use arrow::datatypes::{DataType, TimeUnit};

@@ -126,6 +126,17 @@ fn page(kind: u64, unpacked: u64, values: u64, encoding: u64, content: &[u8]) ->
     [sizes, vec![field], inner, vec![0], content.to_vec()].concat()
 }
 
+/// A page of data with the checksum of its content.
+fn page_with_checksum(values: u64, sum: u32, content: &[u8]) -> Vec<u8> {
+    let length = number(u64::try_from(content.len()).unwrap());
+    let sum = i64::from(i32::from_le_bytes(sum.to_le_bytes()));
+    let sum = u64::try_from((sum << 1) ^ (sum >> 63)).unwrap();
+    let sum = [vec![0x15], varint(sum)].concat();
+    let header = [number(values), number(PLAIN), number(3), number(3), vec![0]].concat();
+    let sizes = [number(0), length.clone(), length, sum].concat();
+    [sizes, vec![0x1c], header, vec![0], content.to_vec()].concat()
+}
+
 const TEXT: &str = "message m { required binary id (STRING); }";
 const NUMBER: &str = "message m { required int64 id; }";
 const PLAIN: u64 = 0;
@@ -167,6 +178,27 @@ fn texts_that_are_counted_by_their_page() {
                 "{error}"
             );
         }
+    }
+}
+
+/// Whichever bit of a page changes that has a checksum, none of its values is billed.
+#[test]
+fn one_bit_of_a_page_with_a_checksum() {
+    let place = Place::new();
+    let values: Vec<u8> = [1_i64, 250, -3].map(i64::to_le_bytes).concat();
+    let mut sum = flate2::Crc::new();
+    sum.update(&values);
+    let read = |content: &[u8]| {
+        let page = page_with_checksum(3, sum.sum(), content);
+        place.pages(NUMBER, Compression::UNCOMPRESSED, 3, &page);
+        place.read()
+    };
+    assert_eq!(read(&values), Ok(3));
+    for bit in 0..values.len() * 8 {
+        let mut damaged = values.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let error = read(&damaged).unwrap_err();
+        assert!(error.contains("checksum mismatch"), "bit {bit}: {error}");
     }
 }
 

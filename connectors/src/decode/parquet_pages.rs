@@ -3,9 +3,14 @@
 //! A page says how many bytes and values it has before anybody has seen them, and a reader makes room for
 //! as much: a damaged number ends the process. So no page is unpacked that says more than its bytes can
 //! account for, and no values are decoded whose count does not fit the page.
+//!
+//! Times of 96 bits reach millions of years, and a reader makes nanoseconds of 64 bits of them without a
+//! look: one outside of 1677 to 2262 would come out as another time. In its place stands [`OUTSIDE`], which
+//! is told for its row.
 
 use super::parquet_layout::PageSizes;
 use crate::store::RandomAccess;
+use crate::times::OUTSIDE;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Encoding, Type};
@@ -29,6 +34,12 @@ const PAGE_BYTES_FREE: u64 = 64 << 20;
 /// lists that are read at a time behind the first, which may have [`LISTED_MAX`].
 const VALUES_MAX: u64 = 1 << 24;
 const LISTED_MAX: u64 = 1 << 28;
+
+/// Bytes of a time of 96 bits: nanoseconds of the day, then the Julian day.
+const INT96_BYTES: usize = 12;
+const NANOS_OF_DAY: i128 = 86_400_000_000_000;
+/// The Julian day of 1970-01-01.
+const EPOCH_DAY: i128 = 2_440_588;
 
 /// The pages of some row groups of a file.
 pub(super) struct Pages {
@@ -224,6 +235,27 @@ impl Checked {
         Ok(())
     }
 
+    /// A page of times of 96 bits, with [`OUTSIDE`] where nanoseconds of 64 bits do not hold them.
+    fn within_range(&self, page: Page) -> Page {
+        let holds_times = matches!(page, Page::DictionaryPage { .. })
+            || matches!(page.encoding(), Encoding::PLAIN);
+        let times = self.content(&page).filter(|_| holds_times);
+        let times = times.unwrap_or_default();
+        let mut each = times.chunks_exact(INT96_BYTES);
+        if each.all(|time| nanoseconds(time).is_some()) {
+            return page;
+        }
+        let levels = page.buffer().len() - times.len();
+        let mut bytes = page.buffer().to_vec();
+        let times = bytes.get_mut(levels..).unwrap_or_default();
+        for time in times.chunks_exact_mut(INT96_BYTES) {
+            if nanoseconds(time).is_none() {
+                time.copy_from_slice(&time_of(OUTSIDE));
+            }
+        }
+        with_buffer(page, Bytes::from(bytes))
+    }
+
     /// The fewest bits that a value of a dictionary has.
     fn least_width(&self) -> u64 {
         match self.kind.physical_type() {
@@ -273,6 +305,36 @@ impl Checked {
     }
 }
 
+/// The nanoseconds since 1970 of a time of 96 bits; nothing where 64 bits do not hold them.
+fn nanoseconds(time: &[u8]) -> Option<i64> {
+    let (of_day, day) = time.split_first_chunk::<8>()?;
+    let day = i32::from_le_bytes(*day.first_chunk::<4>()?);
+    let of_day = i64::from_le_bytes(*of_day);
+    let all = (i128::from(day) - EPOCH_DAY) * NANOS_OF_DAY + i128::from(of_day);
+    i64::try_from(all).ok()
+}
+
+/// The time of 96 bits of these nanoseconds since 1970.
+fn time_of(nanos: i64) -> [u8; INT96_BYTES] {
+    let (nanos, mut time) = (i128::from(nanos), [0; INT96_BYTES]);
+    let day = nanos.div_euclid(NANOS_OF_DAY) + EPOCH_DAY;
+    let of_day = nanos.rem_euclid(NANOS_OF_DAY);
+    let (head, tail) = time.split_at_mut(8);
+    head.copy_from_slice(&of_day.to_le_bytes()[..8]);
+    tail.copy_from_slice(&day.to_le_bytes()[..4]);
+    time
+}
+
+/// The page with other bytes in it, of the same number.
+fn with_buffer(mut page: Page, bytes: Bytes) -> Page {
+    match &mut page {
+        Page::DataPage { buf, .. }
+        | Page::DataPageV2 { buf, .. }
+        | Page::DictionaryPage { buf, .. } => *buf = bytes,
+    }
+    page
+}
+
 fn behind_levels(bytes: &[u8], level: i16, encoding: Encoding, count: u32) -> Option<&[u8]> {
     if encoding == Encoding::RLE {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
@@ -287,7 +349,10 @@ impl PageReader for Checked {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         let page = self.pages.get_next_page()?;
         page.as_ref().map_or(Ok(()), |page| self.check(page))?;
-        Ok(page)
+        Ok(match self.kind.physical_type() {
+            Type::INT96 => page.map(|page| self.within_range(page)),
+            _ => page,
+        })
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {

@@ -229,6 +229,46 @@ fn zstandard_is_taken_off() {
     );
 }
 
+/// Whichever bit of a compressed file changes: its rows are what they were, or it is told.
+#[test]
+fn one_bit_of_a_compressed_file_is_told() {
+    let text: String = (0..40)
+        .map(|row| format!("{row},{}\n", row * 7919))
+        .collect();
+    let text = format!("a,b\n{text}");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(text.as_bytes()).unwrap();
+    let mut zstandard = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    zstandard.include_checksum(true).unwrap();
+    zstandard.write_all(text.as_bytes()).unwrap();
+    for (name, bytes) in [
+        ("a.csv.gz", gzip.finish().unwrap()),
+        ("a.csv.zst", zstandard.finish().unwrap()),
+    ] {
+        let read = |bytes: &[u8]| {
+            let wanted = [("a", "bigint"), ("b", "bigint")];
+            open(name, &CSV, bytes, &wanted).map(shown)
+        };
+        let whole = read(&bytes).unwrap();
+        assert_eq!(whole.len(), 40);
+        let mut told = 0;
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let is_told = match read(&damaged) {
+                Ok(rows) => {
+                    let broken = rows.iter().any(|row| row.contains("FILE_UNREADABLE"));
+                    assert!(broken || rows == whole, "{name}, bit {bit}: {rows:?}");
+                    broken
+                }
+                Err(_) => true,
+            };
+            told += usize::from(is_told);
+        }
+        assert!(told * 10 > bytes.len() * 8 * 7, "{name}: {told} are told");
+    }
+}
+
 #[test]
 fn json_lines_give_nested_fields_and_exact_numbers() {
     let file = concat!(
@@ -517,6 +557,88 @@ fn a_value_that_does_not_fit_its_declaration_fails_its_row_only() {
     );
     let whole = faulty(&[("amount", "bigint")]);
     assert_eq!(whole.len(), 3, "{whole:?}");
+}
+
+/// Times of 96 bits keep their nanoseconds; those that no instant of 64 bits is suspend their rows, wherever
+/// and however their pages hold them.
+#[test]
+fn times_of_96_bits_are_exact_or_told() {
+    use ::parquet::data_type::{Int96, Int96Type};
+    use ::parquet::file::properties::{WriterProperties, WriterVersion};
+    use ::parquet::file::writer::SerializedFileWriter;
+    let time = |day: i64, nanos: u64| {
+        let mut time = Int96::new();
+        let day = u32::try_from(2_440_588 + day).unwrap();
+        let low = u32::try_from(nanos & u64::from(u32::MAX)).unwrap();
+        time.set_data(low, u32::try_from(nanos >> 32).unwrap(), day);
+        time
+    };
+    let times = [
+        time(20_513, 3_600_000_000_005),
+        time(-135_140, 0),
+        time(376_200, 0),
+        time(0, 1),
+        time(2_000_000_000, 0),
+        time(106_751, 85_636_854_775_807),
+        time(106_751, 85_636_854_775_808),
+        time(-106_752, 763_145_224_193),
+    ];
+    let levels = [1, 0, 1, 1, 1, 1, 1, 1, 1];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    for (dictionary, version) in [
+        (true, WriterVersion::PARQUET_1_0),
+        (true, WriterVersion::PARQUET_2_0),
+        (false, WriterVersion::PARQUET_1_0),
+        (false, WriterVersion::PARQUET_2_0),
+    ] {
+        let schema = "message m { optional int96 at; }";
+        let schema = ::parquet::schema::parser::parse_message_type(schema).unwrap();
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(dictionary)
+            .set_writer_version(version);
+        let file = std::fs::File::create(&path).unwrap();
+        let properties = Arc::new(properties.build());
+        let mut writer = SerializedFileWriter::new(file, Arc::new(schema), properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<Int96Type>()
+            .write_batch(&times, Some(&levels[..]), None)
+            .unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let store = Store::open("a.parquet", folder.path()).unwrap();
+        let file = store.list().unwrap().remove(0);
+        for kind in ["", "timestamp"] {
+            let wanted = columns(&[("at", kind)]);
+            let options = DecodeOptions::default();
+            let format = &Format::Parquet;
+            let opened = Decoder::open(&store, &file, FileId(7), format, &wanted, &options);
+            let lines = shown(opened.unwrap());
+            let told = |row: usize| {
+                format!(
+                    "{row}@0 TIME_OUT_OF_RANGE at: a time of 96 bits is outside of the years that \
+                     instants have, 1677 to 2262"
+                )
+            };
+            assert_eq!(
+                lines,
+                [
+                    "0@0 2026-03-01T01:00:00.000000005Z".to_owned(),
+                    "1@0 NULL".to_owned(),
+                    told(2),
+                    told(3),
+                    "4@0 1970-01-01T00:00:00.000000001Z".to_owned(),
+                    told(5),
+                    "6@0 2262-04-11T23:47:16.854775807Z".to_owned(),
+                    told(7),
+                    "8@0 1677-09-21T00:12:43.145224193Z".to_owned(),
+                ]
+            );
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,10 @@ use arrow::datatypes::{DataType, Date32Type, Int64Type, TimeUnit, TimestampNanos
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
+/// The nanoseconds that stand for a time which 64 bits of them do not hold: the first there are, which no
+/// usage has.
+pub(crate) const OUTSIDE: i64 = i64::MIN;
+
 /// The instants of a column of timestamps or dates. Times without a zone and days are read as `times`
 /// says. A value that means no instant is NULL and told to `bad` by its row and as it is shown.
 pub(crate) fn instants(
@@ -36,6 +40,9 @@ pub(crate) fn instants(
     };
     let mut reader = TimeReader::new(times.clone());
     let mut instant = |value: i64| {
+        if unit == TimeUnit::Nanosecond && value == OUTSIDE {
+            return Err(TimeError::OutOfRange);
+        }
         let seconds = value.div_euclid(per_second);
         let nanos = value.rem_euclid(per_second) * (super::NANOS / per_second);
         let nanos = u32::try_from(nanos).map_err(|_| TimeError::OutOfRange)?;
@@ -82,6 +89,9 @@ fn midnights(
 /// A time as its clock shows it, for messages.
 fn shown(value: Option<i64>, unit: TimeUnit) -> String {
     let value = value.unwrap_or(0);
+    if unit == TimeUnit::Nanosecond && value == OUTSIDE {
+        return "a time of 96 bits".to_owned();
+    }
     let instant = match unit {
         TimeUnit::Second => jiff::Timestamp::from_second(value),
         TimeUnit::Millisecond => jiff::Timestamp::from_millisecond(value),
