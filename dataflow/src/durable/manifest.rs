@@ -237,9 +237,13 @@ fn name(commit: u64) -> String {
     format!("{FOLDER}/{commit:020}.json")
 }
 
-/// The number of a manifest, or of one that is being written.
+/// The number of a manifest, or of one that is being written; nothing of what somebody else put there.
 fn number_of(name: &str) -> Option<u64> {
-    name.split('.').next()?.parse().ok()
+    let (digits, ending) = name.split_once('.')?;
+    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let begins = ending.strip_prefix("json");
+    let is_ours = begins.is_some_and(|rest| rest.is_empty() || rest.ends_with(".tmp"));
+    digits.parse().ok().filter(|_| is_number && is_ours)
 }
 
 /// The generation that a name says it is of: behind it stands the name of a run, see [`Generation::tag`].
@@ -266,7 +270,7 @@ pub(super) fn create(store: &Store, object: &Object, content: &[u8]) -> Result<(
 /// The name of the newest manifest, if there is one.
 fn newest_name(store: &Store) -> Result<Option<String>, DurableError> {
     let names = store.names(FOLDER)?;
-    let newest = names.iter().rfind(|name| name.ends_with(".json"));
+    let newest = names.iter().rfind(|name| number_of(name).is_some());
     Ok(newest.map(|newest| format!("{FOLDER}/{newest}")))
 }
 
@@ -548,7 +552,8 @@ impl Generation {
             number_of(name).is_some_and(|number| number <= ours)
         })?;
         let old = name(ours.saturating_sub(KEPT));
-        for held in store.names(FOLDER)? {
+        let names = store.names(FOLDER)?.into_iter();
+        for held in names.filter(|name| number_of(name).is_some()) {
             let held = format!("{FOLDER}/{held}");
             if held <= old {
                 store.remove(&held)?;
@@ -783,6 +788,44 @@ mod tests {
         let held = std::fs::read_dir(folder.path().join("state").join(FOLDER)).unwrap();
         assert_eq!(held.count(), usize::try_from(KEPT).unwrap() + 1);
         assert!(folder.path().join("state").join(half(99)).exists());
+    }
+
+    /// What somebody else left among the manifests is none, is not taken for a younger run, and stays.
+    #[test]
+    fn what_is_no_manifest_stands_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        let strays = [
+            "zzz.json",
+            "99999999999999999999.json",
+            "00000000000000000001 (copy).json",
+            "00000000000000000099.json.bak",
+            "-.json",
+            "7.json",
+        ];
+        for stray in strays {
+            store.put(&format!("{FOLDER}/{stray}"), b"{}").unwrap();
+        }
+        let (mut run, resumed) = Generation::begin(&store, &plan()).unwrap();
+        assert!(!resumed);
+        let next = Manifest {
+            live: 7,
+            ..run.manifest.clone()
+        };
+        run.commit(&store, next).unwrap();
+        run.check(&store).unwrap();
+        let (young, resumed) = Generation::begin(&store, &plan()).unwrap();
+        assert!(resumed);
+        assert_eq!((young.number, young.manifest.commit), (2, 3));
+        let superseded = run.check(&store);
+        assert!(
+            matches!(superseded, Err(DurableError::Superseded { theirs: 2, .. })),
+            "{superseded:?}"
+        );
+        for stray in strays {
+            let kept = store.get(&format!("{FOLDER}/{stray}")).unwrap();
+            assert_eq!(kept.as_deref(), Some(&b"{}"[..]), "{stray}");
+        }
     }
 
     #[test]
