@@ -6,6 +6,7 @@
 mod chosen;
 pub mod file;
 pub mod mediation;
+mod places;
 mod rules;
 
 pub use chosen::Chosen;
@@ -32,6 +33,7 @@ use millrace_connectors::stream::StreamId;
 use millrace_connectors::times::{TimeRange, TimeReading, TimeRules};
 use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::EventTime;
+use places::Overlap;
 use serde_saphyr::Spanned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,6 +56,9 @@ const EARLIEST_DEFAULT: &str = "2000-01-01";
 const AHEAD_DEFAULT: i64 = 31;
 /// The same where the job names its present: a replay stands at a moment of the past, and its files go on.
 const AHEAD_OF_CLOCK: i64 = 400;
+
+/// Bytes of the name of a folder, on any system.
+const FOLDER_BYTES_MAX: usize = 255;
 
 /// How often durable state is committed, unless the job says otherwise.
 const COMMIT_DEFAULT: Duration = Duration::from_secs(1);
@@ -388,7 +393,7 @@ impl Judge {
         let clock = written.clock.as_ref();
         let clock = clock.and_then(|clock| self.clock(clock, &zone));
         let times = self.times(&written.time, clock, &zone);
-        let sources = written
+        let sources: Vec<SourcePlan> = written
             .sources
             .iter()
             .map(|source| self.source(source))
@@ -412,6 +417,7 @@ impl Judge {
         let epoch_rows = self.epoch_rows(written.epoch.rows.as_ref());
         let durability = written.durability.as_ref();
         let durability = durability.map(|durability| self.durability(durability));
+        self.apart(&sources, &outputs, durability.as_ref(), archive.as_ref());
         Job {
             path: path.to_owned(),
             folder: self.folder.clone(),
@@ -433,6 +439,36 @@ impl Judge {
             metrics,
             epoch_rows,
             durability,
+        }
+    }
+
+    /// What is written must not be read as usage.
+    fn apart(
+        &mut self,
+        sources: &[SourcePlan],
+        outputs: &OutputPlan,
+        durability: Option<&DurabilityPlan>,
+        archive: Option<&ArchivePlan>,
+    ) {
+        for overlap in places::overlaps(&self.folder, sources, outputs, durability, archive) {
+            let Overlap {
+                key,
+                written,
+                source,
+                place,
+                below,
+            } = overlap;
+            let message = format!(
+                "the source \"{source}\" reads what the job writes to \"{written}\", as `{key}` says"
+            );
+            let hint = match below.as_str() {
+                "" => "give what is written a folder of its own".to_owned(),
+                below => format!(
+                    "give the source a folder of its own, or leave what is written out with `exclude: \
+                     [\"{below}/**\"]`"
+                ),
+            };
+            self.error(place, message, hint);
         }
     }
 
@@ -747,12 +783,27 @@ impl Judge {
             "service_type",
             found.map(|f| &f.service_type),
         );
+        for (key, part) in [("platform", &platform), ("service_type", &service_type)] {
+            self.name_of_folder(key, part, place_of(&written.name));
+        }
         let record_type = self.record_type(written, folder.as_ref());
         StreamId {
             platform,
             service_type,
             record_type,
         }
+    }
+
+    /// Raw records are kept in a folder of this name.
+    fn name_of_folder(&mut self, key: &str, name: &str, place: (u64, u64)) {
+        let is_name = !name.contains(['/', '\\']) && !name.contains(char::is_control);
+        if is_name && name != "." && name != ".." && name.len() <= FOLDER_BYTES_MAX {
+            return;
+        }
+        let message = format!("the {key} \"{name}\" cannot be the name of a folder");
+        let hint =
+            "write a short name without `/`, like `switch`: a folder of raw records is called that";
+        self.error(place, message, hint);
     }
 
     /// The kind of record that is given, or that the folder says; there is one, and another would be billed

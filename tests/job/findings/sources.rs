@@ -13,6 +13,11 @@ fn path(lines: &str) -> Edit {
     put(JOB, JOB_TEXT.replace("    path: usage\n", lines))
 }
 
+/// The job with a line more, by which it writes what its source reads.
+fn written(line: &str, named: &'static str) -> Case {
+    Case::refused(named, "leave what is written out with `exclude: [").wrong(more(JOB, line))
+}
+
 /// The job with a line more in its source.
 fn source(line: &str) -> Edit {
     path(&format!("    path: usage\n    {line}\n"))
@@ -48,6 +53,41 @@ fn places() -> Vec<Case> {
         .wrong(swap(JOB, "    platform: switch\n", ""))
     };
     vec![
+        Case::refused(
+            "the platform \"../../../x\" cannot be the name of a folder",
+            "write a short name without `/`",
+        )
+        .wrong(swap(JOB, "platform: switch", "platform: ../../../x"))
+        .right(swap(JOB, "../../../x", "x")),
+        Case::refused(
+            "the service_type \"a/b\" cannot be the name of a folder",
+            "write a short name without `/`",
+        )
+        .wrong(swap(JOB, "service_type: voice", "service_type: a/b"))
+        .wrong(swap(ACCOUNTS, "service_type: voice", "service_type: a/b"))
+        .right(swap(JOB, "a/b", "voice"))
+        .right(swap(ACCOUNTS, "a/b", "voice")),
+        written("outputs: { folder: usage/out }\n", "usage/out").right(swap(
+            JOB,
+            "usage/out",
+            "out",
+        )),
+        written("outputs: { folder: usage/out }\n", "usage/out").right(swap(
+            JOB,
+            "path: usage",
+            "path: usage\n    exclude: [\"out/**\"]",
+        )),
+        written(
+            "archive: { folder: usage/closed/2026, after: 40d }\n",
+            "usage/closed/2026",
+        )
+        .right(swap(JOB, "usage/closed/2026", "closed")),
+        Case::refused(
+            "reads what the job writes to \"./usage/../usage\", as `durability` says",
+            "give what is written a folder of its own",
+        )
+        .wrong(more(JOB, "durability: { folder: ./usage/../usage }\n"))
+        .right(swap(JOB, "./usage/../usage", "state")),
         Case::refused("the job has no source", "name at least one under `sources`")
             .wrong(put(
                 JOB,
