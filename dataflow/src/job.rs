@@ -25,7 +25,7 @@ use millrace_connectors::kafka::KafkaSettings;
 use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::layout::{FormatName, format_of};
-use millrace_connectors::reference::location::located;
+use millrace_connectors::reference::location::{located, read_local};
 use millrace_connectors::reference::yaml::{Refused, place_of, read};
 use millrace_connectors::reference::{ReferenceFiles, Section, moment};
 use millrace_connectors::store::Store;
@@ -304,7 +304,7 @@ impl Job {
     #[must_use]
     pub fn judge(path: &Path) -> (Option<Self>, Vec<Diagnostic>) {
         let shown = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        match read_local(path) {
             Ok(text) => Self::from_text(path, &text),
             Err(error) => {
                 let message = format!("cannot read the job file: {error}");

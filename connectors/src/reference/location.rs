@@ -6,8 +6,12 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::store::{Store, StoreError};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+/// The longest text: a catalog or accounts file, a rule, a job. They are held whole while they are read.
+const TEXT_BYTES_MAX: u64 = 256 << 20;
 
 /// Where `file` is that is named in a file of `folder`.
 #[must_use]
@@ -37,7 +41,7 @@ pub fn read_text(place: &Path, what: &str) -> Result<String, Diagnostic> {
         Diagnostic::error(&shown, (0, 0), format!("cannot read {what}: {error}"))
     };
     if is_local(place) {
-        return std::fs::read_to_string(place).map_err(|error| cannot(&error));
+        return read_local(place).map_err(|error| cannot(&error));
     }
     match remote(&shown) {
         Ok(Some(text)) => Ok(text),
@@ -50,6 +54,31 @@ pub fn read_text(place: &Path, what: &str) -> Result<String, Diagnostic> {
     }
 }
 
+/// The text of a file of this machine, which is no longer than a person or a program writes one.
+///
+/// # Errors
+/// When it cannot be read, is no text or is longer.
+pub fn read_local(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = File::open(path)?;
+    let is_longer = file.metadata()?.len() > TEXT_BYTES_MAX;
+    // A pipe and the like do not say how long they are.
+    let most = TEXT_BYTES_MAX.saturating_add(1);
+    if !is_longer {
+        file.take(most).read_to_string(&mut text)?;
+    }
+    match u64::try_from(text.len()).is_ok_and(|bytes| bytes < most) && !is_longer {
+        true => Ok(text),
+        false => Err(too_long()),
+    }
+}
+
+fn too_long() -> io::Error {
+    io::Error::other(format!(
+        "it has more than {TEXT_BYTES_MAX} bytes; put its rows into tables, which may be of any length"
+    ))
+}
+
 /// The text of an object; nothing if there is none.
 fn remote(url: &str) -> Result<Option<String>, StoreError> {
     let (folder, name) = url.rsplit_once('/').unwrap_or((url, ""));
@@ -59,7 +88,18 @@ fn remote(url: &str) -> Result<Option<String>, StoreError> {
             hint: "it names no file; write s3://bucket/folder/file",
         });
     }
-    let bytes = Store::open(folder, Path::new(""))?.get(name)?;
+    let store = Store::open(folder, Path::new(""))?;
+    let bytes = match store.find(name) {
+        Err(StoreError::Missing { .. }) => None,
+        Ok(found) if found.size > TEXT_BYTES_MAX => {
+            return Err(StoreError::Io {
+                attempt: "read",
+                location: url.to_owned(),
+                source: too_long(),
+            });
+        }
+        found => found.and_then(|_| store.get(name))?,
+    };
     let text = bytes.map(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
     text.transpose().map_err(|source| StoreError::Io {
         attempt: "read",
@@ -90,6 +130,19 @@ mod tests {
             Path::new("s3://b/x/a.yaml").parent(),
             Some(Path::new("s3://b/x"))
         );
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_told_before_it_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.yaml");
+        let file = File::create(&path).unwrap();
+        file.set_len(TEXT_BYTES_MAX + 1).unwrap();
+        let finding = read_text(&path, "the file").unwrap_err();
+        let said = "cannot read the file: it has more than 268435456 bytes";
+        assert!(finding.message.contains(said), "{finding}");
+        file.set_len(3).unwrap();
+        assert_eq!(read_text(&path, "the file").unwrap(), "\0\0\0");
     }
 
     #[test]

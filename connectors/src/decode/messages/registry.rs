@@ -28,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 const LAG: Duration = Duration::from_millis(if cfg!(test) { 400 } else { 5_000 });
 /// How long an id stays unknown without being asked for.
 const UNKNOWN: Duration = Duration::from_millis(if cfg!(test) { 1_000 } else { 30_000 });
+/// The longest answer: a schema is a text that people write.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// The registry's own codes: for no schema of an id, and for no subject, version or schema.
 const NO_SCHEMA: RangeInclusive<u32> = 40403..=40403;
 const NO_SUBJECT: RangeInclusive<u32> = 40401..=40403;
@@ -220,6 +222,12 @@ impl Registry {
         let mut pause = PAUSE_MIN;
         loop {
             let detail = match self.runtime.block_on(self.ask(url.clone())) {
+                Ok((_, body)) if body.len() > ANSWER_BYTES_MAX => {
+                    return Err(failed(format!(
+                        "it answers with more than {ANSWER_BYTES_MAX} bytes, which no schema has; check \
+                         the URL"
+                    )));
+                }
                 Ok((StatusCode::OK, body)) => {
                     let answer = serde_json::from_slice::<Answer>(&body);
                     let answer = answer.map_err(|error| {
@@ -268,6 +276,7 @@ impl Registry {
         }
     }
 
+    /// What the registry answers; of an answer that is too long a part that is too long.
     async fn ask(&self, url: Url) -> Result<(StatusCode, Vec<u8>), String> {
         // The error's own text names the URL, password and all.
         let told = |error: reqwest::Error| {
@@ -275,10 +284,16 @@ impl Registry {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             source.unwrap_or_else(|| error.to_string())
         };
-        let answer = self.client.get(url).send().await.map_err(told)?;
+        let mut answer = self.client.get(url).send().await.map_err(told)?;
         let status = answer.status();
-        let body = answer.bytes().await.map_err(told)?;
-        Ok((status, body.to_vec()))
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(told)? {
+            body.extend_from_slice(&part);
+            if body.len() > ANSWER_BYTES_MAX {
+                break;
+            }
+        }
+        Ok((status, body))
     }
 }
 

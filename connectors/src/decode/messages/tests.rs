@@ -487,7 +487,8 @@ fn registry_saying(say: impl Fn(usize, &str) -> (u16, String) + Send + 'static) 
             let answer = format!(
                 "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             );
-            stream.write_all(answer.as_bytes()).unwrap();
+            // Whoever has heard enough hangs up.
+            stream.write_all(answer.as_bytes()).ok();
         }
     });
     RegistryUrl(format!("http://{address}"))
@@ -546,6 +547,17 @@ fn a_404_that_is_not_the_registrys_word_is_no_answer() {
     });
     let registry = Registry::new(&url).unwrap();
     assert!(registry.schema(7).unwrap().is_some());
+}
+
+#[test]
+fn an_answer_without_end_is_told() {
+    let url = registry_saying(|_, _| (200, "x".repeat(17 << 20)));
+    let asked = Registry::new(&url).unwrap().schema(7);
+    let told = asked.unwrap_err().to_string();
+    assert!(
+        told.contains("it answers with more than 16777216 bytes"),
+        "{told}"
+    );
 }
 
 #[test]
