@@ -47,6 +47,7 @@ struct OriginalsBuilder {
     schema: SchemaRef,
     columns: Vec<StringBuilder>,
     raw: BinaryBuilder,
+    header: Option<Arc<[String]>>,
 }
 
 impl Assembler {
@@ -96,7 +97,16 @@ impl Assembler {
                 .collect(),
             schema: Arc::new(Schema::new(fields)),
             raw: BinaryBuilder::new(),
+            header: None,
         });
+    }
+
+    /// From now on keeps records as their bytes, which have these columns.
+    pub(super) fn keep_wide_originals(&mut self, header: &[String]) {
+        self.keep_originals(&[]);
+        if let Some(originals) = &mut self.originals {
+            originals.header = Some(Arc::from(header));
+        }
     }
 
     /// Whether [`Self::original_fields`] and [`Self::original_bytes`] have anything to do.
@@ -317,6 +327,7 @@ impl OriginalsBuilder {
             lines: std::mem::take(&mut self.lines),
             columns,
             raw: self.raw.finish(),
+            header: self.header.clone(),
         }
     }
 }

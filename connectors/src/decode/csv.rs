@@ -12,13 +12,16 @@
 use super::assemble::{Assembler, quoted};
 use super::error::DecodeError;
 use super::window::{BYTE_ORDER_MARK, RECORD_BYTES_MAX, Window, breaks_off};
-use super::{Content, DecodeOptions, RawChunk, Source};
+use super::{ColumnRequest, Content, DecodeOptions, RawChunk, Source};
 use csv_core::ReadRecordResult;
 use memchr::{memchr, memchr2};
 use std::io;
 
 /// Columns of a file, at most: each costs memory in every row that is kept.
 const COLUMNS_MAX: usize = 16_384;
+/// Columns of rows that are kept field by field, at most; wider rows are kept as their bytes, since each
+/// column costs a writer time and memory of its own.
+const KEPT_COLUMNS_MAX: usize = 1_000;
 
 pub(super) struct Layout<'l> {
     pub(super) delimiter: u8,
@@ -31,6 +34,8 @@ pub(super) struct CsvSource {
     /// Where each requested column stands in the file; `None` for one that may be absent, and is.
     positions: Vec<Option<usize>>,
     width: usize,
+    /// Whether rows are kept as their bytes.
+    keeps_bytes: bool,
     chunk_rows: u64,
     done: bool,
 }
@@ -50,29 +55,12 @@ impl CsvSource {
         };
         let done = header.is_none();
         let header = header.unwrap_or_else(|| assembler.names().to_vec());
-        let mut positions = Vec::with_capacity(assembler.names().len());
-        for column in assembler.columns() {
-            let mut places = header
-                .iter()
-                .enumerate()
-                .filter(|(_, name)| **name == column.name);
-            match (places.next(), places.next()) {
-                (Some((place, _)), None) => positions.push(Some(place)),
-                (Some(_), Some(_)) => {
-                    return Err(DecodeError::AmbiguousColumn {
-                        file: file.to_owned(),
-                        column: column.name.clone(),
-                    });
-                }
-                (None, _) if column.may_be.absent => positions.push(None),
-                (None, _) => {
-                    let available = header.iter().map(String::as_str);
-                    return Err(DecodeError::unknown_column(file, column, available));
-                }
-            }
-        }
-        if options.keep_originals {
-            assembler.keep_originals(&header);
+        let positions = positions(file, &header, assembler.columns())?;
+        let keeps_bytes = header.len() > KEPT_COLUMNS_MAX;
+        match options.keep_originals {
+            true if keeps_bytes => assembler.keep_wide_originals(&header),
+            true => assembler.keep_originals(&header),
+            false => {}
         }
         let chunk_rows = u64::try_from(options.chunk_rows.max(1)).unwrap_or(u64::MAX);
         Ok(Self {
@@ -80,6 +68,7 @@ impl CsvSource {
             assembler,
             positions,
             width: header.len(),
+            keeps_bytes,
             chunk_rows,
             done,
         })
@@ -90,55 +79,30 @@ impl CsvSource {
             splitter,
             assembler,
             positions,
+            keeps_bytes,
             ..
         } = self;
         let text = &splitter.fields[..splitter.fields_length()];
-        // One look at the whole record instead of one per field: nearly all records are plain ASCII.
         if text.contains(&0) {
             assembler.original_bytes(line, None, splitter.record());
             return assembler.reject(line, format!("{} holds a NUL byte", quoted(&lossy(text))));
         }
-        if !text.is_ascii() && (0..splitter.count).any(|i| splitter.field(i).is_none()) {
-            return self.accept_damaged(line);
-        }
-        if assembler.keeps_originals() {
+        let is_damaged = splitter.is_damaged();
+        if assembler.keeps_originals() && *keeps_bytes {
+            assembler.original_bytes(line, None, splitter.record());
+        } else if assembler.keeps_originals() && is_damaged {
+            let texts = (0..splitter.count).map(|i| splitter.field_bytes(i).unwrap_or_default());
+            let texts: Vec<String> = texts.map(lossy).collect();
+            let texts = texts.iter().map(String::as_str);
+            assembler.original_fields(line, texts, Some(splitter.record()));
+        } else if assembler.keeps_originals() {
             let fields = (0..splitter.count).map(|i| splitter.field(i).unwrap_or_default());
             assembler.original_fields(line, fields, None);
         }
         assembler.begin_row(line);
-        for (column, &position) in positions.iter().enumerate() {
-            // An empty field is NULL: CSV has no other way to say it.
-            assembler.value(
-                column,
-                position
-                    .and_then(|position| splitter.field(position))
-                    .filter(|text| !text.is_empty()),
-            );
-        }
-        assembler.end_row();
-    }
-
-    /// Accepts a record that has fields which are no text: they cost it only where somebody wants them.
-    fn accept_damaged(&mut self, line: u64) {
-        let Self {
-            splitter,
-            assembler,
-            positions,
-            ..
-        } = self;
-        let fields = (0..splitter.count).map(|i| splitter.field_bytes(i).unwrap_or_default());
-        let fields: Vec<String> = fields.map(lossy).collect();
-        if assembler.keeps_originals() {
-            let texts = fields.iter().map(String::as_str);
-            assembler.original_fields(line, texts, Some(splitter.record()));
-        }
-        assembler.begin_row(line);
-        for (column, &position) in positions.iter().enumerate() {
-            let text = position.and_then(|position| fields.get(position));
-            assembler.damaged_value(
-                column,
-                text.map(String::as_str).filter(|text| !text.is_empty()),
-            );
+        match is_damaged {
+            true => fill_damaged(splitter, positions, assembler),
+            false => fill(splitter, positions, assembler),
         }
         assembler.end_row();
     }
@@ -147,6 +111,88 @@ impl CsvSource {
         self.assembler
             .original_bytes(line, None, self.splitter.record());
         self.assembler.reject(line, detail);
+    }
+}
+
+/// Where each requested column stands in a header; `None` for one that may be absent, and is.
+fn positions(
+    file: &str,
+    header: &[String],
+    columns: &[ColumnRequest],
+) -> Result<Vec<Option<usize>>, DecodeError> {
+    let place = |column: &ColumnRequest| {
+        let names = header.iter().enumerate();
+        let mut places = names.filter(|(_, name)| **name == column.name);
+        match (places.next(), places.next()) {
+            (Some((place, _)), None) => Ok(Some(place)),
+            (Some(_), Some(_)) => Err(DecodeError::AmbiguousColumn {
+                file: file.to_owned(),
+                column: column.name.clone(),
+            }),
+            (None, _) if column.may_be.absent => Ok(None),
+            (None, _) => {
+                let available = header.iter().map(String::as_str);
+                Err(DecodeError::unknown_column(file, column, available))
+            }
+        }
+    };
+    columns.iter().map(place).collect()
+}
+
+/// Hands the fields of a record over that are asked for.
+fn fill(splitter: &Splitter, positions: &[Option<usize>], assembler: &mut Assembler) {
+    for (column, &position) in positions.iter().enumerate() {
+        let text = position.and_then(|position| splitter.field(position));
+        // An empty field is NULL: CSV has no other way to say it.
+        assembler.value(column, text.filter(|text| !text.is_empty()));
+    }
+}
+
+/// The same of a record with fields that are no text: they cost it only where somebody wants them.
+fn fill_damaged(splitter: &Splitter, positions: &[Option<usize>], assembler: &mut Assembler) {
+    for (column, &position) in positions.iter().enumerate() {
+        let bytes = position.and_then(|position| splitter.field_bytes(position));
+        let text = bytes.filter(|bytes| !bytes.is_empty()).map(lossy);
+        assembler.damaged_value(column, text.as_deref());
+    }
+}
+
+/// Rows of a file that were kept as their bytes.
+pub(crate) struct KeptRows {
+    positions: Vec<Option<usize>>,
+    delimiter: u8,
+}
+
+impl KeptRows {
+    /// Rows of a file with this header, of which some columns are asked for.
+    ///
+    /// # Errors
+    /// When the file has no such column.
+    pub(crate) fn new(
+        file: &str,
+        header: &[String],
+        delimiter: char,
+        columns: &[ColumnRequest],
+    ) -> Result<Self, DecodeError> {
+        Ok(Self {
+            positions: positions(file, header, columns)?,
+            delimiter: u8::try_from(delimiter).unwrap_or(b','),
+        })
+    }
+
+    /// Hands the fields of a row over that are asked for.
+    pub(crate) fn row(&self, bytes: &[u8], line: u64, assembler: &mut Assembler) {
+        let window = Window::new(Box::new(io::Cursor::new(bytes.to_vec())));
+        let mut splitter = Splitter::new(window, self.delimiter);
+        if !matches!(splitter.next(), Ok(Some(_))) {
+            return assembler.reject(line, "the row was kept and is none".to_owned());
+        }
+        assembler.begin_row(line);
+        match splitter.is_damaged() {
+            true => fill_damaged(&splitter, &self.positions, assembler),
+            false => fill(&splitter, &self.positions, assembler),
+        }
+        assembler.end_row();
     }
 }
 
@@ -387,6 +433,13 @@ impl Splitter {
             .and_then(|last| self.ends.get(last))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Whether a field of the record is no text. One look at the whole record instead of one per field: nearly
+    /// all records are plain ASCII.
+    fn is_damaged(&self) -> bool {
+        let text = self.fields.get(..self.fields_length()).unwrap_or_default();
+        !text.is_ascii() && (0..self.count).any(|index| self.field(index).is_none())
     }
 
     fn field(&self, index: usize) -> Option<&str> {

@@ -47,7 +47,9 @@ pub use parquet::{RowGroup, row_groups};
 pub use window::RECORD_BYTES_MAX;
 
 pub(crate) use assemble::quoted;
+pub(crate) use csv::KeptRows;
 pub(crate) use json::{FieldPaths, KEY_COLUMN};
+pub(crate) use parquet::batch_rows;
 pub(crate) use window::BYTE_ORDER_MARK;
 
 use members::{Compression, Members, Remark};
@@ -239,11 +241,13 @@ pub struct Originals {
     pub rows: Vec<u64>,
     /// Line of each record.
     pub lines: Vec<u64>,
-    /// All columns of a CSV file as text, NULL throughout for a record that is no row, and with U+FFFD for
+    /// All columns of a CSV file as text, unless they are too many, NULL throughout for a record that is no row, and with U+FFFD for
     /// what is no text; for an object of JSON records their names, in the column `key`.
     pub columns: RecordBatch,
     /// The bytes of the record, where columns do not hold it.
     pub raw: BinaryArray,
+    /// The names of the columns of a CSV file whose rows are kept as bytes, because they are many.
+    pub header: Option<Arc<[String]>>,
 }
 
 /// One kind of file being read.

@@ -211,7 +211,11 @@ pub(super) fn open(
 }
 
 /// How many rows of these row groups are read at a time, by the bytes that the footer names.
-fn batch_rows(footer: &ArrowReaderMetadata, leaves: &[usize], groups: &Range<usize>) -> usize {
+pub(crate) fn batch_rows(
+    footer: &ArrowReaderMetadata,
+    leaves: &[usize],
+    groups: &Range<usize>,
+) -> usize {
     let groups = footer.metadata().row_groups().get(groups.clone());
     let row_bytes = |group: &parquet::file::metadata::RowGroupMetaData| -> i64 {
         let columns = leaves.iter().filter_map(|leaf| group.columns().get(*leaf));

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! An archive holds every record of its source, faulty ones too, so that a corrected rule can be run
-//! again over it with whatever columns it then wants: CSV column by column as text, everything else
-//! as bytes. Parquet sources are archives themselves and are read again where they lie.
+//! again over it with whatever columns it then wants: CSV column by column as text, everything else,
+//! and CSV of very many columns, as bytes. Parquet sources are archives themselves and are read again where they lie.
 //!
 //! Columns besides those of the source: `millrace_row` and `millrace_line` say where the record
 //! stood, `millrace_identity` what it was last mediated to (NULL when it became no usage),
@@ -27,6 +27,7 @@ const FAULT: &str = "millrace_fault";
 /// Keys of the archive's own metadata.
 const META_SOURCE: &str = "millrace.source";
 const META_FILE_FAULT: &str = "millrace.file_fault";
+const META_HEADER: &str = "millrace.header";
 
 #[cfg(test)]
 mod tests;

@@ -1,17 +1,20 @@
 //! Reads an archive as if it were its source.
 
 use super::writer::RawSource;
-use super::{FAULT, LINE, META_FILE_FAULT, META_SOURCE, RAW, ROW};
+use super::{FAULT, LINE, META_FILE_FAULT, META_HEADER, META_SOURCE, RAW, ROW};
 use crate::decode::{
     Assembler, ColumnRequest, DecodeError, DecodeOptions, Decoder, FieldPaths, Format, KEY_COLUMN,
-    RawChunk, Source, opening, text_schema,
+    KeptRows, RawChunk, Source, batch_rows, opening, text_schema,
 };
 use crate::store::{FileMeta, Store};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use millrace_operators::domain::Fault;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
 
 /// Opens an archive for decoding it again, with any columns of its source. The chunks are those that
 /// the source would give, with the same row numbers, under the same file number.
@@ -37,8 +40,10 @@ fn opened(
         file: archive.name.clone(),
         detail,
     };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(store.random(archive)?)
-        .map_err(|error| failed(error.to_string()))?;
+    let access = store.random(archive)?;
+    let footer = ArrowReaderMetadata::load(&access, ArrowReaderOptions::new());
+    let footer = footer.map_err(|error| failed(error.to_string()))?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(access, footer.clone());
     let entries = builder.metadata().file_metadata().key_value_metadata();
     let entry = |key: &str| -> Option<&str> {
         entries?
@@ -52,6 +57,14 @@ fn opened(
         .ok_or_else(|| failed("it is no archive of raw records".to_owned()))?;
     let file_fault: Option<Fault> =
         entry(META_FILE_FAULT).and_then(|text| serde_json::from_str(text).ok());
+    let header: Option<Vec<String>> =
+        entry(META_HEADER).and_then(|text| serde_json::from_str(text).ok());
+    let kept = match (&header, &source.format) {
+        (Some(header), Format::Csv { delimiter, .. }) => {
+            Some(KeptRows::new(&source.name, header, *delimiter, columns)?)
+        }
+        _ => None,
+    };
 
     let names: Vec<&str> = builder
         .schema()
@@ -64,7 +77,9 @@ fn opened(
     // An archive without records has no columns, as a source without a header has none.
     let is_empty = builder.metadata().file_metadata().num_rows() == 0;
     for column in columns {
-        if names.contains(&column.name.as_str()) {
+        if kept.is_some() {
+            // Their rows have them.
+        } else if names.contains(&column.name.as_str()) {
             wanted.push(column.name.clone());
         } else if is_csv && !is_empty && !column.may_be.absent {
             let own = |name: &&str| !name.starts_with("millrace_");
@@ -79,13 +94,14 @@ fn opened(
         .iter()
         .enumerate()
         .filter(|(_, name)| wanted.iter().any(|w| w == *name));
-    let mask = ProjectionMask::roots(
-        builder.parquet_schema(),
-        roots.map(|(root, _)| root).collect::<Vec<_>>(),
-    );
+    // Every column is flat: what it is called is what is read.
+    let roots: Vec<usize> = roots.map(|(root, _)| root).collect();
+    let groups = 0..footer.metadata().num_row_groups();
+    let rows = batch_rows(&footer, &roots, &groups).min(options.chunk_rows.max(1));
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     let reader = builder
         .with_projection(mask)
-        .with_batch_size(options.chunk_rows.max(1))
+        .with_batch_size(rows)
         .build()
         .map_err(|error| failed(error.to_string()))?;
     let assembler = Assembler::new(source.file, columns);
@@ -96,6 +112,7 @@ fn opened(
         reader,
         assembler,
         paths,
+        kept,
         key_column,
         file_fault,
         done: false,
@@ -111,6 +128,8 @@ struct Archived {
     assembler: Assembler,
     /// Where the fields of JSON records are; nothing for CSV, whose fields are columns.
     paths: Option<FieldPaths>,
+    /// The fields of CSV records that are kept as bytes.
+    kept: Option<KeptRows>,
     key_column: Option<usize>,
     file_fault: Option<Fault>,
     done: bool,
@@ -143,6 +162,8 @@ impl Archived {
                     .map(|keys| keys.value(index));
                 let key = key.and_then(|key| Some((self.key_column?, key)));
                 paths.record(raw.value(index), line, key, &mut self.assembler);
+            } else if let Some(kept) = &self.kept {
+                kept.row(raw.value(index), line, &mut self.assembler);
             } else {
                 self.assembler.begin_row(line);
                 for (position, field) in fields.iter().enumerate() {

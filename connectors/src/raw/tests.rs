@@ -64,6 +64,51 @@ fn round_trip(name: &str, format: &Format, bytes: &[u8], columns: &[ColumnReques
     assert_eq!(all(&again), all(&direct));
 }
 
+/// What is kept of large records is read back in chunks as small as those of their source.
+#[test]
+fn large_records_are_read_back_few_at_a_time() {
+    use crate::decode::{CHUNK_BYTES_MAX, RECORD_BYTES_MAX};
+    use std::io::Read as _;
+    let folder = tempfile::tempdir().unwrap();
+    let long = "x".repeat(RECORD_BYTES_MAX - (1 << 20));
+    let line = bytes::Bytes::from(format!("{{\"b\":\"{long}\"}}\n"));
+    let nothing: Box<dyn std::io::Read + Send> = Box::new(std::io::empty());
+    let input = (0..42).fold(nothing, |input, _| {
+        Box::new(input.chain(std::io::Cursor::new(line.clone())))
+    });
+    let options = DecodeOptions {
+        keep_originals: true,
+        ..DecodeOptions::default()
+    };
+    let (format, columns) = (Format::JsonLines, [request("b", "text")]);
+    let mut decoder =
+        Decoder::from_reader(input, "a.jsonl", FileId(3), &format, &columns, &options).unwrap();
+    let source = RawSource {
+        file: FileId(3),
+        name: "a.jsonl".to_owned(),
+        checksum: "blake3:0".to_owned(),
+        format,
+    };
+    let sink = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
+    let mut writer = RawWriter::new(source, sink);
+    while let Some(chunk) = decoder.next_chunk() {
+        writer.write(&chunk, &[]).unwrap();
+    }
+    writer.finish().unwrap();
+    let store = Store::open(".", folder.path()).unwrap();
+    let archive = &store.list().unwrap()[0];
+    let groups = crate::decode::row_groups(&store, archive).unwrap();
+    assert!(groups.len() > 1, "a writer holds no more than it must");
+    let (_, mut decoder) = open_archive(&store, archive, &columns, &options).unwrap();
+    let mut rows = 0;
+    while let Some(chunk) = decoder.next_chunk() {
+        let bytes = chunk.batch.column(0).to_data().get_slice_memory_size();
+        assert!(bytes.unwrap() <= CHUNK_BYTES_MAX + RECORD_BYTES_MAX);
+        rows += chunk.rows.len();
+    }
+    assert_eq!(rows, 42);
+}
+
 #[test]
 fn an_archive_gives_what_its_source_gave() {
     let columns = [request("a", "bigint"), request("b", "decimal(9,2)")];
@@ -77,6 +122,23 @@ fn an_archive_gives_what_its_source_gave() {
         b"a,b,c,c\n1,2.5,x,y\n2\nz,3,,\n4,\xff,,\n5,\"6\",\"q\nr\",\n7,8,\xff,\xef\xbf\xbd\n",
         &columns,
     );
+    // So many columns that rows are kept as they stand.
+    let more = (0..1_100)
+        .map(|column| format!(",c{column}"))
+        .collect::<String>();
+    let wide = |row: &[u8]| [row, ",x".repeat(1_100).as_bytes(), b"\n"].concat();
+    let wide = [
+        format!("a,b{more}\n").into_bytes(),
+        wide(b"1,2.5"),
+        b"2\n".to_vec(),
+        wide(b"z,3"),
+        wide(b"4,\xff"),
+        wide(b"5,\"6\""),
+        wide(b"7,\"8\n\""),
+        wide(b"9,\0"),
+        wide(b",10"),
+    ];
+    round_trip("wide.csv", &csv, &wide.concat(), &columns);
     let latin = b"{\"a\":1,\"b\":2,\"c\":\"\xe9\"}\n{\"a\":1,\"b\":\"\xe9\"}\n";
     round_trip("a.jsonl", &Format::JsonLines, latin, &columns);
     let lines = b"{\"a\":1,\"b\":2.5}\n{\"a\"\n{\"a\":\"z\"}\n{\"a\":4,\"b\":1e1}\n";

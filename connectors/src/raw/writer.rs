@@ -1,6 +1,6 @@
 //! Writes an archive, chunk by chunk.
 
-use super::{FAULT, IDENTITY, LINE, META_FILE_FAULT, META_SOURCE, RAW, ROW};
+use super::{FAULT, IDENTITY, LINE, META_FILE_FAULT, META_HEADER, META_SOURCE, RAW, ROW};
 use crate::decode::{Format, RawChunk};
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Rows of a row group: what a writer holds in memory.
 const GROUP_ROWS: usize = 131_072;
+/// Bytes of their records behind which a row group ends, however few its rows are.
+const GROUP_BYTES: usize = 256 << 20;
 
 /// Where the records of an archive come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +62,12 @@ pub struct RawWriter<W: Write + Send> {
 enum State<W: Write + Send> {
     /// The columns are known from the first chunk on.
     Waiting(W),
-    Writing(Box<ArrowWriter<W>>, SchemaRef),
+    Writing {
+        writer: Box<ArrowWriter<W>>,
+        schema: SchemaRef,
+        /// Bytes of records in the row group.
+        bytes: usize,
+    },
     Failed,
 }
 
@@ -124,12 +131,19 @@ impl<W: Write + Send> RawWriter<W> {
             file: self.source.name.clone(),
             source,
         };
-        let (writer, schema) = self
+        let (writer, schema, bytes) = self
             .state
-            .writing(&self.source, &source_schema)
+            .writing(&self.source, &source_schema, originals.header.as_deref())
             .map_err(failed)?;
+        let of = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+        *bytes = columns.iter().map(of).fold(*bytes, usize::saturating_add);
         let batch = RecordBatch::try_new(schema, columns).map_err(|error| failed(error.into()))?;
-        writer.write(&batch).map_err(failed)
+        writer.write(&batch).map_err(failed)?;
+        if *bytes >= GROUP_BYTES {
+            *bytes = 0;
+            writer.flush().map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Completes the archive and gives the sink back, to be synced or published.
@@ -142,10 +156,10 @@ impl<W: Write + Send> RawWriter<W> {
             source,
         };
         self.state
-            .writing(&self.source, &Schema::empty())
+            .writing(&self.source, &Schema::empty(), None)
             .map_err(failed)?;
-        let State::Writing(mut writer, _) = std::mem::replace(&mut self.state, State::Failed)
-        else {
+        let written = std::mem::replace(&mut self.state, State::Failed);
+        let State::Writing { mut writer, .. } = written else {
             return Err(failed(parquet::errors::ParquetError::General(
                 "not begun".to_owned(),
             )));
@@ -163,23 +177,36 @@ impl<W: Write + Send> State<W> {
         &mut self,
         source: &RawSource,
         columns: &Schema,
-    ) -> Result<(&mut ArrowWriter<W>, SchemaRef), parquet::errors::ParquetError> {
+        header: Option<&[String]>,
+    ) -> Result<(&mut ArrowWriter<W>, SchemaRef, &mut usize), parquet::errors::ParquetError> {
         if let Self::Waiting(_) = self {
             let Self::Waiting(sink) = std::mem::replace(self, Self::Failed) else {
                 unreachable!("it was waiting a line above");
             };
             let schema = archive_schema(columns);
             let source = serde_json::to_string(source).ok();
+            let header = header.and_then(|header| serde_json::to_string(header).ok());
+            let header = header.map(|names| KeyValue::new(META_HEADER.to_owned(), names));
+            let mut told = vec![KeyValue::new(META_SOURCE.to_owned(), source)];
+            told.extend(header);
             let properties = WriterProperties::builder()
                 .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
                 .set_max_row_group_row_count(Some(GROUP_ROWS))
-                .set_key_value_metadata(Some(vec![KeyValue::new(META_SOURCE.to_owned(), source)]))
+                .set_key_value_metadata(Some(told))
                 .build();
             let writer = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties))?;
-            *self = Self::Writing(Box::new(writer), schema);
+            *self = Self::Writing {
+                writer: Box::new(writer),
+                schema,
+                bytes: 0,
+            };
         }
         match self {
-            Self::Writing(writer, schema) => Ok((writer, Arc::clone(schema))),
+            Self::Writing {
+                writer,
+                schema,
+                bytes,
+            } => Ok((writer, Arc::clone(schema), bytes)),
             _ => Err(parquet::errors::ParquetError::General(
                 "an earlier write failed".to_owned(),
             )),
