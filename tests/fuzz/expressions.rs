@@ -208,6 +208,20 @@ fn expressions_that_are_too_large() {
     }
 }
 
+/// What an expression makes of many records is known to be too much before all of it is made.
+#[test]
+fn texts_that_are_too_much_together() {
+    let functions = Functions::new(&Arc::default(), &TimeReading::default());
+    let counts: ArrayRef = Arc::new(Int64Array::from(vec![60_000; 16_384]));
+    let records = RecordBatch::try_from_iter([("n", counts)]).unwrap();
+    let expression = Parsed::parse("repeat('x', n)").unwrap();
+    let expression = expression.plan(&records.schema(), &functions).unwrap();
+    let most = 64 << 20;
+    assert!(expression.evaluate_within(&records, most).is_none());
+    let few = expression.evaluate_within(&records.slice(0, 1_000), most);
+    assert_eq!(few.unwrap().values.len(), 1_000);
+}
+
 /// A record that asks for too much fails, and no other.
 #[test]
 fn a_record_that_asks_for_too_much() {

@@ -48,20 +48,36 @@ impl Expression {
     /// When the batch is not of the schema that the expression was planned for.
     #[must_use]
     pub fn evaluate(&self, batch: &RecordBatch) -> Evaluated {
-        match self.whole(batch) {
-            Ok(values) => Evaluated {
-                values,
-                failures: Vec::new(),
-            },
-            Err(error) => {
-                let mut pieces = Vec::new();
-                let mut failures = Vec::new();
-                self.bisect(batch, 0, error, &mut pieces, &mut failures);
-                let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
-                let values = concat(&pieces).expect("all pieces have the type of the expression");
-                Evaluated { values, failures }
+        let evaluated = self.evaluate_within(batch, usize::MAX);
+        evaluated.expect("no values have more bytes than there are")
+    }
+
+    /// As [`Self::evaluate`]; nothing when the values have more than `bytes_max` bytes together, which is
+    /// found before all of them are made.
+    ///
+    /// # Panics
+    /// When the batch is not of the schema that the expression was planned for.
+    #[must_use]
+    pub fn evaluate_within(&self, batch: &RecordBatch, bytes_max: usize) -> Option<Evaluated> {
+        let error = match self.whole(batch) {
+            Ok(values) => {
+                let failures = Vec::new();
+                return (bytes(&values) <= bytes_max).then_some(Evaluated { values, failures });
             }
-        }
+            Err(error) => error,
+        };
+        let mut pieces = Pieces {
+            values: Vec::new(),
+            failures: Vec::new(),
+            bytes_left: bytes_max,
+        };
+        self.bisect(batch, 0, error, &mut pieces)?;
+        let values: Vec<&dyn Array> = pieces.values.iter().map(AsRef::as_ref).collect();
+        let values = concat(&values).expect("all pieces have the type of the expression");
+        Some(Evaluated {
+            values,
+            failures: pieces.failures,
+        })
     }
 
     fn whole(&self, batch: &RecordBatch) -> Result<ArrayRef, DataFusionError> {
@@ -87,26 +103,40 @@ impl Expression {
         batch: &RecordBatch,
         offset: usize,
         error: DataFusionError,
-        pieces: &mut Vec<ArrayRef>,
-        failures: &mut Vec<RowFailure>,
-    ) {
+        pieces: &mut Pieces,
+    ) -> Option<()> {
         let rows = batch.num_rows();
         if rows <= 1 {
-            pieces.push(new_null_array(&self.data_type, rows));
+            pieces.values.push(new_null_array(&self.data_type, rows));
             if rows == 1 {
-                failures.push(failure(offset, &error));
+                pieces.failures.push(failure(offset, &error));
             }
-            return;
+            return Some(());
         }
         let half = rows / 2;
         for (start, length) in [(0, half), (half, rows - half)] {
             let part = copied(batch, start, length);
             match self.whole(&part) {
-                Ok(values) => pieces.push(values),
-                Err(error) => self.bisect(&part, offset + start, error, pieces, failures),
+                Ok(values) => {
+                    pieces.bytes_left = pieces.bytes_left.checked_sub(bytes(&values))?;
+                    pieces.values.push(values);
+                }
+                Err(error) => self.bisect(&part, offset + start, error, pieces)?,
             }
         }
+        Some(())
     }
+}
+
+/// What the parts of a batch come to.
+struct Pieces {
+    values: Vec<ArrayRef>,
+    failures: Vec<RowFailure>,
+    bytes_left: usize,
+}
+
+fn bytes(values: &ArrayRef) -> usize {
+    values.to_data().get_slice_memory_size().unwrap_or(0)
 }
 
 /// Refuses texts that are too long, and longer than any of their record.

@@ -160,8 +160,9 @@ struct Passed<'v> {
 }
 
 impl Mediator {
-    /// Evaluates what is left of the rule, and turns each row into usage or a fault.
-    pub(super) fn finish(&mut self, mut rows: Rows, out: &mut Mediated) {
+    /// Evaluates what is left of the rule, and turns each row into usage or a fault; does nothing, and says so,
+    /// where that comes to too much at a time.
+    pub(super) fn finish(&mut self, mut rows: Rows, out: &mut Mediated) -> bool {
         let values = Values::of(&self.steps, &self.times, &mut rows);
         let attributes: Vec<StringArray> = self
             .steps
@@ -177,6 +178,9 @@ impl Mediator {
             })
             .collect();
 
+        if rows.is_too_much {
+            return false;
+        }
         let fields = self.steps.attributes.iter().map(|planned| &*planned.field);
         let names = fields.zip(&attributes);
         let long_names = LongNames::among(names.chain([("service", &values.services)]));
@@ -234,6 +238,7 @@ impl Mediator {
                 mark,
             });
         }
+        true
     }
 }
 

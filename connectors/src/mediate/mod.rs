@@ -33,7 +33,9 @@ use crate::expression::RowFailure;
 use crate::names::Names;
 use crate::stream::StreamId;
 use crate::times::TimeRules;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array,
+};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema};
 use cache::{ClassCache, ServiceCache};
@@ -43,9 +45,13 @@ use millrace_operators::domain::{
 };
 use plan::Planned;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use text::canonical;
 
+/// Bytes of values that are made of records at a time, but of one record: a text that expressions make has 64
+/// KiB at most, and a chunk thousands of records.
+const MADE_BYTES_MAX: usize = 256 << 20;
 /// Characters of an expression that messages show.
 const SQL_CHARS_MAX: usize = 80;
 
@@ -180,24 +186,28 @@ impl Mediator {
                 out.faults.push(fault.clone());
             }
         }
-        let mut rows = Rows {
-            batch: chunk.batch.clone(),
-            records: chunk
-                .rows
-                .iter()
-                .map(|row| RecordId::new(file, *row))
-                .collect(),
-            lines: chunk.lines.clone(),
-            odd_times: chunk.odd_times.clone(),
-            failed: BTreeMap::new(),
-        };
+        let mut parts = vec![0..chunk.rows.len()];
+        while let Some(part) = parts.pop() {
+            let (faults, ignored) = (out.faults.len(), out.ignored.len());
+            if !self.mediate_rows(Rows::of(chunk, part.clone(), file), out) {
+                out.faults.truncate(faults);
+                out.ignored.truncate(ignored);
+                let middle = part.start + part.len() / 2;
+                parts.push(middle..part.end);
+                parts.push(part.start..middle);
+            }
+        }
+    }
+
+    /// Mediates records unless their values come to too much at a time, and says whether it did.
+    fn mediate_rows(&mut self, mut rows: Rows, out: &mut Mediated) -> bool {
         let (before, after) = self.steps.lets.split_at(self.steps.lets_before_filter);
         before.iter().for_each(|planned| rows.name(planned));
         if let Some(filter) = &self.steps.filter {
             rows.retain(filter, out);
         }
         after.iter().for_each(|planned| rows.name(planned));
-        self.finish(rows, out);
+        !rows.is_too_much && self.finish(rows, out)
     }
 }
 
@@ -208,6 +218,10 @@ struct Rows {
     lines: Vec<u64>,
     odd_times: Vec<OddTime>,
     failed: BTreeMap<usize, Failure>,
+    /// Bytes that values may still have.
+    bytes_left: usize,
+    /// They have more: whatever else is said of these records does not hold.
+    is_too_much: bool,
 }
 
 struct Failure {
@@ -217,6 +231,22 @@ struct Failure {
 }
 
 impl Rows {
+    fn of(chunk: &RawChunk, part: Range<usize>, file: FileId) -> Self {
+        let numbers = chunk.rows[part.clone()].iter();
+        Self {
+            batch: chunk.batch.slice(part.start, part.len()),
+            records: numbers.map(|row| RecordId::new(file, *row)).collect(),
+            lines: chunk.lines.get(part.clone()).unwrap_or_default().to_vec(),
+            odd_times: chunk.odd_times.clone(),
+            failed: BTreeMap::new(),
+            bytes_left: match part.len() {
+                0 | 1 => usize::MAX,
+                _ => MADE_BYTES_MAX,
+            },
+            is_too_much: false,
+        }
+    }
+
     fn line(&self, row: usize) -> u64 {
         self.lines.get(row).copied().unwrap_or(0)
     }
@@ -238,7 +268,17 @@ impl Rows {
 
     /// The values of an expression.
     fn values(&mut self, planned: &Planned) -> ArrayRef {
-        let evaluated = planned.expression.evaluate(&self.batch);
+        let expression = &planned.expression;
+        let within = match self.is_too_much {
+            true => None,
+            false => expression.evaluate_within(&self.batch, self.bytes_left),
+        };
+        let Some(evaluated) = within else {
+            self.is_too_much = true;
+            return new_null_array(expression.data_type(), self.batch.num_rows());
+        };
+        let made = evaluated.values.to_data().get_slice_memory_size();
+        self.bytes_left = self.bytes_left.saturating_sub(made.unwrap_or(0));
         self.fail(planned, evaluated.failures);
         evaluated.values
     }

@@ -105,6 +105,40 @@ fn records_become_usage() {
     assert_eq!(keys, [first.class, second.class]);
 }
 
+/// Records of which expressions make much are mediated few at a time, and come to the same.
+#[test]
+fn much_is_made_of_few_records_at_a_time() {
+    let rule = RULE
+        .replace("let:\n", "let:\n  long: repeat(team, 60000)\n")
+        .replace("lower(model)", "\"substr(long, 1, 2)\"");
+    let (plan, names) = compile(&rule).unwrap();
+    let row = |row: u32| match row % 1_000 {
+        7 => format!("{row},x,GPT,no,2026-08-01,10,4\n"),
+        8 => format!("{row},x,GPT,ok,never,10,4\n"),
+        9 => format!("{row},xyz,GPT,ok,2026-08-01,10,4\n"),
+        _ => format!("{row},x,GPT,ok,2026-08-01,10,4\n"),
+    };
+    let rows = 6_000_u32;
+    let text: String = (0..rows).map(row).collect();
+    let input = Box::new(std::io::Cursor::new(format!("{HEADER}{text}").into_bytes()));
+    let format = Format::of_name("a.csv").unwrap();
+    let options = DecodeOptions::default();
+    let mut decoder =
+        Decoder::from_reader(input, "a.csv", FileId(1), &format, plan.columns(), &options).unwrap();
+    let mut mediator = plan.mediator(decoder.schema()).unwrap();
+    let mut out = Mediated::default();
+    let chunk = decoder.next_chunk().unwrap();
+    assert_eq!(chunk.received, u64::from(rows));
+    mediator.mediate(&chunk, FileId(1), &mut out);
+    assert_eq!((out.usage.len(), out.ignored.len()), (6_000 - 18, 6));
+    assert!(out.usage.is_sorted_by_key(|usage| usage.record));
+    let count = |reason: Reason| out.faults.iter().filter(|f| f.reason == reason).count();
+    assert_eq!(count(Reason::FieldUnparsable), 6);
+    assert_eq!((count(Reason::RuleFailed), out.faults.len()), (6, 12));
+    let class = names.class(out.usage[0].class).unwrap();
+    assert_eq!(class.attribute(Name::new("model")), Some(Name::new("xx")));
+}
+
 /// What usage is known by is kept, so it has a length; the next record goes on.
 #[test]
 fn a_record_with_an_endless_name_fails_alone() {
