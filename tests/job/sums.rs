@@ -98,6 +98,33 @@ fn a_sum_that_no_column_holds_is_told_exactly_and_stops_nobody() {
     assert!(outputs.iter().all(|lines| *lines == outputs[0]));
 }
 
+/// Amounts that a column holds, and whose sums none does: of one line, or of the lines of two accounts.
+#[test]
+fn a_sum_of_two_large_amounts_is_told_exactly() {
+    const LARGEST: i64 = 999_999_999_999_999_999;
+    let cheap = PRICE.replace("price: 1", "price: 0.0001");
+    for (numbers, out_of_range) in [(["a", "a"], 1), (["a", "b"], 0)] {
+        for per_file in [1, 2] {
+            let desk = desk(&cheap);
+            calls(&desk, &numbers.map(|number| (number, LARGEST)), per_file);
+            let ended = desk.run();
+            let expected = [Exit::Ok, Exit::Findings][out_of_range];
+            assert_eq!(ended.exit, expected, "{ended:?}");
+            assert_eq!(ended.totals(), ["199999999999999.9998 IRR"]);
+            let told = &ended.summary()["out_of_range"];
+            assert_eq!(told.as_array().unwrap().len(), out_of_range);
+            for row in told.as_array().unwrap() {
+                assert_eq!(text(row, "amount"), "199999999999999.9998");
+            }
+            let job = desk.at("job.yaml").display().to_string();
+            for more in [&["bill", &job][..], &["balance", &job, "acme"]] {
+                let told = millrace(more);
+                assert_ne!(told.exit, Exit::Bug, "{told:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_record_past_the_range_waits_with_its_row_and_others_are_billed() {
     let desk = desk(PRICE);

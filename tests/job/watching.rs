@@ -177,6 +177,32 @@ fn a_watching_job_tells_the_bill_who_moves_and_what_is_new() {
     );
 }
 
+/// A slip in a price moves amounts, and what they moved from, past what a column holds: it is told and put right.
+#[test]
+fn a_saved_price_that_makes_sums_too_large_stops_nobody() {
+    let calls = "\
+id,number,at,zone,seconds
+1,+1,2026-01-05T10:00:00Z,home,9000
+2,+1,2026-01-05T11:00:00Z,home,9000
+3,+2,2026-01-05T11:30:00Z,home,9000
+";
+    let desk = Desk::new(&[
+        ("job.yaml", JOB),
+        ("catalog.yaml", CATALOG),
+        ("accounts.yaml", ACCOUNTS),
+        ("usage/a.csv", calls),
+    ]);
+    let mut job = Watching::start(&desk);
+    job.until("270.00 EUR, exactly 270");
+    job.until("Ctrl-C ends");
+    desk.write("catalog.yaml", CATALOG.replace("0.01", "10000000000"));
+    job.until("EUR 270 → 270000000000000");
+    desk.write("catalog.yaml", CATALOG.replace("0.01", "0.02"));
+    job.until("EUR 270000000000000 → 540");
+    interrupt(&job.process);
+    assert_eq!(job.process.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn a_saved_file_that_does_not_hold_is_told_to_the_end() {
     let known = CALLS.replace("4,+9,2026-01-05T12:00:00Z,home,7\n", "");
