@@ -1,5 +1,6 @@
 //! Findings about what a person wrote: where, how bad, what, and what to do about it.
 
+use crate::redact::redacted;
 use millrace_operators::domain::Severity;
 use std::fmt;
 
@@ -26,7 +27,9 @@ impl Diagnostic {
     /// A finding that keeps the file from being used, at a line and column counted from 1 (0 when
     /// unknown).
     pub fn error(file: &str, (line, column): (u64, u64), message: impl Into<String>) -> Self {
-        let (file, message, hint) = (file.to_owned(), message.into(), String::new());
+        let message: String = message.into();
+        let message = redacted(&message).into_owned();
+        let (file, hint) = (redacted(file).into_owned(), String::new());
         Self {
             file,
             line,
@@ -57,8 +60,9 @@ impl Diagnostic {
     /// The same finding with advice.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        let hint: String = hint.into();
         Self {
-            hint: hint.into(),
+            hint: redacted(&hint).into_owned(),
             ..self
         }
     }

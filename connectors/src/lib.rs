@@ -6,7 +6,8 @@
 //! that it looks into), [`mediate`] (raw records of a [`stream`] to usage), [`raw`] (the records as
 //! they stood), [`reference`] (catalog and accounts), [`names`] (the text behind the keys),
 //! [`output`] (domain values to files), [`archive`] (closed periods, and back), [`kafka`] (messages
-//! in, rows out in transactions), [`shield`] (what holds when a library that reads for us panics).
+//! in, rows out in transactions), [`shield`] (what holds when a library that reads for us panics), [`redact`] (what nobody is shown of a
+//! URL).
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod mediate;
 pub mod names;
 pub mod output;
 pub mod raw;
+pub mod redact;
 pub mod reference;
 pub mod shield;
 pub mod store;

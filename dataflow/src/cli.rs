@@ -49,6 +49,7 @@ use args::{
 };
 use clap::{CommandFactory as _, FromArgMatches as _};
 use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::redact::redacted;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -218,7 +219,8 @@ fn usage(error: &clap::Error, console: &mut Console<'_>) -> Exit {
     if error.use_stderr() {
         let plain = text.to_string();
         // What was written on the command line is quoted.
-        let shown = shown_lines(&plain);
+        let shown = redacted(&plain);
+        let shown = shown_lines(&shown);
         let coloured = console.colours_talk() && shown == plain;
         console.say(&if coloured {
             text.ansi().to_string()
@@ -243,14 +245,14 @@ fn refuse(refusal: Refusal, console: &mut Console<'_>) -> Exit {
     match refusal {
         Refusal::Diagnostics(findings) => warn(&findings, console),
         Refusal::Message(message) => {
-            console.say(&format!("error: {}\n", shown_lines(&message)));
+            console.say(&format!("error: {}\n", shown_lines(&redacted(&message))));
         }
         Refusal::Lost(message) => {
             console.say(&format!("{}\n", shown_lines(&message)));
             return Exit::Lost;
         }
         Refusal::Bug(message) => {
-            console.say(&format!("bug: {}\n", shown_lines(&message)));
+            console.say(&format!("bug: {}\n", shown_lines(&redacted(&message))));
             return Exit::Bug;
         }
         // The reader has what it wanted: `millrace … | head` is no mistake.
@@ -399,7 +401,7 @@ fn graph(args: &GraphArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
         GraphFormat::Text => drawing.text(),
         GraphFormat::Dot => drawing.dot(),
     };
-    console.result(&shown_lines(&text))?;
+    console.result(&shown_lines(&redacted(&text)))?;
     Ok(Exit::Ok)
 }
 

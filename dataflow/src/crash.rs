@@ -11,13 +11,14 @@ use millrace_connectors::store::abort_uploads;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 
+use millrace_connectors::redact::redacted;
 /// The exit code of a bug in millrace.
 pub const EXIT_BUG: u8 = 101;
 
 /// Ends the process with one line. What buckets have of objects that are being sent is taken away.
 pub fn end_process(line: &str, code: u8) -> ! {
     // Nothing is left to do about a standard error that takes no text.
-    writeln!(std::io::stderr(), "{}", shown(line)).ok();
+    writeln!(std::io::stderr(), "{}", shown(&redacted(line))).ok();
     abort_uploads();
     std::process::exit(i32::from(code))
 }

@@ -3,6 +3,7 @@
 use crate::shown::{shown, shown_lines};
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::redact::redacted;
 use millrace_operators::domain::Severity;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -62,8 +63,8 @@ fn one(renderer: &Renderer, finding: &Diagnostic, line: Option<&str>) -> String 
     };
     let (message, hint) = (shown_lines(&finding.message), shown_lines(&finding.hint));
     let file = shown(&finding.file);
-    // A line that would give the terminal orders is not shown.
-    let line = line.filter(|line| shown(line) == *line);
+    // A line that would give the terminal orders, or has a login in it, is not shown.
+    let line = line.filter(|line| shown(line) == *line && redacted(line) == *line);
     let mut group = level
         .primary_title(&*message)
         .elements(std::iter::empty::<Origin<'_>>());

@@ -13,6 +13,7 @@ use crate::render::render;
 use crate::report::grouped;
 use crate::shown::{shown, shown_lines};
 use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::redact::redacted;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -87,7 +88,7 @@ impl Terminal {
 
 impl Listener for Terminal {
     fn message(&self, text: &str) {
-        self.mention(&format!("{}\n", shown_lines(text)));
+        self.mention(&format!("{}\n", shown_lines(&redacted(text))));
     }
 
     fn warned(&self, findings: &[Diagnostic]) {

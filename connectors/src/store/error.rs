@@ -2,13 +2,14 @@
 
 #[cfg(feature = "s3")]
 use super::silence::Silent;
+use crate::redact::redacted;
 use std::io;
 
 /// What can go wrong between us and the bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A URL of a kind that is not known.
-    #[error("cannot open {location:?}: {hint}")]
+    #[error("cannot open {:?}: {hint}", redacted(.location))]
     Unsupported {
         /// The location.
         location: String,
@@ -16,7 +17,10 @@ pub enum StoreError {
         hint: &'static str,
     },
     /// There is no such folder, file, bucket or object.
-    #[error("cannot {attempt} {location:?}: it does not exist; check the path and its spelling")]
+    #[error(
+        "cannot {attempt} {:?}: it does not exist; check the path and its spelling",
+        redacted(.location)
+    )]
     Missing {
         /// What was attempted.
         attempt: &'static str,
@@ -25,8 +29,10 @@ pub enum StoreError {
     },
     /// The store said no.
     #[error(
-        "cannot {attempt} {location:?}: access denied; check the permissions, and for s3 \
-         AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION: {detail}"
+        "cannot {attempt} {:?}: access denied; check the permissions, and for s3 \
+         AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION: {}",
+        redacted(.location),
+        redacted(.detail)
     )]
     Denied {
         /// What was attempted.
@@ -38,8 +44,10 @@ pub enum StoreError {
     },
     /// The store does not believe a request that says another time than its own.
     #[error(
-        "cannot {attempt} {location:?}: the clock of this machine and that of the store differ by too \
-         much; set the clock, by NTP best, and start again: {detail}"
+        "cannot {attempt} {:?}: the clock of this machine and that of the store differ by too much; set \
+         the clock, by NTP best, and start again: {}",
+        redacted(.location),
+        redacted(.detail)
     )]
     Skewed {
         /// What was attempted.
@@ -51,8 +59,9 @@ pub enum StoreError {
     },
     /// The store answers nothing, whatever is asked.
     #[error(
-        "cannot {attempt} {location:?}: the store has answered nothing for {seconds} s; check \
-         AWS_ENDPOINT_URL and the network to it, and start again"
+        "cannot {attempt} {:?}: the store has answered nothing for {seconds} s; check AWS_ENDPOINT_URL \
+         and the network to it, and start again",
+        redacted(.location)
     )]
     Silent {
         /// What was attempted.
@@ -63,7 +72,11 @@ pub enum StoreError {
         seconds: u64,
     },
     /// Something of the system or the network; another try may succeed.
-    #[error("cannot {attempt} {location:?}: {source}")]
+    #[error(
+        "cannot {attempt} {:?}: {}",
+        redacted(.location),
+        redacted(&.source.to_string())
+    )]
     Io {
         /// What was attempted.
         attempt: &'static str,
@@ -74,7 +87,8 @@ pub enum StoreError {
     },
     /// The store gives no etag, so the same content could not be recognised.
     #[error(
-        "{location:?} has no etag, so a repeated file could not be told; use a store with etags"
+        "{:?} has no etag, so a repeated file could not be told; use a store with etags",
+        redacted(.location)
     )]
     NoEtag {
         /// Where.

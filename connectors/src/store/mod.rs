@@ -99,6 +99,13 @@ impl Store {
             }
         };
         Ok(Self {
+            Some(("s3", rest)) if rest.split('/').next().is_some_and(|at| at.contains('@')) => {
+                return Err(StoreError::Unsupported {
+                    location: location.to_owned(),
+                    hint: "a login does not belong into the URL; set AWS_ACCESS_KEY_ID and \
+                           AWS_SECRET_ACCESS_KEY, and write s3://bucket/prefix",
+                });
+            }
             location: location.to_owned(),
             backend,
             read: Arc::default(),
