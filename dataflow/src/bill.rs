@@ -209,6 +209,7 @@ pub fn bill(
     let facts = RunFacts {
         job: job.name.clone(),
         files: ended.files,
+        unread: ended.unread,
         held: texts(&ended.held),
         warnings: texts(&ended.warned.about_money()),
         zone: job.zone.clone(),

@@ -4,14 +4,13 @@
 //! each as far as it can be without the others, so that one look finds every mistake.
 
 use crate::archive::never_archived;
-use crate::job::Chosen;
-use crate::job::Job;
+use crate::job::{Chosen, Job, SourcePlan};
 use millrace_connectors::decode::{DecodeOptions, Decoder};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::mediate::{Mediated, MediationPlan};
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::location::is_local;
-use millrace_connectors::store::Store;
+use millrace_connectors::store::{FileMeta, Listing, Store, Unread};
 use millrace_operators::domain::{Fault, FileId, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -67,7 +66,7 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
                 && source.kafka.is_none()
                 && !source.path.is_empty()
             {
-                findings.extend(first_file(&job, source, plan));
+                findings.extend(look_at(&job, source, plan));
             }
         }
     }
@@ -76,22 +75,49 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
     findings
 }
 
-/// What the first file of a source tells: whether it has the columns that the rule reads, in types
-/// that the rule can use, and whether expressions hang on fields that are empty in its first rows.
-/// Nothing is asked of remote stores.
-fn first_file(job: &Job, source: &crate::job::SourcePlan, plan: &MediationPlan) -> Vec<Diagnostic> {
+/// What the files of a source tell, without a look at more than the first. Nothing is asked of remote stores.
+fn look_at(job: &Job, source: &SourcePlan, plan: &MediationPlan) -> Vec<Diagnostic> {
     let job_file = job.path.display().to_string();
-    let fault = |message: String| vec![Diagnostic::error(&job_file, source.place, message)];
     let Ok(store) = Store::open(&source.path, &job.folder) else {
         return Vec::new();
     };
     if !store.local_path().is_some_and(Path::exists) {
         return Vec::new();
     }
-    let file = match store.list() {
-        Ok(files) => files.into_iter().find(|file| source.chosen.has(&file.name)),
-        Err(error) => return fault(error.to_string()),
+    let Listing { files, unread } = match store.look() {
+        Ok(listing) => listing,
+        Err(error) => {
+            return vec![Diagnostic::error(
+                &job_file,
+                source.place,
+                error.to_string(),
+            )];
+        }
     };
+    let unread = unread
+        .into_iter()
+        .filter(|file| source.chosen.has(&file.name));
+    let unread = unread.map(|Unread { name, problem }| {
+        let message = format!("{name:?} is not read: {problem}");
+        Diagnostic::warning(&job_file, source.place, message)
+    });
+    let first = files.into_iter().find(|file| source.chosen.has(&file.name));
+    let mut findings: Vec<Diagnostic> = unread.collect();
+    findings.extend(first_file(job, source, plan, &store, first));
+    findings
+}
+
+/// What the first file of a source tells: whether it has the columns that the rule reads, in types
+/// that the rule can use, and whether expressions hang on fields that are empty in its first rows.
+fn first_file(
+    job: &Job,
+    source: &SourcePlan,
+    plan: &MediationPlan,
+    store: &Store,
+    file: Option<FileMeta>,
+) -> Vec<Diagnostic> {
+    let job_file = job.path.display().to_string();
+    let fault = |message: String| vec![Diagnostic::error(&job_file, source.place, message)];
     let Some(file) = file else {
         let message = match source.chosen == Chosen::default() {
             true => format!("there is no file in \"{}\" yet", source.path),
@@ -117,7 +143,7 @@ fn first_file(job: &Job, source: &crate::job::SourcePlan, plan: &MediationPlan) 
         chunk_rows: FIRST_ROWS,
         ..DecodeOptions::default()
     };
-    let opened = Decoder::open(&store, &file, FileId(0), &format, plan.columns(), &options);
+    let opened = Decoder::open(store, &file, FileId(0), &format, plan.columns(), &options);
     let mut decoder = match opened {
         Ok(decoder) => decoder,
         Err(error) => return fault(error.to_string()),

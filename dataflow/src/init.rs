@@ -116,6 +116,7 @@ pub fn init(request: &InitRequest, listener: &Arc<dyn Listener>) -> Result<Begun
     let ended = read(&job, None, listener, |_| ())?;
     let facts = RunFacts {
         files: ended.files,
+        unread: ended.unread,
         ..RunFacts::default()
     };
     let summary = Summary::of(&ended.board, &ended.texts, facts);

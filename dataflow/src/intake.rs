@@ -239,6 +239,8 @@ pub struct TakenIn {
     pub reference: Reference,
     /// What keeps messages of reference data from being in force.
     pub held: Vec<Diagnostic>,
+    /// What could not be read of the sources.
+    pub unread: Vec<String>,
     /// What was said of the configuration in force, and of what is not for its faults.
     pub warned: Warned,
     /// Records that operators have taken out of suspense.
@@ -316,6 +318,7 @@ impl Intake {
                     held: self.held,
                     warned: self.setting.warned,
                     discarded: self.discards.keys().map(|record| record.0).collect(),
+                    unread: self.files.unread(),
                     reopened: self.archived.map(Archived::reopened).unwrap_or_default(),
                     witness: self.witness,
                 };

@@ -48,6 +48,9 @@ pub struct Summary {
     pub groups: Vec<Share>,
     /// Source files.
     pub files: Vec<LedgerRow>,
+    /// What of the sources could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     /// Why records are not monetised.
     pub reasons: Vec<ReasonCount>,
     /// Charges of subscriptions whose amount cannot be computed.
@@ -93,6 +96,8 @@ pub struct RunFacts {
     pub job: String,
     /// The file ledger, with its counts.
     pub files: Vec<LedgerRow>,
+    /// What of the sources could not be read.
+    pub unread: Vec<String>,
     /// Why messages of reference data are not in force.
     pub held: Vec<String>,
     /// What of the configuration money may be wrong for.
@@ -112,6 +117,7 @@ impl Default for RunFacts {
         Self {
             job: String::new(),
             files: Vec::new(),
+            unread: Vec::new(),
             held: Vec::new(),
             warnings: Vec::new(),
             outputs: None,
@@ -146,6 +152,7 @@ impl Summary {
                 .collect(),
             groups: groups(board, texts),
             files: run.files.into_iter().map(told).collect(),
+            unread: run.unread,
             reasons: board.reasons(),
             unsettled: board.unsettled(),
             out_of_range: board.out_of_range(),
@@ -172,6 +179,7 @@ impl Summary {
             || suspended > 0
             || !self.unsettled.is_empty()
             || !self.out_of_range.is_empty()
+            || !self.unread.is_empty()
             || !self.held.is_empty()
             || !self.warnings.is_empty()
             || !self.ties_out

@@ -411,6 +411,7 @@ fn turn_claimed(
     let run = RunFacts {
         files: ended.files,
         held: texts(&ended.held),
+        unread: ended.unread,
         warnings: texts(&ended.warned.about_money())
             .into_iter()
             .chain(unsettled)
@@ -488,6 +489,8 @@ pub struct Ended<T> {
     /// The file ledger, with its counts.
     pub files: Vec<LedgerRow>,
     /// The reference data in force at the end.
+    /// What could not be read of the sources.
+    pub unread: Vec<String>,
     pub reference: Reference,
     /// What keeps messages of reference data from being in force.
     pub held: Vec<Diagnostic>,
@@ -1128,6 +1131,7 @@ impl Prepared {
 
 /// Watches that epochs move, where that is asked for.
 fn watchdog(
+            unread: taken.unread,
     options: &RunOptions,
     company: &Company,
     metrics: &Arc<Metrics>,

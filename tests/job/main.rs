@@ -11,6 +11,7 @@ mod by_hand;
 mod cli;
 mod explain;
 mod findings;
+mod foreign;
 mod frames;
 mod hints;
 mod identity;

@@ -20,7 +20,7 @@ use crate::decode::{ColumnRequest, DecodeError, DecodeOptions, Decoder, Format, 
 use crate::diagnostic::{Diagnostic, unread_column};
 use crate::expression::{Expression, ExpressionError, Functions, Parsed};
 use crate::lookup::Lookups;
-use crate::store::{FileMeta, Store};
+use crate::store::{FileMeta, Store, Unread};
 use crate::times::TimeReading;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::{cast, filter_record_batch};
@@ -269,7 +269,17 @@ impl Source {
             ),
         };
         let store = opened.map_err(|error| fault(error.to_string()))?;
-        let files = store.list().map_err(|error| fault(error.to_string()))?;
+        let listing = store.look().map_err(|error| fault(error.to_string()))?;
+        if let Some(Unread {
+            name: file,
+            problem,
+        }) = listing.unread.first()
+        {
+            return Err(fault(format!(
+                "\"{name}\": {file:?} is not read: {problem}"
+            )));
+        }
+        let files = listing.files;
         if files.is_empty() {
             return Err(fault(format!("there is no file in \"{name}\"")));
         }

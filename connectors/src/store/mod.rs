@@ -55,6 +55,24 @@ pub struct FileMeta {
     pub etag: Option<String>,
 }
 
+/// What lies at a location.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The files.
+    pub files: Vec<FileMeta>,
+    /// What may hold usage and cannot even be looked at.
+    pub unread: Vec<Unread>,
+}
+
+/// A file or folder that is passed over for its name, or because nobody can look at it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unread {
+    /// Its name below the location, as far as that is text.
+    pub name: String,
+    /// Why.
+    pub problem: String,
+}
+
 /// A folder or bucket prefix, or a single file in one.
 #[derive(Debug)]
 pub struct Store {
@@ -81,6 +99,13 @@ impl Store {
     pub fn open(location: &str, base: &Path) -> Result<Self, StoreError> {
         let backend = match location.split_once("://") {
             None => Backend::Local(base.join(location)),
+            Some(("s3", rest)) if rest.split('/').next().is_some_and(|at| at.contains('@')) => {
+                return Err(StoreError::Unsupported {
+                    location: location.to_owned(),
+                    hint: "a login does not belong into the URL; set AWS_ACCESS_KEY_ID and \
+                           AWS_SECRET_ACCESS_KEY, and write s3://bucket/prefix",
+                });
+            }
             Some(("file", path)) => Backend::Local(base.join(path)),
             #[cfg(feature = "s3")]
             Some(("s3", rest)) => Backend::Remote(remote::Bucket::open(location, rest)?),
@@ -99,13 +124,6 @@ impl Store {
             }
         };
         Ok(Self {
-            Some(("s3", rest)) if rest.split('/').next().is_some_and(|at| at.contains('@')) => {
-                return Err(StoreError::Unsupported {
-                    location: location.to_owned(),
-                    hint: "a login does not belong into the URL; set AWS_ACCESS_KEY_ID and \
-                           AWS_SECRET_ACCESS_KEY, and write s3://bucket/prefix",
-                });
-            }
             location: location.to_owned(),
             backend,
             read: Arc::default(),
@@ -161,17 +179,29 @@ impl Store {
     /// # Errors
     /// When the location does not exist or may not be listed.
     pub fn list(&self) -> Result<Vec<FileMeta>, StoreError> {
-        let mut files = match &self.backend {
+        self.look().map(|listing| listing.files)
+    }
+
+    /// As [`Self::list`], with what cannot be read for its name or for a link that leads nowhere.
+    ///
+    /// # Errors
+    /// When the location does not exist or may not be listed.
+    pub fn look(&self) -> Result<Listing, StoreError> {
+        let mut listing = match &self.backend {
             Backend::Local(path) => {
-                let mut files = local::list(&self.location, path)?;
-                files.iter_mut().for_each(date);
-                files
+                let mut listing = local::list(&self.location, path)?;
+                listing.files.iter_mut().for_each(date);
+                listing
             }
             #[cfg(feature = "s3")]
-            Backend::Remote(bucket) => bucket.list()?,
+            Backend::Remote(bucket) => Listing {
+                files: bucket.list()?,
+                unread: Vec::new(),
+            },
         };
-        files.sort();
-        Ok(files)
+        listing.files.sort();
+        listing.unread.sort();
+        Ok(listing)
     }
 
     /// One file by its name below the location.

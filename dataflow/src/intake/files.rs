@@ -33,7 +33,7 @@ use millrace_connectors::ledger::{
 use millrace_connectors::lines::LineMap;
 use millrace_connectors::mediate::{MediationPlan, Mediator};
 use millrace_connectors::output::LedgerRow;
-use millrace_connectors::store::{FileMeta, Store, StoreError};
+use millrace_connectors::store::{FileMeta, Listing, Store, StoreError, Unread};
 use millrace_operators::domain::{Fault, FileId};
 use raw::RawFile;
 pub(super) use raw::RawFolder;
@@ -139,6 +139,8 @@ pub(super) struct Files {
     settling: BTreeMap<usize, HashMap<String, (FileMeta, Instant)>>,
     /// What was wrong with each source at the last look.
     complaints: BTreeMap<usize, BTreeSet<String>>,
+    /// What of each source could not be read at the last look.
+    unread: BTreeMap<usize, BTreeSet<String>>,
     /// What was told of a file that stays as it is.
     told: BTreeMap<FileId, String>,
     /// Files that failed in this run.
@@ -176,6 +178,7 @@ impl Files {
             seen: BTreeMap::new(),
             settling: BTreeMap::new(),
             complaints: BTreeMap::new(),
+            unread: BTreeMap::new(),
             told: BTreeMap::new(),
             tried: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -387,14 +390,27 @@ impl Files {
         folder: &Path,
     ) -> Vec<String> {
         let (mut messages, mut complaints) = (Vec::new(), BTreeSet::new());
+        let mut unread = BTreeSet::new();
         let begins = self.looked.insert(index);
         if source.moves_in.is_some() {
             self.moving.insert(index);
         }
         let store = self.store(&source.path, folder);
-        let listed = store.and_then(|store| store.list().map(|files| (store, files)));
+        let listed = store.and_then(|store| store.look().map(|listing| (store, listing)));
         match listed {
-            Ok((store, files)) => {
+            Ok((
+                store,
+                Listing {
+                    files,
+                    unread: passed_over,
+                },
+            )) => {
+                let passed_over = passed_over.iter();
+                let chosen = passed_over.filter(|file| source.chosen.has(&file.name));
+                unread.extend(chosen.map(|Unread { name, problem }| {
+                    let source = &source.name;
+                    format!("source {source:?}: {name:?} is not read: {problem}")
+                }));
                 let found = files.len();
                 let files: Vec<FileMeta> = files
                     .into_iter()
@@ -424,18 +440,25 @@ impl Files {
                     if same.is_some() {
                         self.meet_again(file);
                     } else if let Err(message) = self.admit(source, file, &mut messages) {
-                        complaints.insert(message);
+                        unread.insert(message);
                     }
                 }
             }
             Err(error) => {
-                complaints.insert(format!("source {:?}: {error}", source.name));
+                unread.insert(format!("source {:?}: {error}", source.name));
             }
         }
+        complaints.extend(unread.iter().cloned());
+        self.unread.insert(index, unread);
         let before = self.complaints.insert(index, complaints.clone());
         let before = before.unwrap_or_default();
         messages.extend(complaints.difference(&before).cloned());
         messages
+    }
+
+    /// What could not be read of the sources when they were looked at last.
+    pub(super) fn unread(&self) -> Vec<String> {
+        self.unread.values().flatten().cloned().collect()
     }
 
     /// The files that are known as they are, or have been as they are for a while.

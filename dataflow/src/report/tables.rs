@@ -43,6 +43,7 @@ pub(super) fn render(summary: &Summary, style: Style) -> String {
     section("Not monetised", reasons(&summary.reasons, style));
     section("Not charged", unsettled(&summary.unsettled, style));
     section("Out of range", out_of_range(&summary.out_of_range, style));
+    section("Not read", messages(&summary.unread, style));
     section("Configuration", messages(&summary.warnings, style));
     section("Reference data held back", messages(&summary.held, style));
     for line in closing(summary).lines() {

@@ -57,6 +57,7 @@ pub(crate) fn example() -> Summary {
         grouped_by: vec!["model".to_owned()],
         groups: vec![share("gpt-5 / input_tokens")],
         files: vec![file],
+        unread: Vec::new(),
         reasons: vec![ReasonCount {
             reason: "PRICE_NOT_FOUND",
             stage: "rate",
