@@ -549,6 +549,10 @@ pub fn read<T: Send + 'static>(
 }
 
 /// How often state is read that changes meanwhile.
+/// The stack on which foreign bytes are decoded and expressions evaluated, whatever the system gives threads:
+/// an expression of the most levels that are planned takes a fraction of it.
+const INTAKE_STACK_BYTES: usize = 16 << 20;
+
 const READS: u32 = 5;
 
 /// The number of the newest commit of the job at `path`.
@@ -998,6 +1002,7 @@ impl Prepared {
         let mut publisher = Publisher {
             board: Board::new(self.facts.texts.clone()),
             changes: self
+            .stack_size(INTAKE_STACK_BYTES)
                 .outputs
                 .as_ref()
                 .map(|outputs| outputs.changes(finder())),
