@@ -4,14 +4,18 @@
 //! looks like a bill; so nothing survives a panic. The exception is a panic inside of a library that
 //! reads a file for us, which is a finding about that file: see [`millrace_connectors::shield`].
 
+mod crashes;
+
+pub use crashes::{Crashes, Subject};
+
 use crate::cluster::EXIT_LOST;
 use crate::shown::shown;
+use millrace_connectors::redact::redacted;
 use millrace_connectors::shield::is_up;
 use millrace_connectors::store::abort_uploads;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 
-use millrace_connectors::redact::redacted;
 /// The exit code of a bug in millrace.
 pub const EXIT_BUG: u8 = 101;
 
@@ -33,7 +37,10 @@ pub fn end_process_on_panic() {
         let thread = thread.name().unwrap_or("without a name");
         match lost(panic.payload_as_str().unwrap_or(""), thread) {
             Some(line) => end_process(&line, EXIT_LOST),
-            None => end_process(&describe(panic, thread), EXIT_BUG),
+            None => {
+                crashes::tell();
+                end_process(&describe(panic, thread), EXIT_BUG)
+            }
         }
     }));
 }

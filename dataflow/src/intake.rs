@@ -41,8 +41,10 @@ pub use suspended::Suspended;
 pub use warned::Warned;
 
 use crate::check::check;
+use crate::crash::{Crashes, Subject};
 use crate::durable::{
-    Applied, Closed, DurableError, Facts, FileRecord, Journal, Known, Point, Restored,
+    Applied, Closed, DurableError, Facts, FileRecord, Journal, Known, Manifest, Point, Restored,
+    generation_of,
 };
 use crate::interrupt::is_asked_to_end;
 use crate::job::{Job, SourcePlan};
@@ -140,6 +142,8 @@ pub struct Keeping {
     pub interval: Duration,
     /// Where operators tell commands.
     pub state: Arc<Store>,
+    /// Which files runs crashed at, where that can be told.
+    pub crashes: Option<Crashes>,
 }
 
 /// See the module.
@@ -235,12 +239,12 @@ pub enum IntakeError {
 pub struct TakenIn {
     /// The ledger of files.
     pub ledger: Vec<LedgerRow>,
+    /// What could not be read of the sources.
+    pub unread: Vec<String>,
     /// The reference data in force.
     pub reference: Reference,
     /// What keeps messages of reference data from being in force.
     pub held: Vec<Diagnostic>,
-    /// What could not be read of the sources.
-    pub unread: Vec<String>,
     /// What was said of the configuration in force, and of what is not for its faults.
     pub warned: Warned,
     /// Records that operators have taken out of suspense.
@@ -314,11 +318,11 @@ impl Intake {
                 self.setting.warned.job.extend(doubt);
                 let taken = TakenIn {
                     ledger: self.files.ledger_rows(),
+                    unread: self.files.unread(),
                     reference: self.setting.reference,
                     held: self.held,
                     warned: self.setting.warned,
                     discarded: self.discards.keys().map(|record| record.0).collect(),
-                    unread: self.files.unread(),
                     reopened: self.archived.map(Archived::reopened).unwrap_or_default(),
                     witness: self.witness,
                 };
@@ -352,7 +356,7 @@ impl Intake {
         }
         self.setting.metrics.reference_loaded();
         self.obey()?;
-        self.discover();
+        self.discover()?;
         self.read_all()?;
         if !topics.is_empty() {
             self.follow(&mut topics)?;
@@ -636,7 +640,7 @@ impl Intake {
                 looked = Instant::now();
                 self.tell_time();
                 self.obey()?;
-                self.look();
+                self.look()?;
                 for messages in &mut *topics {
                     let source = &self.setting.job.sources[messages.source];
                     let rule = &self.setting.rules[messages.source];
@@ -764,24 +768,43 @@ impl Intake {
     }
 
     /// Enters new files when it is time to look.
-    fn look(&mut self) {
-        if self.until_look().is_zero() {
-            self.discover();
+    fn look(&mut self) -> Result<(), Halt> {
+        match self.until_look().is_zero() {
+            true => self.discover(),
+            false => Ok(()),
         }
     }
 
     /// Enters new files of all sources.
-    fn discover(&mut self) {
+    fn discover(&mut self) -> Result<(), Halt> {
+        let mut messages = Vec::new();
         let sources = self.setting.job.sources.iter().enumerate();
         for (index, source) in sources.filter(|(_, source)| source.kafka.is_none()) {
-            let found = self.files.discover(index, source, &self.setting.job.folder);
-            for message in found {
-                self.setting.listener.message(&message);
-            }
+            messages.extend(self.files.discover(index, source, &self.setting.job.folder));
         }
         self.looked = Instant::now();
         self.setting.metrics.files_read(self.files.read_of(None));
         self.name_files();
+        self.advise(messages)
+    }
+
+    /// Tells what is wrong with files, unless another run has taken over: it may have moved them, and that it
+    /// has is then all there is to say.
+    fn advise(&self, messages: impl IntoIterator<Item = String>) -> Result<(), Halt> {
+        let mut messages = messages.into_iter().peekable();
+        if let (Some(Keeping { state, tag, .. }), Some(_)) =
+            (&self.setting.keeping, messages.peek())
+        {
+            // Where the state cannot be looked at, the committer will say so.
+            let newest = Manifest::newest(state).ok().flatten();
+            let theirs = newest.map_or(0, |newest| newest.generation);
+            let ours = generation_of(tag).unwrap_or(theirs);
+            if theirs > ours {
+                return Err(DurableError::Superseded { ours, theirs }.into());
+            }
+        }
+        messages.for_each(|message| self.setting.listener.message(&message));
+        Ok(())
     }
 
     /// Says which lines the records read so far stand on.
@@ -834,7 +857,7 @@ impl Intake {
         // Where the next run reads on, this one need not read all.
         while !(self.setting.keeping.is_some() && is_asked_to_end()) {
             if self.reading.is_none() {
-                let Some(opened) = self.open_next() else {
+                let Some(opened) = self.open_next()? else {
                     break;
                 };
                 self.reading = Some(opened);
@@ -865,8 +888,13 @@ impl Intake {
     }
 
     /// Opens the next file that can be opened.
-    fn open_next(&mut self) -> Option<Opened> {
+    fn open_next(&mut self) -> Result<Option<Opened>, Halt> {
         while let Some(file) = self.next_file() {
+            if let Some(message) = self.reads(&file) {
+                let failed = self.files.failed(file.id, message);
+                self.advise(failed)?;
+                continue;
+            }
             let rule = Arc::clone(&self.setting.rules[file.source]);
             let begun = self.go_on(&file);
             let source = &self.setting.job.sources[file.source];
@@ -875,25 +903,58 @@ impl Intake {
                     let rows = self.setting.job.epoch_rows;
                     self.files.open(&file, source, &rule, rows)
                 }
-                Ok(false) => continue,
+                Ok(false) => {
+                    self.reads_none();
+                    continue;
+                }
                 Err(message) => Err(message),
             };
             match opened {
                 Ok(opened) => {
                     self.files.begun(&opened);
-                    return Some(opened);
+                    return Ok(Some(opened));
                 }
                 Err(message) => {
                     let failed = self.files.failed(file.id, message);
                     let bundle = &mut self.bundle;
                     let healed = self.files.heal_by_known(file.id, source, bundle);
-                    if let Some(message) = healed.or(failed) {
-                        self.setting.listener.message(&message);
-                    }
+                    self.reads_none();
+                    self.advise(healed.or(failed))?;
                 }
             }
         }
+        Ok(None)
+    }
+
+    fn crashes(&mut self) -> Option<&mut Crashes> {
+        self.setting.keeping.as_mut()?.crashes.as_mut()
+    }
+
+    /// Says that a file is being read from now on; why not, where run after run crashed at it.
+    fn reads(&mut self, file: &SourceFile) -> Option<String> {
+        let entry = self.files.entry(file.id)?;
+        let subject = Subject {
+            source: entry.source.clone(),
+            name: entry.name.clone(),
+            checksum: entry.checksum.clone(),
+        };
+        let job = self.setting.job.path.display().to_string();
+        let crashes = self.crashes()?;
+        if crashes.blame(&subject) {
+            let name = &subject.name;
+            return Some(format!(
+                "{name:?} is passed over: three runs in a row crashed while they read it; `millrace retry \
+                 {job} --file {name:?}` has it read again"
+            ));
+        }
+        crashes.reads(Some(&subject));
         None
+    }
+
+    fn reads_none(&mut self) {
+        if let Some(crashes) = self.crashes() {
+            crashes.reads(None);
+        }
     }
 
     fn next_file(&mut self) -> Option<SourceFile> {
@@ -942,6 +1003,7 @@ impl Intake {
             let Some(opened) = self.reading.take() else {
                 return Ok(());
             };
+            self.reads_none();
             let gone = opened
                 .counted
                 .saturating_sub(opened.received.max(opened.skip));
@@ -957,10 +1019,7 @@ impl Intake {
                 let source = &self.setting.job.sources[source];
                 self.files.heal_by_known(id, source, &mut self.bundle)
             });
-            for message in missing.into_iter().chain(healed.or(finished)) {
-                self.setting.listener.message(&message);
-            }
-            return Ok(());
+            return self.advise(missing.into_iter().chain(healed.or(finished)));
         };
         self.mediated.clear();
         opened.number_lines(&chunk);
@@ -1139,8 +1198,7 @@ impl Intake {
     fn changed(&mut self, saved: &Saved, noticed: Instant) -> Result<(), Halt> {
         let came = self.poll_reference()?;
         if saved.is_empty() && !came {
-            self.look();
-            return Ok(());
+            return self.look();
         }
         let mut report = ChangeReport::default();
         let held = self.held.clone();
@@ -1152,7 +1210,7 @@ impl Intake {
         if touched || came || renamed {
             self.reload_reference(touched || renamed, &mut report);
         }
-        self.discover();
+        self.discover()?;
         if self.bundle.is_empty() {
             // Which messages are held back is part of what is kept.
             let kept = self.setting.keeping.is_some() && held != self.held;

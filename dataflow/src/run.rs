@@ -16,6 +16,7 @@ pub use assist::assist;
 use crate::archive::{ArchiveSetting, Archiver, Left, Others, forget, known, never_archived};
 use crate::board::{Board, ConservationError};
 use crate::cluster::{ClusterError, ClusterPlan, Company, Host, Terms, Watchdog};
+use crate::crash::Crashes;
 use crate::durable::{
     Closed, Committer, DurableError, Forgetting, Generation, Manifest, MessageSink, Plan, Restored,
     STAGE, check_objects, progress,
@@ -410,8 +411,8 @@ fn turn_claimed(
     together.into_iter().for_each(Together::done);
     let run = RunFacts {
         files: ended.files,
-        held: texts(&ended.held),
         unread: ended.unread,
+        held: texts(&ended.held),
         warnings: texts(&ended.warned.about_money())
             .into_iter()
             .chain(unsettled)
@@ -488,9 +489,9 @@ pub struct Ended<T> {
     pub board: Board,
     /// The file ledger, with its counts.
     pub files: Vec<LedgerRow>,
-    /// The reference data in force at the end.
     /// What could not be read of the sources.
     pub unread: Vec<String>,
+    /// The reference data in force at the end.
     pub reference: Reference,
     /// What keeps messages of reference data from being in force.
     pub held: Vec<Diagnostic>,
@@ -548,11 +549,11 @@ pub fn read<T: Send + 'static>(
     attempt()
 }
 
-/// How often state is read that changes meanwhile.
 /// The stack on which foreign bytes are decoded and expressions evaluated, whatever the system gives threads:
 /// an expression of the most levels that are planned takes a fraction of it.
 const INTAKE_STACK_BYTES: usize = 16 << 20;
 
+/// How often state is read that changes meanwhile.
 const READS: u32 = 5;
 
 /// The number of the newest commit of the job at `path`.
@@ -723,8 +724,10 @@ impl Prepared {
                 sink = match messages.map(open).transpose() {
                     Ok(sink) => sink,
                     Err(error) => {
+                        // Whatever fails from here on may fail because another run has taken over.
+                        let error = superseded(Some(&Claim::of(&ours, state)), error.into());
                         ours.give_up(state)?;
-                        return Err(error.into());
+                        return Err(error);
                     }
                 };
                 for (folder, problem) in progress::lacking(&store, &ours.manifest, STAGE)? {
@@ -797,7 +800,9 @@ impl Prepared {
                             state,
                             earlier: if resumes { Vec::new() } else { earlier },
                         };
-                        Outputs::prepare_durable(store, plan, texts, &run)?
+                        let prepared = Outputs::prepare_durable(store, plan, texts, &run);
+                        let claim = Claim::of(ours, state);
+                        prepared.map_err(|error| superseded(Some(&claim), error.into()))?
                     }
                 })
             }
@@ -952,7 +957,11 @@ impl Prepared {
                 let mut begun = begun.lock().expect("points are not poisoned");
                 begun.extend(restored.as_ref().map(|restored| restored.live() - 1));
             }
+            let crashes = state.local_path();
+            let crashes = crashes.map(|place| Crashes::begin(place, &commits.tag()));
+            let crashes = crashes.transpose();
             keeping = Some(Keeping {
+                crashes: crashes.map_err(|error| failed_to_start(&error))?,
                 tag: commits.tag(),
                 points: ends.points,
                 begun: Points::clone(&begun),
@@ -992,6 +1001,7 @@ impl Prepared {
         let intake = Intake::new((self.setting)(live), senders);
         let intake = std::thread::Builder::new()
             .name("intake".to_owned())
+            .stack_size(INTAKE_STACK_BYTES)
             .spawn(move || intake.run())
             .map_err(|error| failed_to_start(&error))?;
 
@@ -1002,7 +1012,6 @@ impl Prepared {
         let mut publisher = Publisher {
             board: Board::new(self.facts.texts.clone()),
             changes: self
-            .stack_size(INTAKE_STACK_BYTES)
                 .outputs
                 .as_ref()
                 .map(|outputs| outputs.changes(finder())),
@@ -1120,6 +1129,7 @@ impl Prepared {
         });
         let ended = Ended {
             files: with_counts(taken.ledger, &board),
+            unread: taken.unread,
             board,
             reference: taken.reference,
             held: taken.held,
@@ -1136,7 +1146,6 @@ impl Prepared {
 
 /// Watches that epochs move, where that is asked for.
 fn watchdog(
-            unread: taken.unread,
     options: &RunOptions,
     company: &Company,
     metrics: &Arc<Metrics>,

@@ -6,6 +6,7 @@ mod archive;
 mod by_hand;
 mod cluster;
 mod commands;
+mod crashes;
 mod damage;
 mod discard;
 mod disk_full;

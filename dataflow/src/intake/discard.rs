@@ -70,6 +70,13 @@ impl Intake {
 
     /// Puts discarded records back, as an epoch of its own: they are rated, or suspended anew.
     pub(super) fn retry(&mut self, selection: &Selection) -> Result<(), Halt> {
+        let file = selection.file.as_deref();
+        if let Some(name) = file.filter(|_| selection.reason.is_none())
+            && self.read_again(name)
+        {
+            // No record of it has been read that could have been discarded.
+            return Ok(());
+        }
         let Some(wanted) = self.wanted(selection) else {
             return Ok(());
         };
@@ -89,6 +96,21 @@ impl Intake {
             self.bundle.discards.push((discard, -1));
         }
         self.bind_and(true)
+    }
+
+    /// Has files of a name read again that were passed over because runs crashed at them; says whether
+    /// there were any.
+    fn read_again(&mut self, name: &str) -> bool {
+        let forgiven = self.crashes().map(|crashes| crashes.forgive(name));
+        let message = match forgiven {
+            None | Some(Ok(false)) => return false,
+            Some(Ok(true)) => format!("{name:?} is read again"),
+            Some(Err(error)) => format!("{name:?} is not read again: {error}"),
+        };
+        self.files.try_named_again(name);
+        let message = format!("command {}: {message}", self.commands);
+        self.setting.listener.message(&message);
+        true
     }
 
     fn told(&self, record: RecordId, why: &str) -> String {

@@ -587,6 +587,14 @@ impl Files {
         self.tried.clear();
     }
 
+    /// Lets files of a name that failed be tried once more.
+    pub(super) fn try_named_again(&mut self, name: &str) {
+        let ledger = &self.ledger;
+        let is_named = |id: &FileId| ledger.entry(*id).is_some_and(|entry| entry.name == name);
+        self.tried.retain(|id| !is_named(id));
+        self.told.retain(|id, _| !is_named(id));
+    }
+
     fn settle(&mut self, id: FileId, state: FileState, rows: u64, message: String) {
         self.changed.insert(id);
         self.positions.remove(&id);
