@@ -1,10 +1,12 @@
 //! The price book: which price row is in force for an item of a class, at every event time.
 
+use super::conditions::ByConditions;
 use crate::domain::{
     AccountKey, EventTime, Name, Period, Price, PriceKey, PriceModel, PriceRow, Reason, UsageClass,
 };
 use crate::guide::Guided;
 use smallvec::SmallVec;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -78,12 +80,22 @@ impl PriceTimeline {
             .partition_point(|segment| segment.start <= time);
         &self.segments[after.saturating_sub(1)]
     }
+
+    /// The segments that begin after `start` and before `end`.
+    pub(super) fn within(&self, start: EventTime, end: EventTime) -> &[PriceSegment] {
+        let first = self
+            .segments
+            .partition_point(|segment| segment.start <= start);
+        let rest = &self.segments[first..];
+        &rest[..rest.partition_point(|segment| segment.start < end)]
+    }
 }
 
-/// All price rows, by owner and item.
+/// All price rows, by owner, item and conditions.
 #[derive(Debug, Default)]
 pub(super) struct PriceBook {
-    rows: BTreeMap<(Owner, Name), BTreeSet<Rc<PriceRow>>>,
+    rows: BTreeMap<(Owner, Name), ByConditions<BTreeSet<Rc<PriceRow>>>>,
+    len: usize,
     /// Rows per account, so that accounts without prices of their own share the lists' timelines.
     accounts: BTreeMap<AccountKey, usize>,
 }
@@ -92,7 +104,8 @@ impl PriceBook {
     /// Adds or takes away a row.
     pub(super) fn change(&mut self, row: &PriceRow, added: bool) {
         let owner = Owner::of(row);
-        let rows = self.rows.entry((owner, row.item)).or_default();
+        let of_item = self.rows.entry((owner, row.item)).or_default();
+        let rows = of_item.entry(&row.conditions);
         let changed = if added {
             rows.insert(Rc::new(row.clone()))
         } else {
@@ -103,8 +116,15 @@ impl PriceBook {
             "price rows are added once and taken away once: {row:?}"
         );
         if rows.is_empty() {
+            of_item.remove(&row.conditions);
+        }
+        if of_item.is_empty() {
             self.rows.remove(&(owner, row.item));
         }
+        self.len = match added {
+            true => self.len.saturating_add(1),
+            false => self.len.saturating_sub(1),
+        };
         if let Owner::Account(account) = owner {
             let count = self.accounts.entry(account).or_default();
             *count = if added {
@@ -133,33 +153,46 @@ impl PriceBook {
             .collect()
     }
 
-    /// The rows that match an item of a class, in the order of their owners.
+    /// The rows that match an item of a class, each once: a list named twice is one list.
     pub(super) fn matching(
         &self,
         owners: &[Owner],
         class: &UsageClass,
         item: Name,
-    ) -> Vec<&Rc<PriceRow>> {
-        let of_owner = |owner: &Owner| self.rows.get(&(*owner, item));
-        let rows = owners.iter().filter_map(of_owner).flatten();
-        rows.filter(|row| row.matches(class, item)).collect()
+    ) -> Vec<Candidate<'_>> {
+        let mut found = Vec::new();
+        for (place, owner) in owners.iter().enumerate() {
+            if owners[..place].contains(owner) {
+                continue;
+            }
+            let of_item = self.rows.get(&(*owner, item)).into_iter();
+            let rows = of_item.flat_map(|rows| rows.matching(class)).flatten();
+            found.extend(rows.map(|row| Candidate {
+                standing: (place, Reverse(rank(row))),
+                row,
+            }));
+        }
+        found
     }
 
     pub(super) fn len(&self) -> usize {
-        self.rows.values().map(BTreeSet::len).sum()
+        self.len
     }
 
     /// The kernel: the rows in force for every item of `class`, the first owner with a match winning
-    /// over the next, and the most specific row over the less specific.
+    /// over the next, and the most specific row over the less specific. One walk through time, with
+    /// the rows in force at hand: as much work as there are rows, whatever they are versions of.
     pub(super) fn timeline(&self, owners: &[Owner], class: &UsageClass) -> PriceTimeline {
-        let candidates: Vec<Vec<&Rc<PriceRow>>> = class
-            .items
-            .iter()
-            .map(|item| self.matching(owners, class, item.name))
+        let items = class.items.iter().map(|item| item.name);
+        let matching = |item| self.matching(owners, class, item);
+        let candidates: Vec<Vec<Candidate<'_>>> = items.clone().map(matching).collect();
+        let mut walks: Vec<Walk<'_>> = items
+            .zip(&candidates)
+            .map(|(item, candidates)| Walk::new(item, candidates))
             .collect();
         let mut starts = vec![EventTime::MIN];
-        for row in candidates.iter().flatten() {
-            starts.extend([row.valid.start(), row.valid.end()]);
+        for walk in &walks {
+            starts.extend(walk.edges.iter().map(|(time, _)| *time));
         }
         starts.sort_unstable();
         starts.dedup();
@@ -168,9 +201,10 @@ impl PriceBook {
         let mut segments: Vec<PriceSegment> = Vec::with_capacity(starts.len());
         for start in starts {
             let mut faults = SmallVec::new();
-            let mut row = |(place, rows): (usize, &Vec<&Rc<PriceRow>>)| {
-                let item = class.items[place].name;
-                best(rows, start).unwrap_or_else(|reason| {
+            let row = |(place, walk): (usize, &mut Walk<'_>)| {
+                walk.go_to(start);
+                walk.row().unwrap_or_else(|reason| {
+                    let item = walk.item;
                     faults.push(ItemFault {
                         place,
                         item,
@@ -179,13 +213,86 @@ impl PriceBook {
                     Rc::new(nothing(item))
                 })
             };
-            let rows = candidates.iter().enumerate().map(&mut row).collect();
+            let rows = walks.iter_mut().enumerate().map(row).collect();
             let prices = Found { rows, faults };
             if segments.last().is_none_or(|last| last.prices != prices) {
                 segments.push(PriceSegment { start, prices });
             }
         }
         PriceTimeline { segments }
+    }
+}
+
+/// What settles between rows in force, the least before the others: the place of the owner, then what
+/// settles rows of one owner. Rows that stand alike are a tie.
+pub(super) type Standing = (usize, Reverse<(usize, i32)>);
+
+/// A row that matches an item of a class.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'a> {
+    pub(super) standing: Standing,
+    pub(super) row: &'a Rc<PriceRow>,
+}
+
+/// A walk through time over the candidates for an item.
+struct Walk<'a> {
+    item: Name,
+    candidates: &'a [Candidate<'a>],
+    /// Where candidates begin and end, in order of time.
+    edges: Vec<(EventTime, usize)>,
+    /// The first edge that is still ahead.
+    next: usize,
+    /// The candidates in force, the one to use first.
+    in_force: BTreeSet<(Standing, usize)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(item: Name, candidates: &'a [Candidate<'a>]) -> Self {
+        let mut edges: Vec<(EventTime, usize)> = Vec::new();
+        for (at, candidate) in candidates.iter().enumerate() {
+            let valid = candidate.row.valid;
+            edges.extend([(valid.start(), at), (valid.end(), at)]);
+        }
+        edges.sort_unstable();
+        Self {
+            item,
+            candidates,
+            edges,
+            next: 0,
+            in_force: BTreeSet::new(),
+        }
+    }
+
+    /// Goes on to `time`.
+    fn go_to(&mut self, time: EventTime) {
+        while let Some((_, at)) = self.edges.get(self.next).filter(|(edge, _)| *edge <= time) {
+            let held = (self.candidates[*at].standing, *at);
+            // The first edge of a candidate is its begin, the other its end.
+            if !self.in_force.remove(&held) {
+                self.in_force.insert(held);
+            }
+            self.next = self.next.saturating_add(1);
+        }
+    }
+
+    /// The row to use.
+    fn row(&self) -> Result<Rc<PriceRow>, Reason> {
+        let mut in_force = self.in_force.iter();
+        let Some((standing, at)) = in_force.next() else {
+            return Err(missing(self.candidates));
+        };
+        match in_force.next() {
+            Some((other, _)) if other == standing => Err(Reason::PriceAmbiguous),
+            _ => Ok(Rc::clone(self.candidates[*at].row)),
+        }
+    }
+}
+
+/// Why there is no price, where no candidate is in force.
+fn missing(candidates: &[Candidate<'_>]) -> Reason {
+    match candidates.is_empty() {
+        true => Reason::PriceNotFound,
+        false => Reason::PriceNotEffective,
     }
 }
 
@@ -212,52 +319,25 @@ pub(super) fn rank(row: &PriceRow) -> (usize, i32) {
     (row.conditions.len(), row.priority)
 }
 
-/// The row to use at `time` among the matching ones, which come in the order of their owners.
-fn best(rows: &[&Rc<PriceRow>], time: EventTime) -> Result<Rc<PriceRow>, Reason> {
-    match leaders(rows, time)?.as_slice() {
-        [row] => Ok(Rc::clone(row)),
-        [] => Err(Reason::PriceNotFound),
-        _ => Err(Reason::PriceAmbiguous),
-    }
-}
-
-/// The rows that no other beats at `time`: of the first owner with a row in force, those of the
-/// highest rank. More than one is a tie.
+/// The rows that no other beats at `time`. More than one is a tie.
 pub(super) fn leaders<'a>(
-    rows: &[&'a Rc<PriceRow>],
+    candidates: &[Candidate<'a>],
     time: EventTime,
 ) -> Result<SmallVec<[&'a Rc<PriceRow>; 1]>, Reason> {
-    let mut in_force = rows
+    let in_force = candidates
         .iter()
-        .copied()
-        .filter(|row| row.valid.contains(time))
-        .peekable();
-    let Some(first) = in_force.peek() else {
-        let reason = if rows.is_empty() {
-            Reason::PriceNotFound
-        } else {
-            Reason::PriceNotEffective
-        };
-        return Err(reason);
-    };
-    let owner = Owner::of(first);
-    let mut leaders: SmallVec<[&Rc<PriceRow>; 1]> = SmallVec::new();
-    for row in in_force.take_while(|row| Owner::of(row) == owner) {
-        match leaders.first().map(|held| rank(row).cmp(&rank(held))) {
-            Some(std::cmp::Ordering::Less) => {}
-            // A list named twice offers one row twice, which is no tie.
-            Some(std::cmp::Ordering::Equal) if leaders.contains(&row) => {}
-            Some(std::cmp::Ordering::Equal) => leaders.push(row),
-            None | Some(std::cmp::Ordering::Greater) => leaders = SmallVec::from_buf([row]),
-        }
-    }
-    Ok(leaders)
+        .filter(|candidate| candidate.row.valid.contains(time));
+    let least = in_force.clone().map(|candidate| candidate.standing).min();
+    let least = least.ok_or_else(|| missing(candidates))?;
+    let leaders = in_force.filter(|candidate| candidate.standing == least);
+    Ok(leaders.map(|candidate| candidate.row).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::{Condition, Item};
+    use proptest::prelude::*;
 
     fn class(attributes: &[(&str, &str)]) -> UsageClass {
         let mut attributes: Vec<_> = attributes
@@ -397,6 +477,110 @@ mod tests {
         let book = book(&[row("a", "std", &[])]);
         let found = chosen(&book, &[list("std"), list("std")], &class(&[]), 0);
         assert_eq!(found, Ok(PriceKey::of(&["a"])));
+    }
+
+    proptest! {
+        /// At every instant as if the rows were looked through: the first owner with a row in force,
+        /// and of its rows the one with the highest rank, if it is alone.
+        #[test]
+        fn every_instant_is_priced_by_the_rows_in_force(
+            rows in prop::collection::vec(
+                (0_u64..3, 0_usize..6, 0_i32..2, 0_i64..20, 1_i64..12),
+                0..14,
+            ),
+            attributes in prop::collection::vec(0_usize..3, 2),
+            repeated in any::<bool>(),
+        ) {
+            let asked: [&[(&str, &str)]; 6] = [
+                &[],
+                &[("x", "1")],
+                &[("x", "2")],
+                &[("y", "1")],
+                &[("x", "1"), ("y", "1")],
+                &[("y", "2"), ("x", "1")],
+            ];
+            let rows: Vec<PriceRow> = rows
+                .into_iter()
+                .enumerate()
+                .map(|(n, (owner, asks, priority, start, length))| PriceRow {
+                    account: (owner == 0).then_some(AccountKey(9)),
+                    priority,
+                    valid: Period::new(EventTime(start), EventTime(start + length)).unwrap(),
+                    ..row(&n.to_string(), &format!("list {owner}"), asked[asks])
+                })
+                .collect();
+            let values = ["", "1", "2"];
+            let given: Vec<(&str, &str)> = ["x", "y"]
+                .into_iter()
+                .zip(attributes.iter().map(|at| values[*at]))
+                .filter(|(_, value)| !value.is_empty())
+                .collect();
+            let class = class(&given);
+            let mut owners = vec![Owner::Account(AccountKey(9)), list("list 1"), list("list 2")];
+            if repeated {
+                owners.push(list("list 1"));
+            }
+            let book = book(&rows);
+            let timeline = book.timeline(&owners, &class);
+            let item = Name::new("calls");
+            let matching: Vec<&PriceRow> = rows.iter().filter(|row| row.matches(&class, item)).collect();
+            for time in -1..40 {
+                let in_force = |owner: &Owner| -> Vec<&PriceRow> {
+                    let of_owner = matching.iter().copied().filter(|row| Owner::of(row) == *owner);
+                    of_owner.filter(|row| row.valid.contains(EventTime(time))).collect()
+                };
+                let first = owners.iter().map(in_force).find(|rows| !rows.is_empty());
+                let expected = first.map_or_else(
+                    || Err(match matching.is_empty() {
+                        true => Reason::PriceNotFound,
+                        false => Reason::PriceNotEffective,
+                    }),
+                    |rows| {
+                        let highest = rows.iter().map(|row| rank(row)).max();
+                        let best = rows.iter().filter(|row| Some(rank(row)) == highest);
+                        match best.collect::<Vec<_>>()[..] {
+                            [row] => Ok(row.key),
+                            _ => Err(Reason::PriceAmbiguous),
+                        }
+                    },
+                );
+                let Found { rows, faults } = &timeline.at(EventTime(time)).prices;
+                let found = faults.first().map_or(Ok(rows[0].key), |fault| Err(fault.reason));
+                prop_assert_eq!(found, expected, "at {}", time);
+                let led = leaders(&book.matching(&owners, &class, item), EventTime(time));
+                let led = led.and_then(|rows| match rows[..] {
+                    [row] => Ok(row.key),
+                    _ => Err(Reason::PriceAmbiguous),
+                });
+                prop_assert_eq!(led, expected, "at {}", time);
+            }
+            let mut pairs = timeline.segments.windows(2);
+            prop_assert!(pairs.all(|pair| pair[0].start < pair[1].start));
+            let mut pairs = timeline.segments.windows(2);
+            prop_assert!(pairs.all(|pair| pair[0].prices != pair[1].prices));
+            // What is taken away again leaves nothing behind.
+            let mut book = book;
+            rows.iter().for_each(|row| book.change(row, false));
+            prop_assert!(book.rows.is_empty() && book.len() == 0);
+        }
+    }
+
+    #[test]
+    fn a_price_may_have_had_many_versions() {
+        const VERSIONS: i64 = 60_000;
+        let versions: Vec<PriceRow> = (0..VERSIONS)
+            .map(|n| PriceRow {
+                valid: Period::new(EventTime(n), EventTime(n + 1)).unwrap(),
+                ..row(&n.to_string(), "std", &[])
+            })
+            .collect();
+        let book = book(&versions);
+        let timeline = book.timeline(&[list("std")], &class(&[]));
+        assert_eq!(timeline.segments.len(), versions.len() + 2);
+        for n in (0..VERSIONS).step_by(997) {
+            let Found { rows, faults } = &timeline.at(EventTime(n)).prices;
+            assert_eq!((rows[0].key, faults.len()), (PriceKey::of(&[&n.to_string()]), 0));
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //! - **Time:** event time selects guide and price; a late or corrected row re-rates, at the epoch it
 //!   arrives, the open records in the stretches of time where something changed
 //! - **Cost per change:** usage O(log records of its service and class); a price or timeline row
-//!   O(services that it applies to + records whose rating changes)
+//!   O(services that it applies to + records whose rating changes); a class that is new to a price
+//!   list, or whose price changes, n log n of the rows that match it, however many others there are
 //! - **State:** open usage, 16 bytes and 8 per item each; who uses which price list; prices; discarded
 //!   usage, and on every worker which records are discarded
 //! - **Invariants:** each record yields one charge per item, or goes on to be charged in order, or is
@@ -26,13 +27,17 @@
 //! it gets the records of the balance groups concerned, each with its prices.
 
 mod book;
+mod conditions;
 mod discard;
 mod explain;
 mod kernel;
 mod matcher;
+mod open_classes;
 mod open_usage;
 mod state;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 use crate::domain::{
     Charge, Discard, FileId, PriceRow, PricedUsage, RecordId, ServiceKey, Suspense, Usage,

@@ -3,16 +3,17 @@
 use super::Rating;
 use super::book::{Owner, PriceTimeline};
 use super::discard::Discarded;
-use super::kernel::{is_ordered, rate_record, resolve};
-use super::matcher::{PriceMatcher, match_key, prices_an_item};
-use super::open_usage::{OpenRecord, OpenUsage};
+use super::kernel::{Resolved, is_ordered, rate_record, resolve};
+use super::matcher::{ChangedPrices, PriceMatcher, PricesAlong};
+use super::open_classes::{OpenClass, OpenClasses};
+use super::open_usage::OpenRecord;
 use super::terms::TermsMaker;
 use crate::domain::{
     ClassKey, Discard, EventTime, Period, PriceRow, Quantities, ServiceKey, Usage, UsageClass,
     UsagePlace,
 };
 use crate::epoch::Diff;
-use crate::guide::{Guided, ServiceTimeline};
+use crate::guide::ServiceTimeline;
 use crate::keymap::KeyMap;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,15 +31,17 @@ pub(super) struct Changes {
 /// One service: where its usage goes, and its open usage by class.
 pub(super) struct Service {
     guide: Rc<ServiceTimeline>,
-    open: SmallVec<[OpenClass; 1]>,
+    open: OpenClasses,
 }
 
-/// The open usage of a service, of one class.
-struct OpenClass {
-    class: ClassKey,
-    usage: OpenUsage,
-    /// Of the record rated last. Records of a service's classes come in turns, so each keeps its own.
-    terms: TermsMaker,
+impl Service {
+    /// A service that nobody serves.
+    fn unknown() -> Self {
+        Self {
+            guide: Rc::new(ServiceTimeline::unknown()),
+            open: OpenClasses::default(),
+        }
+    }
 }
 
 /// The state of one worker.
@@ -84,10 +87,10 @@ impl Users {
     }
 }
 
-/// The stretches of a group's time, each with the prices before and after a change of reference data.
+/// What held for a group before a change of reference data.
 pub(super) struct Rerating {
     old_guide: Rc<ServiceTimeline>,
-    old_prices: BTreeMap<u128, Rc<PriceTimeline>>,
+    old_prices: PricesAlong,
 }
 
 impl RateState {
@@ -134,8 +137,7 @@ impl RateState {
     fn divert(&mut self, changes: &mut Changes, emit: &mut impl FnMut(Rating, Diff)) {
         let (discarded, services) = (&mut self.discarded, &self.services);
         let open = |record, place: &UsagePlace| {
-            let classes = &services.get(place.service)?.open;
-            let open = classes.iter().find(|open| open.class == place.class)?;
+            let open = services.get(place.service)?.open.get(place.class)?;
             open.usage
                 .get(place.time, record)
                 .map(Quantities::from_slice)
@@ -146,31 +148,23 @@ impl RateState {
     }
 
     pub(super) fn insert(&mut self, usage: &Usage, emit: &mut impl FnMut(Rating, Diff)) {
-        let nobody = || Service {
-            guide: Rc::new(ServiceTimeline::unknown()),
-            open: SmallVec::new(),
-        };
-        let service = self.services.entry(usage.service, nobody);
-        let group = match service
-            .open
-            .iter()
-            .position(|open| open.class == usage.class)
-        {
-            Some(group) => group,
+        let service = self.services.entry(usage.service, Service::unknown);
+        let place = match service.open.place(usage.class) {
+            Some(place) => place,
             None => {
-                let items = usage.quantities.len();
-                service.open.push(OpenClass {
-                    class: usage.class,
-                    usage: OpenUsage::new(items),
-                    terms: TermsMaker::default(),
-                });
+                let map_bytes = service.open.map_bytes();
+                let place = service.open.add(usage.class, usage.quantities.len());
+                self.open_bytes = self
+                    .open_bytes
+                    .saturating_add(service.open.map_bytes())
+                    .saturating_sub(map_bytes);
                 for owner in possible_owners(&service.guide) {
                     self.users.add(owner, usage.class, usage.service);
                 }
-                service.open.len().saturating_sub(1)
+                place
             }
         };
-        let open = &mut service.open[group].usage;
+        let open = &mut service.open.at_mut(place).usage;
         let before = open.bytes();
         open.insert(usage.time, usage.record, &usage.quantities);
         self.open_bytes = self
@@ -187,12 +181,8 @@ impl RateState {
             .services
             .get_mut(usage.service)
             .expect("retracted usage was inserted");
-        let group = service
-            .open
-            .iter()
-            .position(|open| open.class == usage.class);
-        let group = group.expect("retracted usage was inserted");
-        let open = &mut service.open[group].usage;
+        let open = service.open.get_mut(usage.class);
+        let open = &mut open.expect("retracted usage was inserted").usage;
         let before = open.bytes();
         assert!(
             open.remove(usage.time, usage.record),
@@ -204,7 +194,12 @@ impl RateState {
             .saturating_sub(before);
         self.records = self.records.saturating_sub(1);
         if open.len() == 0 {
-            service.open.swap_remove(group);
+            let map_bytes = service.open.map_bytes();
+            service.open.remove(usage.class);
+            self.open_bytes = self
+                .open_bytes
+                .saturating_add(service.open.map_bytes())
+                .saturating_sub(map_bytes);
             for owner in possible_owners(&service.guide) {
                 self.users.remove(owner, usage.class, usage.service);
             }
@@ -223,8 +218,7 @@ impl RateState {
         } = self;
         let service = services.get_mut(usage.service);
         let Service { guide, open } = service.expect("the service was entered");
-        let mut open = open.iter_mut();
-        let open = open.find(|open| open.class == usage.class);
+        let open = open.get_mut(usage.class);
         let terms = &mut open.expect("the class was entered").terms;
         let class = prices.class(usage.class);
         let segment = guide.at(usage.time);
@@ -254,9 +248,10 @@ impl RateState {
         timelines: Vec<((ServiceKey, ServiceTimeline), Diff)>,
         emit: &mut impl FnMut(Rating, Diff),
     ) -> usize {
+        let changed = ChangedPrices::of(prices);
         // Who is touched, and what held for them until now.
         let mut touched: BTreeMap<ServiceKey, BTreeSet<ClassKey>> = BTreeMap::new();
-        for key in self.touched_by(prices) {
+        for key in self.touched_by(&changed) {
             for service in self.users.services.get(&key).into_iter().flatten() {
                 touched.entry(*service).or_default().insert(key.1);
             }
@@ -272,11 +267,9 @@ impl RateState {
             }
         }
         for service in guides.keys() {
-            let open = self
-                .services
-                .get(*service)
-                .map(|service| service.open.as_slice());
-            let classes = open.unwrap_or_default().iter().map(|open| open.class);
+            let open = self.services.get(*service).map(|service| &service.open);
+            let classes = open.into_iter().flat_map(OpenClasses::iter);
+            let classes = classes.map(|open| open.class);
             touched.entry(*service).or_default().extend(classes);
         }
         let before: BTreeMap<ServiceKey, BTreeMap<ClassKey, Rerating>> = touched
@@ -289,7 +282,7 @@ impl RateState {
             })
             .collect();
 
-        self.prices.replace(prices);
+        self.prices.replace(prices, &changed);
         for (service, guide) in guides {
             self.replace_guide(service, guide);
         }
@@ -304,15 +297,14 @@ impl RateState {
     }
 
     /// The users of an owner's prices for a class that one of the changed rows could price.
-    pub(super) fn touched_by(&self, rows: &[(PriceRow, Diff)]) -> BTreeSet<(Owner, ClassKey)> {
-        let mut found = BTreeSet::new();
-        for (row, _) in rows {
-            let owner = Owner::of(row);
+    fn touched_by(&self, changed: &ChangedPrices) -> Vec<(Owner, ClassKey)> {
+        let mut found = Vec::new();
+        for owner in changed.owners() {
             let all = (owner, ClassKey(u64::MIN))..=(owner, ClassKey(u64::MAX));
             for (key, _) in self.users.services.range(all) {
                 let class = self.prices.classes.get(key.1);
-                if class.is_some_and(|class| prices_an_item(row, class)) {
-                    found.insert(*key);
+                if class.is_some_and(|class| changed.price_an_item(owner, class)) {
+                    found.push(*key);
                 }
             }
         }
@@ -326,17 +318,7 @@ impl RateState {
             .get(service)
             .map(|service| Rc::clone(&service.guide));
         let old_guide = guide.unwrap_or_else(|| Rc::new(ServiceTimeline::unknown()));
-        let mut old_prices = BTreeMap::new();
-        for guided in old_guide
-            .segments()
-            .iter()
-            .filter_map(|segment| segment.guide.as_ref().ok())
-        {
-            let key = match_key(&self.prices.owners(guided), class);
-            old_prices
-                .entry(key)
-                .or_insert_with(|| self.prices.timeline(guided, class));
-        }
+        let old_prices = self.prices.along(&old_guide, class);
         Rerating {
             old_guide,
             old_prices,
@@ -344,19 +326,18 @@ impl RateState {
     }
 
     pub(super) fn replace_guide(&mut self, key: ServiceKey, guide: Rc<ServiceTimeline>) {
-        let nobody = || Service {
-            guide: Rc::new(ServiceTimeline::unknown()),
-            open: SmallVec::new(),
-        };
-        let service = self.services.entry(key, nobody);
+        let service = self.services.entry(key, Service::unknown);
         let old = std::mem::replace(&mut service.guide, Rc::clone(&guide));
-        let classes: SmallVec<[ClassKey; 4]> = service.open.iter().map(|open| open.class).collect();
-        for class in classes {
-            for owner in possible_owners(&old) {
-                self.users.remove(owner, class, key);
+        if service.open.is_empty() {
+            return;
+        }
+        let (old, new) = (possible_owners(&old), possible_owners(&guide));
+        for class in service.open.iter().map(|open| open.class) {
+            for owner in old.difference(&new) {
+                self.users.remove(*owner, class, key);
             }
-            for owner in possible_owners(&guide) {
-                self.users.add(owner, class, key);
+            for owner in new.difference(&old) {
+                self.users.add(*owner, class, key);
             }
         }
     }
@@ -375,54 +356,23 @@ impl RateState {
         let Some(service) = services.get(key) else {
             return 0;
         };
-        let Some(open) = service.open.iter().find(|open| open.class == class_key) else {
+        let Some(open) = service.open.get(class_key) else {
             return 0;
         };
         let open = &open.usage;
         let class = prices.class(class_key);
         let (mut old_terms, mut new_terms) = (TermsMaker::default(), TermsMaker::default());
-        // Old owners are asked as the book stood: their keys were taken before the change.
-        let old_match = |guided: &Guided, found: &BTreeMap<u128, Rc<PriceTimeline>>| {
-            let lists = guided.price_lists.iter().copied().map(Owner::List);
-            let own: SmallVec<[Owner; 3]> = [Owner::Account(guided.account)]
-                .into_iter()
-                .chain(lists.clone())
-                .collect();
-            let shared: SmallVec<[Owner; 3]> = lists.collect();
-            let timeline = found
-                .get(&match_key(&own, class_key))
-                .or_else(|| found.get(&match_key(&shared, class_key)));
-            Rc::clone(timeline.expect("prices held before the change were taken down"))
-        };
+        let new_prices = prices.along(&service.guide, class_key);
+        let (old_guide, old_prices) = (&held.old_guide, &held.old_prices);
 
-        let mut cuts: BTreeSet<EventTime> = BTreeSet::new();
-        let mut new_prices: Vec<Option<Rc<PriceTimeline>>> = Vec::new();
-        for segment in service.guide.segments() {
-            cuts.insert(segment.start);
-            let timeline = segment
-                .guide
-                .as_ref()
-                .ok()
-                .map(|guided| prices.timeline(guided, class_key));
-            cuts.extend(
-                timeline
-                    .iter()
-                    .flat_map(|t| &t.segments)
-                    .map(|segment| segment.start),
-            );
-            new_prices.push(timeline);
-        }
-        cuts.extend(
-            held.old_guide
-                .segments()
-                .iter()
-                .map(|segment| segment.start),
-        );
-        let old = held
-            .old_prices
-            .values()
-            .flat_map(|timeline| &timeline.segments);
-        cuts.extend(old.map(|segment| segment.start));
+        // Everywhere that the way of usage or a price may change, before or after.
+        let guides = [old_guide, &service.guide].into_iter();
+        let segments = guides.flat_map(|guide| guide.segments());
+        let mut cuts: Vec<EventTime> = segments.map(|segment| segment.start).collect();
+        cuts.extend(old_prices.starts());
+        cuts.extend(new_prices.starts());
+        cuts.sort_unstable();
+        cuts.dedup();
 
         let mut rerated: usize = 0;
         let mut cuts = cuts.into_iter().peekable();
@@ -431,25 +381,8 @@ impl RateState {
             let Some(stretch) = Period::new(start, end) else {
                 continue;
             };
-
-            let old_segment = held.old_guide.at(start);
-            let old_timeline = old_segment
-                .guide
-                .as_ref()
-                .ok()
-                .map(|guided| old_match(guided, &held.old_prices));
-            let old_found = old_timeline.as_ref().map(|t| &t.at(start).prices);
-            let old = resolve(&old_segment.guide, old_found);
-
-            let after = service
-                .guide
-                .segments()
-                .partition_point(|segment| segment.start <= start);
-            let index = after.saturating_sub(1);
-            let new_segment = &service.guide.segments()[index];
-            let new_found = new_prices[index].as_ref().map(|t| &t.at(start).prices);
-            let new = resolve(&new_segment.guide, new_found);
-
+            let old = resolve_at(old_guide, old_prices, start);
+            let new = resolve_at(&service.guide, &new_prices, start);
             if old == new {
                 continue;
             }
@@ -556,6 +489,15 @@ fn visit_class<E>(
         }
     }
     result
+}
+
+/// Where usage goes at an instant, and at which prices.
+fn resolve_at<'a>(
+    guide: &'a ServiceTimeline,
+    prices: &'a PricesAlong,
+    time: EventTime,
+) -> Resolved<'a> {
+    resolve(&guide.at(time).guide, prices.at(time))
 }
 
 /// Everyone whose prices the usage of a service could take, now or once they have any.
