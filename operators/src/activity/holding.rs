@@ -7,6 +7,7 @@ use crate::domain::{
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 /// Stretches of time in order, apart from each other.
 pub(super) type Stretches = SmallVec<[Period; 1]>;
@@ -68,12 +69,11 @@ pub(super) fn holdings(
     active.sort_by_key(|listing| listing.valid);
     let activation = active.first().map(|listing| listing.valid.start());
     let mut held: Vec<Holding> = Vec::new();
+    let mut places: BTreeMap<(GroupKey, AccountKey, BillingProfile), usize> = BTreeMap::new();
     for listing in active {
         let owner = (listing.group, listing.account, listing.profile);
-        let same = held
-            .iter_mut()
-            .find(|held| (held.group, held.account, held.profile) == owner);
-        match same {
+        let place = *places.entry(owner).or_insert(held.len());
+        match held.get_mut(place) {
             Some(held) => {
                 held.rank = held.rank.min(listing.rank);
                 held.stretches.push(listing.valid);
@@ -114,10 +114,13 @@ pub(super) fn union(stretches: impl IntoIterator<Item = Period>) -> Stretches {
     joined
 }
 
-/// The parts of the stretches within `period`.
+/// The parts within `period` of stretches that are in order and apart from each other: no other is
+/// looked at.
 pub(super) fn clip(stretches: &[Period], period: Period) -> Stretches {
-    let parts = stretches.iter().filter_map(|part| part.intersect(period));
-    parts.collect()
+    let first = stretches.partition_point(|part| part.end() <= period.start());
+    let from_first = stretches.iter().skip(first);
+    let meeting = from_first.take_while(|part| part.start() < period.end());
+    meeting.filter_map(|part| part.intersect(period)).collect()
 }
 
 /// From the first to the last instant of the stretches.
@@ -160,4 +163,49 @@ fn wall_clock(period: Period, zone: &TimeZone) -> u64 {
     length()
         .and_then(|length| u64::try_from(length).ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn period((start, length): (i64, i64)) -> Period {
+        Period::new(EventTime(start), EventTime(start + length)).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_clipped_are_the_parts_within(
+            stretches in prop::collection::vec((0_i64..60, 1_i64..8), 0..12),
+            within in (0_i64..60, 1_i64..20),
+        ) {
+            let stretches = union(stretches.into_iter().map(period));
+            let within = period(within);
+            let parts = stretches.iter().filter_map(|part| part.intersect(within));
+            prop_assert_eq!(clip(&stretches, within).to_vec(), parts.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_subscription_may_have_had_many_accounts() {
+        const ACCOUNTS: u64 = 30_000;
+        let listings: Vec<Listing> = (0..ACCOUNTS * 2)
+            .map(|n| Listing {
+                valid: period((i64::try_from(n).unwrap() * 10, 5)),
+                active: true,
+                rank: 0,
+                group: GroupKey(1),
+                account: AccountKey(n % ACCOUNTS),
+                currency: Name(1),
+                profile: BillingProfile::default(),
+            })
+            .collect();
+        let listings: Vec<&Listing> = listings.iter().collect();
+        let held = holdings(SubscriptionKey(1), Name(1), &listings);
+        assert!(held.iter().map(|holding| holding.account.0).eq(0..ACCOUNTS));
+        assert!(held.iter().all(|holding| holding.stretches.len() == 2));
+        let activated = held.iter().filter(|holding| holding.activation.is_some());
+        assert_eq!(activated.count(), 1);
+    }
 }

@@ -175,8 +175,8 @@ impl Own {
         cycle: Period,
         zone: &TimeZone,
     ) -> (super::holding::Stretches, Scale) {
-        let in_force = clip(&self.holding.stretches, self.row.valid);
-        let applied = clip(&in_force, cycle);
+        let active = clip(&self.holding.stretches, cycle);
+        let applied = clip(&active, self.row.valid);
         let scale = scale(&applied, cycle, proration, zone);
         (applied, scale)
     }

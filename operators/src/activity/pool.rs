@@ -278,7 +278,7 @@ impl Pool {
     fn opening(&self, accumulator: &Accumulator, cycle: Period) -> i128 {
         let counts = |member: &&Holding| {
             let mut versions = self.versions.iter().filter(|row| row.list == member.list);
-            versions.any(|row| !clip(&clip(&member.stretches, row.valid), cycle).is_empty())
+            versions.any(|row| !clip(&clip(&member.stretches, cycle), row.valid).is_empty())
         };
         let mut members: BTreeMap<_, bool> = BTreeMap::new();
         for member in self.members.iter().filter(counts) {
@@ -325,7 +325,7 @@ impl Pool {
         let mut stretches: Vec<Period> = Vec::new();
         for (row, commitment) in versions {
             for member in self.members_of(row.list) {
-                let applied = clip(&clip(&member.stretches, row.valid), cycle);
+                let applied = clip(&clip(&member.stretches, cycle), row.valid);
                 if applied.is_empty() {
                     continue;
                 }
@@ -436,7 +436,7 @@ impl Pool {
         let mut held: Vec<&Holding> = Vec::new();
         let mut stretches: Vec<Period> = Vec::new();
         for member in self.members_of(row.list) {
-            let applied = clip(&clip(&member.stretches, row.valid), bucket.valid);
+            let applied = clip(&clip(&member.stretches, bucket.valid), row.valid);
             if !applied.is_empty() {
                 held.push(member);
                 stretches.extend(applied);
@@ -489,11 +489,10 @@ fn recurring_due(
 ) -> Option<Amount> {
     let charge = &dated.charge;
     let profile = charge.term.profile(&member.profile, member.began(), zone);
-    let in_force = clip(&member.stretches, dated.valid);
     let mut sum = Amount::ZERO;
     let mut next = profile.cycle_at(within.start(), zone);
     while let Some(cycle) = next.filter(|cycle| cycle.start() < within.end()) {
-        let applied = clip(&in_force, cycle);
+        let applied = clip(&clip(&member.stretches, cycle), dated.valid);
         if let Some(valid) = hull(&applied) {
             let billed = match charge.when {
                 ChargeWhen::Activation | ChargeWhen::Advance => valid.start(),
