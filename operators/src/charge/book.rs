@@ -4,7 +4,7 @@
 use crate::domain::{BucketKey, Edge, EdgeAction, EdgeKey, EventTime, Terms, TermsKey};
 use crate::keymap::KeyMap;
 use smallvec::{Array, SmallVec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Terms, and how many records are under them.
@@ -17,16 +17,25 @@ pub(super) struct Book {
     terms: SmallVec<[Counted; 1]>,
     /// Where terms are, once they are many: a group with an account's hundred thousand services has as
     /// many, and most groups have one.
-    places: Option<Box<KeyMap<TermsKey, usize>>>,
+    places: Option<Box<Places>>,
     /// The terms of the last record: the next has mostly the same.
     last: usize,
     edges: Option<Box<Edges>>,
 }
 
 #[derive(Debug, Default)]
+struct Places {
+    held: KeyMap<TermsKey, usize>,
+    /// Those of no terms.
+    free: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
 struct Edges {
     held: SmallVec<[Option<Edge>; 1]>,
     by_time: BTreeMap<(EventTime, EdgeKey), usize>,
+    /// Places of no edge.
+    free: Vec<usize>,
 }
 
 /// Terms that are looked through; of more there is a map. Few in tests, so that they reach both.
@@ -42,10 +51,13 @@ fn tag(at: usize) -> i64 {
     i64::try_from(at).expect("a group has fewer terms and edges than 2⁶³")
 }
 
-/// A free place of a list with `held` values, made if there is none.
-fn vacant<T, A: Array<Item = Option<T>>>(list: &mut SmallVec<A>, held: usize, value: T) -> usize {
-    let free = (held < list.len()).then(|| list.iter().position(Option::is_none));
-    match free.flatten() {
+/// Puts a value into a free place of a list, or behind it.
+fn put<T, A: Array<Item = Option<T>>>(
+    list: &mut SmallVec<A>,
+    free: Option<usize>,
+    value: T,
+) -> usize {
+    match free {
         Some(at) => {
             list[at] = Some(value);
             at
@@ -77,26 +89,25 @@ impl Book {
     fn place(&self, key: TermsKey) -> Option<usize> {
         let is_it = |held: &Counted| held.as_ref().is_some_and(|(terms, _)| terms.key == key);
         match &self.places {
-            Some(places) => places.get(key).copied(),
+            Some(places) => places.held.get(key).copied(),
             None => self.terms.iter().position(is_it),
         }
     }
 
     /// Takes up terms that are not held.
     fn add(&mut self, terms: &Arc<Terms>) -> usize {
-        let held = match &self.places {
-            Some(places) => places.len(),
-            None => self.terms.iter().flatten().count(),
+        let free = match &mut self.places {
+            Some(places) => places.free.pop(),
+            None => self.terms.iter().position(Option::is_none),
         };
-        let at = vacant(&mut self.terms, held, (Arc::clone(terms), 0));
+        let at = put(&mut self.terms, free, (Arc::clone(terms), 0));
         if let Some(places) = &mut self.places {
-            places.insert(terms.key, at);
+            places.held.insert(terms.key, at);
         } else if self.terms.len() > FEW {
-            let mut places = KeyMap::default();
-            for (at, held) in self.terms.iter().enumerate() {
-                if let Some((terms, _)) = held {
-                    places.insert(terms.key, at);
-                }
+            // The list is only made longer where no place in it is free.
+            let mut places = Places::default();
+            for (at, (terms, _)) in self.terms.iter().flatten().enumerate() {
+                places.held.insert(terms.key, at);
             }
             self.places = Some(Box::new(places));
         }
@@ -113,7 +124,8 @@ impl Book {
             if *count == 0 {
                 self.terms[at] = None;
                 if let Some(places) = &mut self.places {
-                    places.remove(key);
+                    places.held.remove(key);
+                    places.free.push(at);
                 }
             }
         }
@@ -123,7 +135,8 @@ impl Book {
     pub(super) fn enter_edge(&mut self, edge: Edge) -> i64 {
         let edges = self.edges.get_or_insert_default();
         let key = (edge.time, edge.key);
-        let at = vacant(&mut edges.held, edges.by_time.len(), edge);
+        let free = edges.free.pop();
+        let at = put(&mut edges.held, free, edge);
         edges.by_time.insert(key, at);
         tag(at).saturating_neg().saturating_sub(1)
     }
@@ -140,6 +153,7 @@ impl Book {
             return;
         };
         if let Some(edge) = edges.held[at].take() {
+            edges.free.push(at);
             let key = (edge.time, edge.key);
             // One that took its place at the same instant stays known.
             if edges.by_time.get(&key) == Some(&at) {
@@ -148,13 +162,13 @@ impl Book {
         }
     }
 
-    /// The edges that name a bucket.
-    pub(super) fn edges_of(&self, bucket: BucketKey) -> impl Iterator<Item = &Edge> {
+    /// The edges that name one of these buckets.
+    pub(super) fn edges_of(&self, buckets: &BTreeSet<BucketKey>) -> impl Iterator<Item = &Edge> {
         let edges = self.edges.iter().flat_map(|edges| &edges.held).flatten();
-        edges.filter(move |edge| match edge.action {
-            EdgeAction::Rollover { from, to, .. } => from == bucket || to == bucket,
+        edges.filter(move |edge| match &edge.action {
+            EdgeAction::Rollover { from, to, .. } => buckets.contains(from) || buckets.contains(to),
             EdgeAction::TrueUp { accumulator, .. } | EdgeAction::Volume { accumulator, .. } => {
-                accumulator == bucket
+                buckets.contains(accumulator)
             }
         })
     }
@@ -185,7 +199,7 @@ impl Book {
     pub(super) fn is_empty(&self) -> bool {
         let edges = self.edges.as_ref();
         let no_terms = match &self.places {
-            Some(places) => places.len() == 0,
+            Some(places) => places.held.len() == 0,
             None => self.terms.iter().all(Option::is_none),
         };
         no_terms && edges.is_none_or(|edges| edges.by_time.is_empty())
@@ -198,12 +212,17 @@ impl Book {
                 .by_time
                 .len()
                 .saturating_mul(size_of::<(EventTime, EdgeKey, usize)>());
+            let free = edges.free.capacity().saturating_mul(size_of::<usize>());
             size_of::<Edges>()
                 .saturating_add(spilled(&edges.held))
                 .saturating_add(times)
+                .saturating_add(free)
         });
         let places = self.places.as_ref().map_or(0, |places| {
-            size_of::<KeyMap<TermsKey, usize>>().saturating_add(places.bytes())
+            let free = places.free.capacity().saturating_mul(size_of::<usize>());
+            size_of::<Places>()
+                .saturating_add(places.held.bytes())
+                .saturating_add(free)
         });
         spilled(&self.terms)
             .saturating_add(places)

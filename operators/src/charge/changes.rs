@@ -3,7 +3,7 @@
 use super::group::Group;
 use super::guarded::State;
 use super::leaf::Position;
-use super::plan::{Plan, SharedRules, same_rules, windows_touched};
+use super::plan::{Plan, SharedRules, Slots, same_rules, windows_touched};
 use super::sweep::RowChange;
 use crate::domain::{Bucket, BucketKey, Edge, Period, PricedUsage, Quantities, TermsKey};
 use crate::epoch::Diff;
@@ -57,35 +57,34 @@ impl Group {
             .map(|(key, _)| *key)
             .collect();
         let old_plan = self.plan.clone();
+        let mut slots = Slots::of(&self.plan, changed.len());
         for (_, new) in changed.values() {
             if let Some(new) = new {
-                self.plan.put(new.clone());
+                self.plan.put(new.clone(), &mut slots);
             }
         }
         for (key, (_, new)) in &changed {
             if new.is_none() {
-                self.plan.take(*key);
+                self.plan.take(*key, &mut slots);
             }
         }
+        self.plan.trim();
         self.plan.arrange();
         shared.share(&mut self.plan);
-        for key in &rules_changed {
-            let (old, new) = &changed[key];
-            for bucket in [old, new].into_iter().flatten() {
-                windows_touched(&old_plan, bucket, &mut moves.windows);
-                windows_touched(&self.plan, bucket, &mut moves.windows);
-            }
-            for edge in self.book.edges_of(*key) {
-                moves.rows.push(RowChange {
-                    position: edge_position(edge),
-                    tag: 0,
-                    quantities: Quantities::new(),
-                    diff: 0,
-                });
-            }
+        let buckets: Vec<&Bucket> = rules_changed
+            .iter()
+            .flat_map(|key| [&changed[key].0, &changed[key].1])
+            .flatten()
+            .collect();
+        moves.windows = windows_touched([&old_plan, &self.plan], &buckets);
+        for edge in self.book.edges_of(&rules_changed) {
+            moves.rows.push(RowChange {
+                position: edge_position(edge),
+                tag: 0,
+                quantities: Quantities::new(),
+                diff: 0,
+            });
         }
-        moves.windows.sort_unstable();
-        moves.windows.dedup();
         let (mut old, mut new) = (old_plan.opening(), self.plan.opening());
         let len = old.len().max(new.len());
         old.resize(len, 0);

@@ -61,6 +61,62 @@ pub(super) struct SharedRules {
     bytes: usize,
 }
 
+/// Buckets, free slots included, that are looked through; of more there is a map. Few in tests, so that
+/// they reach both.
+const FEW: usize = if cfg!(test) { 3 } else { 32 };
+
+/// Where the buckets of a plan are while several change.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// By key, and the slots of none, the lowest last; nothing where they are few.
+    map: Option<(BTreeMap<BucketKey, usize>, Vec<usize>)>,
+}
+
+impl Slots {
+    /// Those of a plan, of which so many will change.
+    pub(super) fn of(plan: &Plan, changes: usize) -> Self {
+        if plan.len().saturating_add(changes) <= FEW {
+            return Self::default();
+        }
+        let slots = || plan.keys.iter().zip(&plan.rules.slots).enumerate();
+        let held = slots().filter(|(_, (_, rule))| rule.is_some());
+        let held = held.map(|(at, (key, _))| (*key, at)).collect();
+        let free = slots().filter(|(_, (_, rule))| rule.is_none());
+        let free = free.map(|(at, _)| at).rev().collect();
+        Self {
+            map: Some((held, free)),
+        }
+    }
+
+    fn of_bucket(&self, plan: &Plan, key: BucketKey) -> Option<usize> {
+        if let Some((held, _)) = &self.map {
+            return held.get(&key).copied();
+        }
+        plan.slot(key).map(index)
+    }
+
+    /// The lowest slot that is free, which is taken then.
+    fn free(&mut self, plan: &Plan) -> Option<usize> {
+        match &mut self.map {
+            Some((_, free)) => free.pop(),
+            None => plan.rules.slots.iter().position(Option::is_none),
+        }
+    }
+
+    fn put(&mut self, key: BucketKey, at: usize) {
+        if let Some((held, _)) = &mut self.map {
+            held.insert(key, at);
+        }
+    }
+
+    /// A bucket goes. Its slot stays empty: buckets come before others go.
+    fn take(&mut self, key: BucketKey) {
+        if let Some((held, _)) = &mut self.map {
+            held.remove(&key);
+        }
+    }
+}
+
 /// The order in which a record meets buckets: allowances, caps, accumulators; allowances by priority;
 /// then earliest end, earliest start, key.
 type Order = (u8, i32, EventTime, EventTime, BucketKey);
@@ -147,7 +203,7 @@ impl Plan {
         Some(Held { key, rule })
     }
 
-    /// The slot of a bucket. Groups have few: a map would cost more than it saves.
+    /// The slot of a bucket.
     pub(super) fn slot(&self, key: BucketKey) -> Option<u32> {
         let mut slots = (0_u32..).zip(self.keys.iter().zip(&self.rules.slots));
         let found = slots.find(|(_, (held, rule))| **held == key && rule.is_some());
@@ -210,7 +266,7 @@ impl Plan {
     }
 
     /// Puts a bucket into its slot, replacing one of the same key. [`Self::arrange`] must follow.
-    pub(super) fn put(&mut self, bucket: Bucket) {
+    pub(super) fn put(&mut self, bucket: Bucket, places: &mut Slots) {
         let rule = Some(Rule {
             resource: bucket.resource,
             kind: bucket.kind,
@@ -220,10 +276,11 @@ impl Plan {
             thresholds: bucket.thresholds,
             previous: None,
         });
-        let held = self.slot(bucket.key).map(index);
+        let held = places.of_bucket(self, bucket.key);
+        let at = held.or_else(|| places.free(self));
         let slots = &mut own(&mut self.rules).slots;
-        let free = || slots.iter().position(Option::is_none);
-        match held.or_else(free) {
+        places.put(bucket.key, at.unwrap_or(slots.len()));
+        match at {
             Some(at) => {
                 slots[at] = rule;
                 self.keys[at] = bucket.key;
@@ -237,13 +294,20 @@ impl Plan {
         }
     }
 
-    /// Takes a bucket out of its slot. [`Self::arrange`] must follow.
-    pub(super) fn take(&mut self, key: BucketKey) {
-        let Some(slot) = self.slot(key) else {
+    /// Takes a bucket out of its slot. [`Self::trim`] and [`Self::arrange`] must follow.
+    pub(super) fn take(&mut self, key: BucketKey, places: &mut Slots) {
+        if let Some(at) = places.of_bucket(self, key) {
+            own(&mut self.rules).slots[at] = None;
+            places.take(key);
+        }
+    }
+
+    /// Gives free slots behind all others back.
+    pub(super) fn trim(&mut self) {
+        if !matches!(self.rules.slots.last(), Some(None)) {
             return;
-        };
+        }
         let slots = &mut own(&mut self.rules).slots;
-        slots[index(slot)] = None;
         while slots.last().is_some_and(Option::is_none) {
             slots.pop();
         }
@@ -325,14 +389,29 @@ pub(super) fn same_rules(left: &Bucket, right: &Bucket) -> bool {
         && left.items == right.items
 }
 
-/// The windows in which usage may be charged differently once `bucket` has other rules, given all
-/// buckets of one side of the change: its own, and those of its resource, whose usage may look back
-/// at it.
-pub(super) fn windows_touched(plan: &Plan, bucket: &Bucket, into: &mut Vec<Period>) {
-    into.push(bucket.valid);
-    let accumulates = matches!(bucket.kind, BucketKind::Accumulator { .. });
-    let same = plan
-        .buckets()
-        .filter(|(_, other)| accumulates && other.rule.resource == bucket.resource);
-    into.extend(same.map(|(_, other)| other.rule.valid));
+/// The windows in which usage may be charged differently once these buckets have other rules, in order
+/// and apart from each other: their own, and on both sides of the change those of their resources, whose
+/// usage may look back at them.
+pub(super) fn windows_touched(sides: [&Plan; 2], buckets: &[&Bucket]) -> Vec<Period> {
+    let accumulating = buckets
+        .iter()
+        .filter(|bucket| matches!(bucket.kind, BucketKind::Accumulator { .. }));
+    let looked_back_at: BTreeSet<Name> = accumulating.map(|bucket| bucket.resource).collect();
+    let mut windows: Vec<Period> = buckets.iter().map(|bucket| bucket.valid).collect();
+    if !looked_back_at.is_empty() {
+        let rules = sides.into_iter().flat_map(|plan| &plan.rules.slots);
+        let same = rules.flatten();
+        let same = same.filter(|rule| looked_back_at.contains(&rule.resource));
+        windows.extend(same.map(|rule| rule.valid));
+    }
+    windows.sort_unstable();
+    windows.dedup_by(|next, last| match next.start() <= last.end() {
+        true => {
+            let end = last.end().max(next.end());
+            *last = Period::new(last.start(), end).unwrap_or(*last);
+            true
+        }
+        false => false,
+    });
+    windows
 }

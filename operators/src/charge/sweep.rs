@@ -160,7 +160,7 @@ pub(super) struct Sweep<'a> {
     pub(super) new: Side<'a>,
     /// Whether the two states are equal.
     same: bool,
-    /// Windows in which rules changed.
+    /// Windows in which rules changed, in order and apart from each other.
     windows: &'a [Period],
     windows_end: EventTime,
     changes: &'a [RowChange],
@@ -209,11 +209,15 @@ impl<'a> Sweep<'a> {
     fn touches(&self, first: Position, upper: Option<Position>) -> bool {
         let before = |position: Position| upper.is_none_or(|upper| position < upper);
         let change = self.changes.get(self.next);
+        let window = self.window(first.time);
         change.is_some_and(|change| before(change.position))
-            || self
-                .windows
-                .iter()
-                .any(|window| first.time < window.end() && before(Position::before(window.start())))
+            || window.is_some_and(|window| before(Position::before(window.start())))
+    }
+
+    /// The first window that does not end before an instant.
+    fn window(&self, time: EventTime) -> Option<&Period> {
+        let ended = self.windows.partition_point(|window| window.end() <= time);
+        self.windows.get(ended)
     }
 
     /// Goes past the rows from `first` up to `upper`, if what they do is known and the same.
@@ -256,7 +260,8 @@ impl<'a> Sweep<'a> {
         self.work.replayed = self.work.replayed.saturating_add(1);
         let (book, group) = (self.book, self.group);
         let in_window = |row: &Row<'_>| {
-            row.tag >= 0 && self.windows.iter().any(|window| window.contains(row.time))
+            let window = self.window(row.time);
+            row.tag >= 0 && window.is_some_and(|window| window.contains(row.time))
         };
         if let (Some(old), Some(row)) = (old, new)
             && !touched

@@ -3,7 +3,7 @@
 use super::oracle::World;
 use super::*;
 use crate::charge::kernels::{charge_edge, charge_usage};
-use crate::charge::plan::Plan;
+use crate::charge::plan::{Plan, Slots};
 use crate::charge::step::Outcome;
 use crate::charge::{Group, GroupChanges};
 use proptest::prelude::*;
@@ -373,8 +373,9 @@ proptest! {
     fn inside_its_guard_a_step_does_the_same(seed in any::<u64>()) {
         let mut history = History::new(seed);
         let mut plan = Plan::default();
+        let mut slots = Slots::of(&plan, 5);
         for key in 1..6 {
-            plan.put(some_bucket(&mut history.dice, key));
+            plan.put(some_bucket(&mut history.dice, key), &mut slots);
         }
         plan.arrange();
         let usage = history.some_usage();
