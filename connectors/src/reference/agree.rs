@@ -7,6 +7,7 @@
 
 use super::combine::{charged_later, refused_combinations};
 use super::currencies::unbilled_parts;
+use super::outranked::outranked;
 use super::pool::{
     contested_sizes, divided_groups, overlapping_plans, repeated_plans, undated_subscriptions,
 };
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Findings of one kind that are told apart; the others are counted.
-const ALIKE_MAX: usize = 20;
+pub(super) const ALIKE_MAX: usize = 20;
 
 /// Everything that the rows disagree about.
 pub(super) fn disagreements(rows: &Rows, setting: Setting<'_>) -> Vec<Diagnostic> {
@@ -115,45 +116,27 @@ fn hint_to_part(first: Period, second: Period) -> &'static str {
 /// Rows that are never used: at every instant that they hold, another with the same conditions has a
 /// higher priority.
 fn outranked_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
-    let place = |row: &'_ PriceRow| {
-        let (account, list, item, ..) = slot(row);
-        (account, list, item, row.conditions.clone())
-    };
     let mut alike: BTreeMap<_, Vec<&Placed<PriceRow>>> = BTreeMap::new();
     // Without priorities nothing is outranked, and most catalogs have none.
     if rows.prices.iter().any(|placed| placed.row.priority != 0) {
         for placed in &rows.prices {
-            alike.entry(place(&placed.row)).or_default().push(placed);
+            let (account, list, item, conditions, _) = slot(&placed.row);
+            let place = (account, list, item, conditions);
+            alike.entry(place).or_default().push(placed);
         }
     }
-    let mut findings = Vec::new();
-    for placed in alike.values().filter(|rows| rows.len() > 1).flatten() {
-        let rivals = &alike[&place(&placed.row)];
-        let above = rivals
-            .iter()
-            .filter(|rival| rival.row.priority > placed.row.priority);
-        let mut above: Vec<&&Placed<PriceRow>> = above.collect();
-        above.sort_by_key(|rival| (rival.row.valid, &rival.origin));
-        let mut reached = placed.row.valid.start();
-        let mut by = None;
-        for rival in above {
-            if rival.row.valid.start() <= reached && rival.row.valid.end() > reached {
-                reached = rival.row.valid.end();
-                by.get_or_insert(*rival);
-            }
-        }
-        if let Some(rival) = by.filter(|_| reached >= placed.row.valid.end()) {
-            let (id, other) = (names.price(placed.row.key), names.price(rival.row.key));
-            let message = format!(
-                "the price \"{id}\" is never used: \"{other}\" of {} has the same conditions and a \
-                 higher priority whenever it holds",
-                rival.origin
-            );
-            let hint = "leave one of the two out, or end one where the other begins";
-            findings.push(placed.origin.warning(message).with_hint(hint));
-        }
-    }
-    findings
+    let finding = |(placed, rival): (&Placed<PriceRow>, &Placed<PriceRow>)| {
+        let (id, other) = (names.price(placed.row.key), names.price(rival.row.key));
+        let message = format!(
+            "the price \"{id}\" is never used: \"{other}\" of {} has the same conditions and a higher \
+             priority whenever it holds",
+            rival.origin
+        );
+        let hint = "leave one of the two out, or end one where the other begins";
+        placed.origin.warning(message).with_hint(hint)
+    };
+    let alike = alike.into_values().flat_map(outranked);
+    alike.map(finding).collect()
 }
 
 /// Pairs of neighbours that share a slot and an instant; `sorted` is in the order of slot and

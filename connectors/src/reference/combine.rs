@@ -24,6 +24,12 @@ pub(super) fn refused_combinations(rows: &Rows, setting: Setting<'_>) -> Vec<Dia
         return findings;
     }
     let meetings = Meetings::of(rows);
+    let others = Others::of(rows);
+    // Each volume price has a plan row of its own, and none is in another's way by that.
+    let draws_or_counts = |placed: &&Placed<PlanRow>| {
+        !matches!(placed.row.part, PlanPart::Volume(_) | PlanPart::Charge(_))
+    };
+    let parts: Vec<&Placed<PlanRow>> = rows.plans.iter().filter(draws_or_counts).collect();
     let looks_at_totals = |placed: &&Placed<PriceRow>| match &placed.row.model {
         PriceModel::Volume { .. } | PriceModel::Package { .. } => true,
         PriceModel::Graduated { by, .. } => matches!(by, TierReference::Accumulator(_)),
@@ -32,21 +38,20 @@ pub(super) fn refused_combinations(rows: &Rows, setting: Setting<'_>) -> Vec<Dia
         }
     };
     for price in rows.prices.iter().filter(looks_at_totals) {
-        let beside = rows
-            .plans
+        let beside = parts
             .iter()
             .filter(|part| meetings.meet(&price.row, &part.row));
         for part in beside {
             findings.extend(beside_part(price, part, names));
         }
-        findings.extend(other_price(price, rows, names));
+        findings.extend(other_price(price, &others, names));
     }
     let calendars = Calendars::of(rows, setting.zone);
     for placed in &rows.plans {
         if let PlanPart::Commitment(commitment) = &placed.row.part {
             findings.extend(maximum_under(placed, commitment, rows, &calendars, names));
         }
-        findings.extend(charge_as_usage(placed, rows, names));
+        findings.extend(charge_as_usage(placed, &others, names));
     }
     findings
 }
@@ -238,18 +243,54 @@ fn counter_fault(
     })
 }
 
+/// What else items are charged by, each with the first row that says so.
+struct Others<'a> {
+    /// Prices by another model than volume, by item, currency and list; those of accounts by no list.
+    prices: BTreeMap<(Name, Name, Option<Name>), (usize, &'a Placed<PriceRow>)>,
+    /// Items with a price.
+    priced: BTreeSet<Name>,
+    /// Items that plans charge without usage.
+    charges: BTreeMap<Name, &'a Placed<PlanRow>>,
+}
+
+impl<'a> Others<'a> {
+    fn of(rows: &'a Rows) -> Self {
+        let mut prices = BTreeMap::new();
+        for (at, placed) in rows.prices.iter().enumerate() {
+            let row = &placed.row;
+            if !matches!(row.model, PriceModel::Volume { .. }) {
+                let list = row.account.is_none().then_some(row.list);
+                let key = (row.item, row.currency, list);
+                prices.entry(key).or_insert((at, placed));
+            }
+        }
+        let mut charges = BTreeMap::new();
+        for placed in &rows.plans {
+            if let PlanPart::Charge(charge) = &placed.row.part {
+                charges.entry(charge.item).or_insert(placed);
+            }
+        }
+        Self {
+            prices,
+            priced: rows.prices.iter().map(|placed| placed.row.item).collect(),
+            charges,
+        }
+    }
+
+    /// The first price of the item of a row, on its list or of an account, that is by no volume.
+    fn beside(&self, row: &PriceRow) -> Option<&'a Placed<PriceRow>> {
+        let of = |list| self.prices.get(&(row.item, row.currency, list));
+        let found = [of(Some(row.list)), of(None)].into_iter().flatten();
+        found.min_by_key(|(at, _)| *at).map(|(_, placed)| *placed)
+    }
+}
+
 /// A price of the same item beside a volume: its usage would be charged with the volume once more.
-fn other_price(price: &Placed<PriceRow>, rows: &Rows, names: &Names) -> Option<Diagnostic> {
+fn other_price(price: &Placed<PriceRow>, others: &Others<'_>, names: &Names) -> Option<Diagnostic> {
     if !matches!(price.row.model, PriceModel::Volume { .. }) {
         return None;
     }
-    let other = rows.prices.iter().find(|other| {
-        let of_list = other.row.list == price.row.list || other.row.account.is_some();
-        other.row.item == price.row.item
-            && of_list
-            && !matches!(other.row.model, PriceModel::Volume { .. })
-            && other.row.currency == price.row.currency
-    })?;
+    let other = others.beside(&price.row)?;
     let item = names.text(price.row.item);
     let message = format!(
         "\"{item}\" has another price at {}, whose usage the volume would charge once more",
@@ -322,7 +363,11 @@ fn maximum_under(
 }
 
 /// A part that names what is charged without usage: it would never meet it.
-fn charge_as_usage(placed: &Placed<PlanRow>, rows: &Rows, names: &Names) -> Option<Diagnostic> {
+fn charge_as_usage(
+    placed: &Placed<PlanRow>,
+    others: &Others<'_>,
+    names: &Names,
+) -> Option<Diagnostic> {
     let (what, items) = match &placed.row.part {
         PlanPart::Allowance(part) => ("allowance", &part.items),
         PlanPart::Accumulator(part) => ("accumulator", &part.items),
@@ -330,16 +375,10 @@ fn charge_as_usage(placed: &Placed<PlanRow>, rows: &Rows, names: &Names) -> Opti
         PlanPart::Commitment(part) if part.counts.has_a_counter() => ("commitment", &part.items),
         PlanPart::Commitment(_) | PlanPart::Volume(_) | PlanPart::Charge(_) => return None,
     };
-    let priced = |item: Name| rows.prices.iter().any(|price| price.row.item == item);
-    let charge = |item: Name| {
-        rows.plans.iter().find(
-            |other| matches!(&other.row.part, PlanPart::Charge(charge) if charge.item == item),
-        )
-    };
     let (item, charge) = items
         .iter()
-        .filter(|item| !priced(**item))
-        .find_map(|item| Some((names.text(*item), charge(*item)?)))?;
+        .filter(|item| !others.priced.contains(item))
+        .find_map(|item| Some((names.text(*item), others.charges.get(item)?)))?;
     let message = format!(
         "the {what} names \"{item}\", which is charged without usage at {}: it would never meet it",
         charge.origin

@@ -26,6 +26,7 @@ mod load;
 pub mod location;
 mod mapping;
 mod messages;
+mod outranked;
 mod plan;
 pub mod plans;
 mod pool;

@@ -1,5 +1,6 @@
 //! Which balance group each subscription belongs to, and whether the group's members agree.
 
+use super::agree::ALIKE_MAX;
 use super::rows::{Origin, Placed, Rows};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::names::Names;
@@ -18,7 +19,8 @@ pub(super) fn settle_groups(rows: &mut Rows, names: &Names) -> Vec<Diagnostic> {
         .rev()
         .map(|placed| (placed.row.key, placed.row.group))
         .collect();
-    let mut parents: BTreeMap<SubscriptionKey, (SubscriptionKey, &Origin)> = BTreeMap::new();
+    let mut parents = Parents::new();
+    let mut unknown = 0;
     for Placed { row, origin } in &rows.parents {
         let (child, parent) = *row;
         let told = names.subscription(child);
@@ -27,9 +29,13 @@ pub(super) fn settle_groups(rows: &mut Rows, names: &Names) -> Vec<Diagnostic> {
             let message = format!(
                 "the subscription \"{told}\" names the parent \"{written}\", which is unknown"
             );
-            let known: Vec<_> = groups.keys().map(|key| names.subscription(*key)).collect();
-            let meant = did_you_mean(&written, known.iter().map(|name| &**name));
-            let hint = meant.map_or_else(
+            // Finding what was meant costs a look at every name, and nobody reads it many times.
+            unknown += 1;
+            let meant = (unknown <= ALIKE_MAX).then(|| {
+                let known: Vec<_> = groups.keys().map(|key| names.subscription(*key)).collect();
+                did_you_mean(&written, known.iter().map(|name| &**name)).map(str::to_owned)
+            });
+            let hint = meant.flatten().map_or_else(
                 || "add the parent, or leave `parent` out".to_owned(),
                 |name| format!("did you mean \"{name}\"?"),
             );
@@ -44,37 +50,57 @@ pub(super) fn settle_groups(rows: &mut Rows, names: &Names) -> Vec<Diagnostic> {
             _ => drop(parents.insert(child, (parent, origin))),
         }
     }
-    let mut roots: BTreeMap<SubscriptionKey, Name> = BTreeMap::new();
-    // Subscriptions below or in a circle that was told.
-    let mut circled: BTreeSet<SubscriptionKey> = BTreeSet::new();
-    for (child, (_, origin)) in &parents {
-        let mut root = *child;
-        let mut seen = BTreeSet::from([root]);
-        while let Some((parent, _)) = parents.get(&root) {
-            root = *parent;
-            if !seen.insert(root) {
-                let is_new = circled.is_disjoint(&seen);
-                circled.extend(&seen);
-                if !is_new {
-                    break;
-                }
-                let told = names.subscription(*child);
-                let message = format!("the parents of the subscription \"{told}\" form a circle");
-                let hint = "leave `parent` out of the one at the root";
-                findings.push(origin.error(message).with_hint(hint));
-                break;
-            }
-        }
-        if let Some(group) = groups.get(&root) {
-            roots.insert(*child, *group);
-        }
+    let (roots, circles) = roots(&parents);
+    for (child, origin) in circles {
+        let told = names.subscription(child);
+        let message = format!("the parents of the subscription \"{told}\" form a circle");
+        let hint = "leave `parent` out of the one at the root";
+        findings.push(origin.error(message).with_hint(hint));
     }
     for placed in &mut rows.subscriptions {
-        if let Some(group) = roots.get(&placed.row.key) {
+        let root = roots.get(&placed.row.key);
+        if let Some(group) = root.and_then(|root| groups.get(root)) {
             placed.row.group = *group;
         }
     }
     findings
+}
+
+/// The parent of each subscription that has one, and where that is said.
+type Parents<'a> = BTreeMap<SubscriptionKey, (SubscriptionKey, &'a Origin)>;
+
+/// The root above each subscription with a parent, and the first subscription of each that has a circle
+/// above it instead. Every subscription is passed once: the root of one below is that of its parent.
+fn roots<'a>(
+    parents: &Parents<'a>,
+) -> (
+    BTreeMap<SubscriptionKey, SubscriptionKey>,
+    Vec<(SubscriptionKey, &'a Origin)>,
+) {
+    let mut roots: BTreeMap<SubscriptionKey, SubscriptionKey> = BTreeMap::new();
+    let mut circles = Vec::new();
+    for (child, (_, origin)) in parents {
+        // The way up, to the root or to a subscription whose root is known.
+        let mut way = Vec::new();
+        let mut on_the_way = BTreeSet::new();
+        let mut top = *child;
+        while let Some((parent, _)) = parents.get(&top)
+            && !roots.contains_key(&top)
+        {
+            if !on_the_way.insert(top) {
+                circles.push((*child, *origin));
+                // Within the circle each is its own root.
+                let below = way.iter().take_while(|below| **below != top).count();
+                roots.extend(way.drain(below..).map(|within| (within, within)));
+                break;
+            }
+            way.push(top);
+            top = *parent;
+        }
+        let root = roots.get(&top).copied().unwrap_or(top);
+        roots.extend(way.into_iter().map(|below| (below, root)));
+    }
+    (roots, circles)
 }
 
 /// Subscriptions with a plan that have no first day: their first cycle cannot be told.
@@ -310,4 +336,80 @@ pub(super) fn contested_sizes(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
         other.origin.error(message).with_hint(hint)
     };
     rivals.into_iter().map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn origin(line: u64) -> Origin {
+        Origin {
+            file: Arc::from("accounts.yaml"),
+            line,
+            column: 0,
+        }
+    }
+
+    /// The root above a subscription, or where the circle begins that its parents come to.
+    fn walked(parents: &BTreeMap<u64, u64>, child: u64) -> (u64, bool) {
+        let (mut root, mut seen) = (child, vec![child]);
+        while let Some(parent) = parents.get(&root) {
+            root = *parent;
+            if seen.contains(&root) {
+                return (root, true);
+            }
+            seen.push(root);
+        }
+        (root, false)
+    }
+
+    proptest! {
+        #[test]
+        fn every_root_is_found_by_walking_up(
+            parents in prop::collection::btree_map(0_u64..16, 0_u64..16, 0..16),
+        ) {
+            let origins: Vec<Origin> = (0..16).map(origin).collect();
+            let held = parents.iter().zip(&origins).map(|((child, parent), origin)| {
+                (SubscriptionKey(*child), (SubscriptionKey(*parent), origin))
+            });
+            let (roots, circles) = roots(&held.collect());
+            let found: Vec<(u64, u64)> = roots.iter().map(|(child, root)| (child.0, root.0)).collect();
+            let expected = parents.keys().map(|child| (*child, walked(&parents, *child).0));
+            prop_assert_eq!(found, expected.collect::<Vec<_>>());
+            // Each circle once: of all that come to it, the first is told.
+            let mut told: Vec<u64> = Vec::new();
+            let mut seen: BTreeSet<u64> = BTreeSet::new();
+            for child in parents.keys().filter(|child| walked(&parents, **child).1) {
+                let mut around = vec![walked(&parents, *child).0];
+                while let Some(next) = parents.get(&around[around.len() - 1])
+                    && *next != around[0]
+                {
+                    around.push(*next);
+                }
+                if around.iter().all(|place| !seen.contains(place)) {
+                    told.push(*child);
+                }
+                seen.extend(around);
+            }
+            let circles: Vec<u64> = circles.iter().map(|(child, _)| child.0).collect();
+            prop_assert_eq!(circles, told);
+        }
+    }
+
+    #[test]
+    fn a_long_chain_has_one_root() {
+        const LENGTH: u64 = 200_000;
+        let origin = origin(1);
+        let parents = (1..LENGTH).map(|n| (SubscriptionKey(n), (SubscriptionKey(n - 1), &origin)));
+        let (roots, circles) = roots(&parents.collect());
+        assert!(circles.is_empty());
+        assert_eq!(roots.len() as u64, LENGTH - 1);
+        assert!(roots.values().all(|root| *root == SubscriptionKey(0)));
+        // From the other end, where every way is one step longer than the last.
+        let parents = (1..LENGTH).map(|n| (SubscriptionKey(n - 1), (SubscriptionKey(n), &origin)));
+        let (roots, _) = super::roots(&parents.collect());
+        assert!(roots.values().all(|root| *root == SubscriptionKey(LENGTH - 1)));
+    }
 }
