@@ -11,7 +11,7 @@ use crate::outputs::{ChangeWriter, MessageWriter};
 use crate::publish::EpochChanges;
 use millrace_connectors::names::Names;
 use millrace_operators::epoch::Epoch;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -204,9 +204,13 @@ impl Publisher {
             let prices_moved = moved::prices(changes, &self.names);
             let mut prices = report.prices.clone();
             // Those that moved nothing come last, in their order.
+            let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+            for (place, moved) in prices_moved.iter().enumerate() {
+                places.entry(&moved.id).or_insert(place);
+            }
             prices.sort_by_cached_key(|price| {
-                let place = prices_moved.iter().position(|moved| moved.id == price.id);
-                place.unwrap_or(usize::MAX)
+                let place = places.get(price.id.as_str());
+                place.copied().unwrap_or(usize::MAX)
             });
             let report = ChangeReport {
                 prices,
