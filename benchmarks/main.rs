@@ -3,6 +3,7 @@
 //! `cargo run --profile dist -p millrace-benchmarks -- <scenario> [--records N] [--workers N] [--json]`
 
 mod archive;
+mod breadth;
 mod charging;
 mod durability;
 mod figure;
@@ -29,7 +30,7 @@ struct Arguments {
     /// What to measure.
     scenario: Scenario,
     /// Records of the largest state; smaller ones are measured too where a curve is asked for. Ten
-    /// million unless given, three million of `kafka`.
+    /// million unless given, three million of `kafka`, a hundred thousand of `breadth`.
     #[arg(long)]
     records: Option<u64>,
     /// Worker threads.
@@ -54,6 +55,9 @@ enum Scenario {
     Memory,
     /// Bytes per open record, where every record is charged in order.
     MemoryPlans,
+    /// Many of one thing: classes, prices, versions, owners, parents, accounts with a plan; what each
+    /// costs as there are twice as many, and again.
+    Breadth,
     /// Latency of a late record in a balance group charged in order, as its history grows, beside a
     /// `reduce` that charges the history again.
     Late,
@@ -90,6 +94,7 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     let records = arguments.records.unwrap_or(match arguments.scenario {
         Scenario::Kafka => 3_000_000,
+        Scenario::Breadth => 100_000,
         _ => 10_000_000,
     });
     let workers = arguments.workers;
@@ -107,6 +112,7 @@ fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             ("memory", Change::Nothing, &sizes[1..])
         }
         Scenario::MemoryPlans => ("memory-plans", Change::NothingOfPlans, &sizes[1..]),
+        Scenario::Breadth => return breadth::breadth(records, workers, &mut out),
         Scenario::Archive => return archive::archive(records, workers, &mut out),
         Scenario::Late => return charging::late(records, &mut out),
         Scenario::Append => {

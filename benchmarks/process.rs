@@ -12,6 +12,8 @@ use std::fs;
 use std::io::{BufWriter, stderr, stdout};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the process is asked to do: the arguments of `millrace`, one a line.
@@ -45,6 +47,15 @@ fn seconds(process: &Path, field: usize) -> f64 {
     let ticks = fields.split_whitespace().skip(field).take(2);
     let ticks: u64 = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     to_f64(ticks) / TICKS
+}
+
+/// The most memory that a process ever had resident, as the kernel counts it; nothing of one that has
+/// ended.
+fn peak_bytes(status: &Path) -> u64 {
+    let status = fs::read_to_string(status).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
 }
 
 /// A job that runs.
@@ -125,6 +136,28 @@ impl Process {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status()?;
         self.end()
+    }
+
+    /// Waits until it has ended; with the most memory that it was seen to have, in bytes.
+    pub(crate) fn end_with_peak(self) -> Result<(Ended, u64), Box<dyn Error>> {
+        let status = Path::new("/proc").join(self.child.id().to_string());
+        let status = status.join("status");
+        let over = Arc::new(AtomicBool::new(false));
+        let watch = {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || {
+                let mut peak = 0;
+                while !over.load(Ordering::Relaxed) {
+                    peak = peak.max(peak_bytes(&status));
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                peak
+            })
+        };
+        let ended = self.end();
+        over.store(true, Ordering::Relaxed);
+        let peak = watch.join().map_err(|_| "the memory watch ends well")?;
+        Ok((ended?, peak))
     }
 
     /// Waits until it has ended.
