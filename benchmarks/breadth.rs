@@ -130,7 +130,12 @@ pub(crate) fn breadth(
         if let [first, .., last] = &runs[..] {
             let more = last.number.saturating_sub(first.number).max(1);
             let bytes = to_f64(last.peak.saturating_sub(first.peak)) / to_f64(more);
-            out.plain("breadth", &format!("{axis}, memory at the peak"), bytes, "B each");
+            out.plain(
+                "breadth",
+                &format!("{axis}, memory at the peak"),
+                bytes,
+                "B each",
+            );
         }
     }
     Ok(())
@@ -158,12 +163,7 @@ fn write(folder: &Path, world: &World) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run(
-    folder: &Path,
-    number: u64,
-    world: &World,
-    workers: usize,
-) -> Result<Run, Box<dyn Error>> {
+fn run(folder: &Path, number: u64, world: &World, workers: usize) -> Result<Run, Box<dyn Error>> {
     write(folder, world)?;
     let process = Process::run(&folder.join("job.yaml"), workers, &[])?;
     let (ended, peak) = process.end_with_peak()?;

@@ -171,7 +171,7 @@ impl World {
         match ended.exit {
             Exit::Unusable => self.goes_on(&ended, objects, other),
             Exit::Ok | Exit::Findings => self.is_right_or_told(&ended, other, table),
-            Exit::Bug => Err(format!("is a bug: {}", ended.err)),
+            Exit::Lost | Exit::Bug => Err(format!("is no end of such a run: {}", ended.err)),
         }
     }
 

@@ -164,10 +164,16 @@ impl Simulation {
             &self.script,
             (restored.live(), restored.manifest.from),
         );
-        let known = restored.load(&Names::default(), workers, &BTreeSet::new(), |parts| {
-            team.feed(parts);
-            Ok::<(), DurableError>(())
-        })?;
+        let known = restored.load(
+            &Names::default(),
+            workers,
+            &BTreeSet::new(),
+            |_| (),
+            |parts| {
+                team.feed(parts);
+                Ok::<(), DurableError>(())
+            },
+        )?;
         let next = known.positions.get(&SOURCE).copied().unwrap_or(0);
         let mut life = Life {
             team,

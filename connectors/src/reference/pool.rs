@@ -410,6 +410,10 @@ mod tests {
         // From the other end, where every way is one step longer than the last.
         let parents = (1..LENGTH).map(|n| (SubscriptionKey(n - 1), (SubscriptionKey(n), &origin)));
         let (roots, _) = super::roots(&parents.collect());
-        assert!(roots.values().all(|root| *root == SubscriptionKey(LENGTH - 1)));
+        assert!(
+            roots
+                .values()
+                .all(|root| *root == SubscriptionKey(LENGTH - 1))
+        );
     }
 }

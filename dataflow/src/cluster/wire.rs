@@ -166,6 +166,8 @@ pub(super) fn take<const N: usize>(stream: &mut impl Read) -> io::Result<[u8; N]
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn where_a_run_goes_on_is_told_whole() {
         let stand = Stand {

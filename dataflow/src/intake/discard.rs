@@ -108,7 +108,7 @@ impl Intake {
             Some(Err(error)) => format!("{name:?} is not read again: {error}"),
         };
         self.files.try_named_again(name);
-        let message = format!("command {}: {message}", self.commands);
+        let message = format!("command {}: {message}", self.command);
         self.setting.listener.message(&message);
         true
     }

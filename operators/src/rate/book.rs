@@ -579,7 +579,10 @@ mod tests {
         assert_eq!(timeline.segments.len(), versions.len() + 2);
         for n in (0..VERSIONS).step_by(997) {
             let Found { rows, faults } = &timeline.at(EventTime(n)).prices;
-            assert_eq!((rows[0].key, faults.len()), (PriceKey::of(&[&n.to_string()]), 0));
+            assert_eq!(
+                (rows[0].key, faults.len()),
+                (PriceKey::of(&[&n.to_string()]), 0)
+            );
         }
     }
 

@@ -107,10 +107,15 @@ impl PricesAlong {
     pub(super) fn starts(&self) -> impl Iterator<Item = EventTime> {
         let ends = self.0.iter().skip(1).map(|(start, _)| *start);
         let ends = ends.chain([EventTime::MAX]);
-        self.0.iter().zip(ends).flat_map(|((start, timeline), end)| {
-            let segments = timeline.within(*start, end).iter();
-            [*start].into_iter().chain(segments.map(|segment| segment.start))
-        })
+        self.0
+            .iter()
+            .zip(ends)
+            .flat_map(|((start, timeline), end)| {
+                let segments = timeline.within(*start, end).iter();
+                [*start]
+                    .into_iter()
+                    .chain(segments.map(|segment| segment.start))
+            })
     }
 }
 

@@ -183,7 +183,9 @@ impl World {
         }
         let keyed = |world: &Self| -> BTreeMap<ServiceKey, (ServiceKey, ServiceTimeline)> {
             let timelines = world.timelines.iter();
-            timelines.map(|(key, timeline)| (*key, (*key, timeline.clone()))).collect()
+            timelines
+                .map(|(key, timeline)| (*key, (*key, timeline.clone())))
+                .collect()
         };
         Changes {
             usage: differences(&self.usage, &now.usage),
@@ -195,9 +197,15 @@ impl World {
 
     fn outcomes(&self, classes: &BTreeMap<ClassKey, UsageClass>) -> Outcomes {
         let outcome = |usage: &Usage| {
-            let timeline = self.timelines.get(&usage.service).ok_or(Reason::ServiceUnknown)?;
+            let timeline = self
+                .timelines
+                .get(&usage.service)
+                .ok_or(Reason::ServiceUnknown)?;
             let segments = timeline.segments().iter();
-            let segment = segments.rev().find(|segment| segment.start <= usage.time).unwrap();
+            let segment = segments
+                .rev()
+                .find(|segment| segment.start <= usage.time)
+                .unwrap();
             let guided = segment.guide.as_ref().map_err(|reason| *reason)?;
             let mut missing = Reason::PriceNotFound;
             for list in &guided.price_lists {
@@ -211,7 +219,9 @@ impl World {
                 let in_force = matching.iter().filter(|row| row.valid.contains(usage.time));
                 let in_force: Vec<&&PriceRow> = in_force.collect();
                 let most = in_force.iter().map(|row| row.conditions.len()).max();
-                let best = in_force.iter().filter(|row| Some(row.conditions.len()) == most);
+                let best = in_force
+                    .iter()
+                    .filter(|row| Some(row.conditions.len()) == most);
                 match best.collect::<Vec<_>>()[..] {
                     [] => {}
                     [row] => return Ok((guided.account, row.key)),
@@ -220,7 +230,10 @@ impl World {
             }
             Err(missing)
         };
-        self.usage.values().map(|usage| (usage.record, outcome(usage))).collect()
+        self.usage
+            .values()
+            .map(|usage| (usage.record, outcome(usage)))
+            .collect()
     }
 }
 
@@ -264,7 +277,9 @@ fn a_service_may_have_many_classes_with_prices_of_their_own() {
     told.apply(Changes {
         classes: classes.iter().map(|class| (class.clone(), 1)).collect(),
         timelines: vec![((ServiceKey(1), timeline(&[1], &[1], 1)), 1)],
-        prices: (0..MANY).map(|n| (price(n, 1, Some(n), always), 1)).collect(),
+        prices: (0..MANY)
+            .map(|n| (price(n, 1, Some(n), always), 1))
+            .collect(),
         ..nothing()
     });
     let records = times().zip(&classes);
@@ -287,7 +302,11 @@ fn a_service_may_have_many_classes_with_prices_of_their_own() {
     assert_eq!(told.rerated, changed().count());
     let outcomes = told.outcomes();
     assert!(changed().all(|n| outcomes[&RecordId(n)] == outcome(n + MANY)));
-    assert!((1..MANY).step_by(2).all(|n| outcomes[&RecordId(n)] == outcome(n)));
+    assert!(
+        (1..MANY)
+            .step_by(2)
+            .all(|n| outcomes[&RecordId(n)] == outcome(n))
+    );
 
     told.apply(Changes {
         usage: records.map(|(usage, _)| (usage, -1)).collect(),
@@ -304,7 +323,9 @@ fn a_price_may_have_many_versions_and_a_service_many_owners() {
     let mut told = Told::default();
     told.apply(Changes {
         classes: vec![(class.clone(), 1)],
-        usage: times().map(|(n, time)| (usage(n, 1, &class, time), 1)).collect(),
+        usage: times()
+            .map(|(n, time)| (usage(n, 1, &class, time), 1))
+            .collect(),
         ..nothing()
     });
     let versions = times().map(|(n, time)| (price(n, 1, None, (time, 1)), 1));
