@@ -128,6 +128,7 @@ fn write(records: u64, workers: usize, folder: &Path) -> Result<World, Box<dyn s
             dimensions: Arc::default(),
         },
         closed: Arc::default(),
+        state: None,
     })?);
     let rater = Rater {
         names,

@@ -99,7 +99,8 @@ pub struct LedgerEntry {
     pub torn: bool,
     /// What broke it off.
     pub broken: Option<Fault>,
-    /// The first of its rows that counts: those before are of the file that it continues.
+    /// The first of its rows that counts: those before are of the file that it continues, or of a partition
+    /// were never asked for.
     pub from: u64,
     /// The first of its rows that is read from the file that continues it.
     pub until: Option<u64>,
@@ -109,8 +110,11 @@ pub struct LedgerEntry {
     pub before: Option<Content>,
     /// The file that it came in place of, under its name, if its records restate those.
     pub replaces: Option<FileId>,
-    /// What all of its records were mediated by.
+    /// What all of its records were mediated by, but for those that are left behind.
     pub inputs: Inputs,
+    /// How many of its records could not be mediated again, since they are not to be had any more, and what
+    /// they were mediated by.
+    pub left: Option<(Inputs, u64)>,
 }
 
 /// What the outcome of a record depends on beside the record, as digests.
@@ -447,6 +451,7 @@ impl Ledger {
             lines: LineMap::default(),
             replaces: None,
             inputs: Inputs::default(),
+            left: None,
         };
         self.remember(&entry);
         self.entries.push(entry);

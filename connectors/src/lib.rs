@@ -9,7 +9,7 @@
 //! in, rows out in transactions), [`shield`] (what holds when a library that reads for us panics), [`redact`] (what nobody is shown of a
 //! URL).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod archive;
 pub mod container;

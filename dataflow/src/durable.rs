@@ -149,6 +149,16 @@ pub enum DurableError {
         /// The first epoch that is not committed.
         live: Epoch,
     },
+    /// A topic of the outputs is another than it was.
+    #[error(
+        "durable state: topic {topic:?} was deleted, and created anew under its name: it has nothing of what was \
+         published, and nobody would publish that again. To publish all of it, give the outputs topics without \
+         messages, `outputs.kafka.progress` another topic and `durability.folder` an empty folder"
+    )]
+    Anew {
+        /// The topic.
+        topic: String,
+    },
     /// Kafka cannot be published to.
     #[error(transparent)]
     Kafka(#[from] KafkaError),

@@ -10,8 +10,8 @@
 //! - Files are numbered in the order (source, name) in which they are found, rows in the order of
 //!   their file: the order of records is the order of arrival, whatever the number of workers and
 //!   wherever epochs are cut.
-//! - A changed rule, lookup table or file is mediated again from the raw archive, old and new side
-//!   by side, and only what differs goes on.
+//! - What a changed rule or lookup table touches is mediated again, from the raw archive and from topics, old and
+//!   new side by side, and only what differs goes on.
 //! - Failure: a file that cannot be opened is entered as failed and the job goes on; one that breaks
 //!   off, or is another when it is read on, is entered as incomplete with the rows before. A saved
 //!   configuration that does not hold is reported and what was in force stays in force. So does a message
@@ -151,6 +151,8 @@ pub struct Intake {
     setting: Setting,
     channels: Vec<Channel>,
     files: Files,
+    /// Topics that are read, once they are open.
+    topics: Vec<Messages>,
     reading: Option<Opened>,
     epoch: Epoch,
     bundle: Bundle,
@@ -173,6 +175,8 @@ pub struct Intake {
     kept: Instant,
     /// How far partitions were read when the last epoch was bound.
     positions: BTreeMap<FileId, u64>,
+    /// Records received, by file and partition.
+    received: BTreeMap<FileId, u64>,
     /// Sources that operators have paused.
     paused: BTreeSet<String>,
     /// Sources of which records say what decides between them and others, as the state knows them; all that
@@ -279,6 +283,7 @@ impl Intake {
             setting,
             channels,
             files,
+            topics: Vec::new(),
             reading: None,
             epoch: 0,
             bundle: Bundle::default(),
@@ -290,6 +295,7 @@ impl Intake {
             journal: Journal::default(),
             kept: Instant::now(),
             positions: BTreeMap::new(),
+            received: BTreeMap::new(),
             paused: BTreeSet::new(),
             marked: BTreeSet::new(),
             applied: Applied::default(),
@@ -344,7 +350,7 @@ impl Intake {
             return Ok(());
         }
         // Everything that could keep the job from reading is known before it writes.
-        let mut topics = self.open_topics()?;
+        self.open_topics()?;
         self.settle_messages()?;
         self.bundle.reference = ReferenceChanges::between(&known, &self.setting.reference);
         self.learn();
@@ -358,8 +364,8 @@ impl Intake {
         self.obey()?;
         self.discover()?;
         self.read_all()?;
-        if !topics.is_empty() {
-            self.follow(&mut topics)?;
+        if !self.topics.is_empty() {
+            self.follow()?;
             return self.move_read(true);
         }
         self.keep_all()?;
@@ -420,6 +426,7 @@ impl Intake {
             clock,
             files,
             positions,
+            received,
             paused,
             commands,
             held,
@@ -437,6 +444,7 @@ impl Intake {
         self.paused = paused.map(|source| source.name.clone()).collect();
         (self.applied, self.discards) = (commands, discards);
         (self.forgotten, self.witness) = (forgotten, witness);
+        self.received = received;
         self.setting.reference_files.restore(held);
         self.clock = clock;
         self.epoch = restored.live();
@@ -563,25 +571,22 @@ impl Intake {
         self.paused.contains(&self.setting.job.sources[source].name)
     }
 
-    fn open_topics(&mut self) -> Result<Vec<Messages>, Halt> {
-        let mut topics = Vec::new();
+    fn open_topics(&mut self) -> Result<(), Halt> {
         for (index, source) in self.setting.job.sources.iter().enumerate() {
             if let Some(plan) = &source.kafka {
                 let rule = &self.setting.rules[index];
-                topics.push(Messages::open(
-                    (index, source, plan),
-                    rule,
-                    &mut self.files,
-                )?);
+                let messages = Messages::open((index, source, plan), rule, &mut self.files)?;
+                self.topics.push(messages);
             }
         }
         self.name_files();
-        Ok(topics)
+        self.warn_of_skipped();
+        Ok(())
     }
 
     /// Reads topics, and beside them files that arrive and what is saved; to where the topics ended when
     /// the run began, or for ever while the job watches.
-    fn follow(&mut self, topics: &mut [Messages]) -> Result<(), Halt> {
+    fn follow(&mut self) -> Result<(), Halt> {
         const WAIT: Duration = Duration::from_millis(20);
         const LOOK: Duration = Duration::from_secs(1);
         let watches = self.setting.saved.is_some();
@@ -591,8 +596,9 @@ impl Intake {
                 break;
             }
             let mut count = 0;
-            for messages in &mut *topics {
-                if self.is_paused(messages.source) {
+            for messages in &mut self.topics {
+                let source = &self.setting.job.sources[messages.source];
+                if self.paused.contains(&source.name) {
                     continue;
                 }
                 if self.bundle.is_empty() {
@@ -609,10 +615,10 @@ impl Intake {
                 };
                 count += messages.read(most.max(1), WAIT, &mut desk)?;
             }
-            let extent = topics.iter().map(Messages::extent).sum();
+            let extent = self.topics.iter().map(Messages::extent).sum();
             self.setting.metrics.topics_read(extent);
             // Whatever binds the next epoch, it has read up to here.
-            self.positions = topics.iter().flat_map(Messages::positions).collect();
+            self.positions = self.topics.iter().flat_map(Messages::positions).collect();
             let full = self.bundle.rows >= self.setting.job.epoch_rows;
             if full || (!self.bundle.is_empty() && begun.elapsed() >= EPOCH) {
                 self.bind()?;
@@ -633,7 +639,7 @@ impl Intake {
                 if self.ends()? || self.is_turn() {
                     break;
                 }
-            } else if self.all_read(topics)? {
+            } else if self.all_read()? {
                 break;
             }
             if looked.elapsed() >= LOOK {
@@ -641,12 +647,13 @@ impl Intake {
                 self.tell_time();
                 self.obey()?;
                 self.look()?;
-                for messages in &mut *topics {
+                for messages in &mut self.topics {
                     let source = &self.setting.job.sources[messages.source];
                     let rule = &self.setting.rules[messages.source];
                     messages.refresh(source, rule, &mut self.files)?;
                 }
                 self.name_files();
+                self.warn_of_skipped();
                 self.read_all()?;
                 self.move_read(false)?;
             }
@@ -658,8 +665,8 @@ impl Intake {
         self.keep_all()
     }
 
-    fn all_read(&self, topics: &[Messages]) -> Result<bool, Halt> {
-        for messages in topics {
+    fn all_read(&self) -> Result<bool, Halt> {
+        for messages in &self.topics {
             if !self.is_paused(messages.source) && !messages.ended()? {
                 return Ok(false);
             }
@@ -1133,6 +1140,9 @@ impl Intake {
             let comes = bundle.usage().iter().filter(|(_, diff)| *diff > 0);
             self.witness.see(comes.map(|(usage, _)| usage.time));
         }
+        for (file, records) in &bundle.received {
+            *self.received.entry(*file).or_default() += records;
+        }
         self.setting.metrics.epoch_bound(self.epoch);
         if let Some(keeping) = &self.setting.keeping {
             self.journal.enter(self.epoch, &bundle);
@@ -1159,6 +1169,8 @@ impl Intake {
         let Some(keeping) = &self.setting.keeping else {
             return Ok(());
         };
+        // What was read at the offsets of other topics never happened.
+        self.topics.iter().try_for_each(Messages::is_same)?;
         if let Some(opened) = &mut self.reading {
             self.files.note(opened);
         }
@@ -1204,9 +1216,14 @@ impl Intake {
         let held = self.held.clone();
         let files = self.setting.reference_files.files();
         let touched = saved.iter().any(|path| files.contains(path));
+        let rules = self.rules_touched(saved);
+        if rules && self.bundle.rows > 0 {
+            // A record and what takes it back are of two epochs.
+            self.bind()?;
+        }
         // Reference data is held against the names of the rules: what waited for a rule may be right now,
         // and what was right may name nothing any more.
-        let renamed = self.rules_touched(saved) && self.reload_rules(&mut report);
+        let renamed = rules && self.reload_rules(&mut report)?;
         if touched || came || renamed {
             self.reload_reference(touched || renamed, &mut report);
         }
@@ -1265,9 +1282,9 @@ impl Intake {
             .any(|path| self.setting.job.rule_files().contains(path))
     }
 
-    /// What keeps rules from being in force: a folder's columns are only known from its files, so a
-    /// rule that compiles may still not suit them. A file that cannot be read again at all speaks
-    /// against no rule.
+    /// What keeps rules from being in force: a folder's columns are only known from its files, and those of
+    /// messages may be from a registry, so a rule that compiles may still not suit them. A file that cannot be
+    /// read again at all speaks against no rule.
     fn unsuitable(&self, rules: &[Arc<MediationPlan>]) -> Vec<Diagnostic> {
         let mut findings = Vec::new();
         for file in self.files.read_files() {
@@ -1284,6 +1301,13 @@ impl Intake {
                     (0, 0),
                     message,
                 ));
+            }
+        }
+        for messages in &self.topics {
+            let source = &self.setting.job.sources[messages.source];
+            if let Err(message) = messages.suits(source, &rules[messages.source]) {
+                let path = self.setting.job.rule_path(source).display().to_string();
+                findings.push(Diagnostic::error(&path, (0, 0), message));
             }
         }
         findings
@@ -1316,33 +1340,37 @@ impl Intake {
         differs.map(finding).collect()
     }
 
-    /// Mediates again what a changed rule or lookup table could alter, from the raw records; whether
-    /// the rules are in force and call things otherwise than before.
-    fn reload_rules(&mut self, report: &mut ChangeReport) -> bool {
+    /// Mediates again what a changed rule or lookup table could alter; whether the rules are in force and
+    /// call things otherwise than before.
+    fn reload_rules(&mut self, report: &mut ChangeReport) -> Result<bool, Halt> {
         let rules = match self.setting.job.working_rules(&self.setting.names) {
             Ok(rules) => rules,
             Err(findings) => {
                 self.reject_rules(findings);
-                return false;
+                return Ok(false);
             }
         };
         let mut unsuitable = self.unsuitable(&rules.plans);
         unsuitable.extend(self.other_precedence(&rules.plans));
         if !unsuitable.is_empty() {
             self.reject_rules(unsuitable);
-            return false;
+            return Ok(false);
         }
         self.warn_of_rules(rules.warnings);
         let renamed = self.setting.reference_files.know(rules.vocabulary);
-        let left = self.files.behind().into_iter();
-        let left = left.map(|(file, _)| file.id).collect();
+        let left = self.files.behind(&self.positions).into_iter();
+        let left = left.map(|behind| behind.id).collect();
         let old = std::mem::replace(&mut self.setting.rules, rules.plans);
         self.mark();
         self.files
             .mediate_by(&self.setting.job.sources, &self.setting.rules);
         self.files.try_again();
-        self.mediate_again(&old, &left, report);
-        renamed
+        self.mediate_again(&old, &left, report)?;
+        for messages in &mut self.topics {
+            let source = &self.setting.job.sources[messages.source];
+            messages.mediate_by(source, &self.setting.rules[messages.source])?;
+        }
+        Ok(renamed)
     }
 }
 

@@ -195,6 +195,8 @@ pub struct MessageSource {
     pub format: MessageFormat,
     /// Whether a job that has committed nothing begins behind the last message.
     pub from_latest: bool,
+    /// Whether messages that were removed before they were read are told and passed over.
+    pub skips_removed: bool,
 }
 
 /// Topics of reference data.
@@ -749,6 +751,7 @@ impl Judge {
             topics: written.topics.clone(),
             format: written.format.clone(),
             from_latest: written.from == file::From::Latest,
+            skips_removed: written.removed == file::Removed::Skip,
         }
     }
 

@@ -716,9 +716,10 @@ impl Prepared {
                 if Manifest::newest(state)?.is_none_or(|newest| newest.live == 0) {
                     earlier = Outputs::earlier(&store)?;
                 }
-                let (ours, resumed) = Generation::begin(state, &plan)?;
+                let (mut ours, resumed) = Generation::begin(state, &plan)?;
                 // It may refuse: before outputs of other state are cleared.
-                let run = (ours.number, ours.manifest.live);
+                let known = &ours.manifest.output_topics;
+                let run = (ours.number, ours.manifest.live, known);
                 let messages = job.outputs.messages.clone();
                 let open = |plan| MessageSink::open(plan, &job.name, run, Arc::clone(listener));
                 sink = match messages.map(open).transpose() {
@@ -732,6 +733,18 @@ impl Prepared {
                 };
                 for (folder, problem) in progress::lacking(&store, &ours.manifest, STAGE)? {
                     tell(lacks(path, &folder, &problem), listener, &mut warned);
+                }
+                // Both are part of the next commit.
+                if let Some(sink) = &sink {
+                    ours.manifest.output_topics = sink.ids().clone();
+                }
+                if let Some(feeds) = &reference_feeds {
+                    let anew = feeds.created_anew(&job, &ours.manifest.reference_topics);
+                    if !anew.is_empty() {
+                        listener.warned(&anew);
+                    }
+                    warned.job.extend(anew);
+                    ours.manifest.reference_topics = feeds.ids();
                 }
                 (generation, resumes) = (Some(ours), resumed);
             }

@@ -93,12 +93,16 @@ fn rule(from: &str, to: &str) -> String {
     RULE.replace(from, to)
 }
 
-/// Sends how money moved in one currency, whenever something that was saved has been applied.
-struct Heard(Mutex<Sender<String>>);
+/// Sends how money moved in one currency, whenever something that was saved has been applied; keeps what was
+/// warned of.
+struct Heard(Mutex<Sender<String>>, Mutex<Vec<String>>);
 
 impl Listener for Heard {
     fn message(&self, _: &str) {}
-    fn warned(&self, _: &[Diagnostic]) {}
+    fn warned(&self, findings: &[Diagnostic]) {
+        let findings = findings.iter().map(|finding| finding.message.clone());
+        self.1.lock().unwrap().extend(findings);
+    }
     fn rejected(&self, _: &[Diagnostic]) {}
     fn settled(&self) {}
     fn changed(&self, report: &ChangeReport) {
@@ -108,20 +112,22 @@ impl Listener for Heard {
     }
 }
 
-/// Saves files one after the other while the job watches, each when the one before is applied.
-fn watching(desk: &Desk, saved: &[(&str, &str)]) {
+/// Saves files one after the other while the job watches, each when the one before is applied. What was warned
+/// of.
+fn watching(desk: &Desk, saved: &[(&str, &str)]) -> Vec<String> {
     let (tell, heard) = channel();
     let (path, stop) = (desk.at("job.yaml"), Stop::default());
     let ended = Stop::clone(&stop);
     let metrics = Arc::new(Metrics::new());
     let shared = Arc::clone(&metrics);
+    let ear = Arc::new(Heard(Mutex::new(tell), Mutex::default()));
+    let listener: Arc<dyn Listener> = Arc::<Heard>::clone(&ear);
     let job = std::thread::spawn(move || {
         let options = RunOptions {
             workers: Some(2),
             watch: true,
             ..RunOptions::default()
         };
-        let listener: Arc<dyn Listener> = Arc::new(Heard(Mutex::new(tell)));
         millrace::run::run(&path, &options, &shared, &listener, &ended)
     });
     let begun = std::time::Instant::now();
@@ -138,6 +144,8 @@ fn watching(desk: &Desk, saved: &[(&str, &str)]) {
     let tell = stop.lock().unwrap().take().unwrap();
     tell.send(BTreeSet::new()).unwrap();
     job.join().unwrap().unwrap();
+    let warned = ear.1.lock().unwrap();
+    warned.clone()
 }
 
 #[test]
@@ -193,6 +201,33 @@ fn a_layout_changed_while_the_job_stands_is_told() {
     }
     desk.write("job.yaml", job);
     is(&desk, "2.5 USD", Exit::Ok);
+}
+
+/// The same is told when the job starts and when a rule is saved, and files of the new layout follow the rule.
+#[test]
+fn a_layout_changed_while_the_job_stands_is_told_when_a_rule_is_saved() {
+    let desk = desk(true, TWO);
+    is(&desk, "2.5 USD", Exit::Ok);
+    let job = std::fs::read_to_string(desk.at("job.yaml")).unwrap();
+    let changed = "path: usage, csv: { header: [number, id, at, units, zone] }, mediation";
+    desk.write("job.yaml", job.replace("path: usage, mediation", changed));
+    desk.write("usage/001.csv", "n1,3,2026-02-10T00:00:00Z,4,near\n");
+    is(&desk, "4.5 USD", Exit::Findings);
+    let warned = watching(
+        &desk,
+        &[("rule.yaml", &rule("units: units", "units: units * 10"))],
+    );
+    let expected = "\"000.csv\" was read in another format or layout; its 2 records stay as the rule before made them";
+    assert_eq!(warned, [expected, expected]);
+    is(&desk, "22.5 USD", Exit::Findings);
+    // Back, all of it is mediated by what is in force, but for what is of the other layout now.
+    desk.write("job.yaml", job);
+    let told = is(&desk, "45 USD", Exit::Findings);
+    assert!(
+        told.err.contains("\"001.csv\" was read in another format"),
+        "{}",
+        told.err
+    );
 }
 
 /// Raw records that are not kept are in their files alone.

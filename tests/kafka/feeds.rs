@@ -98,14 +98,14 @@ fn read_all(consumer: &mut Consumer) -> Vec<(String, Option<String>)> {
     rows
 }
 
-fn wait<F: Future>(future: F) -> F::Output {
+pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     runtime.block_on(future)
 }
 
-fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
+pub(crate) fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
     ClientConfig::new()
         .set("bootstrap.servers", broker.address())
         .create()

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod begun_anew;
+mod created_anew;
 mod exactly_once;
 mod feeds;
 mod outputs;
 mod reference;
 mod renamed;
+mod rules;
+mod units;
 
 /// Runs the job that the environment asks for, where it asks for one.
 #[test]

@@ -1,6 +1,7 @@
 //! What the clients have in common: what they complained about last, and asking for metadata.
 
 use super::error::KafkaError;
+use super::ids::topic_ids;
 use super::settings::is_secret;
 use rdkafka::Message as _;
 use rdkafka::client::{Client, ClientContext};
@@ -8,6 +9,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -224,6 +226,23 @@ impl<C: ClientContext> Asking<'_, C> {
             });
         }
         Ok(partitions)
+    }
+
+    /// The ids of those of the topics that exist, by name; none where the broker has none to tell.
+    pub(super) fn ids(
+        &self,
+        topics: &[String],
+        deadline: Instant,
+    ) -> Result<BTreeMap<String, String>, KafkaError> {
+        let attempt = format!("look the ids of the topics {} up", topics.join(", "));
+        self.until(&attempt, deadline, |timeout| {
+            match topic_ids(self.client, topics, timeout) {
+                Err(error) if error.rdkafka_error_code() == Some(Code::UnsupportedFeature) => {
+                    Ok(BTreeMap::new())
+                }
+                told => told,
+            }
+        })
     }
 
     fn suggestion(&self, topic: &str, deadline: Instant) -> String {

@@ -2,6 +2,8 @@
 //!
 //! - **Offsets are ours.** Partitions are assigned, never subscribed to; nothing is committed to the
 //!   broker. An offset that the broker no longer has is an error.
+//! - **A topic is known by its id.** What is created anew under an old name is found by [`Consumer::is_same`], and
+//!   by whoever compares [`Consumer::ids`] with those of an earlier run.
 //! - **Only committed messages.** What a transaction aborted is never seen. Markers of transactions
 //!   take offsets, so offsets do not count messages.
 //! - **A client is assigned partitions once.** librdkafka 2.12 aborts the process when an assignment
@@ -50,6 +52,9 @@ const DECIDED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
 ];
 
+/// How long a broker may take to tell whether topics are still the same.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a wait for messages lasts before the client's own events are looked at again.
 const SERVE_EVERY: Duration = Duration::from_millis(100);
 
@@ -81,6 +86,8 @@ pub struct Consumer {
     heard: Heard,
     brokers: String,
     topics: Vec<String>,
+    /// What each topic is known by, as far as the broker tells.
+    ids: BTreeMap<String, String>,
     partitions: Vec<TopicPartition>,
     lanes: Vec<Lane>,
     first_lane: usize,
@@ -115,6 +122,7 @@ impl Consumer {
             heard,
             brokers: settings.brokers.clone(),
             topics: topics.to_vec(),
+            ids: BTreeMap::new(),
             partitions: Vec::new(),
             lanes: Vec::new(),
             first_lane: 0,
@@ -124,7 +132,41 @@ impl Consumer {
         consumer.topics.sort();
         consumer.topics.dedup();
         consumer.partitions = consumer.look_up()?;
+        consumer.ids = consumer.ids_within(OPEN_TIMEOUT)?;
         Ok(consumer)
+    }
+
+    /// What topics are known by, by their names: one that is deleted and created anew has another id. None of
+    /// a broker that has none to tell.
+    #[must_use]
+    pub fn ids(&self) -> &BTreeMap<String, String> {
+        &self.ids
+    }
+
+    fn ids_within(&self, time: Duration) -> Result<BTreeMap<String, String>, KafkaError> {
+        let deadline = Instant::now() + time;
+        self.ask(|asking| asking.ids(&self.topics, deadline))
+    }
+
+    /// Checks that the topics are those that were opened, and none was created anew under its name since: all
+    /// that was read before was theirs. What a broker does not tell in time is known the next time.
+    ///
+    /// # Errors
+    /// When one is another.
+    pub fn is_same(&self) -> Result<(), KafkaError> {
+        let Ok(now) = self.ids_within(CHECK_TIMEOUT) else {
+            return Ok(());
+        };
+        let other = |topic: &&String| {
+            let ids = self.ids.get(*topic).zip(now.get(*topic));
+            ids.is_some_and(|(opened, now)| opened != now)
+        };
+        match self.topics.iter().find(other) {
+            None => Ok(()),
+            Some(topic) => Err(KafkaError::Anew {
+                topic: topic.clone(),
+            }),
+        }
     }
 
     /// The partitions of the topics, as of the last [`Self::open`] or [`Self::refresh`]; sorted.
@@ -136,8 +178,9 @@ impl Consumer {
     /// Looks for partitions that were added; gives those that are new.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As [`Self::open`] and [`Self::is_same`].
     pub fn refresh(&mut self) -> Result<Vec<TopicPartition>, KafkaError> {
+        self.is_same()?;
         let found = self.look_up()?;
         let is_new = |partition: &&TopicPartition| !self.partitions.contains(partition);
         let new = found.iter().filter(is_new).cloned().collect();
@@ -180,6 +223,17 @@ impl Consumer {
             Ok((partition.clone(), self.watermarks_of(partition, deadline)?))
         };
         self.partitions.iter().map(marks).collect()
+    }
+
+    /// As [`Self::watermarks`], of one partition.
+    ///
+    /// # Errors
+    /// As [`Self::watermarks`].
+    pub fn watermarks_in(&self, partition: &TopicPartition) -> Result<Watermarks, KafkaError> {
+        match self.partitions.contains(partition) {
+            true => self.watermarks_of(partition, Instant::now() + OPEN_TIMEOUT),
+            false => Err(KafkaError::PartitionMissing(partition.clone())),
+        }
     }
 
     fn watermarks_of(
@@ -367,6 +421,7 @@ impl Consumer {
     ) -> Result<(), KafkaError> {
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                self.is_same()?;
                 let marks = self.watermarks_of(partition, Instant::now() + OPEN_TIMEOUT)?;
                 first_offset(partition, Start::At(next), marks)?;
                 Err(KafkaError::other(
@@ -375,6 +430,7 @@ impl Consumer {
                 ))
             }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+                self.is_same()?;
                 Err(KafkaError::PartitionMissing(partition.clone()))
             }
             Some(code) if is_forbidden(code) => Err(self.forbidden(code)),

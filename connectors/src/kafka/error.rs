@@ -55,13 +55,25 @@ pub enum KafkaError {
         suggestion: String,
     },
     /// There is no such partition.
-    #[error("cannot find partition {0}; it was there before, so the topic was created anew")]
+    #[error(
+        "cannot find partition {0}, which was there before: its topic was deleted, or created anew; \
+         start the job again when the topic is there, and it says what was read of it"
+    )]
     PartitionMissing(TopicPartition),
+    /// The topic is another than it was.
+    #[error(
+        "cannot read topic {topic:?} on: it was deleted, and created anew under its name; start the job \
+         again, and it says what to do"
+    )]
+    Anew {
+        /// The topic.
+        topic: String,
+    },
     /// Messages were removed before they were read.
     #[error(
-        "cannot read {partition} from offset {wanted}: retention removed what lies before \
-         {first}, {} messages at most that were never read; load them from elsewhere and start \
-         at {first}, or keep messages longer",
+        "cannot read {partition} from offset {wanted}: retention removed what lies before {first}, {} messages \
+         at most that were never read; write `removed: skip` at the topics of the source to read on without \
+         them, and keep messages longer",
         first - wanted
     )]
     Removed {
@@ -74,8 +86,8 @@ pub enum KafkaError {
     },
     /// The partition is shorter than what was read of it.
     #[error(
-        "cannot read {partition} from offset {wanted}: it ends at {end}, so the topic was \
-         created anew or lost messages; start a new job on it"
+        "cannot read {partition} from offset {wanted}: it ends at {end}, so the topic was created anew or \
+         lost messages; create one under another name with what is to be read, and name that one instead"
     )]
     Shorter {
         /// The partition.

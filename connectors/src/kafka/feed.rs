@@ -184,6 +184,12 @@ impl UpsertFeed {
         std::mem::take(&mut self.latest.faults)
     }
 
+    /// What the topics are known by, see [`Consumer::ids`].
+    #[must_use]
+    pub fn ids(&self) -> &BTreeMap<String, String> {
+        self.consumer.ids()
+    }
+
     /// What the client complained about last, though it goes on by itself.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {

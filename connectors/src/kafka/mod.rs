@@ -10,6 +10,8 @@
 //! What fails, and what is done about it:
 //! - **A broker goes away.** The client connects again by itself; reading waits and loses nothing.
 //!   Opening waits [`OPEN_TIMEOUT`] and then says who did not answer.
+//! - **A topic is created anew under its name.** Its offsets say nothing of what was read, so a topic is known
+//!   by its id, and another id is an error.
 //! - **Retention takes what was not read.** An error with the offsets; never a silent jump.
 //! - **A transaction whose end is not known.** The publisher is done for; a new one fences it and
 //!   reads from the progress topic what was published. The protocol that librdkafka speaks lets a
@@ -21,6 +23,7 @@ mod client;
 mod consumer;
 mod error;
 mod feed;
+mod ids;
 mod message;
 mod publisher;
 mod settings;

@@ -25,6 +25,7 @@ use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -158,6 +159,21 @@ impl Publisher {
             self.ask(|asking| asking.partitions(topic, deadline))?;
         }
         Ok(())
+    }
+
+    /// What these topics, and that of progress, are known by, by name. None of a broker that has none to tell.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub fn ids<'t>(
+        &self,
+        topics: impl IntoIterator<Item = &'t str>,
+    ) -> Result<BTreeMap<String, String>, KafkaError> {
+        let topics = topics.into_iter().map(str::to_owned);
+        let topics: BTreeSet<String> = topics.chain([self.slot.progress_topic.clone()]).collect();
+        let topics: Vec<String> = topics.into_iter().collect();
+        let deadline = Instant::now() + OPEN_TIMEOUT;
+        self.ask(|asking| asking.ids(&topics, deadline))
     }
 
     fn find_progress_topic(&self, settings: &KafkaSettings) -> Result<(), KafkaError> {

@@ -211,6 +211,12 @@ pub struct Manifest {
     /// The commands that were applied.
     #[serde(default)]
     pub commands: Applied,
+    /// What the topics that are published to are known by, and that of progress, by name.
+    #[serde(default)]
+    pub output_topics: BTreeMap<String, String>,
+    /// What the topics of reference data are known by, by name.
+    #[serde(default)]
+    pub reference_topics: BTreeMap<String, String>,
     /// Files and partitions met so far.
     pub files: u64,
     /// Records received so far.

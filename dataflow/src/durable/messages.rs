@@ -8,13 +8,14 @@ use super::DurableError;
 use crate::job::MessagePlan;
 use crate::listener::Listener;
 use crate::outputs::Part;
-use millrace_connectors::kafka::{
-    KafkaError, Progress, PublishError, Publisher, PublisherSlot, Row,
-};
+use millrace_connectors::kafka::{Progress, PublishError, Publisher, PublisherSlot, Row};
 use millrace_operators::epoch::Epoch;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// How often to look whether topics are still those that were published to.
+const RECOGNISE: Duration = Duration::from_secs(10);
 /// Before the publisher is opened again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -25,20 +26,23 @@ pub struct MessageSink {
     generation: u64,
     publisher: Option<Publisher>,
     progress: Option<Progress>,
+    /// What the topics are known by, by name.
+    ids: BTreeMap<String, String>,
+    recognised: Instant,
     listener: Arc<dyn Listener>,
 }
 
 impl MessageSink {
-    /// Opens the publisher of a job, whose state has committed the epochs before `live`; older ones
-    /// cannot publish any more.
+    /// Opens the publisher of a job, whose state has committed the epochs before `live` and knows topics by
+    /// these `ids`; older ones cannot publish any more.
     ///
     /// # Errors
-    /// When no broker answers, a topic is missing, or more was published than the state knows of:
-    /// nothing is started then.
+    /// When no broker answers, a topic is missing or was created anew, or more was published than the state
+    /// knows of: nothing is started then.
     pub fn open(
         plan: MessagePlan,
         job: &str,
-        (generation, live): (u64, Epoch),
+        (generation, live, ids): (u64, Epoch, &BTreeMap<String, String>),
         listener: Arc<dyn Listener>,
     ) -> Result<Self, DurableError> {
         let slot = PublisherSlot {
@@ -53,6 +57,12 @@ impl MessageSink {
             generation,
             publisher: None,
             progress: None,
+            // Where nothing is committed, nothing is published.
+            ids: match live {
+                0 => BTreeMap::new(),
+                _ => ids.clone(),
+            },
+            recognised: Instant::now(),
             listener,
         };
         sink.reopen()?;
@@ -71,12 +81,34 @@ impl MessageSink {
         }
     }
 
-    fn reopen(&mut self) -> Result<(), KafkaError> {
+    fn reopen(&mut self) -> Result<(), DurableError> {
         // What may still be under way ends before anybody asks for progress.
         self.publisher = None;
         let (publisher, progress) = Publisher::open(&self.plan.settings, self.slot.clone())?;
+        self.recognise(publisher.ids(self.plan.topics.all())?)?;
         (self.publisher, self.progress) = (Some(publisher), progress);
         Ok(())
+    }
+
+    /// Refuses topics that are others than those that were published to.
+    fn recognise(&mut self, now: BTreeMap<String, String>) -> Result<(), DurableError> {
+        let is_other = |(topic, id): &(&String, &String)| {
+            let known = self.ids.get(*topic);
+            known.is_some_and(|known| known != *id)
+        };
+        if let Some((topic, _)) = now.iter().find(is_other) {
+            let topic = topic.clone();
+            return Err(DurableError::Anew { topic });
+        }
+        self.ids.extend(now);
+        self.recognised = Instant::now();
+        Ok(())
+    }
+
+    /// What the topics are known by, by name.
+    #[must_use]
+    pub fn ids(&self) -> &BTreeMap<String, String> {
+        &self.ids
     }
 
     /// Publishes the parts of a commit whose last epoch is `epoch`, as far as they are not published.
@@ -85,6 +117,12 @@ impl MessageSink {
     /// # Errors
     /// When another run has taken over, or trying again would not help.
     pub fn publish(&mut self, epoch: Epoch, parts: &[Part]) -> Result<(), DurableError> {
+        if self.recognised.elapsed() >= RECOGNISE
+            && let Some(publisher) = &self.publisher
+            && let Ok(now) = publisher.ids(self.plan.topics.all())
+        {
+            self.recognise(now)?;
+        }
         for (number, part) in (0_u64..).zip(parts) {
             loop {
                 let done = self
@@ -135,11 +173,11 @@ impl MessageSink {
                 let opened = self.reopen();
                 match opened {
                     Ok(()) => Ok(()),
-                    Err(error) if error.is_temporary() => {
+                    Err(DurableError::Kafka(error)) if error.is_temporary() => {
                         std::thread::sleep(PAUSE);
                         Ok(())
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(error),
                 }
             }
             PublishError::Fenced { .. }

@@ -45,6 +45,8 @@ pub struct Known {
     pub files: Vec<FileRecord>,
     /// The next row or offset of those that are being read.
     pub positions: BTreeMap<FileId, u64>,
+    /// Records received, by file and partition.
+    pub received: BTreeMap<FileId, u64>,
     /// Sources that operators have paused.
     pub paused: BTreeSet<String>,
     /// The commands that were applied.
@@ -141,6 +143,7 @@ impl Restored {
             clock: loading.clock,
             files: loading.files.into_values().collect(),
             positions: loading.positions,
+            received: loading.received,
             paused: loading.paused,
             commands: loading.commands,
             held: loading.held,
@@ -219,6 +222,7 @@ struct Loading {
     clock: Option<EventTime>,
     files: BTreeMap<FileId, FileRecord>,
     positions: BTreeMap<FileId, u64>,
+    received: BTreeMap<FileId, u64>,
     paused: BTreeSet<String>,
     commands: Applied,
     held: Vec<HeldMessage>,
@@ -243,6 +247,7 @@ impl Loading {
             clock: None,
             files: BTreeMap::new(),
             positions: BTreeMap::new(),
+            received: BTreeMap::new(),
             paused: BTreeSet::new(),
             commands: Applied::default(),
             held: Vec::new(),
@@ -319,6 +324,9 @@ impl Loading {
         let reopened = entry.head.reopened.iter();
         self.reopened
             .extend(reopened.map(|record| (entry.epoch, *record)));
+        for (file, records) in &entry.head.received {
+            *self.received.entry(*file).or_default() += records;
+        }
         for (discard, diff) in &entry.head.discards {
             match *diff > 0 {
                 true => self.discards.insert(discard.record, *discard),

@@ -1,12 +1,14 @@
-//! Mediation again: what the raw records of a file come to under a new rule, beside what they came to: under
-//! the old rule, or as the journal of an earlier run has it.
+//! Mediation again: what the raw records of a file or partition come to under a new rule, beside what they
+//! came to: under the old rule, or as the journal of an earlier run has it.
 
 use super::bundle::Bundle;
-use super::count;
 use super::files::Opened;
+use super::messages::MessagesAgain;
+use super::{Halt, count};
 use crate::durable::Stood;
-use millrace_connectors::mediate::Mediated;
-use millrace_operators::domain::{Fate, Fault, RecordId, Usage};
+use millrace_connectors::decode::{Decoder, RawChunk};
+use millrace_connectors::mediate::{Mediated, Mediator};
+use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage};
 use millrace_operators::epoch::Diff;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
@@ -15,27 +17,66 @@ use std::ops::{AddAssign, Range};
 /// Rows compared at a time.
 const WINDOW_ROWS: u64 = 65_536;
 
-/// What became of the records of a file before, window by window.
+/// What became of the records of a file or partition before, window by window.
 pub(super) trait Before {
     /// Of the records before row `end` those that have not been taken yet; `after` is what becomes of them
     /// now.
-    fn window(&mut self, end: u64, after: &Window, bundle: &mut Bundle) -> Window;
+    fn window(&mut self, end: u64, after: &Window, bundle: &mut Bundle) -> Result<Window, Halt>;
     /// Whether all were taken.
     fn is_done(&self) -> bool;
     /// What broke the file.
     fn broken(&mut self) -> Option<Fault>;
 }
 
-/// A file being mediated once more, window by window.
+/// Where raw records are read once more.
+enum Reading {
+    File { decoder: Decoder, reached: u64 },
+    Messages(Box<MessagesAgain>),
+}
+
+impl Reading {
+    fn next_chunk(&mut self) -> Result<Option<RawChunk>, Halt> {
+        match self {
+            Self::File { decoder, reached } => {
+                let chunk = decoder.next_chunk();
+                *reached += chunk.as_ref().map_or(0, |chunk| chunk.received);
+                Ok(chunk)
+            }
+            Self::Messages(messages) => messages.next_chunk(),
+        }
+    }
+
+    /// Rows below this have been read.
+    fn reached(&self) -> u64 {
+        match self {
+            Self::File { reached, .. } => *reached,
+            Self::Messages(messages) => messages.reached(),
+        }
+    }
+
+    /// Which rows were read since the last call, where it may not be all up to the last.
+    fn take_rows(&mut self) -> Option<Vec<u64>> {
+        match self {
+            Self::File { .. } => None,
+            Self::Messages(messages) => Some(messages.take_offsets()),
+        }
+    }
+}
+
+/// A file or partition being mediated once more, window by window.
 pub(super) struct Replay {
-    opened: Opened,
+    id: FileId,
+    reading: Reading,
+    mediator: Mediator,
     ended: bool,
     usage: VecDeque<Usage>,
     faults: VecDeque<Fault>,
     ignored: VecDeque<RecordId>,
+    /// Which rows were read and not taken yet; nothing where it is all.
+    rows: Option<VecDeque<u64>>,
     broken: Option<Fault>,
-    /// Rows below this have been mediated.
-    reached: u64,
+    /// Records mediated.
+    records: u64,
 }
 
 /// What became of the records of a window, each list in record order.
@@ -43,47 +84,84 @@ pub(super) struct Window {
     usage: Vec<Usage>,
     faults: Vec<Fault>,
     ignored: Vec<RecordId>,
+    /// The rows that there are, in order; nothing where it is all.
+    rows: Option<Vec<u64>>,
 }
 
 impl Window {
-    fn within(mut self, rows: &Range<u64>) -> Self {
-        if *rows != (0..u64::MAX) {
-            let within = |record: RecordId| rows.contains(&record.row());
-            self.usage.retain(|usage| within(usage.record));
-            self.faults.retain(|fault| within(fault.record));
-            self.ignored.retain(|record| within(*record));
+    fn within(self, rows: &Range<u64>) -> Self {
+        match *rows == (0..u64::MAX) {
+            true => self,
+            false => self.filtered(|row| rows.contains(&row)),
         }
+    }
+
+    /// What it has of the rows that there are: whatever becomes of a record is known where it is there both
+    /// times.
+    fn among(self, rows: Option<&[u64]>) -> Self {
+        match rows {
+            None => self,
+            Some(rows) => self.filtered(|row| rows.binary_search(&row).is_ok()),
+        }
+    }
+
+    fn filtered(mut self, wanted: impl Fn(u64) -> bool) -> Self {
+        self.usage.retain(|usage| wanted(usage.record.row()));
+        self.faults.retain(|fault| wanted(fault.record.row()));
+        self.ignored.retain(|record| wanted(record.row()));
         self
     }
 }
 
 impl Replay {
+    /// Of a file.
     pub(super) fn new(opened: Opened) -> Self {
+        let Opened {
+            id,
+            decoder,
+            mediator,
+            ..
+        } = opened;
+        let reached = 0;
+        Self::of(id, Reading::File { decoder, reached }, mediator, None)
+    }
+
+    /// Of the messages of a partition.
+    pub(super) fn of_messages(id: FileId, messages: MessagesAgain, mediator: Mediator) -> Self {
+        let rows = Some(VecDeque::new());
+        Self::of(id, Reading::Messages(Box::new(messages)), mediator, rows)
+    }
+
+    fn of(id: FileId, reading: Reading, mediator: Mediator, rows: Option<VecDeque<u64>>) -> Self {
         let (usage, faults, ignored) = Default::default();
         Self {
-            opened,
+            id,
+            reading,
+            mediator,
             ended: false,
             usage,
             faults,
             ignored,
+            rows,
             broken: None,
-            reached: 0,
+            records: 0,
         }
     }
 
     /// The records before row `end` that have not been taken yet.
-    fn next(&mut self, end: u64, bundle: &mut Bundle) -> Window {
+    fn next(&mut self, end: u64, bundle: &mut Bundle) -> Result<Window, Halt> {
         let mut mediated = Mediated::default();
-        while !self.ended && self.reached < end {
-            let Some(chunk) = self.opened.decoder.next_chunk() else {
+        while !self.ended && self.reading.reached() < end {
+            let Some(chunk) = self.reading.next_chunk()? else {
                 self.ended = true;
                 break;
             };
-            self.reached += chunk.received;
+            self.records += chunk.received;
+            if let (Some(rows), Some(read)) = (&mut self.rows, self.reading.take_rows()) {
+                rows.extend(read);
+            }
             mediated.clear();
-            self.opened
-                .mediator
-                .mediate(&chunk, self.opened.id, &mut mediated);
+            self.mediator.mediate(&chunk, self.id, &mut mediated);
             bundle
                 .classes
                 .extend(mediated.classes.drain(..).map(|(_, class)| class));
@@ -95,16 +173,18 @@ impl Replay {
             self.broken = self.broken.take().or(mediated.file_fault.take());
         }
         let before = |record: RecordId| record.row() < end;
-        Window {
+        let rows = self.rows.as_mut();
+        Ok(Window {
             usage: take_while(&mut self.usage, |usage| before(usage.record)),
             faults: take_while(&mut self.faults, |fault| before(fault.record)),
             ignored: take_while(&mut self.ignored, |record| before(*record)),
-        }
+            rows: rows.map(|rows| take_while(rows, |row| *row < end)),
+        })
     }
 }
 
 impl Before for Replay {
-    fn window(&mut self, end: u64, _after: &Window, bundle: &mut Bundle) -> Window {
+    fn window(&mut self, end: u64, _after: &Window, bundle: &mut Bundle) -> Result<Window, Halt> {
         self.next(end, bundle)
     }
 
@@ -117,7 +197,7 @@ impl Before for Replay {
     }
 }
 
-/// What the journal says of a file. Records that it does not name were excluded.
+/// What the journal says of a file or partition. Records that it does not name were excluded.
 pub(super) struct Journaled {
     usage: VecDeque<Usage>,
     faults: VecDeque<Fault>,
@@ -139,7 +219,7 @@ impl Journaled {
 }
 
 impl Before for Journaled {
-    fn window(&mut self, end: u64, after: &Window, _bundle: &mut Bundle) -> Window {
+    fn window(&mut self, end: u64, after: &Window, _bundle: &mut Bundle) -> Result<Window, Halt> {
         let before = |record: RecordId| record.row() < end;
         let usage = take_while(&mut self.usage, |usage| before(usage.record));
         let faults = take_while(&mut self.faults, |fault| before(fault.record));
@@ -150,11 +230,12 @@ impl Before for Journaled {
         let known = known.chain(after.ignored.iter().copied());
         let mut ignored: Vec<RecordId> = known.filter(|record| !named.contains(record)).collect();
         ignored.sort_unstable();
-        Window {
+        Ok(Window {
             usage,
             faults,
             ignored,
-        }
+            rows: None,
+        })
     }
 
     fn is_done(&self) -> bool {
@@ -187,14 +268,15 @@ impl AddAssign for Compared {
     }
 }
 
-/// Adds what differs between the two in these rows of a file to `bundle`, as far as records are `known`.
+/// Adds what differs between the two in these rows of a file or partition to `bundle`, as far as records are
+/// `known`.
 pub(super) fn differences(
     rows: &Range<u64>,
     mut old: impl Before,
-    new: Opened,
+    mut new: Replay,
     known: impl Fn(RecordId) -> bool,
     bundle: &mut Bundle,
-) -> Compared {
+) -> Result<Compared, Halt> {
     let mut archived: BTreeSet<RecordId> = BTreeSet::new();
     let mut wanted = |record: RecordId| {
         let known = known(record);
@@ -204,13 +286,13 @@ pub(super) fn differences(
         known
     };
     let file = new.id;
-    let mut new = Replay::new(new);
-    let mut end = 0;
+    let mut end = new.reading.reached();
     while !old.is_done() || !new.is_done() {
         end += WINDOW_ROWS;
-        let after = new.next(end, bundle);
-        let before = old.window(end, &after, bundle).within(rows);
-        let after = after.within(rows);
+        let after = new.next(end, bundle)?;
+        let before = old.window(end, &after, bundle)?.within(rows);
+        let before = before.among(after.rows.as_deref());
+        let after = after.within(rows).among(before.rows.as_deref());
         changes(
             before.usage,
             after.usage,
@@ -253,10 +335,10 @@ pub(super) fn differences(
         },
     );
     bundle.fates.retain(|_, diff| *diff != 0);
-    Compared {
-        records: new.reached,
+    Ok(Compared {
+        records: new.records,
         archived: u64::try_from(archived.len()).unwrap_or(u64::MAX),
-    }
+    })
 }
 
 /// Walks two lists in record order and tells what is only in one of them, the old before the new.

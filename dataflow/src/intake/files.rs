@@ -25,6 +25,7 @@ use crate::job::SourcePlan;
 use crate::metrics::Extent;
 use grown::Look;
 pub(super) use grown::{Begin, TakeBack};
+pub(super) use inputs::Behind;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format, RawChunk};
 use millrace_connectors::kafka::TopicPartition;
 use millrace_connectors::ledger::{
@@ -342,20 +343,20 @@ impl Files {
         (before.as_ref() != Some(&message)).then_some(message)
     }
 
-    /// The number of a partition, which is entered when it is met for the first time, and the next
-    /// offset where an earlier run read it.
+    /// The number of a partition of the topic with this id, which is entered when it is met for the first
+    /// time, and the next offset where an earlier run read it.
     pub(super) fn partition(
         &mut self,
         index: usize,
         source: &SourcePlan,
         brokers: &str,
-        partition: &TopicPartition,
+        (partition, topic): (&TopicPartition, Option<&str>),
     ) -> Result<(FileId, Option<u64>), Halt> {
         let meta = FileMeta {
             name: partition.to_string(),
             location: format!("kafka://{brokers}/{partition}"),
             size: 0,
-            etag: None,
+            etag: topic.map(str::to_owned),
         };
         let arrival = Arrival {
             name: meta.name.clone(),
@@ -368,6 +369,7 @@ impl Files {
         let admitted = self.ledger.admit(arrival, &());
         match admitted.map_err(|error| Halt::Source(error.to_string()))? {
             Admission::Known(id) | Admission::Grown(id) => {
+                self.recognise(id, source, (partition, topic))?;
                 Ok((id, self.positions.get(&id).copied()))
             }
             Admission::Admitted(id) => {
@@ -379,6 +381,66 @@ impl Files {
             }
             Admission::Refused(refusal) => Err(Halt::Source(refusal.message)),
         }
+    }
+
+    /// Refuses a partition of another topic than the one that was read, under its name: offsets of one say
+    /// nothing of the other. Where nothing was read, it is as if there had been none.
+    fn recognise(
+        &mut self,
+        id: FileId,
+        source: &SourcePlan,
+        (partition, topic): (&TopicPartition, Option<&str>),
+    ) -> Result<(), Halt> {
+        let (held, topic) = match (self.partitions.get_mut(&id), topic) {
+            (Some((_, held)), Some(topic)) => (held, topic),
+            _ => return Ok(()),
+        };
+        let known = held.etag.replace(topic.to_owned());
+        if known.as_deref() == Some(topic) {
+            return Ok(());
+        }
+        self.changed.insert(id);
+        let from = self.ledger.entry(id).map_or(0, |entry| entry.from);
+        if known.is_none() {
+            return Ok(());
+        }
+        match self.positions.get(&id).filter(|next| **next > from) {
+            None => {
+                self.positions.remove(&id);
+                Ok(())
+            }
+            Some(next) => Err(Halt::Source(format!(
+                "source {:?}: topic {:?} is not the one that was read up to offset {next} of {partition}: it was \
+                 deleted, and created anew under its name. Nothing of it is read; create it under another name, and \
+                 write that name in its place under `topics`: what was read stays, and the other is read from its \
+                 beginning",
+                source.name, &*partition.topic
+            ))),
+        }
+    }
+
+    /// Whether an earlier run has read any partition of a source.
+    pub(super) fn has_read(&self, source: usize) -> bool {
+        let mut partitions = self.partitions.iter();
+        partitions.any(|(id, (of, _))| *of == source && self.positions.contains_key(id))
+    }
+
+    /// Notes the first offset of a partition that is read: what stands before was never asked for.
+    pub(super) fn begins_at(&mut self, id: FileId, offset: u64) {
+        if let Some(entry) = self.ledger.entry_mut(id)
+            && entry.from != offset
+        {
+            entry.from = offset;
+            self.changed.insert(id);
+        }
+    }
+
+    /// A partition by the names that people know: its topic and number, and what the topic is known by.
+    pub(super) fn partition_of(&self, id: FileId) -> Option<(TopicPartition, Option<&str>)> {
+        let (_, meta) = self.partitions.get(&id)?;
+        let (topic, number) = meta.name.rsplit_once('/')?;
+        let partition = TopicPartition::new(topic, number.parse().ok()?);
+        Some((partition, meta.etag.as_deref()))
     }
 
     /// Lists a source and enters what is new; returns what a person should hear. What is found by the
@@ -691,7 +753,7 @@ impl Files {
         if skip > 0 {
             self.is_what_was_read(file)
                 .map_err(|error| format!("{:?} is not read on: {error}", file.meta.name))?;
-            if self.is_laid_out_otherwise(file) {
+            if self.is_laid_out_otherwise(file.id, file.source) {
                 let name = &file.meta.name;
                 return Err(format!(
                     "{name:?} is not read on: {skip} rows of it were read in another format or layout"

@@ -3,6 +3,12 @@
 //! A partition is a file of the ledger that never ends: it has a number, its offsets are the rows, and
 //! how far it is read is part of every commit. Offsets are never kept by the broker: a run begins where
 //! the newest commit says, or where the job says when there is none.
+//!
+//! What was read is read once more where it is to be mediated by another rule, see [`again`].
+
+mod again;
+
+pub(super) use again::MessagesAgain;
 
 use super::Halt;
 use super::archived::Archived;
@@ -40,14 +46,19 @@ pub(super) struct Messages {
     /// Sorted; each has the position that it has in the consumer's assignment.
     partitions: Vec<Partition>,
     /// Of all partitions whose messages have the same columns: what one has met the others meet too.
-    mediators: Vec<(SchemaRef, Mediator)>,
+    mediators: Mediators,
     /// Where a run that does not watch ends.
     ends: Vec<(TopicPartition, i64)>,
     /// Where it began, by partition.
     begun: BTreeMap<TopicPartition, i64>,
     refreshed: Instant,
     complaint: Option<String>,
+    /// What is passed over, in words.
+    skipped: Vec<String>,
 }
+
+/// Mediators, each for messages of a schema.
+type Mediators = Vec<(SchemaRef, Mediator)>;
 
 struct Partition {
     partition: TopicPartition,
@@ -97,12 +108,13 @@ impl Messages {
             begun: BTreeMap::new(),
             refreshed: Instant::now(),
             complaint: None,
+            skipped: Vec::new(),
             consumer: {
                 consumer.refresh()?;
                 consumer
             },
         };
-        let begin = match plan.from_latest {
+        let begin = match plan.from_latest && !files.has_read(index) {
             true => Start::Latest,
             false => Start::Earliest,
         };
@@ -131,24 +143,13 @@ impl Messages {
                 continue;
             }
             let brokers = &self.plan.settings.brokers;
-            let (id, position) = files.partition(self.source, source, brokers, &partition)?;
-            let (format, columns) = (&self.plan.format, rule.columns());
-            let registry = self.registry.as_ref();
-            let decoder = MessageDecoder::open(id, &partition, format, registry, columns)
-                .map_err(|error| failed(source, &error))?;
-            let schema = decoder.schema();
-            let mut known = self.mediators.iter();
-            let mediator = match known.position(|(known, _)| known == schema) {
-                Some(mediator) => mediator,
-                None => {
-                    let mediator = rule.mediator(schema).map_err(|findings| {
-                        let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
-                        Halt::Source(format!("source {:?}: {}", source.name, told.join("; ")))
-                    })?;
-                    self.mediators.push((Arc::clone(schema), mediator));
-                    self.mediators.len() - 1
-                }
-            };
+            let topic = self.consumer.ids().get(&*partition.topic);
+            let known = (&partition, topic.map(String::as_str));
+            let (id, position) = files.partition(self.source, source, brokers, known)?;
+            let decoder = self.decoder((id, &partition), source, rule);
+            let decoder = decoder.map_err(Halt::Source)?;
+            let mediator = mediator(&mut self.mediators, decoder.schema(), source, rule);
+            let mediator = mediator.map_err(Halt::Source)?;
             let next = position.and_then(|next| i64::try_from(next).ok());
             self.partitions.push(Partition {
                 partition,
@@ -161,6 +162,9 @@ impl Messages {
         }
         self.partitions
             .sort_by(|a, b| a.partition.cmp(&b.partition));
+        if self.plan.skips_removed {
+            self.skip_removed(source)?;
+        }
         let is_read = |topic: &str| {
             let mut of_topic = self
                 .partitions
@@ -189,10 +193,92 @@ impl Messages {
         for (partition, next) in self.consumer.position()? {
             let mut held = self.partitions.iter_mut();
             if let Some(entered) = held.find(|held| held.partition == partition) {
+                if entered.next < 0 {
+                    files.begins_at(entered.id, u64::try_from(next).unwrap_or(0));
+                }
                 entered.next = next;
             }
         }
         Ok(())
+    }
+
+    /// Passes over messages that were removed before they were read.
+    fn skip_removed(&mut self, source: &SourcePlan) -> Result<(), Halt> {
+        let marks = self.consumer.watermarks()?;
+        for entered in self.partitions.iter_mut().filter(|p| p.next >= 0) {
+            let low = marks.get(&entered.partition).map_or(0, |marks| marks.low);
+            if low > entered.next {
+                self.skipped.push(format!(
+                    "source {:?}: messages of {} from offset {} to {} were removed before they were read, and are \
+                     passed over",
+                    source.name,
+                    entered.partition,
+                    entered.next,
+                    low - 1
+                ));
+                entered.next = low;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was passed over since the last call, in words.
+    pub(super) fn take_skipped(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.skipped)
+    }
+
+    fn decoder(
+        &self,
+        (id, partition): (FileId, &TopicPartition),
+        source: &SourcePlan,
+        rule: &MediationPlan,
+    ) -> Result<MessageDecoder, String> {
+        let (format, columns) = (&self.plan.format, rule.columns());
+        MessageDecoder::open(id, partition, format, self.registry.as_ref(), columns)
+            .map_err(|error| told(source, &error))
+    }
+
+    /// What decodes and mediates the messages of each partition by a rule.
+    fn mediation(
+        &self,
+        source: &SourcePlan,
+        rule: &MediationPlan,
+    ) -> Result<(Vec<(MessageDecoder, usize)>, Mediators), String> {
+        let mut mediators = Vec::new();
+        let of_partition = |entered: &Partition| {
+            let decoder = self.decoder((entered.id, &entered.partition), source, rule)?;
+            let mediator = mediator(&mut mediators, decoder.schema(), source, rule)?;
+            Ok::<_, String>((decoder, mediator))
+        };
+        let by: Result<Vec<_>, String> = self.partitions.iter().map(of_partition).collect();
+        Ok((by?, mediators))
+    }
+
+    /// Whether messages can be mediated by a rule.
+    ///
+    /// # Errors
+    /// When they cannot, in words.
+    pub(super) fn suits(&self, source: &SourcePlan, rule: &MediationPlan) -> Result<(), String> {
+        self.mediation(source, rule).map(drop)
+    }
+
+    /// Mediates what comes by this rule from now on; everything that was read has been mediated.
+    pub(super) fn mediate_by(
+        &mut self,
+        source: &SourcePlan,
+        rule: &MediationPlan,
+    ) -> Result<(), Halt> {
+        let (by, mediators) = self.mediation(source, rule).map_err(Halt::Source)?;
+        self.mediators = mediators;
+        for (entered, by) in self.partitions.iter_mut().zip(by) {
+            (entered.decoder, entered.mediator) = by;
+        }
+        Ok(())
+    }
+
+    /// Checks that all that was read is of the topics that are known.
+    pub(super) fn is_same(&self) -> Result<(), KafkaError> {
+        self.consumer.is_same()
     }
 
     /// Looks for new partitions now and then.
@@ -303,5 +389,34 @@ impl Messages {
 }
 
 fn failed(source: &SourcePlan, error: &DecodeError) -> Halt {
-    Halt::Source(format!("source {:?}: {error}", source.name))
+    Halt::Source(told(source, error))
+}
+
+fn told(source: &SourcePlan, error: &DecodeError) -> String {
+    format!("source {:?}: {error}", source.name)
+}
+
+/// Which of the mediators is that of a schema; it is made where there is none yet.
+fn mediator(
+    mediators: &mut Mediators,
+    schema: &SchemaRef,
+    source: &SourcePlan,
+    rule: &MediationPlan,
+) -> Result<usize, String> {
+    if let Some(known) = mediators.iter().position(|(known, _)| known == schema) {
+        return Ok(known);
+    }
+    mediators.push((Arc::clone(schema), new_mediator(schema, source, rule)?));
+    Ok(mediators.len() - 1)
+}
+
+fn new_mediator(
+    schema: &SchemaRef,
+    source: &SourcePlan,
+    rule: &MediationPlan,
+) -> Result<Mediator, String> {
+    rule.mediator(schema).map_err(|findings| {
+        let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        format!("source {:?}: {}", source.name, told.join("; "))
+    })
 }

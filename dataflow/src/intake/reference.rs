@@ -8,6 +8,7 @@ use crate::job::{Job, ReferenceTopics};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::{FeedChange, FeedFault, KafkaError, UpsertFeed};
 use millrace_connectors::reference::{ReferenceFiles, Section};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long reading the topics to their end may take.
@@ -58,6 +59,32 @@ impl ReferenceFeeds {
             refreshed: Instant::now(),
             complaint: None,
         }))
+    }
+
+    /// What the topics are known by, by name.
+    #[must_use]
+    pub fn ids(&self) -> BTreeMap<String, String> {
+        let ids = self.feeds.iter().flat_map(|(_, feed)| feed.ids());
+        ids.map(|(topic, id)| (topic.clone(), id.clone())).collect()
+    }
+
+    /// What to say of topics that are not those that an earlier run knew by these ids: what they hold now is in
+    /// force, and nobody took back what they held.
+    #[must_use]
+    pub fn created_anew(&self, job: &Job, known: &BTreeMap<String, String>) -> Vec<Diagnostic> {
+        let ids = self.ids();
+        let other = ids
+            .iter()
+            .filter(|(topic, id)| known.get(*topic).is_some_and(|known| known != *id));
+        let finding = |(topic, _): (&String, &String)| {
+            let message = format!(
+                "topic {topic:?} was deleted, and created anew under its name since the last run: what it holds now \
+                 is in force, and what it held before no more"
+            );
+            Diagnostic::warning(&job.path.display().to_string(), (0, 0), message)
+                .with_hint("write to it again what it lacks, and run the job again")
+        };
+        other.map(finding).collect()
     }
 
     /// Reads what came since; says whether anything did.

@@ -1,6 +1,7 @@
 //! What was said of the configuration that is in force, and of what is not for its faults.
 
 use super::Intake;
+use super::messages::Messages;
 use millrace_connectors::diagnostic::Diagnostic;
 
 /// Findings by what they are about: each is judged again on its own.
@@ -51,6 +52,19 @@ impl Intake {
         if !warnings.is_empty() {
             self.setting.listener.warned(warnings);
         }
+    }
+
+    /// Tells of messages that were removed before they were read.
+    pub(super) fn warn_of_skipped(&mut self) {
+        let skipped = self.topics.iter_mut().flat_map(Messages::take_skipped);
+        let job = self.setting.job.path.display().to_string();
+        let finding = |message: String| {
+            Diagnostic::warning(&job, (0, 0), message)
+                .with_hint("load them from elsewhere, as files of a source of the same stream")
+        };
+        let skipped: Vec<Diagnostic> = skipped.map(finding).collect();
+        self.warn(&skipped);
+        self.setting.warned.job.extend(skipped);
     }
 
     /// Tells why saved rules are not in force.

@@ -219,6 +219,9 @@ pub struct KafkaSourceEntry {
     /// Where a job begins that has committed nothing yet.
     #[serde(default)]
     pub from: From,
+    /// What becomes of a job from which messages were removed before it read them.
+    #[serde(default)]
+    pub removed: Removed,
 }
 
 /// Where reference data comes from: a file, or `{ kafka: … }`.
@@ -298,6 +301,17 @@ pub enum From {
     Earliest,
     /// Behind its last message.
     Latest,
+}
+
+/// What becomes of a job from which messages were removed before it read them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Removed {
+    /// It is not run.
+    #[default]
+    Refuse,
+    /// It tells of them when it starts, and reads the next that there is.
+    Skip,
 }
 
 /// A reference table.
