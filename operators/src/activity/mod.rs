@@ -49,6 +49,7 @@ use own::Own;
 use pool::pools;
 use serde::{Deserialize, Serialize};
 pub use settle::settle;
+use std::sync::Arc;
 
 /// What the operator reads.
 pub struct ActivityInputs<'scope> {
@@ -87,10 +88,15 @@ pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Acti
     let plans = inputs.plans;
     let held = held(inputs.subscriptions, inputs.accounts, plans.clone());
     let by_list = held.map(|holding| ((holding.list, shard(holding.subscription.0)), holding));
-    let spread = plans.flat_map(|row| (0..SHARDS).map(move |n| ((row.list, n), row.clone())));
+    // Every holding has the row of its list, and all of them the same one.
+    let spread = plans.flat_map(|row| {
+        let row = Arc::new(row);
+        (0..SHARDS).map(move |n| ((row.list, n), Arc::clone(&row)))
+    });
     let granted = by_list
         .join_map(spread, |_, holding, row| {
-            holding.gets(row).then(|| (row.clone(), holding.clone()))
+            let gets = holding.gets(row);
+            gets.then(|| (Arc::clone(row), holding.clone()))
         })
         .flat_map(|granted| granted);
 

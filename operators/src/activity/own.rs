@@ -11,11 +11,12 @@ use crate::domain::{
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A part of a plan, for one subscription.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Own {
-    pub(super) row: PlanRow,
+    pub(super) row: Arc<PlanRow>,
     pub(super) holding: Holding,
     /// The cycle of its term.
     pub(super) cycle: BillingProfile,
@@ -29,7 +30,7 @@ struct Granted {
 }
 
 impl Own {
-    pub(super) fn new(row: PlanRow, holding: Holding, zone: &TimeZone) -> Option<Self> {
+    pub(super) fn new(row: Arc<PlanRow>, holding: Holding, zone: &TimeZone) -> Option<Self> {
         let term = match &row.part {
             PlanPart::Allowance(allowance) => allowance.term,
             PlanPart::Charge(charge) => charge.term,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// An accumulator or a cap of a group. Rows that agree on what is counted, and when, are versions of
 /// one counter, whichever lists they belong to.
@@ -26,11 +27,11 @@ pub(super) struct Pool {
     /// The cycle of its term, for the account of the first member that it counts.
     pub(super) cycle: BillingProfile,
     /// Its versions, the latest last.
-    versions: Vec<PlanRow>,
+    versions: Vec<Arc<PlanRow>>,
     /// The commitments to it.
-    commitments: Vec<PlanRow>,
+    commitments: Vec<Arc<PlanRow>>,
     /// The volume prices of it.
-    volumes: Vec<PlanRow>,
+    volumes: Vec<Arc<PlanRow>>,
     /// Everybody with a list that one of the rows belongs to, the longest active first.
     members: Vec<Holding>,
 }
@@ -82,10 +83,10 @@ fn identity(part: &PlanPart) -> Option<(u64, Term)> {
 /// The counters of a group: the kernel of the reduction.
 pub(super) fn pools(
     group: GroupKey,
-    granted: &[&(PlanRow, Holding)],
+    granted: &[&(Arc<PlanRow>, Holding)],
     zone: &TimeZone,
 ) -> Vec<Pool> {
-    let mut versions: BTreeMap<u64, Vec<&PlanRow>> = BTreeMap::new();
+    let mut versions: BTreeMap<u64, Vec<&Arc<PlanRow>>> = BTreeMap::new();
     for (row, _) in granted {
         if let Some((identity, _)) = identity(&row.part) {
             versions.entry(identity).or_default().push(row);
@@ -145,7 +146,7 @@ pub(super) fn pools(
 }
 
 /// The rows without repetition, those in force latest last.
-fn distinct(mut rows: Vec<&PlanRow>) -> Vec<PlanRow> {
+fn distinct(mut rows: Vec<&Arc<PlanRow>>) -> Vec<Arc<PlanRow>> {
     rows.sort_by_key(|row| (row.valid.start(), row.key, row.list));
     rows.dedup();
     rows.into_iter().cloned().collect()
@@ -165,7 +166,7 @@ fn prices(volume: &Volume, counter: &PlanPart) -> bool {
 impl Pool {
     /// The first instant that it applies to.
     pub(super) fn start(&self) -> EventTime {
-        let first = |row: &PlanRow| Some(self.applied(row, Period::ALWAYS).first()?.start());
+        let first = |row: &Arc<PlanRow>| Some(self.applied(row, Period::ALWAYS).first()?.start());
         let starts = self.versions.iter().filter_map(first);
         starts.min().unwrap_or(EventTime::MAX)
     }
@@ -206,7 +207,7 @@ impl Pool {
         let in_force: Vec<(&PlanRow, Stretches)> = self
             .versions
             .iter()
-            .map(|row| (row, self.applied(row, cycle)))
+            .map(|row| (&**row, self.applied(row, cycle)))
             .filter(|(_, applied)| !applied.is_empty())
             .collect();
         let since = |applied: &Stretches| applied.last().map(|stretch| stretch.start());
@@ -298,7 +299,7 @@ impl Pool {
     /// and over the members.
     fn true_ups(&self, bucket: &Bucket, cycle: Period, zone: &TimeZone) -> Vec<Outcome> {
         let mut due: BTreeMap<Name, Vec<(&PlanRow, &Commitment)>> = BTreeMap::new();
-        for row in &self.commitments {
+        for row in self.commitments.iter().map(|row| &**row) {
             if let PlanPart::Commitment(commitment) = &row.part {
                 let versions = due.entry(commitment.resource).or_default();
                 versions.push((row, commitment));
@@ -399,7 +400,7 @@ impl Pool {
     /// the bucket, of the list that members try first.
     fn volume_edges(&self, bucket: &Bucket, cycle: Period) -> Vec<Outcome> {
         let mut chosen: BTreeMap<Name, (Order, &PlanRow, &Volume)> = BTreeMap::new();
-        for row in &self.volumes {
+        for row in self.volumes.iter().map(|row| &**row) {
             let (PlanPart::Volume(volume), Some(in_force)) =
                 (&row.part, row.valid.intersect(bucket.valid))
             else {
@@ -469,7 +470,7 @@ impl Pool {
             time: cycle.end(),
             action: EdgeAction::Volume {
                 accumulator: bucket.key,
-                tiers: std::sync::Arc::clone(&volume.tiers),
+                tiers: Arc::clone(&volume.tiers),
             },
         };
         Some([Outcome::Edge(edge), Outcome::Activity(activity)])
