@@ -118,7 +118,7 @@ fn watching(desk: &Desk, saved: &[(&str, &str)]) -> Vec<String> {
     let (tell, heard) = channel();
     let (path, stop) = (desk.at("job.yaml"), Stop::default());
     let ended = Stop::clone(&stop);
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Metrics::new();
     let shared = Arc::clone(&metrics);
     let ear = Arc::new(Heard(Mutex::new(tell), Mutex::default()));
     let listener: Arc<dyn Listener> = Arc::<Heard>::clone(&ear);
@@ -327,7 +327,9 @@ fn any_history_of_rules_tables_and_files_comes_to_the_bill_from_scratch() {
             let same = std::fs::read_to_string(kept.at(&name)).is_ok_and(|held| held == content);
             fresh.write(&name, &content);
             match dice.roll(3) {
-                0 if !same && !name.starts_with("usage") => watching(&kept, &[(&name, &content)]),
+                0 if !same && !name.starts_with("usage") => {
+                    watching(&kept, &[(&name, &content)]);
+                }
                 _ => kept.write(&name, &content),
             }
         }

@@ -190,7 +190,7 @@ impl Watching {
     pub(crate) fn begin(desk: &Desk, received: u64) -> Self {
         let (tell, changed) = channel();
         let (path, stop) = (desk.at("job.yaml"), Stop::default());
-        let (ended, metrics) = (Stop::clone(&stop), Arc::new(Metrics::new()));
+        let (ended, metrics) = (Stop::clone(&stop), Metrics::new());
         let shared = Arc::clone(&metrics);
         let heard = Arc::new(Heard {
             changed: Mutex::new(tell),
