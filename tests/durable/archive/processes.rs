@@ -75,7 +75,10 @@ fn any_number_of_processes_archives_the_same_bytes() {
                 assert!(said.contains(says), "{says}: {said}");
                 written.push(files(&desk.at("closed")));
                 if !kept {
-                    written.push(files(&desk.at("out")));
+                    let mut outputs = files(&desk.at("out"));
+                    // Each desk has files of its own, written at another time.
+                    outputs.retain(|name, _| !name.starts_with("/ledger/"));
+                    written.push(outputs);
                 }
             }
             if kept {
