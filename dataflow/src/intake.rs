@@ -1135,6 +1135,8 @@ impl Intake {
             // The records of this epoch are told by their lines, wherever it ends.
             self.tell_lines_of(opened.id, &opened.lines);
         }
+        // A file that amends another is entered when it is read, not when it is found.
+        self.name_files();
         let bundle = std::mem::take(&mut self.bundle);
         if self.setting.closes {
             let comes = bundle.usage().iter().filter(|(_, diff)| *diff > 0);
