@@ -557,7 +557,8 @@ impl Board {
         let fault = record.and_then(|record| self.faults.get(record));
         let place = |record: RecordId| match self.faults.get(&record) {
             Some(fault) if fault.line > 0 => {
-                format!("{} line {}", self.texts.file(record.file()), fault.line)
+                let file = self.texts.told_file(record.file());
+                format!("{file} line {}", fault.line)
             }
             _ => self.texts.place(record),
         };

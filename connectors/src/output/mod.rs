@@ -66,7 +66,7 @@ impl Texts {
     /// Where a record stands, as people read it: its file and line, or its row where there are no lines.
     #[must_use]
     pub fn place(&self, record: RecordId) -> String {
-        let file = self.file(record.file());
+        let file = self.told_file(record.file());
         match self.line(record) {
             Some(line) => format!("{file} line {line}"),
             None => format!("{file} row {}", record.row()),
@@ -80,7 +80,7 @@ impl Texts {
     /// As [`Self::line`].
     #[must_use]
     pub fn record(&self, record: RecordId) -> String {
-        let (file, row) = (self.file(record.file()), record.row());
+        let (file, row) = (self.told_file(record.file()), record.row());
         let lines = self.lines.read();
         let lines = lines.expect("the lines of files are not poisoned");
         let Some(lines) = lines.get(&record.file()) else {
@@ -98,13 +98,28 @@ impl Texts {
     /// After a panic while the list was written to, which ends the process anyway.
     #[must_use]
     pub fn file(&self, id: FileId) -> Arc<str> {
+        let name = self.known_file(id);
+        name.unwrap_or_else(|| self.names.miss("a file", u64::from(id.0)))
+    }
+
+    /// The name of a file for people, who may be told of a record while the state is loaded before the file
+    /// of another is met: its number then.
+    ///
+    /// # Panics
+    /// As [`Self::file`].
+    #[must_use]
+    pub fn told_file(&self, id: FileId) -> Arc<str> {
+        let name = self.known_file(id);
+        name.unwrap_or_else(|| Arc::from(format!("#{}", id.0)))
+    }
+
+    fn known_file(&self, id: FileId) -> Option<Arc<str>> {
         let files = self
             .files
             .read()
             .expect("the list of files is not poisoned");
         let index = usize::try_from(id.0).unwrap_or(usize::MAX);
-        let name = files.get(index).map(Arc::clone);
-        name.unwrap_or_else(|| self.names.miss("a file", u64::from(id.0)))
+        files.get(index).map(Arc::clone)
     }
 }
 
