@@ -579,6 +579,8 @@ impl Intake {
                 self.topics.push(messages);
             }
         }
+        // What a run commits before it reads says where it begins.
+        self.positions = self.topics.iter().flat_map(Messages::positions).collect();
         self.name_files();
         self.warn_of_skipped();
         Ok(())

@@ -103,9 +103,10 @@ impl Intake {
                 compared.records
             ));
         }
-        match self.bundle.is_empty() {
-            true => Ok(()),
-            false => self.bind(),
+        match count {
+            0 => Ok(()),
+            // What is told once is known from then on.
+            _ => self.bind_and(true),
         }
     }
 
