@@ -169,7 +169,7 @@ pub fn run(
             None => load()?,
             Some(talk) => once_it_holds(&talk.saved, listener, load)?,
         };
-        anew = anew.or_else(|| prepared.anew.clone());
+        anew = anew.or(prepared.anew);
         let ended = turn(
             prepared,
             &options,
@@ -190,10 +190,11 @@ pub fn run(
         }
     };
     drop(server);
-    // What was found when the run began, it did not find when it began again.
-    let found = anew.map(|finding| finding.to_string());
-    let found = found.filter(|found| !summary.warnings.contains(found));
-    summary.warnings.extend(found);
+    if let Some(before) = anew.filter(|before| summary.records.received < *before) {
+        let finding = fewer(path, before, summary.records.received);
+        listener.warned(std::slice::from_ref(&finding));
+        summary.warnings.push(finding.to_string());
+    }
     Ok(summary)
 }
 
@@ -448,14 +449,14 @@ fn tell(finding: Diagnostic, listener: &Arc<dyn Listener>, warned: &mut Warned) 
     warned.job.push(finding);
 }
 
-/// Outputs whose state is gone are written anew, from what the sources have now.
-fn begun_anew(job: &Path, outputs: &Store, told: Epoch) -> Diagnostic {
-    let folder = outputs.location();
+/// A job that began anew, and found less than there was.
+fn fewer(job: &Path, before: u64, now: u64) -> Diagnostic {
     let message = format!(
-        "the state that the outputs in {folder:?} were written from, up to epoch {told}, is gone: everything \
-         is read anew, and what the sources do not have any more is not billed"
+        "the state of the job was gone and {now} records were read anew: there were {before}, and what the sources \
+         do not have any more is not billed"
     );
-    let hint = "see that the sources have everything from their beginning";
+    let hint = "put back what the sources had, or give `durability.folder`, `outputs.folder` and, where there is one, \
+                `archive.folder` the state, outputs and archive of before from a copy";
     Diagnostic::warning(&job.display().to_string(), (0, 0), message).with_hint(hint)
 }
 
@@ -612,8 +613,8 @@ struct Prepared {
     closed: Arc<Closed>,
     output_store: Arc<Store>,
     watched: std::collections::BTreeSet<PathBuf>,
-    /// That there are outputs of state that is gone.
-    anew: Option<Diagnostic>,
+    /// Of how many records there were outputs whose state is gone.
+    anew: Option<u64>,
     /// When the job began to read them.
     loading: SystemTime,
     outputs: Option<Outputs>,
@@ -708,10 +709,12 @@ impl Prepared {
                 }
                 check_objects(state)?;
                 known::compare(&job, state)?;
-                if let Some(told) = progress::check(&store, state, &job.name)? {
-                    let finding = begun_anew(path, &store, told);
-                    anew = Some(finding.clone());
-                    tell(finding, listener, &mut warned);
+                anew = progress::check(&store, state, &job.name)?;
+                if anew.is_some() {
+                    let folder = store.location();
+                    listener.message(&format!(
+                        "the state that the outputs in {folder} were written from is gone: everything is read anew"
+                    ));
                 }
                 if Manifest::newest(state)?.is_none_or(|newest| newest.live == 0) {
                     earlier = Outputs::earlier(&store)?;

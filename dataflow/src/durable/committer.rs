@@ -310,11 +310,10 @@ impl Committer {
 
     /// Outputs in files are told up to what is committed.
     fn advance(&mut self) -> Result<(), DurableError> {
-        let live = self.generation.manifest.live;
         let Some(mark) = &mut self.mark else {
             return Ok(());
         };
-        if mark.advance(&self.outputs, live)? {
+        if mark.advance(&self.outputs, &self.generation.manifest)? {
             return Ok(());
         }
         // A younger run has taken it away, or else somebody has.

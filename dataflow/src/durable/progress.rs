@@ -1,7 +1,7 @@
 //! How far outputs in files are told, and from which state: one object among them.
 //!
 //! ```text
-//!  <outputs>/_progress/<first epoch that is not committed>-<generation>-<run>.json
+//!  <outputs>/_progress/<first epoch that is not committed>-<records received>-<generation>-<run>.json
 //!
 //!  manifest/N ─► progress: another name ─► changes take their places
 //! ```
@@ -45,14 +45,19 @@ struct Progress {
     owner: Owner,
     /// The first epoch that was not committed.
     live: Epoch,
+    /// Records received before that.
+    received: u64,
 }
 
-fn name(live: Epoch, tag: &str) -> String {
-    format!("{PROGRESS}/{live:020}-{tag}.json")
+fn name(manifest: &Manifest, tag: &str) -> String {
+    let Manifest { live, received, .. } = manifest;
+    format!("{PROGRESS}/{live:020}-{received}-{tag}.json")
 }
 
-fn live_of(name: &str) -> Option<Epoch> {
-    name.split('-').next()?.parse().ok()
+/// The epoch and the records of a name.
+fn numbers_of(name: &str) -> Option<(Epoch, u64)> {
+    let mut words = name.split('-').map(|word| word.parse().ok());
+    Some((words.next()??, words.next()??))
 }
 
 fn refused(outputs: &Store, problem: impl Into<String>, hint: &str) -> DurableError {
@@ -67,7 +72,9 @@ fn refused(outputs: &Store, problem: impl Into<String>, hint: &str) -> DurableEr
 fn newest(outputs: &Store) -> Result<Option<Progress>, DurableError> {
     for _ in 0..LOOKS {
         let names = outputs.names(PROGRESS)?;
-        let Some((live, name)) = names.iter().rev().find_map(|n| Some((live_of(n)?, n))) else {
+        let mut newest = names.iter().rev();
+        let newest = newest.find_map(|name| Some((numbers_of(name)?, name)));
+        let Some(((live, received), name)) = newest else {
             return Ok(None);
         };
         // It may just have got another name.
@@ -76,7 +83,11 @@ fn newest(outputs: &Store) -> Result<Option<Progress>, DurableError> {
         };
         let owner = unsealed(&bytes).and_then(|line| serde_json::from_str(line).ok());
         return match owner {
-            Some(owner) => Ok(Some(Progress { owner, live })),
+            Some(owner) => Ok(Some(Progress {
+                owner,
+                live,
+                received,
+            })),
             None => {
                 let problem = format!("{PROGRESS}/{name} is damaged: its digest does not match");
                 let hint = format!("put it back from a copy, {ANEW}");
@@ -88,8 +99,8 @@ fn newest(outputs: &Store) -> Result<Option<Progress>, DurableError> {
     Err(refused(outputs, problem, "end what changes it"))
 }
 
-/// Makes sure that outputs are those of the state, before a run takes over. Says up to which epoch there are
-/// outputs of a state that is gone: the job begins anew, and they with it.
+/// Makes sure that outputs are those of the state, before a run takes over. Says of how many records there are
+/// outputs whose state is gone: the job begins anew, and they with it.
 ///
 /// # Errors
 /// When they are another job's or another state's, older or newer than this one, gone, or cannot be read.
@@ -97,12 +108,17 @@ pub(crate) fn check(
     outputs: &Store,
     state: &Store,
     job: &str,
-) -> Result<Option<Epoch>, DurableError> {
+) -> Result<Option<u64>, DurableError> {
     // A run under way moves on: what is read first is no newer, and what is read last no older.
     let before = newest(outputs)?;
     let manifest = Manifest::newest(state)?.filter(|manifest| manifest.live > 0);
     let after = newest(outputs)?;
-    let Some(Progress { owner, live: told }) = after else {
+    let Some(Progress {
+        owner,
+        live: told,
+        received,
+    }) = after
+    else {
         return match manifest {
             Some(Manifest { live, changes, .. }) if !changes.is_empty() => {
                 let problem = format!(
@@ -124,7 +140,7 @@ pub(crate) fn check(
         ..
     }) = manifest
     else {
-        return Ok((told > 0).then_some(told));
+        return Ok((told > 0).then_some(received));
     };
     if owner.state != ours {
         let problem = "they were written from another state of the job";
@@ -215,7 +231,7 @@ pub(crate) fn lacking(
 #[derive(Debug)]
 pub(super) struct Mark {
     tag: String,
-    live: Epoch,
+    name: String,
 }
 
 impl Mark {
@@ -231,28 +247,31 @@ impl Mark {
             state: manifest.state.clone(),
         };
         let line = serde_json::to_string(&owner).expect("two texts have a JSON form");
-        let live = manifest.live;
+        let name = name(manifest, &tag);
         // One that is there already is this run's: the answer was lost.
-        let (Put::Created | Put::Exists) =
-            outputs.put_new(&name(live, &tag), sealed(&line).as_bytes())?;
+        let (Put::Created | Put::Exists) = outputs.put_new(&name, sealed(&line).as_bytes())?;
         for name in outputs.names(PROGRESS)? {
             if is_older(&name) {
                 outputs.remove(&format!("{PROGRESS}/{name}"))?;
             }
         }
         outputs.sweep(PROGRESS, is_older)?;
-        Ok(Self { tag, live })
+        Ok(Self { tag, name })
     }
 
     /// Outputs are told up to what is committed now. Says whether the object was there.
-    pub(super) fn advance(&mut self, outputs: &Store, live: Epoch) -> Result<bool, DurableError> {
-        if self.live == live {
+    pub(super) fn advance(
+        &mut self,
+        outputs: &Store,
+        manifest: &Manifest,
+    ) -> Result<bool, DurableError> {
+        let name = name(manifest, &self.tag);
+        if self.name == name {
             return Ok(true);
         }
-        let (old, new) = (name(self.live, &self.tag), name(live, &self.tag));
         // A bucket that did it, and whose answer was lost, was asked again.
-        let is_there = outputs.rename(&old, &new)? || outputs.get(&new)?.is_some();
-        self.live = live;
+        let is_there = outputs.rename(&self.name, &name)? || outputs.get(&name)?.is_some();
+        self.name = name;
         Ok(is_there)
     }
 }
@@ -296,7 +315,7 @@ mod tests {
         fn commit(&self, generation: &mut Generation, mark: &mut Mark, live: Epoch) {
             let next = self.next(generation, live);
             generation.commit(&self.state, next).unwrap();
-            assert!(mark.advance(&self.outputs, live).unwrap());
+            assert!(mark.advance(&self.outputs, &generation.manifest).unwrap());
             let output = &generation.manifest.outputs[0];
             self.outputs.rename(&output.staged, &output.place).unwrap();
         }
@@ -312,6 +331,7 @@ mod tests {
             let mut next = Manifest {
                 from: before.live,
                 live,
+                received: 10 * live,
                 ..before
             };
             next.tell(&output);
@@ -319,7 +339,7 @@ mod tests {
             next
         }
 
-        fn checked(&self) -> Result<Option<Epoch>, String> {
+        fn checked(&self) -> Result<Option<u64>, String> {
             check(&self.outputs, &self.state, "calls").map_err(|error| error.to_string())
         }
 
@@ -355,7 +375,7 @@ mod tests {
         let (younger, _) = world.begin();
         assert_eq!(world.checked(), Ok(None));
         assert_eq!(world.outputs.names(PROGRESS).unwrap().len(), 1);
-        assert!(!mark.advance(&world.outputs, 12).unwrap());
+        assert!(!mark.advance(&world.outputs, &run.manifest).unwrap());
         // Of the next commit nobody may know any more.
         drop(younger);
         std::fs::remove_file(world.newest_manifest()).unwrap();
@@ -403,8 +423,8 @@ mod tests {
         assert!(give_up(&world.outputs, "texts").is_err());
         let own = world.folder.path().join("state");
         std::fs::rename(&own, world.folder.path().join("aside")).unwrap();
-        // Begun anew, that is told.
-        assert_eq!(world.checked(), Ok(Some(7)));
+        // Begun anew, it is told how much there was.
+        assert_eq!(world.checked(), Ok(Some(70)));
         let plan = Plan {
             job: "calls".to_owned(),
             ..Plan::default()
