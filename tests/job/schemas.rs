@@ -182,7 +182,7 @@ fn documents() -> Vec<Files> {
               "kafka": { "brokers": "127.0.0.1:9", "settings": { "client.id": "x" }, "topics": ["usage"],
                          "format": { "type": "json" }, "from": "latest" } },
             { "name": "b", "was": "c", "platform": "q", "service_type": "api", "mediation": rule,
-              "kafka": { "brokers": "127.0.0.1:9", "topics": ["more"],
+              "kafka": { "brokers": "127.0.0.1:9", "topics": ["more"], "removed": "skip",
                          "format": { "type": "avro", "registry": "http://127.0.0.1:9", "subject": "s" } } },
         ],
         "catalog": ["catalog.yaml", { "kafka": { "brokers": "127.0.0.1:9", "settings": { "client.id": "x" },

@@ -53,7 +53,7 @@ pub struct Ears {
     pub bound: Box<dyn Fn(Epoch) + Send>,
     /// Another process was told to end.
     pub end: Box<dyn Fn() + Send>,
-    /// Another process has done its part; whether the job begins again.
+    /// Process 0 has done its part; whether the job begins again.
     pub over: Box<dyn Fn(bool) + Send>,
 }
 
@@ -163,7 +163,10 @@ impl Links {
                     Ok(Word::End) => (ears.end)(),
                     Ok(word @ (Word::Bye | Word::Again)) => {
                         gone.insert(process);
-                        (ears.over)(word == Word::Again);
+                        // The others say nothing of what process 0 does next.
+                        if process == 0 {
+                            (ears.over)(word == Word::Again);
+                        }
                     }
                     Ok(Word::Failed(reason)) => lose(&ears.me, process, &reason),
                     Ok(_) => {}
