@@ -432,6 +432,9 @@ pub(crate) fn texts(findings: &[Diagnostic]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
 }
 
+/// What a run comes to, what it keeps, and what it has with other processes.
+type Ran<T> = (Ended<T>, Option<Kept>, Option<Together>);
+
 /// What a run with durable state leaves to the one that goes on from it.
 struct Kept {
     generation: Generation,
@@ -931,7 +934,7 @@ impl Prepared {
         + Send
         + Sync
         + 'static,
-    ) -> Result<(Ended<T>, Option<Kept>, Option<Together>), RunError> {
+    ) -> Result<Ran<T>, RunError> {
         let failed_to_start = |error: &dyn std::fmt::Display| RunError::Start(error.to_string());
         let workers = workers(options)?;
         let finder = Arc::new(self.finder());

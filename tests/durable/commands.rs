@@ -175,7 +175,7 @@ fn a_damaged_command_is_told_and_keeps_nobody_from_the_others() {
         assert!(!ended.err.contains("empty folder"), "{}", ended.err);
         let status = told(&desk, "job.yaml", &["status"]);
         assert!(status.out.contains("paused: switch"), "{}", status.out);
-        assert_eq!(lying(&desk), [torn.clone()]);
+        assert_eq!(lying(&desk), std::slice::from_ref(&torn));
     }
     // The advice, followed.
     std::fs::remove_file(&torn).unwrap();

@@ -186,7 +186,8 @@ impl Mediator {
                 out.faults.push(fault.clone());
             }
         }
-        let mut parts = vec![0..chunk.rows.len()];
+        let mut parts = Vec::new();
+        parts.push(0..chunk.rows.len());
         while let Some(part) = parts.pop() {
             let (faults, ignored) = (out.faults.len(), out.ignored.len());
             if !self.mediate_rows(Rows::of(chunk, part.clone(), file), out) {

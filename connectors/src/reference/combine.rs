@@ -243,10 +243,13 @@ fn counter_fault(
     })
 }
 
+/// An item, in a currency and on a list.
+type Priced = (Name, Name, Option<Name>);
+
 /// What else items are charged by, each with the first row that says so.
 struct Others<'a> {
     /// Prices by another model than volume, by item, currency and list; those of accounts by no list.
-    prices: BTreeMap<(Name, Name, Option<Name>), (usize, &'a Placed<PriceRow>)>,
+    prices: BTreeMap<Priced, (usize, &'a Placed<PriceRow>)>,
     /// Items with a price.
     priced: BTreeSet<Name>,
     /// Items that plans charge without usage.

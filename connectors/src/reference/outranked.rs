@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 /// Of rows that differ by time and priority alone, those that the ones above leave no instant, each with
 /// the first of these that holds when it begins. From the highest priority to the lowest, with what those
 /// above hold at hand.
-pub(super) fn outranked<'a>(
-    mut rows: Vec<&'a Placed<PriceRow>>,
-) -> Vec<(&'a Placed<PriceRow>, &'a Placed<PriceRow>)> {
+pub(super) fn outranked(
+    mut rows: Vec<&Placed<PriceRow>>,
+) -> Vec<(&Placed<PriceRow>, &Placed<PriceRow>)> {
     rows.sort_by_key(|placed| (placed.row.valid, &placed.origin));
     let priority = |at: &usize| Reverse(rows[*at].row.priority);
     let mut order: Vec<usize> = (0..rows.len()).collect();

@@ -68,6 +68,9 @@ impl Crashes {
     ///
     /// # Errors
     /// When the folder of the state cannot be written to, or the system does not tell of signals.
+    ///
+    /// # Panics
+    /// When whoever told of another run of this process panicked.
     pub fn begin(state: &Path, tag: &str) -> io::Result<Self> {
         let folder = state.join(FOLDER);
         fs::create_dir_all(&folder)?;

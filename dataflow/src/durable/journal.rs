@@ -339,7 +339,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum Item {
     /// Facts of a commit, before its epochs.
-    Facts(Facts),
+    Facts(Box<Facts>),
     /// An epoch.
     Epoch(Box<Entry>),
     /// The billing lines that the epochs of a commit moved, behind them.
@@ -387,7 +387,7 @@ impl Iterator for Epochs<'_> {
             return (rest > 0).then(|| Err(format!("ends with {rest} bytes of no block")));
         };
         Some(match block.kind {
-            FACTS => decode(block.packed).map(Item::Facts),
+            FACTS => decode(block.packed).map(Box::new).map(Item::Facts),
             HEAD => self.entry(&block).map(|entry| Item::Epoch(Box::new(entry))),
             LINES => decode(block.packed).map(Item::Lines),
             kind => Err(format!("holds a block of unknown kind {kind}")),

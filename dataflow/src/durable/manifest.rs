@@ -576,7 +576,7 @@ impl Generation {
     fn stands(&self, store: &Store, commit: u64) -> Result<(), DurableError> {
         let (ours, before) = (name(commit), self.manifest.commit);
         let names = store.names(FOLDER)?;
-        let mut manifests = names.iter().filter(|name| name.ends_with(".json"));
+        let mut manifests = names.iter().filter(|name| number_of(name).is_some());
         let mut held = manifests.clone().map(|name| format!("{FOLDER}/{name}"));
         let stands = before == 0 || held.any(|held| held == name(before));
         let younger = manifests.next_back();

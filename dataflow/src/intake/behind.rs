@@ -53,7 +53,7 @@ impl Intake {
         report: &mut ChangeReport,
     ) -> Result<(), Halt> {
         let mut compared = Compared::default();
-        for behind in self.to_mediate_again() {
+        for behind in self.take_behind() {
             if left.contains(&behind.id) {
                 let message = format!("{:?} was mediated by a rule that is gone", behind.name);
                 let hint = behind.file.as_ref().map_or(MESSAGES, |_| FILE);
@@ -74,7 +74,7 @@ impl Intake {
     pub(super) fn catch_up(&mut self, restored: &Restored) -> Result<(), Halt> {
         let mut compared = Compared::default();
         let (mut asked, mut records) = (BTreeMap::new(), 0);
-        let behind = self.to_mediate_again();
+        let behind = self.take_behind();
         let count = behind.len();
         for (at, behind) in behind.into_iter().enumerate() {
             records += self.records(&behind);
@@ -111,7 +111,7 @@ impl Intake {
     }
 
     /// What is left behind and can be held against what it was. What cannot stays, and is told.
-    fn to_mediate_again(&mut self) -> Vec<Behind> {
+    fn take_behind(&mut self) -> Vec<Behind> {
         let mut again = Vec::new();
         for behind in self.files.behind(&self.positions) {
             let Behind { id, source, .. } = behind;

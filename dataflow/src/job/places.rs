@@ -54,7 +54,7 @@ pub(super) fn overlaps(
             let mut names = WRITTEN.iter().map(name);
             if names.any(|name| source.chosen.has(&name)) {
                 overlaps.push(Overlap {
-                    key: *key,
+                    key,
                     written: (*written).clone(),
                     source: source.name.clone(),
                     place: source.place,

@@ -315,11 +315,9 @@ fn no_history_of_clocks_graces_and_prices_moves_a_closed_bill_but_by_adjustments
         as_of(&desk, day, after);
         let price = ["price: 0.05", "price: 0.06", "price: 0.07"];
         let free = ["units: 300", "units: 350"];
-        let catalog = year.replace("price: 0.05", *dice.pick(&price));
-        desk.write(
-            "catalog.yaml",
-            catalog.replace("units: 300", *dice.pick(&free)),
-        );
+        let (price, free) = (dice.pick(&price), dice.pick(&free));
+        let catalog = year.replace("price: 0.05", price);
+        desk.write("catalog.yaml", catalog.replace("units: 300", free));
         if dice.one_in(2) {
             desk.write(&format!("calls/late-{run:02}.csv"), calls(next..next + 20));
             next += 15;
