@@ -68,10 +68,9 @@ fn proxy(to: String, closes_behind: usize, overheard: &Arc<Overheard>) -> String
     let address = listener.local_addr().unwrap().to_string();
     let overheard = Arc::clone(overheard);
     std::thread::spawn(move || {
-        for (number, inside) in listener.incoming().flatten().enumerate() {
-            let Ok(outside) = TcpStream::connect(&to) else {
-                continue;
-            };
+        let through = |inside| Some((inside, TcpStream::connect(&to).ok()?));
+        let through = listener.incoming().flatten().filter_map(through);
+        for (number, (inside, outside)) in through.enumerate() {
             let ends = [
                 (inside.try_clone().unwrap(), outside.try_clone().unwrap()),
                 (outside, inside),
