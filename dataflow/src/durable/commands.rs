@@ -13,13 +13,13 @@
 //!   the first. What is only in the second is left for the next time.
 //! - **Names** have a part that is drawn at random, so nobody makes a name again: whoever takes an applied
 //!   command away, however late, takes away what a commit says is applied.
-//! - **Failure:** a command is a line of JSON and a digest of it and its name. One that is damaged is told, stays where it is and
+//! - **Failure:** a command is a line of JSON, which has its name, and a digest. One that is damaged is told, stays where it is and
 //!   keeps nobody from applying the others. One that was told to another job, before that had any state, is
 //!   told and taken away.
 
 use super::DurableError;
 use super::manifest::{Manifest, Object, Plan, create};
-use millrace_connectors::store::{Store, random_name};
+use millrace_connectors::store::{Store, random_name, sealed, unsealed};
 use millrace_operators::domain::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -65,6 +65,8 @@ pub struct Selection {
 /// What lies in the folder: to whom what is told.
 #[derive(Serialize, Deserialize)]
 struct Letter {
+    /// The name that it stands under, and no other.
+    name: String,
     job: String,
     told: OperatorCommand,
 }
@@ -140,6 +142,7 @@ pub fn tell(store: &Store, plan: &Plan, command: &OperatorCommand) -> Result<u64
     let number = told.unwrap_or(0).max(applied) + 1;
     let name = format!("{number:020}-{}.json", random_name());
     let letter = Letter {
+        name: name.clone(),
         job: plan.job.clone(),
         told: command.clone(),
     };
@@ -148,7 +151,7 @@ pub fn tell(store: &Store, plan: &Plan, command: &OperatorCommand) -> Result<u64
         object: place(&name),
         problem: format!("cannot be written: {error}"),
     })?;
-    let content = text(&name, &line);
+    let content = sealed(&line);
     let object = Object::of(place(&name), content.as_bytes(), 0);
     create(store, &object, content.as_bytes())?;
     Ok(number)
@@ -189,28 +192,21 @@ pub fn open(
         Some(_) if number_of(name).is_some_and(|number| number <= applied.until) => {
             Err(NotObeyed::TooLate)
         }
-        Some(content) => read(name, content, job).map(Some),
+        Some(content) => read(name, &content, job).map(Some),
     }
 }
 
-fn read(name: &str, content: Vec<u8>, job: &str) -> Result<OperatorCommand, NotObeyed> {
+fn read(name: &str, content: &[u8], job: &str) -> Result<OperatorCommand, NotObeyed> {
     let damaged = |problem: &dyn std::fmt::Display| NotObeyed::Damaged(problem.to_string());
-    let held = String::from_utf8(content).map_err(|error| damaged(&error))?;
-    let line = held.lines().next().unwrap_or("");
-    if held != text(name, line) {
-        return Err(damaged(&"its digest does not match"));
-    }
+    let line = unsealed(content).ok_or_else(|| damaged(&"its digest does not match"))?;
     let letter: Letter = serde_json::from_str(line).map_err(|error| damaged(&error))?;
+    if letter.name != name {
+        return Err(damaged(&format!("it is {}", letter.name)));
+    }
     match letter.job == job {
         true => Ok(letter.told),
         false => Err(NotObeyed::OfAnother(letter.job)),
     }
-}
-
-/// A command as it stands under its name, and under no other.
-fn text(name: &str, line: &str) -> String {
-    let digest = blake3::hash(format!("{name}\n{line}").as_bytes());
-    format!("{line}\n{}\n", digest.to_hex())
 }
 
 /// The number of a command.

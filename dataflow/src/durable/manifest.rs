@@ -9,7 +9,7 @@ use super::journal::Position;
 use crate::job::{Job, SourcePlan};
 use millrace_connectors::archive::StateMark;
 use millrace_connectors::mediate::MediationPlan;
-use millrace_connectors::store::{Put, Store, StoreError, random_name};
+use millrace_connectors::store::{Put, Store, StoreError, random_name, sealed, unsealed};
 use millrace_operators::domain::FileId;
 use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
@@ -273,11 +273,14 @@ pub(super) fn create(store: &Store, object: &Object, content: &[u8]) -> Result<(
     Ok(())
 }
 
-/// The name of the newest manifest, if there is one.
-fn newest_name(store: &Store) -> Result<Option<String>, DurableError> {
-    let names = store.names(FOLDER)?;
-    let newest = names.iter().rfind(|name| number_of(name).is_some());
-    Ok(newest.map(|newest| format!("{FOLDER}/{newest}")))
+/// The manifests that there are, in their order, and nothing else that lies beside them.
+fn manifests(store: &Store) -> Result<Vec<String>, DurableError> {
+    let mut names = store.names(FOLDER)?;
+    names.retain(|name| number_of(name).is_some());
+    Ok(names
+        .into_iter()
+        .map(|name| format!("{FOLDER}/{name}"))
+        .collect())
 }
 
 impl Manifest {
@@ -303,18 +306,11 @@ impl Manifest {
             object: name(self.commit),
             problem: format!("cannot be written: {error}"),
         })?;
-        let digest = blake3::hash(line.as_bytes()).to_hex();
-        Ok(format!("{line}\n{digest}\n").into_bytes())
+        Ok(sealed(&line).into_bytes())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "is damaged: not text".to_owned())?;
-        let mut lines = text.lines();
-        let (line, digest) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
-        let is_whole = text.ends_with('\n') && lines.next().is_none();
-        if blake3::hash(line.as_bytes()).to_hex().as_str() != digest || !is_whole {
-            return Err("is damaged: its digest does not match".to_owned());
-        }
+        let line = unsealed(bytes).ok_or("is damaged: its digest does not match")?;
         let said: Form =
             serde_json::from_str(line).map_err(|error| format!("is damaged: {error}"))?;
         if said.form != FORM {
@@ -354,7 +350,7 @@ impl Manifest {
     /// # Errors
     /// When it is damaged or cannot be read.
     pub fn newest(store: &Store) -> Result<Option<Self>, DurableError> {
-        let mut found = newest_name(store)?;
+        let mut found = manifests(store)?.pop();
         while let Some(object) = found {
             let damaged = |problem: String| DurableError::Damaged {
                 folder: store.location().to_owned(),
@@ -371,7 +367,7 @@ impl Manifest {
                 return Ok(Some(manifest));
             }
             // Many commits may have been made since it was the newest.
-            found = newest_name(store)?;
+            found = manifests(store)?.pop();
             if found.as_ref().is_none_or(|newest| *newest <= object) {
                 return Err(damaged("is gone".to_owned()));
             }
@@ -558,12 +554,9 @@ impl Generation {
             number_of(name).is_some_and(|number| number <= ours)
         })?;
         let old = name(ours.saturating_sub(KEPT));
-        let names = store.names(FOLDER)?.into_iter();
-        for held in names.filter(|name| number_of(name).is_some()) {
-            let held = format!("{FOLDER}/{held}");
-            if held <= old {
-                store.remove(&held)?;
-            }
+        let gone = manifests(store)?.into_iter().filter(|held| *held <= old);
+        for held in gone {
+            store.remove(&held)?;
         }
         Ok(())
     }
@@ -575,14 +568,10 @@ impl Generation {
     /// would name objects that are gone.
     fn stands(&self, store: &Store, commit: u64) -> Result<(), DurableError> {
         let (ours, before) = (name(commit), self.manifest.commit);
-        let names = store.names(FOLDER)?;
-        let mut manifests = names.iter().filter(|name| number_of(name).is_some());
-        let mut held = manifests.clone().map(|name| format!("{FOLDER}/{name}"));
-        let stands = before == 0 || held.any(|held| held == name(before));
-        let younger = manifests.next_back();
-        let younger = younger.map(|name| format!("{FOLDER}/{name}"));
-        if let Some(younger) = younger.filter(|newest| *newest > ours) {
-            let held = store.get(&younger)?;
+        let manifests = manifests(store)?;
+        let stands = before == 0 || manifests.contains(&name(before));
+        if let Some(younger) = manifests.last().filter(|newest| **newest > ours) {
+            let held = store.get(younger)?;
             return Err(DurableError::Superseded {
                 ours: self.number,
                 theirs: held.map_or(0, |held| Self::holder(&held)),
