@@ -487,7 +487,10 @@ impl Intake {
 
     /// Tells that the machine's clock is not to be believed, once.
     fn doubt(&mut self) {
-        if let Some(finding) = self.doubts().filter(|_| !self.doubted) {
+        if self.doubted {
+            return;
+        }
+        if let Some(finding) = self.doubts() {
             self.doubted = true;
             self.setting.listener.warned(&[finding]);
         }
@@ -947,10 +950,9 @@ impl Intake {
             name: entry.name.clone(),
             checksum: entry.checksum.clone(),
         };
-        let job = self.setting.job.path.display().to_string();
         let crashes = self.crashes()?;
         if crashes.blame(&subject) {
-            let name = &subject.name;
+            let (name, job) = (&subject.name, self.setting.job.path.display());
             return Some(format!(
                 "{name:?} is passed over: three runs in a row crashed while they read it; `millrace retry \
                  {job} --file {name:?}` has it read again"

@@ -446,10 +446,12 @@ struct Kept {
     talk: Option<Talk>,
 }
 
-/// Tells what is wrong with outputs of an earlier run, of which money may be.
-fn tell(finding: Diagnostic, listener: &Arc<dyn Listener>, warned: &mut Warned) {
-    listener.warned(std::slice::from_ref(&finding));
-    warned.job.push(finding);
+/// Tells what is wrong beside the configuration, of which money may be.
+fn tell(findings: Vec<Diagnostic>, listener: &Arc<dyn Listener>, warned: &mut Warned) {
+    if !findings.is_empty() {
+        listener.warned(&findings);
+    }
+    warned.job.extend(findings);
 }
 
 /// A job that began anew, and found less than there was.
@@ -707,7 +709,8 @@ impl Prepared {
                 // A start that must fail ends no run that does well.
                 ask_brokers(&job)?;
                 let plan = Plan::of(&job, &rules);
-                if let Some(newest) = Manifest::newest(state)? {
+                let newest = Manifest::newest(state)?;
+                if let Some(newest) = &newest {
                     newest.check_plan(state, &plan)?;
                 }
                 check_objects(state)?;
@@ -719,7 +722,7 @@ impl Prepared {
                         "the state that the outputs in {folder} were written from is gone: everything is read anew"
                     ));
                 }
-                if Manifest::newest(state)?.is_none_or(|newest| newest.live == 0) {
+                if newest.is_none_or(|newest| newest.live == 0) {
                     earlier = Outputs::earlier(&store)?;
                 }
                 let (mut ours, resumed) = Generation::begin(state, &plan)?;
@@ -738,7 +741,7 @@ impl Prepared {
                     }
                 };
                 for (folder, problem) in progress::lacking(&store, &ours.manifest, STAGE)? {
-                    tell(lacks(path, &folder, &problem), listener, &mut warned);
+                    tell(vec![lacks(path, &folder, &problem)], listener, &mut warned);
                 }
                 // Both are part of the next commit.
                 if let Some(sink) = &sink {
@@ -746,10 +749,7 @@ impl Prepared {
                 }
                 if let Some(feeds) = &reference_feeds {
                     let anew = feeds.created_anew(&job, &ours.manifest.reference_topics);
-                    if !anew.is_empty() {
-                        listener.warned(&anew);
-                    }
-                    warned.job.extend(anew);
+                    tell(anew, listener, &mut warned);
                     ours.manifest.reference_topics = feeds.ids();
                 }
                 (generation, resumes) = (Some(ours), resumed);

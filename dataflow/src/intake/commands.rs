@@ -80,7 +80,6 @@ impl Intake {
             ),
         };
         let finding = Diagnostic::warning(object, (0, 0), message).with_hint(hint);
-        self.setting.listener.warned(std::slice::from_ref(&finding));
-        self.setting.warned.job.push(finding);
+        self.warn_of_job(vec![finding]);
     }
 }

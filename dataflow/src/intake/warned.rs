@@ -48,6 +48,12 @@ impl Intake {
         self.setting.warned.reference = warnings;
     }
 
+    /// Tells what is said of the job beside what is said of it already.
+    pub(super) fn warn_of_job(&mut self, warnings: Vec<Diagnostic>) {
+        self.warn(&warnings);
+        self.setting.warned.job.extend(warnings);
+    }
+
     fn warn(&self, warnings: &[Diagnostic]) {
         if !warnings.is_empty() {
             self.setting.listener.warned(warnings);
@@ -62,9 +68,8 @@ impl Intake {
             Diagnostic::warning(&job, (0, 0), message)
                 .with_hint("load them from elsewhere, as files of a source of the same stream")
         };
-        let skipped: Vec<Diagnostic> = skipped.map(finding).collect();
-        self.warn(&skipped);
-        self.setting.warned.job.extend(skipped);
+        let skipped = skipped.map(finding).collect();
+        self.warn_of_job(skipped);
     }
 
     /// Tells why saved rules are not in force.

@@ -14,12 +14,12 @@ use crate::job::Job;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::outputs::Outputs;
+use crate::present::machine;
 use crate::publish::{Dispatch, Outbox};
 use crate::serve::Endpoint;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::Texts;
 use millrace_connectors::store::Store;
-use millrace_operators::domain::EventTime;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,8 +85,7 @@ fn assist_once(
 
     let terms = Terms::of(path, workers);
     let guest = Guest::report(plan, terms, Arc::as_ref(listener))?;
-    let clock = || EventTime::from(jiff::Timestamp::now());
-    let resume = guest.resume().from_clock(job.clock.unwrap_or_else(clock));
+    let resume = guest.resume().from_clock(job.clock.unwrap_or_else(machine));
     if let Err(error) = sees(&outputs, guest.go(), plan.place.process, &folder) {
         guest.fail(&error.to_string());
         return Err(error);
