@@ -1,5 +1,11 @@
 use super::*;
 
+/// The names of the files of a store.
+fn names(store: &Store) -> Vec<String> {
+    let files = store.list().unwrap().into_iter();
+    files.map(|file| file.name).collect()
+}
+
 #[test]
 fn files_come_sorted_and_unfinished_ones_do_not_come() {
     let folder = tempfile::tempdir().unwrap();
@@ -16,13 +22,7 @@ fn files_come_sorted_and_unfinished_ones_do_not_come() {
         std::fs::write(path, name).unwrap();
     }
     let store = Store::open(".", folder.path()).unwrap();
-    let names: Vec<_> = store
-        .list()
-        .unwrap()
-        .into_iter()
-        .map(|file| file.name)
-        .collect();
-    assert_eq!(names, ["a.csv", "b.csv", "sub/c.csv"]);
+    assert_eq!(names(&store), ["a.csv", "b.csv", "sub/c.csv"]);
 }
 
 #[test]
@@ -72,13 +72,7 @@ fn a_folder_is_walked_once() {
     symlink(elsewhere.path(), at("b-link")).unwrap();
     symlink(elsewhere.path(), at("c-link")).unwrap();
     let store = Store::open(".", folder.path()).unwrap();
-    let names: Vec<_> = store
-        .list()
-        .unwrap()
-        .into_iter()
-        .map(|file| file.name)
-        .collect();
-    assert_eq!(names, ["b-link/far/a.csv", "sub/a.csv"]);
+    assert_eq!(names(&store), ["b-link/far/a.csv", "sub/a.csv"]);
 }
 
 #[test]

@@ -48,6 +48,29 @@ pub(crate) fn desk() -> Desk {
     desk
 }
 
+/// The job as of February, which adjusts what is closed every second while it watches.
+pub(super) fn adjusting() -> Desk {
+    let desk = desk();
+    as_of(&desk, DAYS[1]);
+    let kept = job(DAYS[1], "closed", "out").replace("after: 10d", "after: 10d, adjust: 1s");
+    desk.write(
+        "job.yaml",
+        kept + "durability: { folder: state, interval: 20ms }\n",
+    );
+    desk
+}
+
+/// Waits until January has this in the archive; `look` looks after whoever is to write it.
+pub(super) fn january_has(desk: &Desk, name: &str, mut look: impl FnMut()) {
+    let january = desk.at("closed/periods/20260101T000000Z-20260201T000000Z");
+    let begun = Instant::now();
+    while !january.join(name).exists() {
+        assert!(begun.elapsed() < PATIENCE, "{name}");
+        look();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A job that has closed and forgotten January.
 pub(crate) fn desk_that_forgot() -> Desk {
     let desk = desk();
@@ -219,23 +242,10 @@ fn usage_of_a_closed_bill_unit_can_move_to_an_open_one() {
 
 #[test]
 fn a_watching_job_closes_and_adjusts_by_itself() {
-    let desk = desk();
-    as_of(&desk, DAYS[1]);
-    let kept = job(DAYS[1], "closed", "out").replace("after: 10d", "after: 10d, adjust: 1s");
-    desk.write(
-        "job.yaml",
-        kept + "durability: { folder: state, interval: 20ms }\n",
-    );
+    let desk = adjusting();
     let path = desk.at("job.yaml").display().to_string();
     let mut process = start(&["run", &path, "--watch"]);
-    let january = desk.at("closed/periods/20260101T000000Z-20260201T000000Z");
-    let there = |name: &str| {
-        let begun = Instant::now();
-        while !january.join(name).exists() {
-            assert!(begun.elapsed() < PATIENCE, "{name}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
+    let there = |name: &str| january_has(&desk, name, || ());
     there("manifest-0000.json");
     desk.write("calls/c.csv", calls(600..640));
     there("manifest-0001.json");

@@ -1,7 +1,7 @@
 //! Several processes archive and forget as one does: the same bytes, whatever is killed, and the next run
 //! may be of any number of them.
 
-use super::forget::{DAYS, as_of, catalog, desk, is_the_twins, open};
+use super::forget::{DAYS, adjusting, as_of, catalog, desk, is_the_twins, january_has, open};
 use super::kept::{adds_up, is_cut};
 use super::world::{calls, job};
 use crate::cluster::{Processes, files};
@@ -116,23 +116,13 @@ fn any_number_of_processes_archives_the_same_bytes() {
 
 #[test]
 fn a_watching_job_of_several_processes_closes_and_adjusts_by_itself() {
-    let desk = desk();
-    as_of(&desk, DAYS[1]);
-    let kept = job(DAYS[1], "closed", "out").replace("after: 10d", "after: 10d, adjust: 1s");
-    desk.write(
-        "job.yaml",
-        kept + "durability: { folder: state, interval: 20ms }\n",
-    );
+    let desk = adjusting();
     let path = desk.at("job.yaml").display().to_string();
     let mut cluster = Processes::start(&desk, &path, 2, &["--watch"]);
-    let january = desk.at("closed/periods/20260101T000000Z-20260201T000000Z");
     let mut there = |name: &str| {
-        let begun = Instant::now();
-        while !january.join(name).exists() {
-            assert!(begun.elapsed() < PATIENCE, "{name}");
+        january_has(&desk, name, || {
             assert!(!cluster.is_over(), "the processes have ended");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        });
     };
     there("manifest-0000.json");
     desk.write("calls/c.csv", calls(600..640));
