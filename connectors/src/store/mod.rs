@@ -22,6 +22,8 @@ mod sealed;
 mod silence;
 #[cfg(feature = "s3")]
 mod upload;
+#[cfg(feature = "s3")]
+mod wait;
 
 mod write;
 

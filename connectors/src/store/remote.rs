@@ -1,8 +1,7 @@
 //! Buckets behind the S3 protocol, bridged from async to blocking.
 //!
-//! All buckets of the process share one runtime with one thread: it only moves bytes. Ranges are
-//! fetched in blocks and a few blocks are kept, because a Parquet reader asks for page after page of
-//! several columns in turn.
+//! Ranges are fetched in blocks and a few blocks are kept, because a Parquet reader asks for page after page
+//! of several columns in turn.
 //!
 //! A name is the object's key as it is, whatever characters it has. What `object_store` has no path for,
 //! a key with `//` above all, is listed but cannot be read: its neighbours are, and whoever asks for it is
@@ -12,6 +11,7 @@
 
 use super::silence::{PATIENCE, Silence};
 use super::upload::Upload;
+use super::wait::wait;
 use super::{FileMeta, Put, StoreError, is_input, stream_error};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -27,7 +27,6 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
 
 const BLOCKS_KEPT: usize = 16;
 /// Keys of a page; no store gives more.
@@ -38,22 +37,6 @@ const REFUSED: &str = "a key with an empty part (`//`), with `.` or `..` as a pa
 /// Why a bucket is not opened.
 const NO_KEYS: &str = "there are no keys, and AWS_EC2_METADATA_DISABLED says not to ask the instance for \
                        them; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
-
-pub(super) fn wait<F: Future>(future: F) -> io::Result<F::Output> {
-    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| {
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("object-store")
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())
-    });
-    match runtime {
-        Ok(runtime) => Ok(runtime.block_on(future)),
-        Err(error) => Err(io::Error::other(error.clone())),
-    }
-}
 
 pub(super) struct Bucket {
     location: String,

@@ -5,8 +5,8 @@
 //! because the process ends. Of a process that is killed they stay; a lifecycle rule of the bucket takes
 //! them away.
 
-use super::remote::wait;
 use super::silence::Silence;
+use super::wait::wait;
 use futures::future::{join_all, pending};
 use object_store::{MultipartUpload, PutPayload};
 use std::io;
