@@ -2,6 +2,7 @@
 //! own about what breaks one.
 
 use crate::Identity;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Decimals of a bill.
@@ -181,9 +182,20 @@ fn reads(identity: Identity, column: usize) -> bool {
     column > 0 || identity != Identity::Position
 }
 
+/// A file as text, with [`char::REPLACEMENT_CHARACTER`] for bytes that are none: what is read must not
+/// hold one, and what nobody reads may.
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes))
+}
+
+/// Whether a text was one before it was read.
+fn is_text(text: &str) -> bool {
+    !text.contains(char::REPLACEMENT_CHARACTER)
+}
+
 /// The records of a CSV file, by RFC 4180; nothing when it breaks a rule.
 pub(crate) fn csv(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
-    let text = std::str::from_utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)).ok()?;
+    let text = text_of(bytes);
     if text.contains('\0') {
         return None;
     }
@@ -233,8 +245,13 @@ pub(crate) fn csv(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
         }
         places.push(place);
     }
+    let read = |row: &[String]| {
+        let places = places.iter().enumerate();
+        let mut read = places.filter(|(column, _)| reads(identity, *column));
+        read.all(|(_, place)| place.is_none_or(|place| is_text(&row[place])))
+    };
     rows.map(|row| {
-        (row.len() == header.len()).then(|| {
+        (row.len() == header.len() && read(&row)).then(|| {
             std::array::from_fn(|column| {
                 let field = places[column].map(|place| &row[place]);
                 field.filter(|field| !field.is_empty()).cloned()
@@ -246,7 +263,7 @@ pub(crate) fn csv(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
 
 /// The records of JSON lines; nothing when it breaks a rule.
 pub(crate) fn json_lines(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
-    let text = std::str::from_utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)).ok()?;
+    let text = text_of(bytes);
     let lines = text
         .split('\n')
         .filter(|line| !line.trim_ascii().is_empty());
@@ -262,8 +279,8 @@ pub(crate) fn json_lines(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>>
 
 /// The records of a JSON array, or of the entries of an object; nothing when it breaks a rule.
 pub(crate) fn json(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
-    let text = std::str::from_utf8(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)).ok()?;
-    let mut json = Json { rest: text };
+    let text = text_of(bytes);
+    let mut json = Json { rest: &text };
     json.blank();
     if json.rest.is_empty() {
         return Some(Vec::new());
@@ -328,7 +345,7 @@ impl<'j> Json<'j> {
             if let Some(column) = COLUMNS.iter().position(|known| *known == name)
                 && reads(identity, column)
             {
-                if met[column].is_some_and(|before| before != raw) {
+                if met[column].is_some_and(|before| before != raw) || !is_text(raw) {
                     return None;
                 }
                 met[column] = Some(raw);
