@@ -51,7 +51,7 @@ pub enum DecodeError {
         /// How the rule says that files may lack it; nothing where no rule asks.
         declaration: Box<str>,
     },
-    /// A column asked for whose name stands twice in the header.
+    /// A column asked for whose name stands twice in the header or the schema.
     #[error("the header of {file:?} names the column {column:?} twice")]
     AmbiguousColumn {
         /// The file.

@@ -99,8 +99,25 @@ pub(super) fn names(fields: &Fields) -> Vec<String> {
     found
 }
 
-/// The values at the end of a way; NULL where something on it is absent.
-pub(super) fn reach(column: &ArrayRef, steps: &[Step]) -> Result<ArrayRef, ArrowError> {
+/// Whether more than one column, field or map of a file can be meant by a name.
+pub(super) fn is_ambiguous(fields: &Fields, name: &str) -> bool {
+    let names = names(fields);
+    let meant = names
+        .iter()
+        .filter(|known| match known.strip_suffix("<key>") {
+            Some(map) => name.strip_prefix(map).is_some_and(|key| !key.is_empty()),
+            None => *known == name,
+        });
+    meant.count() > 1
+}
+
+/// The values at the end of a way, NULL where something on it is absent; `twice` hears of rows whose map
+/// has a key twice.
+pub(super) fn reach(
+    column: &ArrayRef,
+    steps: &[Step],
+    mut twice: impl FnMut(usize, &str),
+) -> Result<ArrayRef, ArrowError> {
     let mut column = ArrayRef::clone(column);
     for step in steps {
         column = match step {
@@ -115,7 +132,7 @@ pub(super) fn reach(column: &ArrayRef, steps: &[Step]) -> Result<ArrayRef, Arrow
                     place.expect("the field was there when the file was opened"),
                 )
             }
-            Step::Key(key) => entries(&column, key)?,
+            Step::Key(key) => entries(&column, key, &mut twice)?,
         };
     }
     Ok(column)
@@ -129,8 +146,12 @@ pub(super) fn child(parent: &StructArray, place: usize) -> ArrayRef {
     make_array(child.build().expect("only more values are NULL"))
 }
 
-/// The values of a key of each map, NULL where the map has none; the last one of equal keys.
-fn entries(column: &ArrayRef, wanted: &str) -> Result<ArrayRef, ArrowError> {
+/// The values of a key of each map, NULL where the map has none.
+fn entries(
+    column: &ArrayRef,
+    wanted: &str,
+    twice: &mut impl FnMut(usize, &str),
+) -> Result<ArrayRef, ArrowError> {
     let maps = column.as_map();
     let keys = cast(maps.keys(), &DataType::Utf8)?;
     let keys = keys.as_string::<i32>();
@@ -141,9 +162,12 @@ fn entries(column: &ArrayRef, wanted: &str) -> Result<ArrayRef, ArrowError> {
                 return None;
             }
             let place = |row: usize| usize::try_from(*offsets.get(row)?).ok();
-            let entry = (place(row)?..place(row + 1)?)
-                .rev()
-                .find(|entry| keys.is_valid(*entry) && keys.value(*entry) == wanted)?;
+            let mut found = (place(row)?..place(row + 1)?)
+                .filter(|entry| keys.is_valid(*entry) && keys.value(*entry) == wanted);
+            let entry = found.next()?;
+            if found.next().is_some() {
+                twice(row, wanted);
+            }
             u64::try_from(entry).ok()
         })
         .collect();

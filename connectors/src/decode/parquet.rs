@@ -15,6 +15,8 @@
 //! - Which rows stand in front of the damage does not depend on how many are read at a time.
 //! - A byte of a value that its page has no checksum for cannot be told from the value meant.
 
+use super::assemble::quoted;
+use super::columns::Refused;
 use super::convert::Conversion;
 use super::error::DecodeError;
 use super::nested::{self, Place, Step};
@@ -27,7 +29,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use millrace_operators::domain::{Fault, FileId, RecordId};
+use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
@@ -120,6 +122,12 @@ pub(super) fn open(
             let names = names.iter().map(String::as_str);
             return Err(DecodeError::unknown_column(file, column, names));
         };
+        if nested::is_ambiguous(found.fields(), &column.name) {
+            return Err(DecodeError::AmbiguousColumn {
+                file: file.to_owned(),
+                column: column.name.clone(),
+            });
+        }
         let conversion = Conversion::plan(&place.kind, column)
             .ok_or_else(|| DecodeError::column_type(file, column, &place.kind))?;
         let kind = conversion.data_type(&place.kind);
@@ -463,8 +471,7 @@ impl ParquetSource {
                 columns.push(new_null_array(kind, read.num_rows()));
                 continue;
             };
-            let column = nested::reach(read.column(*position), steps)?;
-            columns.push(conversion.apply(&column, |row, refused| {
+            let mut refuse = |row: usize, refused: Refused| {
                 let Some(good) = good.get_mut(row) else {
                     return;
                 };
@@ -478,7 +485,13 @@ impl ParquetSource {
                         detail: refused.detail,
                     });
                 }
-            }));
+            };
+            let column = nested::reach(read.column(*position), steps, |row, key| {
+                let detail = format!("its map has the key {} twice", quoted(key));
+                let reason = Reason::RowUnreadable;
+                refuse(row, Refused { reason, detail });
+            })?;
+            columns.push(conversion.apply(&column, refuse));
         }
         let count = RecordBatchOptions::new().with_row_count(Some(read.num_rows()));
         let mut batch =

@@ -686,6 +686,66 @@ fn a_path_leads_into_structs_and_maps() {
 }
 
 #[test]
+fn a_name_that_a_typed_file_has_twice_is_told() {
+    use arrow::array::{ArrayRef, Int64Array, MapBuilder, StringBuilder, StructArray};
+    use arrow::datatypes::DataType;
+    let number = |n: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![n, n])) };
+    let mut tags = MapBuilder::new(None, StringBuilder::new(), Int64Array::builder(2));
+    for keys in [vec!["a", "b"], vec!["a", "a"]] {
+        for (value, key) in (1..).zip(keys) {
+            tags.keys().append_value(key);
+            tags.values().append_value(value);
+        }
+        tags.append(true).unwrap();
+    }
+    let inner = vec![Field::new("n", DataType::Int64, true)];
+    let usage: ArrayRef = Arc::new(StructArray::new(inner.into(), vec![number(1)], None));
+    let fields = [
+        ("n", number(7)),
+        ("n", number(5)),
+        ("u", usage),
+        ("u.n", number(2)),
+        ("tags", Arc::new(tags.finish())),
+        ("tags.c", number(3)),
+    ];
+    let batch = RecordBatch::try_from_iter(fields).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let store = Store::open("a.parquet", folder.path()).unwrap();
+    let file = store.list().unwrap().remove(0);
+    let open = |name: &str| {
+        let wanted = columns(&[(name, "bigint")]);
+        let options = DecodeOptions::default();
+        Decoder::open(
+            &store,
+            &file,
+            FileId(7),
+            &Format::Parquet,
+            &wanted,
+            &options,
+        )
+    };
+    for name in ["n", "u.n", "tags.c"] {
+        let told = open(name).unwrap_err().to_string();
+        assert!(
+            told.contains(&format!("names the column \"{name}\" twice")),
+            "{told}"
+        );
+    }
+    assert_eq!(
+        shown(open("tags.a").unwrap()),
+        [
+            "0@0 1",
+            "1@0 ROW_UNREADABLE tags.a: its map has the key \"a\" twice"
+        ]
+    );
+    assert_eq!(shown(open("tags.b").unwrap()), ["0@0 2", "1@0 NULL"]);
+}
+
+#[test]
 fn a_column_that_may_be_absent_is_empty_in_files_without_it() {
     let mut wanted = columns(&[("id", ""), ("n", "bigint")]);
     wanted[1].may_be = MayBe {

@@ -2,12 +2,15 @@ use super::*;
 use crate::lookup::{LookupTable, Lookups};
 use crate::times::TimeReading;
 use arrow::array::{
-    Array, ArrayRef, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, ArrowPrimitiveType, Decimal128Array, Float16Array, Float64Array, Int32Array,
+    Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::datatypes::Float16Type;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millrace_operators::domain::Reason;
 use proptest::prelude::*;
+
+type Half = <Float16Type as ArrowPrimitiveType>::Native;
 
 fn batch() -> RecordBatch {
     let tokens = Int64Array::from(vec![Some(10), None, Some(i64::MAX), Some(-3)]);
@@ -29,6 +32,12 @@ fn batch() -> RecordBatch {
         (
             "ratio",
             Arc::new(Float64Array::from(vec![0.1, 2.5, 1e-7, f64::NAN])),
+        ),
+        (
+            "half",
+            Arc::new(Float16Array::from_iter_values(
+                [0.1, 2.5, 0.0005, f32::NAN].map(Half::from_f32),
+            )),
         ),
         ("usage.Total", Arc::new(Int64Array::from(vec![1, 2, 3, 4]))),
         ("at", Arc::new(at.with_timezone("UTC"))),
@@ -108,6 +117,8 @@ fn values_are_exact_or_the_row_fails() {
             "exact(ratio, 7)",
             ["0.1000000", "2.5000000", "0.0000001", "!"],
         ),
+        ("exact(half, 4)", ["0.1000", "2.5000", "0.0005", "!"]),
+        ("exact(half, 3)", ["0.100", "2.500", "!", "!"]),
         ("decimal(kind, 2)", ["!", "!", "NULL", "9.00"]),
         ("decimal(price, 2)", ["1.50", "!", "NULL", "!"]),
         ("usage.Total + 1", ["2", "3", "4", "5"]),

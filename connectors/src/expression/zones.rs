@@ -99,6 +99,21 @@ fn is_read(kind: &DataType) -> bool {
     kind.is_string() || matches!(kind, DataType::Date32 | DataType::Date64)
 }
 
+/// What to write instead of a number of a unit that only the file knows.
+fn unit_hint(kind: &DataType) -> Option<&'static str> {
+    match kind {
+        DataType::Duration(_) => Some(
+            "write to_unixtime(end) - to_unixtime(start), the seconds between two instants; a column of \
+             durations is to come as a number",
+        ),
+        DataType::Time32(_) | DataType::Time64(_) => Some(
+            "write date_part('hour', x) * 3600 + date_part('minute', x) * 60 + date_part('second', x), the \
+             seconds since midnight",
+        ),
+        _ => None,
+    }
+}
+
 /// Looks for times without a zone, and for casts that would guess a unit or a zone.
 pub(super) fn check(expr: &Expr, schema: &DFSchema, sql: &str) -> Result<(), ExpressionError> {
     let mut nodes = Vec::new();
@@ -131,6 +146,11 @@ fn check_node(node: &Expr, schema: &DFSchema, sql: &str) -> Result<(), Expressio
             let hint = "write to_unixtime(x), the seconds since 1970, or to_char(x, '%Y%m%d')";
             return refused(format!("`{inner}` as a number, in `{sql}`"), hint);
         }
+        if target.is_numeric()
+            && let Some(hint) = unit_hint(&source)
+        {
+            return refused(format!("`{inner}` as a number, in `{sql}`"), hint);
+        }
         if is_instant(&source) && is_time(&target) && !is_instant(&target) {
             let hint = "write date_trunc('second', x), which stays an instant";
             return refused(format!("`{inner}` as {target}, in `{sql}`"), hint);
@@ -139,10 +159,14 @@ fn check_node(node: &Expr, schema: &DFSchema, sql: &str) -> Result<(), Expressio
     if let Expr::ScalarFunction(call) = node
         && call.func.name() == "to_unixtime"
         && let Some(kind) = call.args.first().and_then(|x| x.get_type(schema).ok())
-        && kind.is_string()
+        && is_read(&kind)
     {
-        let hint = "write to_unixtime(instant(text))";
-        return refused(format!("to_unixtime of a text, in `{sql}`"), hint);
+        let what = if kind.is_string() { "text" } else { "day" };
+        let hint = match what {
+            "text" => "write to_unixtime(instant(text))",
+            _ => "write to_unixtime(instant(day)), the midnight of the tenant's zone",
+        };
+        return refused(format!("to_unixtime of a {what}, in `{sql}`"), hint);
     }
     // A constant that is still a call could not be read.
     if let Expr::ScalarFunction(call) = node

@@ -3,8 +3,8 @@
 use super::numbers::{check_exact, decimals, mantissas, power_of_ten};
 use super::{argument_count, literal_scale, refused};
 use crate::decode::{quoted, scalar};
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
-use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type};
 use datafusion_common::{Result, exec_datafusion_err, internal_err};
 use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -79,6 +79,19 @@ impl ScalarUDFImpl for ToDecimal {
     }
 }
 
+type Float16 = <Float16Type as ArrowPrimitiveType>::Native;
+
+/// The shortest text that gives the float back; its own text is that of the wider float.
+fn shortest(float: Float16) -> String {
+    let wide = float.to_f32();
+    let text = (0..6).map(|digits| format!("{wide:.digits$e}"));
+    let mut same = text.filter(|text| {
+        text.parse()
+            .is_ok_and(|read: f32| Float16::from_f32(read) == float)
+    });
+    same.next().unwrap_or_else(|| format!("{wide:e}"))
+}
+
 fn to_decimals(values: &ArrayRef, scale: i8) -> Result<Decimal128Array> {
     let parse = |text: &str| {
         scalar::decimal(text, 38, scale.unsigned_abs())
@@ -103,6 +116,13 @@ fn to_decimals(values: &ArrayRef, scale: i8) -> Result<Decimal128Array> {
             let values = values.as_primitive::<Float32Type>().iter();
             decimals(
                 values.map(|x| x.map_or(Ok(None), |x| parse(&format!("{x:e}")))),
+                scale,
+            )
+        }
+        DataType::Float16 => {
+            let values = values.as_primitive::<Float16Type>().iter();
+            decimals(
+                values.map(|x| x.map_or(Ok(None), |x| parse(&shortest(x)))),
                 scale,
             )
         }

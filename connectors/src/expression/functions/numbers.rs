@@ -4,7 +4,7 @@ use super::refused;
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type};
-use datafusion_common::{DataFusionError, Result, exec_datafusion_err, exec_err};
+use datafusion_common::{DataFusionError, Result, exec_datafusion_err, exec_err, internal_err};
 
 /// Checks that a type is a whole number or a decimal.
 pub(super) fn check_exact(kind: &DataType, usage: &str) -> Result<()> {
@@ -28,8 +28,10 @@ pub(super) fn check_exact(kind: &DataType, usage: &str) -> Result<()> {
 pub(super) fn mantissas(array: &ArrayRef) -> Result<(Decimal128Array, u32)> {
     let scale = match array.data_type() {
         DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => *scale,
-        DataType::Decimal128(_, scale) => *scale,
-        _ => 0,
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale,
+        kind if kind.is_integer() || kind.is_null() => 0,
+        // A cast would round it.
+        kind => return internal_err!("{kind} is no exact number"),
     };
     let exact = CastOptions {
         safe: false,
