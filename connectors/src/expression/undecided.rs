@@ -34,6 +34,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const NODES_MAX: usize = 5_000;
 /// Levels of a condition past which it is the same: evaluation calls itself for every level.
 const LEVELS_MAX: usize = 400;
+/// Characters of an expression that messages show.
+const SQL_CHARS_MAX: usize = 80;
 
 /// Functions that keep the emptiness of their only column: what they make of an absent value is
 /// absent, just as the column itself.
@@ -524,6 +526,25 @@ fn either(conditions: impl IntoIterator<Item = Expr>) -> Option<Expr> {
         }
     }
     disjunction(distinct)
+}
+
+/// That an expression has no value of its own making, and which fields of the record are why.
+pub(crate) fn hanging(sql: &str, empty: &[String]) -> String {
+    let verb = if empty.len() == 1 { "is" } else { "are" };
+    let empty = empty.join(", ");
+    if empty == sql.trim_matches('"') {
+        return format!("`{empty}` is empty or absent");
+    }
+    let sql: String = quoted_sql(sql);
+    format!("{sql} hangs on {empty}, which {verb} empty or absent")
+}
+
+/// An expression as messages show it, cut to a readable length.
+pub(crate) fn quoted_sql(sql: &str) -> String {
+    match sql.char_indices().nth(SQL_CHARS_MAX) {
+        Some((cut, _)) => format!("`{}...`", &sql[..cut]),
+        None => format!("`{sql}`"),
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use super::marks::{Marks, stops_void};
 use super::plan::Planned;
 use super::plan::QUANTITY_SCALE_MAX;
 use super::text::{canonical, decimal};
-use super::{Failure, Mediated, Mediator, Rows, Steps, quoted_sql};
-use crate::expression::RowFailure;
+use super::{Failure, Mediated, Mediator, Rows, Steps};
+use crate::expression::{RowFailure, quoted_sql};
 use crate::times::{TimeRange, TimeRules, instants};
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Int64Array, StringArray, TimestampNanosecondArray,

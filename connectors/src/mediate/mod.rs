@@ -29,7 +29,7 @@ pub use plan::{MediationPlan, Treatment};
 pub use rule::{IdentityRule, MediationRule, NamedSql, Sql};
 
 use crate::decode::{OddTime, RawChunk, quoted};
-use crate::expression::RowFailure;
+use crate::expression::{RowFailure, hanging};
 use crate::names::Names;
 use crate::stream::StreamId;
 use crate::times::TimeRules;
@@ -52,8 +52,6 @@ use text::canonical;
 /// Bytes of values that are made of records at a time, but of one record: a text that expressions make has 64
 /// KiB at most, and a chunk thousands of records.
 const MADE_BYTES_MAX: usize = 256 << 20;
-/// Characters of an expression that messages show.
-const SQL_CHARS_MAX: usize = 80;
 
 /// What mediation made of records.
 #[derive(Clone, Debug, Default)]
@@ -404,25 +402,6 @@ impl Rows {
         self.lines.retain(|_| mask.next().copied().unwrap_or(false));
         self.batch = filter_record_batch(&self.batch, &BooleanArray::from(kept))
             .expect("the mask has one entry per row");
-    }
-}
-
-/// That an expression has no value of its own making, and which fields of the record are why.
-fn hanging(sql: &str, empty: &[String]) -> String {
-    let verb = if empty.len() == 1 { "is" } else { "are" };
-    let empty = empty.join(", ");
-    if empty == sql.trim_matches('"') {
-        return format!("`{empty}` is empty or absent");
-    }
-    let sql: String = quoted_sql(sql);
-    format!("{sql} hangs on {empty}, which {verb} empty or absent")
-}
-
-/// An expression as messages show it, cut to a readable length.
-fn quoted_sql(sql: &str) -> String {
-    match sql.char_indices().nth(SQL_CHARS_MAX) {
-        Some((cut, _)) => format!("`{}...`", &sql[..cut]),
-        None => format!("`{sql}`"),
     }
 }
 

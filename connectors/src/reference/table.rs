@@ -7,6 +7,8 @@
 //! - Values travel as the text that was written, or as exact decimals; never as binary floats.
 //! - A row that fails names the file, its line, the field and its SQL; its neighbours are read, so
 //!   that all bad rows are told at once.
+//! - An empty field in an expression that computes is told, as it is in mediation; a row gives nothing
+//!   where all that a field is made from is empty.
 //! - A mapping that cannot be planned is a finding about the mapping, at its place in the YAML file.
 
 use super::account::{account_row, service_row, subscription_row};
@@ -18,7 +20,9 @@ use super::rows::{Origin, Placed, Rows, Setting};
 use super::yaml::place_of;
 use crate::decode::{ColumnRequest, DecodeError, DecodeOptions, Decoder, Format, RawChunk};
 use crate::diagnostic::{Diagnostic, unread_column};
-use crate::expression::{Expression, ExpressionError, Functions, Parsed};
+use crate::expression::{
+    Decision, Expression, ExpressionError, Functions, Inputs, Parsed, hanging,
+};
 use crate::lookup::Lookups;
 use crate::store::{FileMeta, Store, Unread};
 use crate::times::TimeReading;
@@ -177,7 +181,7 @@ impl Plan {
             if !parsed.columns().is_disjoint(unknown) {
                 return None;
             }
-            let planned = parsed.plan(schema, &functions);
+            let planned = parsed.plan_decided(schema, &functions, &Inputs::default());
             planned
                 .map_err(|error| faults.push(at_fault(mapping, place, error)))
                 .ok()
@@ -186,7 +190,7 @@ impl Plan {
             (Some(parsed), Some(sql)) => plan(parsed, place_of(sql)),
             _ => None,
         };
-        let outputs: Vec<Vec<Option<Expression>>> = self
+        let outputs: Vec<Vec<Option<(Expression, Decision)>>> = self
             .outputs
             .iter()
             .zip(&mapping.outputs)
@@ -199,7 +203,7 @@ impl Plan {
                     .collect()
             })
             .collect();
-        if let (Some(filter), Some(sql)) = (&filter, mapping.filter)
+        if let (Some((filter, _)), Some(sql)) = (&filter, mapping.filter)
             && filter.data_type() != &DataType::Boolean
         {
             let message = format!("`{}` is not true or false", filter.sql());
@@ -235,9 +239,13 @@ fn unread(mapping: &Mapping<'_>, read: &BTreeSet<&String>) -> Vec<Diagnostic> {
 }
 
 struct Planned {
-    filter: Option<Expression>,
-    outputs: Vec<Vec<Expression>>,
+    filter: Option<(Expression, Decision)>,
+    outputs: Vec<Vec<(Expression, Decision)>>,
 }
+
+/// What is to be said in place of an empty field.
+const HINT_EMPTY: &str =
+    "say what an empty field means, with coalesce(field, value) or field IS NULL";
 
 fn at_fault(mapping: &Mapping<'_>, place: (u64, u64), error: ExpressionError) -> Diagnostic {
     Diagnostic::error(mapping.yaml, place, error.message).with_hint(error.hint)
@@ -389,7 +397,7 @@ impl Reader<'_> {
         let all = 0..chunk.batch.num_rows();
         let (batch, kept) = match &planned.filter {
             None => (chunk.batch.clone(), all.collect()),
-            Some(filter) => self.filtered(file, filter, chunk),
+            Some((filter, decision)) => self.filtered(file, filter, decision, chunk),
         };
         let place = |row: usize| {
             let row = kept.get(row).copied().unwrap_or(row);
@@ -402,8 +410,19 @@ impl Reader<'_> {
         for (output, expressions) in mapping.outputs.iter().zip(&planned.outputs) {
             let mut columns = Vec::with_capacity(expressions.len());
             let mut failed = BTreeSet::new();
-            for ((name, sql), expression) in output.expressions().zip(expressions) {
+            for ((name, sql), (expression, decision)) in output.expressions().zip(expressions) {
                 let evaluated = expression.evaluate(&batch);
+                for (row, empty) in decision.undecided(&batch).rows {
+                    // A field that is made from nothing is one that the row does not have.
+                    if decision.is_bare() || empty.len() == decision.reads().len() {
+                        continue;
+                    }
+                    let (line, _) = place(row);
+                    failed.insert(row);
+                    let message = format!("{}, for \"{name}\"", hanging(&sql.value, &empty));
+                    self.findings
+                        .push(Diagnostic::error(file, (line, 0), message).with_hint(HINT_EMPTY));
+                }
                 for failure in &evaluated.failures {
                     let (line, _) = place(failure.row);
                     failed.insert(failure.row);
@@ -431,9 +450,16 @@ impl Reader<'_> {
         &mut self,
         file: &Arc<str>,
         filter: &Expression,
+        decision: &Decision,
         chunk: &RawChunk,
     ) -> (RecordBatch, Vec<usize>) {
         let evaluated = filter.evaluate(&chunk.batch);
+        for (row, empty) in decision.undecided(&chunk.batch).rows {
+            let line = chunk.lines.get(row).copied().unwrap_or(0);
+            let message = format!("{}, for \"where\"", hanging(filter.sql(), &empty));
+            self.findings
+                .push(Diagnostic::error(file, (line, 0), message).with_hint(HINT_EMPTY));
+        }
         for failure in &evaluated.failures {
             let line = chunk.lines.get(failure.row).copied().unwrap_or(0);
             let message = format!("{}: `{}` for \"where\"", failure.detail, filter.sql());

@@ -151,6 +151,46 @@ t,,7,
     assert_eq!(errors.matches("prices.csv:").count(), 6, "{errors}");
 }
 
+#[test]
+fn an_empty_field_that_a_row_is_computed_from_is_told() {
+    let catalog = |filter: &str, price: &str| {
+        format!(
+            "currency: USD\ntables:\n  - file: prices.csv\n    where: \"{filter}\"\n    prices:\n      \
+             - {{ item: item, price: \"{price}\" }}\n"
+        )
+    };
+    let (guess, sum) = ("list <> 'old'", "usd - off");
+    let typed = |catalog: String| {
+        catalog.replace(
+            "    where",
+            "    columns: { usd: 'decimal(9,2)', off: 'decimal(9,2)' }\n    where",
+        )
+    };
+    let table = "item,usd,off,list\na,5,,new\nb,,,new\nc,6,1,\nd,7,1,old\n";
+    let load = |filter: &str, price: &str| {
+        let catalog = typed(catalog(filter, price));
+        Folder::new(&[("catalog.yaml", &catalog), ("prices.csv", table)])
+    };
+    let errors = load(guess, sum).errors();
+    for expected in [
+        "prices.csv:4: `list <> 'old'` hangs on list, which is empty or absent, for \"where\"\n  hint: say what \
+         an empty field means, with coalesce(field, value) or field IS NULL",
+        "prices.csv:2: `usd - off` hangs on off, which is empty or absent, for \"price\"",
+    ] {
+        assert!(errors.contains(expected), "{expected}\nis not in\n{errors}");
+    }
+    // A row that lacks all of a price has none.
+    assert_eq!(errors.matches("prices.csv:").count(), 2, "{errors}");
+    let said = ("coalesce(list, '') <> 'old'", "usd - coalesce(off, 0)");
+    let mut folder = load(said.0, said.1);
+    let prices = folder.load().reference.prices;
+    let shown = prices.iter().map(|row| match row.model {
+        PriceModel::PerUnit { price, .. } => price.to_string(),
+        _ => panic!(),
+    });
+    assert_eq!(shown.collect::<Vec<_>>(), ["5", "5"]);
+}
+
 /// Rows of a price table with columns for all that makes a row less general.
 const CELLS: &str = "\
 currency: USD
@@ -315,7 +355,7 @@ tables:
     subscriptions:
       - { id: \"account || '-llm'\", account: account, price_list: \"'own,standard'\", from: since }
   - file: sessions.csv
-    where: \"team <> ''\"
+    where: team IS NOT NULL
     services:
       - { service_type: \"'llm'\", service: session, subscription: \"team || '-llm'\" }
 ";
