@@ -33,8 +33,7 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
     for record in records {
         let [id, number, at, zone, n, m] = record.each_ref().map(Option::as_deref);
         // An item without a quantity is none that the record has; it must have one.
-        let (Some(number), Some(at), Some(zone), true) = (number, at, zone, n.or(m).is_some())
-        else {
+        let (Some(number), Some(at), true) = (number, at, n.or(m).is_some()) else {
             return Verdict::Told;
         };
         let time = match instant(at) {
@@ -46,8 +45,8 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
             Time::None => return Verdict::Told,
         };
         let price = match zone {
-            "home" => 2_500,
-            "far" => 3,
+            Some("home") => 2_500,
+            Some("far") => 3,
             // The price of the other item asks for no zone.
             _ if n.is_none() => 0,
             _ => return Verdict::Told,
@@ -206,6 +205,8 @@ pub(crate) fn csv(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
             chars.next();
             continue;
         }
+        // A mark before a row is no data: files are put behind each other.
+        chars.next_if_eq(&'\u{feff}');
         let mut row = Vec::new();
         loop {
             let mut field = String::new();
