@@ -703,7 +703,7 @@ impl Prepared {
             reference_feeds = ReferenceFeeds::open(&job, &mut reference_files)?;
         }
         let (mut generation, mut restored, mut resumes) = (None, None, false);
-        let (mut sink, mut earlier, mut anew) = (None, Vec::new(), None);
+        let (mut sink, mut earlier, mut anew, mut compared) = (None, Vec::new(), None, None);
         match (mode, &state) {
             (Mode::Write, Some(state)) => {
                 // A start that must fail ends no run that does well.
@@ -714,7 +714,7 @@ impl Prepared {
                     newest.check_plan(state, &plan)?;
                 }
                 check_objects(state)?;
-                known::compare(&job, state)?;
+                compared = known::compare(&job, state)?;
                 anew = progress::check(&store, state, &job.name)?;
                 if anew.is_some() {
                     let folder = store.location();
@@ -763,6 +763,7 @@ impl Prepared {
                 restored = manifest.map(|manifest| Restored { store, manifest });
             }
             (Mode::Write, None) => {
+                known::refuse_state(&job)?;
                 let free = progress::give_up(&store, &job.name);
                 free.map_err(|error| match error {
                     DurableError::Store(error) => RunError::Store(error),
@@ -782,7 +783,12 @@ impl Prepared {
         let committed = committed.or(restored.as_ref().map(|restored| &restored.manifest));
         let closed = match (&state, committed) {
             (Some(state), Some(manifest)) => {
-                let closed = Closed::of(state, manifest);
+                let closed = match compared {
+                    Some((object, closed)) if Some(&object) == manifest.closed.as_ref() => {
+                        Ok(closed)
+                    }
+                    _ => Closed::of(state, manifest),
+                };
                 let held = generation.as_ref().map(|ours| Claim::of(ours, state));
                 closed.map_err(|error| superseded(held.as_ref(), error.into()))?
             }

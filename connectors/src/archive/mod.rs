@@ -51,6 +51,7 @@ pub use write::{
 use crate::output::OutputError;
 use crate::shield::shielded;
 use crate::store::StoreError;
+use millrace_operators::domain::Period;
 use millrace_operators::epoch::Epoch;
 
 /// Rows of a row group of usage.
@@ -137,6 +138,29 @@ pub enum ArchiveError {
          the state has archived nothing yet"
     )]
     OtherState {
+        /// The archive.
+        location: String,
+    },
+    /// The archive was written without durable state.
+    #[error(
+        "the archive at {location:?} was written by runs without durable state: {period} has records that \
+         this state would number otherwise, and would bill once more. Nothing was changed; give \
+         `archive.folder` an empty folder, where the job archives anew what its sources have (put back what \
+         they have no more), or leave out `durability`"
+    )]
+    Stateless {
+        /// The archive.
+        location: String,
+        /// A period of it.
+        period: Period,
+    },
+    /// The archive was written from durable state, and the job has none.
+    #[error(
+        "the archive at {location:?} was written from durable state of the job, and the job file has no \
+         `durability` any more: what it would archive now has other numbers, and the state would not know it. \
+         Nothing was changed; write `durability` as it was, or give `archive.folder` an empty folder"
+    )]
+    Stateful {
         /// The archive.
         location: String,
     },

@@ -10,7 +10,7 @@ use super::usage::BilledUsage;
 use super::{ArchiveError, VERSION, reading, reference};
 use crate::names::Names;
 use crate::reference::Reference;
-use crate::store::{Store, StoreError, unsealed};
+use crate::store::{FileMeta, Store, StoreError, unsealed};
 use bytes::Bytes;
 use millrace_operators::domain::{AccountKey, EventTime, FileId, Identity, Period};
 use millrace_operators::epoch::shard;
@@ -18,6 +18,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// An archive: its periods, by time.
@@ -26,9 +27,12 @@ pub struct Archive {
     store: Arc<Store>,
     /// The sequences of each period.
     periods: BTreeMap<Period, BTreeSet<u32>>,
-    /// The bytes of every file.
-    sizes: BTreeMap<String, u64>,
+    /// Every file, as it was listed.
+    files: BTreeMap<String, FileMeta>,
 }
+
+/// Periods that are opened at once: a bucket takes its time for each manifest.
+const OPENED: usize = 16;
 
 /// What manifests of every version say.
 #[derive(Deserialize)]
@@ -69,11 +73,11 @@ impl Archive {
                 periods.entry(period).or_default().insert(sequence);
             }
         }
-        let sizes = files.into_iter().map(|file| (file.name, file.size));
+        let files = files.into_iter().map(|file| (file.name.clone(), file));
         Ok(Self {
             store,
             periods,
-            sizes: sizes.collect(),
+            files: files.collect(),
         })
     }
 
@@ -119,6 +123,39 @@ impl Archive {
         })
     }
 
+    /// Opens all periods, by start. Those of a bucket are opened beside one another.
+    ///
+    /// # Errors
+    /// When a manifest of one is missing or damaged: of the first such period.
+    ///
+    /// # Panics
+    /// Never: whoever reads does so behind the shield.
+    pub fn open_all(&self) -> Result<Vec<ArchivedPeriod>, ArchiveError> {
+        let periods: Vec<Period> = self.periods().collect();
+        let readers = match self.store.local_path() {
+            Some(_) => 1,
+            None => OPENED.min(periods.len()),
+        };
+        let (next, opened) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+        let read = || {
+            while let Some(period) = periods.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let found = self.period(*period);
+                let mut opened = opened.lock().expect("no reader of periods panics");
+                opened.insert(*period, found);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..readers {
+                let reader = std::thread::Builder::new().name("archive".to_owned());
+                // Where the system has no thread for it, the others open more.
+                drop(reader.spawn_scoped(scope, read));
+            }
+            read();
+        });
+        let opened = opened.into_inner().expect("no reader of periods panics");
+        opened.into_values().collect()
+    }
+
     /// A manifest, and the digest of its bytes.
     fn manifest(
         &self,
@@ -126,14 +163,15 @@ impl Archive {
         sequence: u32,
     ) -> Result<(Manifest, blake3::Hash), ArchiveError> {
         let name = layout::manifest(period, sequence);
-        let meta = match self.store.find(&name) {
-            Err(StoreError::Missing { location, .. }) => {
-                return Err(ArchiveError::damaged(&location, "is missing"));
-            }
-            found => found?,
+        let missing = |location: &str| ArchiveError::damaged(location, "is missing");
+        let Some(meta) = self.files.get(&name) else {
+            return Err(missing(&format!("{}/{name}", self.store.location())));
         };
-        let bytes = read_all(&self.store, &meta)?;
         let location = &meta.location;
+        let bytes = read_all(&self.store, meta).map_err(|error| match error {
+            ArchiveError::Store(StoreError::Missing { .. }) => missing(location),
+            error => error,
+        })?;
         let Some(line) = unsealed(&bytes) else {
             let detail = "is not what was written: its digest differs";
             return Err(match serde_json::from_slice::<Form>(&bytes) {
@@ -169,8 +207,8 @@ impl Archive {
         let manifests = period.manifests.iter();
         let mut files = manifests.flat_map(|manifest| manifest.copies().chain(manifest.files()));
         files.try_for_each(|FileEntry { name, size, .. }| {
-            let detail = match self.sizes.get(name) {
-                Some(held) if held == size => return Ok(()),
+            let detail = match self.files.get(name).map(|file| file.size) {
+                Some(held) if held == *size => return Ok(()),
                 Some(held) => format!("has {held} bytes, not {size}"),
                 None => "is missing".to_owned(),
             };
@@ -230,9 +268,10 @@ impl ArchivedPeriod {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// The states that its manifests were written from, as far as they had come.
-    pub fn written_from(&self) -> impl Iterator<Item = &StateMark> {
-        self.manifests.iter().filter_map(|held| held.state.as_ref())
+    /// The states that its manifests were written from, as far as they had come; nothing of one that a job
+    /// without durable state wrote.
+    pub fn written_from(&self) -> impl Iterator<Item = Option<&StateMark>> {
+        self.manifests.iter().map(|held| held.state.as_ref())
     }
 
     /// What the last adjustment says, or the bill where there was none.

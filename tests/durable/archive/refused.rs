@@ -2,6 +2,7 @@
 
 use super::replay::JANUARY;
 use super::world::{ACCOUNTS, desk, job, replay, replayed};
+use crate::durability::bytes;
 use millrace::cli::Exit;
 use millrace_tests::jobs::millrace;
 
@@ -135,4 +136,70 @@ fn a_job_file_says_what_is_wrong_with_its_archive() {
     );
     desk.write("job.yaml", job("2026-04-20", "gopher://x", "out"));
     assert!(desk.run().err.contains("use a path, file:// or s3://"));
+}
+
+/// Runs without state number records anew, each its own way, so none can go on from what the other archived: both
+/// are told, nothing is touched, and what they say to do comes to the same bill.
+#[test]
+fn an_archive_goes_on_with_state_or_without_as_it_was_written() {
+    const STATE: &str = "durability: { folder: state, interval: 20ms }\n";
+    let desk = desk();
+    let plain = job("2026-04-20", "closed", "out");
+    let first = desk.run();
+    assert_eq!(first.exit, Exit::Ok, "{}", first.err);
+    let archived = bytes(&desk.at("closed"));
+    let is_refused = |says: [&str; 2]| {
+        let before = ["closed", "anew", "out"].map(|folder| bytes(&desk.at(folder)));
+        let refused = desk.run();
+        assert_eq!(refused.exit, Exit::Unusable, "{}", refused.err);
+        for says in says {
+            assert!(refused.err.contains(says), "{}", refused.err);
+        }
+        let now = ["closed", "anew", "out"].map(|folder| bytes(&desk.at(folder)));
+        assert!(before == now, "something was touched");
+    };
+    // What was read then is gone, and what is left would have other numbers: less would be billed.
+    let gone = std::fs::read(desk.at("calls/a.csv")).unwrap();
+    std::fs::remove_file(desk.at("calls/a.csv")).unwrap();
+    desk.write("job.yaml", format!("{plain}{STATE}"));
+    let says = [
+        "was written by runs without durable state",
+        "give `archive.folder` an empty folder",
+    ];
+    is_refused(says);
+    assert!(!desk.at("state/manifest").exists(), "a run has begun");
+    // As it says.
+    desk.write("calls/a.csv", gone);
+    let anew = job("2026-04-20", "anew", "out");
+    desk.write("job.yaml", format!("{anew}{STATE}"));
+    let kept = desk.run();
+    assert_eq!(kept.exit, Exit::Ok, "{}", kept.err);
+    assert_eq!(kept.totals(), first.totals());
+    let path = desk.at("anew").display().to_string();
+    let again = millrace(&["replay", &path, "--output", "json"]);
+    replayed(&again, Exit::Ok);
+    // And the other way round.
+    desk.write("job.yaml", &anew);
+    is_refused([
+        "was written from durable state",
+        "write `durability` as it was",
+    ]);
+    desk.write("job.yaml", format!("{anew}{STATE}"));
+    let back = desk.run();
+    assert_eq!(
+        (back.exit, back.totals()),
+        (Exit::Ok, first.totals()),
+        "{}",
+        back.err
+    );
+    // Nothing is forgotten of the first, and it goes on without state.
+    assert_eq!(bytes(&desk.at("closed")), archived);
+    desk.write("job.yaml", plain);
+    let without = desk.run();
+    assert_eq!(
+        (without.exit, without.totals()),
+        (Exit::Ok, first.totals()),
+        "{}",
+        without.err
+    );
 }
