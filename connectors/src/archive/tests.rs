@@ -574,3 +574,58 @@ fn of_two_runs_one_archives() {
     world.write_by(4, 1, &more, &[]).unwrap();
     assert_eq!((files("-0001-"), read().len()), (2, 9));
 }
+
+/// The periods of a bucket are opened beside one another, and are those that are opened one by one.
+#[cfg(feature = "s3")]
+#[test]
+fn all_periods_of_a_bucket_are_opened_at_once() {
+    use object_store::memory::InMemory;
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
+    use std::time::{Duration, Instant};
+    const PERIODS: u32 = 40;
+    const WAIT: Duration = Duration::from_millis(50);
+    let throttled = ThrottledStore::new(InMemory::new(), ThrottleConfig::default());
+    let slow = Arc::new(throttled);
+    let store = Arc::new(Store::over("memory", Arc::clone(&slow) as _));
+    let reference = write_reference(&store, &Reference::default(), &Names::default()).unwrap();
+    let day = |n: u32| EventTime(january().start().0 + i64::from(n) * DAY);
+    for n in 0..PERIODS {
+        let terms = Terms {
+            job: "calls".to_owned(),
+            period: Period::new(day(n), day(n + 1)).unwrap(),
+            sequence: 0,
+            clock: day(PERIODS),
+            state: None,
+            time_zone: "UTC".to_owned(),
+            aggregate_by: Vec::new(),
+        };
+        write_manifest(&store, terms, &reference, BTreeMap::new()).unwrap();
+    }
+    let archive = || Archive::of(Arc::clone(&store)).unwrap();
+    let digests = |opened: Vec<ArchivedPeriod>| {
+        let told = opened
+            .iter()
+            .map(|period| (period.period(), period.digest(0)));
+        told.collect::<Vec<_>>()
+    };
+    let each = archive();
+    let one_by_one = each.periods().map(|period| each.period(period).unwrap());
+    let one_by_one = digests(one_by_one.collect());
+    assert_eq!(one_by_one.len(), 40);
+    let listed = archive();
+    slow.config_mut(|config| config.wait_get_per_call = WAIT);
+    let begun = Instant::now();
+    assert_eq!(digests(listed.open_all().unwrap()), one_by_one);
+    let elapsed = begun.elapsed();
+    assert!(elapsed < WAIT * PERIODS / 2, "{elapsed:?}");
+    // One that is gone, or another, is named: the first of them.
+    let last = layout::manifest(Period::new(day(39), day(40)).unwrap(), 0);
+    let seventh = layout::manifest(Period::new(day(6), day(7)).unwrap(), 0);
+    store.put(&last, b"{}").unwrap();
+    store.remove(&seventh).unwrap();
+    let refused = listed.open_all().unwrap_err().to_string();
+    let named = refused.contains("20260107T000000Z") && refused.contains("is missing");
+    assert!(named, "{refused}");
+    let refused = archive().open_all().unwrap_err().to_string();
+    assert!(refused.contains("20260209T000000Z"), "{refused}");
+}
