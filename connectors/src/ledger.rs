@@ -115,10 +115,13 @@ pub struct LedgerEntry {
     /// How many of its records could not be mediated again, since they are not to be had any more, and what
     /// they were mediated by.
     pub left: Option<(Inputs, u64)>,
+    /// What those of its records are mediated by that stand nowhere else, where that is not `inputs`: what came
+    /// since what was read before could not be mediated again.
+    pub since: Option<Inputs>,
 }
 
 /// What the outcome of a record depends on beside the record, as digests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Inputs {
     /// How its file is laid out.
     pub layout: String,
@@ -452,6 +455,7 @@ impl Ledger {
             replaces: None,
             inputs: Inputs::default(),
             left: None,
+            since: None,
         };
         self.remember(&entry);
         self.entries.push(entry);

@@ -197,7 +197,23 @@ impl LookupTable {
         self.digest.get_or_init(|| self.content())
     }
 
-    fn content(&self) -> String {
+    /// The bytes of the text of all rows.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let keys: usize = self.rows.keys().map(|key| key.len()).sum();
+        let values = self.values.iter().map(|column| column.values().len());
+        keys + values.sum::<usize>()
+    }
+
+    /// The rows, in their order: the key, and what each column says.
+    pub fn text_rows(&self) -> impl Iterator<Item = Vec<Option<&str>>> {
+        self.keys().into_iter().enumerate().map(|(row, key)| {
+            let values = (0..self.values.len()).map(|column| self.value(row, column));
+            std::iter::once(Some(key)).chain(values).collect()
+        })
+    }
+
+    fn keys(&self) -> Vec<&str> {
         let mut keys = vec![
             "";
             self.values
@@ -210,6 +226,11 @@ impl LookupTable {
                 *place = key;
             }
         });
+        keys
+    }
+
+    fn content(&self) -> String {
+        let keys = self.keys();
         let mut digest = Digest::default();
         self.columns.iter().for_each(|column| digest.enter(column));
         for (row, key) in keys.into_iter().enumerate() {

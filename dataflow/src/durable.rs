@@ -32,6 +32,7 @@
 mod commands;
 mod committer;
 mod forget;
+mod inputs;
 mod journal;
 mod manifest;
 mod messages;
@@ -45,11 +46,12 @@ pub use commands::{
 pub(crate) use committer::GATES;
 pub use committer::{Committer, Ends, Flushed, Point, STAGE};
 pub use forget::{Closed, Due, Forgetting, KnownPeriod};
+pub use inputs::{KeptInputs, KeptTable, KeptText, TableRows, WantedInputs};
 pub use journal::{Facts, FileRecord, Journal, Position};
 pub(crate) use manifest::check_objects;
 pub use manifest::{Generation, Manifest, Object, Plan, Staged, Told, generation_of};
 pub use messages::MessageSink;
-pub use restore::{Known, Restored, Stood};
+pub use restore::{Known, Restored, Stays, Stood};
 pub use versions::{LeftVersion, versions};
 
 use millrace_connectors::kafka::{KafkaError, PublishError};

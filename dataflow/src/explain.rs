@@ -1,7 +1,8 @@
 //! `millrace explain`: the life of one record, from its file to its billing line.
 //!
 //! ```text
-//!  id ─► find_record: raw row, mediation        (the intake's own decoder and rule)
+//!  id ─► find_record: raw row, mediation        (the intake's own decoder and rule; of a job with durable state
+//!         │                                       the journal, and the rule that the record was mediated by)
 //!         └─► run::read: the job's dataflow, nothing written
 //!               ├─► open ratings, balance group: what the record came to, and met
 //!               └─► reference data ─► guide::explain, rate::explain: who lost, and why
@@ -19,8 +20,11 @@ pub use charges::{BalanceTold, ChargeTold, ImpactTold, LineTold, TierTold};
 pub use choices::{GuideTold, ItemPriceTold, PriceTold, SubscriptionTold};
 pub use versions::VersionTold;
 
+use crate::durable::{DurableError, Manifest, Restored};
 use crate::graph::Open;
-use crate::intake::{Fields, Mediation, RawRecord, find_record};
+use crate::intake::{
+    Fields, KeptRecords, Mediation, NotTold, RawRecord, RuleTold, TableTold, find_record,
+};
 use crate::job::Job;
 use crate::listener::Listener;
 use crate::run::{Ended, RunError, read};
@@ -30,6 +34,7 @@ use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::mediate::MediationPlan;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{SuspendedUsage, Texts, status_of};
+use millrace_connectors::store::Store;
 use millrace_operators::charge::{Explained, Group};
 use millrace_operators::dedup::KnownVersion;
 use millrace_operators::domain::{
@@ -67,6 +72,8 @@ pub struct Explanation {
     pub reason: Option<ReasonTold>,
     /// The record as it stands in its file.
     pub raw: RawTold,
+    /// By what it was mediated; nothing for a job without durable state, which mediates by what is in force.
+    pub rule: Option<RuleTold>,
     /// What mediation makes of it; nothing for a record that it stopped or left out.
     pub usage: Option<UsageTold>,
     /// The record that holds instead, for one that shares its identity.
@@ -176,9 +183,14 @@ pub fn explain(
     let (job, _) = Job::load(path).map_err(configuration)?;
     let names = Arc::new(Names::default());
     let rules = job.rules(&names).map_err(configuration)?;
-    let raw = find_record(&job, &rules, &request.record).map_err(ExplainError::Unknown)?;
+    let (state, raw) = found_raw(&job, &rules, &request.record)?;
     let mut told = Explanation::of_raw(&job, &raw);
+    told.rule = state.as_ref().map(|state| state.rule_told(raw.record));
     match raw.mediation {
+        Mediation::Unknown => {
+            let ended = read(path, request.workers, listener, |_| ())?;
+            told.unknown(raw.record, &ended, &job);
+        }
         Mediation::Ignored => told.settle(Fate::Ignored),
         Mediation::Fault(fault) => {
             // Whether it was discarded only the job knows.
@@ -200,10 +212,67 @@ pub fn explain(
             let ended = read(path, request.workers, listener, move |open| {
                 found(open, &wanted)
             })?;
-            told.rated(&usage, ended, request, (&job, &rules))?;
+            let read_again = |record: RecordId| {
+                let id = format!("{}:{}", record.file().0, record.row());
+                let found = match &state {
+                    Some(state) => state.find(&job, &rules, &id).ok(),
+                    None => find_record(&job, &rules, &id).ok(),
+                };
+                match found?.mediation {
+                    Mediation::Usage(usage) => Some(usage),
+                    Mediation::Fault(_) | Mediation::Ignored | Mediation::Unknown => None,
+                }
+            };
+            told.rated(&usage, ended, request, &job, read_again)?;
         }
     }
     Ok(told)
+}
+
+/// How often state is read that changes meanwhile.
+const READS: u32 = 5;
+
+/// What the state of a job knows, if it has any, and the record.
+fn found_raw(
+    job: &Job,
+    rules: &[Arc<MediationPlan>],
+    id: &str,
+) -> Result<(Option<KeptRecords>, RawRecord), ExplainError> {
+    let Some(plan) = &job.durability else {
+        let raw = find_record(job, rules, id).map_err(ExplainError::Unknown)?;
+        return Ok((None, raw));
+    };
+    let store = Store::open(&plan.folder, &job.folder).map_err(RunError::from)?;
+    let store = Arc::new(store);
+    let newest = || Manifest::newest(&store).map_err(RunError::from);
+    let attempt = |manifest: Option<Manifest>| {
+        let Some(manifest) = manifest else {
+            let raw = find_record(job, rules, id).map_err(ExplainError::Unknown)?;
+            return Ok((None, raw));
+        };
+        let checked = manifest.check_job(&store, &job.name);
+        checked.map_err(RunError::from)?;
+        let store = Arc::clone(&store);
+        let kept = KeptRecords::open(job, rules, Restored { store, manifest })?;
+        let raw = kept.find(job, rules, id).map_err(|error| match error {
+            NotTold::Durable(error) => ExplainError::Run(error.into()),
+            NotTold::Unknown(message) => ExplainError::Unknown(message),
+        })?;
+        Ok((Some(kept), raw))
+    };
+    let mut manifest = newest()?;
+    for _ in 1..READS {
+        let commit = manifest.as_ref().map(|manifest| manifest.commit);
+        let found = attempt(manifest);
+        manifest = newest()?;
+        match found {
+            // A run beside this one has merged or forgotten what was to be read.
+            Err(ExplainError::Run(RunError::Durable(DurableError::Damaged { .. })))
+                if manifest.as_ref().map(|manifest| manifest.commit) != commit => {}
+            found => return found,
+        }
+    }
+    attempt(manifest)
 }
 
 /// What a worker holds of the record.
@@ -279,6 +348,7 @@ impl Explanation {
                 line: (raw.line > 0).then_some(raw.line),
                 fields: raw.fields.clone(),
             },
+            rule: None,
             usage: None,
             duplicate_of: None,
             versions: Vec::new(),
@@ -296,6 +366,26 @@ impl Explanation {
         (self.status, self.code) = status_of(fate);
     }
 
+    /// A record of which the journal has no usage any more, or never had.
+    fn unknown(&mut self, record: RecordId, ended: &Ended<()>, job: &Job) {
+        let stopped = ended.board.stopped().into_iter();
+        let mut stopped = stopped.filter(|stopped| stopped.record() == record);
+        match stopped.next() {
+            Some(SuspendedUsage::Fault(fault)) => self.stopped(&fault),
+            Some(SuspendedUsage::Suspense(suspense)) => {
+                let original = suspense.original;
+                self.duplicate_of = original.map(|first| shown(first, &ended.texts));
+                self.settle(Fate::of(suspense.reason));
+                self.reason = Some(reason_told(suspense.reason, None));
+            }
+            None if ended.closed.has(record) => {
+                self.settle(Fate::Monetised);
+                self.archived = job.archive.as_ref().map(|archive| archive.folder.clone());
+            }
+            None => self.settle(Fate::Ignored),
+        }
+    }
+
     fn stopped(&mut self, fault: &Fault) {
         self.settle(Fate::of(fault.reason));
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
@@ -311,7 +401,8 @@ impl Explanation {
         usage: &Usage,
         ended: Ended<Found>,
         request: &ExplainRequest,
-        (job, rules): (&Job, &[Arc<MediationPlan>]),
+        job: &Job,
+        read_again: impl Fn(RecordId) -> Option<Usage>,
     ) -> Result<(), ExplainError> {
         let Ended {
             board,
@@ -325,7 +416,7 @@ impl Explanation {
         self.usage = Some(usage_told(usage, &class, &texts.names));
         let mut found = Found::merge(parts);
         let versions = std::mem::take(&mut found.versions);
-        self.versions = versions::told(versions, usage, job, rules, &texts);
+        self.versions = versions::told(versions, usage, read_again, &texts);
         let stopped = board.stopped().into_iter();
         let mut duplicates = stopped.filter(|stopped| stopped.record() == usage.record);
         if let Some(SuspendedUsage::Suspense(duplicate)) = duplicates.next() {

@@ -25,6 +25,7 @@ mod bundle;
 mod commands;
 mod discard;
 mod files;
+mod kept;
 mod messages;
 mod record;
 mod reference;
@@ -34,6 +35,8 @@ mod warned;
 
 pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
+pub(crate) use kept::{KeptRecords, NotTold};
+pub use kept::{RuleTold, TableTold};
 pub(crate) use record::parts;
 pub use record::{Fields, Mediation, RawRecord, find_record};
 pub use reference::ReferenceFeeds;
@@ -277,6 +280,9 @@ impl Intake {
             files.remember();
         }
         files.mediate_by(&setting.job.sources, &setting.rules);
+        if setting.keeping.is_some() {
+            files.keep_inputs(&setting.job.sources, &setting.rules);
+        }
         Self {
             turn: Turn::of(&setting.job).filter(|_| watches),
             turns: false,
@@ -436,8 +442,11 @@ impl Intake {
             forgotten,
             raw,
             witness,
+            stays,
+            inputs,
         } = known;
         self.files.know_raw(raw);
+        self.files.restore_inputs(inputs, stays);
         self.open_archived(&restored.store, beside, reopened)?;
         let sources = self.setting.job.sources.iter();
         let paused = sources.filter(|source| paused.contains(source.origin()));
@@ -1206,7 +1215,9 @@ impl Intake {
                 forgotten: self.forgotten,
                 raw: self.files.take_raw_digests(),
                 witness: self.witness,
+                stays: self.files.take_stays(),
             },
+            inputs: self.files.take_inputs(),
         };
         self.kept = Instant::now();
         keeping.points.send(point).map_err(|_| Halt::Gone)
@@ -1370,6 +1381,10 @@ impl Intake {
         self.mark();
         self.files
             .mediate_by(&self.setting.job.sources, &self.setting.rules);
+        if self.setting.keeping.is_some() {
+            self.files
+                .keep_inputs(&self.setting.job.sources, &self.setting.rules);
+        }
         self.files.try_again();
         self.mediate_again(&old, &left, report)?;
         for messages in &mut self.topics {

@@ -7,8 +7,9 @@ use millrace::metrics::Metrics;
 use millrace::run::{RunOptions, Stop};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_tests::dice::Dice;
-use millrace_tests::jobs::{Desk, Ended, standing, text};
+use millrace_tests::jobs::{Desk, Ended, millrace, standing, text};
 use millrace_tests::kills::variable;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -361,4 +362,160 @@ fn suspended(desk: &Desk) -> BTreeMap<String, usize> {
         *reasons.entry(text(&row, "reason").to_owned()).or_default() += 1;
     }
     reasons
+}
+
+/// What `millrace explain` says of a record, as JSON and as text.
+#[track_caller]
+fn explained(desk: &Desk, record: &str) -> (Value, String) {
+    let job = desk.at("job.yaml").display().to_string();
+    let told = millrace(&["explain", &job, record, "--output", "json"]);
+    let read = serde_json::from_str(&told.out);
+    let read = read.unwrap_or_else(|error| panic!("{error}: {told:?}"));
+    (read, millrace(&["explain", &job, record]).out)
+}
+
+/// The quantity that a record came to, and what the rule charged that made it.
+#[track_caller]
+fn made(desk: &Desk, record: &str) -> (String, String, bool) {
+    let (told, _) = explained(desk, record);
+    let parts = told["rule"]["content"]["expressions"].as_array();
+    let parts = parts.unwrap_or_else(|| panic!("{told}")).iter();
+    let charge = parts.filter(|part| part["field"] == "charges").next_back();
+    (
+        told["usage"]["items"][0][1]
+            .as_str()
+            .unwrap_or("-")
+            .to_owned(),
+        text(charge.unwrap(), "sql").to_owned(),
+        told["rule"]["in_force"] == true,
+    )
+}
+
+fn by(quantity: &str, charge: &str, in_force: bool) -> (String, String, bool) {
+    (quantity.to_owned(), charge.to_owned(), in_force)
+}
+
+/// The objects that keep what records were mediated by: rules, and tables.
+fn kept_inputs(desk: &Desk) -> [Vec<String>; 2] {
+    let entries = std::fs::read_dir(desk.at("state/inputs")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    let (tables, rules) = names.into_iter().partition(|name| name.ends_with(".table"));
+    [rules, tables]
+}
+
+/// A record stays as a rule made it that is in force no more, and is told with that rule and its table, as long as
+/// it does; what names neither any more keeps neither.
+#[test]
+fn a_record_is_explained_by_the_rule_that_made_it() {
+    let desk = desk(true, TWO);
+    let job = format!("{JOB}durability: {{ folder: state }}\nraw: {{ keep: false }}\n");
+    desk.write("job.yaml", &job);
+    is(&desk, "2.5 USD", Exit::Ok);
+    assert_eq!(made(&desk, "000.csv:2"), by("2", "units", true));
+    std::fs::remove_file(desk.at("usage/000.csv")).unwrap();
+    desk.write("rule.yaml", rule("units: units", "units: units * 10"));
+    desk.write("zones.csv", ZONES.replace("home", "abroad"));
+    is(&desk, "2.5 USD", Exit::Findings);
+    desk.write(
+        "usage/001.csv",
+        TWO.replace("\n1,", "\n3,").replace("\n2,", "\n4,"),
+    );
+    is(&desk, "102.5 USD", Exit::Findings);
+    let (told, shown) = explained(&desk, "000.csv:2");
+    assert_eq!(made(&desk, "000.csv:2"), by("2", "units", false));
+    assert!(told["raw"]["fields"].is_null(), "{told}");
+    assert_eq!(told["charges"][0]["amount"], "1.000000000000000000000000");
+    let table = &told["rule"]["tables"][0];
+    let rows = serde_json::json!([["far", "abroad"], ["near", "home"]]);
+    assert_eq!(
+        (&table["name"], &table["content"]),
+        (&"zones".into(), &rows)
+    );
+    for said in [
+        "not the one in force: in force from 2",
+        "charges: { \"units\": \"units\" }",
+        "table zones: 2 rows",
+        "not kept: ",
+    ] {
+        assert!(shown.contains(said), "{said:?} is not in {shown}");
+    }
+    // The number of the other stays, though the first file is gone from its folder.
+    assert_eq!(made(&desk, "001.csv:2"), by("20", "units * 10", true));
+    let (told, _) = explained(&desk, "001.csv:2");
+    assert_eq!(told["raw"]["fields"]["id"], "3");
+    assert_eq!(kept_inputs(&desk).map(|names| names.len()), [1, 2]);
+    // Back, all of it is by one rule, and nothing names the other.
+    desk.write("usage/000.csv", TWO);
+    is(&desk, "200 USD", Exit::Ok);
+    assert_eq!(made(&desk, "000.csv:2"), by("20", "units * 10", true));
+    assert_eq!(kept_inputs(&desk).map(|names| names.len()), [1, 1]);
+}
+
+/// Raw records that are kept are mediated again and told, whatever became of their files; a rule that is saved
+/// while the job watches is no other than one saved while it stands.
+#[test]
+fn a_record_is_explained_when_its_file_is_gone() {
+    let desk = desk(true, TWO);
+    desk.write(
+        "usage/001.csv",
+        TWO.replace("\n1,", "\n3,").replace("\n2,", "\n4,"),
+    );
+    is(&desk, "5 USD", Exit::Ok);
+    std::fs::remove_file(desk.at("usage/000.csv")).unwrap();
+    for (turn, times) in [10, 100].into_iter().enumerate() {
+        let charge = format!("units * {times}");
+        let other = rule("units: units", &format!("units: {charge}"));
+        match turn {
+            0 => desk.write("rule.yaml", &other),
+            _ => drop(watching(&desk, &[("rule.yaml", &other)])),
+        }
+        is(&desk, &format!("{} USD", 5 * times), Exit::Ok);
+        for (record, id, units) in [("000.csv:2", "1", 2), ("001.csv:3", "4", 3)] {
+            let quantity = (units * times).to_string();
+            assert_eq!(made(&desk, record), by(&quantity, &charge, true));
+            let (told, _) = explained(&desk, record);
+            assert_eq!(told["raw"]["fields"]["id"], id, "{told}");
+        }
+        assert_eq!(kept_inputs(&desk).map(|names| names.len()), [1, 1]);
+    }
+}
+
+/// Commits that change nothing of it write nothing of it.
+#[test]
+fn what_does_not_change_is_kept_once() {
+    let desk = desk(true, TWO);
+    is(&desk, "2.5 USD", Exit::Ok);
+    let kept = kept_inputs(&desk);
+    assert_eq!(kept.each_ref().map(Vec::len), [1, 1]);
+    for file in 1..6_usize {
+        let more = TWO.replace("\n1,", &format!("\n{file}1,"));
+        desk.write(
+            &format!("usage/{file:03}.csv"),
+            more.replace("\n2,", &format!("\n{file}2,")),
+        );
+        let total = ["5", "7.5", "10", "12.5", "15"][file - 1];
+        is(&desk, &format!("{total} USD"), Exit::Ok);
+        assert_eq!(kept_inputs(&desk), kept);
+    }
+    // Of several commits of one run that which changes it.
+    let dearer = CATALOG.replace("price: 2 ", "price: 3 ");
+    let other = rule("units: units", "units: units * 10");
+    watching(
+        &desk,
+        &[
+            ("rule.yaml", &other),
+            ("catalog.yaml", &dearer),
+            ("catalog.yaml", CATALOG),
+        ],
+    );
+    let [rules, tables] = kept_inputs(&desk);
+    assert_eq!((rules.len(), &tables), (1, &kept[1]));
+    assert_ne!(rules, kept[0]);
+    let manifests = std::fs::read_dir(desk.at("state/manifest")).unwrap();
+    let names = manifests.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let number = |name: &str| name[..20].parse::<u64>().unwrap();
+    let newest = names.map(|name| number(&name)).max().unwrap();
+    assert!(number(&rules[0]) + 2 < newest, "{rules:?}, {newest}");
 }

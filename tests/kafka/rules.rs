@@ -8,7 +8,7 @@ use millrace::cli::Exit;
 use millrace_connectors::kafka::{Consumer, NewTopic, Start, create_missing_topics};
 use millrace_tests::broker::{Broker, PATIENCE};
 use millrace_tests::dice::Dice;
-use millrace_tests::jobs::{rows, standing};
+use millrace_tests::jobs::{millrace, rows, standing};
 use millrace_tests::kills::variable;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,25 @@ fn messages_that_retention_removed_stay_and_are_told() {
         assert!(told.err.contains(says), "{says}: {}", told.err);
     }
     is(&desk, "13 USD", Exit::Ok);
+    // Each is told with the rule that made it.
+    let explained = |offset: u32| {
+        let record = format!("aged.usage/0#{offset}");
+        let job = desk.at("job.yaml").display().to_string();
+        let told = millrace(&["explain", &job, &record, "--output", "json"]);
+        let read = serde_json::from_str(&told.out);
+        let told: serde_json::Value = read.unwrap_or_else(|error| panic!("{error}: {told:?}"));
+        let parts = told["rule"]["content"]["expressions"].as_array();
+        let charge = parts.unwrap().last().unwrap()["sql"].clone();
+        (
+            charge,
+            told["usage"]["items"][0][1].clone(),
+            told["rule"]["in_force"] == true,
+        )
+    };
+    for offset in 0..3 {
+        assert_eq!(explained(offset), ("units".into(), "2".into(), false));
+    }
+    assert_eq!(explained(3), ("units * 10".into(), "20".into(), true));
     // As is advised: all are of one rule.
     desk.write("rule.yaml", RULE);
     is(&desk, "4 USD", Exit::Ok);

@@ -25,7 +25,7 @@ mod plan;
 mod rule;
 mod text;
 
-pub use plan::{MediationPlan, Treatment};
+pub use plan::{ColumnContent, ExpressionContent, MediationPlan, RuleContent, Treatment};
 pub use rule::{IdentityRule, MediationRule, NamedSql, Sql};
 
 use crate::decode::{OddTime, RawChunk, quoted};

@@ -3,6 +3,8 @@
 
 mod inputs;
 
+pub use inputs::{ColumnContent, ExpressionContent, RuleContent};
+
 use super::Mediator;
 use super::marks::{Marking, ranks};
 use super::rule::{IdentityRule, MediationRule, Sql};

@@ -7,6 +7,7 @@
 
 use super::commands::{FOLDER as COMMANDS, place};
 use super::forget::CLOSED;
+use super::inputs::{INPUTS, KeptInputs, WantedInputs};
 use super::journal::{Facts, Journal, close};
 use super::manifest::{Generation, Manifest, Object, Staged, create};
 use super::progress::Mark;
@@ -42,6 +43,8 @@ pub struct Point {
     pub facts: Facts,
     /// Raw records that were taken in, under their hidden names.
     pub raw: Vec<Staged>,
+    /// What records are mediated by, where that has changed.
+    pub inputs: Option<WantedInputs>,
 }
 
 /// The outputs of the epochs of a commit, from the publisher.
@@ -77,6 +80,8 @@ pub struct Committer {
     /// Whether a commit waits for the merge that it began.
     merges_at_once: bool,
     merging: Option<Merging>,
+    /// What records were mediated by, as it is kept.
+    inputs: KeptInputs,
 }
 
 /// Objects that are written as one, by a thread of its own.
@@ -117,6 +122,7 @@ impl Committer {
             merged: MERGED,
             merges_at_once: false,
             merging: None,
+            inputs: KeptInputs::default(),
         };
         let ends = Ends {
             points: point_sender,
@@ -176,9 +182,13 @@ impl Committer {
         let manifest = &self.generation.manifest;
         let tag = self.generation.tag();
         self.mark = Some(Mark::create(&self.outputs, manifest, tag, is_older)?);
-        let objects = || manifest.journal.iter().chain(&manifest.closed);
+        self.inputs = KeptInputs::of(&self.state, manifest)?;
+        let objects = || {
+            let named = manifest.journal.iter().chain(&manifest.closed);
+            named.chain(&manifest.inputs).chain(self.inputs.objects())
+        };
         let held = |name: &str| objects().any(|object| object.name == name);
-        for folder in [JOURNAL, CLOSED] {
+        for folder in [JOURNAL, CLOSED, INPUTS] {
             self.state.sweep(folder, is_older)?;
             for name in self.state.names(folder)? {
                 let name = format!("{folder}/{name}");
@@ -267,7 +277,9 @@ impl Committer {
         let mut journal = before.journal;
         journal.push(object);
         let merged = self.merge(commit, &mut journal)?;
+        let (inputs, unneeded) = self.keep_inputs(commit, point.inputs, before.inputs.as_ref())?;
         let mut next = Manifest {
+            inputs,
             live: point.epoch + 1,
             positions: point.facts.positions,
             paused: point.facts.paused,
@@ -301,7 +313,7 @@ impl Committer {
             self.advance()?;
         }
         (self.committed)(&self.generation.manifest);
-        for name in merged.iter().chain(&obeyed) {
+        for name in merged.iter().chain(&obeyed).chain(&unneeded) {
             // It is committed, whatever stays behind: the next run takes it away.
             self.state.remove(name).ok();
         }
@@ -321,6 +333,26 @@ impl Committer {
         Err(DurableError::Taken {
             folder: self.outputs.location().to_owned(),
         })
+    }
+
+    /// Writes what records are mediated by, where that has changed. Returns what the next manifest names, and what is
+    /// named no more then.
+    fn keep_inputs(
+        &mut self,
+        commit: u64,
+        wanted: Option<WantedInputs>,
+        before: Option<&Object>,
+    ) -> Result<(Option<Object>, Vec<String>), DurableError> {
+        let Some(wanted) = wanted else {
+            return Ok((before.cloned(), Vec::new()));
+        };
+        let held = self.inputs.clone();
+        let place = format!("{commit:020}-{}", self.generation.tag());
+        let object = self.inputs.change(&self.state, wanted, &place)?;
+        let is_named = |old: &&Object| self.inputs.objects().any(|now| now == *old);
+        let old = held.objects().filter(|old| !is_named(old)).chain(before);
+        let unneeded = old.map(|old| old.name.clone()).collect();
+        Ok((Some(object), unneeded))
     }
 
     fn write(&self, commit: u64, content: &[u8], rows: u64) -> Result<Object, DurableError> {

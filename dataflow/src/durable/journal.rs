@@ -16,12 +16,13 @@ use super::commands::Applied;
 use crate::board::MovedLine;
 use crate::intake::{Bundle, EpochHead};
 use crate::present::Witness;
-use millrace_connectors::ledger::LedgerEntry;
+use millrace_connectors::ledger::{Inputs, LedgerEntry};
 use millrace_connectors::names::Entered;
 use millrace_connectors::reference::HeldMessage;
 use millrace_connectors::store::FileMeta;
 use millrace_operators::domain::{Fate, FileId, LineKey, LineSum, Suspense, Usage};
 use millrace_operators::epoch::{Diff, Epoch, shard};
+use roaring::RoaringTreemap;
 use rows::RowWriter;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +75,9 @@ pub struct Facts {
     pub raw: BTreeMap<FileId, String>,
     /// What bears witness to the present.
     pub witness: Witness,
+    /// Records that stay as something before made them, which is in force no more for others of their files; by
+    /// nothing those that were mediated again after all.
+    pub stays: Vec<(Inputs, RoaringTreemap)>,
 }
 
 /// How far a file or partition is read.
@@ -393,6 +397,17 @@ impl Iterator for Epochs<'_> {
             kind => Err(format!("holds a block of unknown kind {kind}")),
         })
     }
+}
+
+/// The facts of a journal object alone.
+pub(super) fn facts_of(object: &[u8]) -> Result<Vec<Facts>, String> {
+    let (mut blocks, mut facts) = (Blocks(object), Vec::new());
+    while let Some(block) = blocks.next() {
+        if block.kind == FACTS {
+            facts.push(decode(block.packed)?);
+        }
+    }
+    Ok(facts)
 }
 
 fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {

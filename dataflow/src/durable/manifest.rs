@@ -24,7 +24,7 @@ const KEPT: u64 = 16;
 const ATTEMPTS: u32 = 8;
 
 /// The form of state that this build writes and reads.
-const FORM: u32 = 8;
+const FORM: u32 = 9;
 
 /// What must be equal for state to be of use: what identities, keys and lines are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,6 +225,8 @@ pub struct Manifest {
     pub journal: Vec<Object>,
     /// What is closed, and what is left of it in the state.
     pub closed: Option<Object>,
+    /// What records were mediated by.
+    pub inputs: Option<Object>,
     /// Outputs of this commit: they take their places after it.
     pub outputs: Vec<Staged>,
     /// The files of changes of all commits, by folder.
@@ -385,7 +387,10 @@ impl Manifest {
 pub(crate) fn check_objects(store: &Store) -> Result<(), DurableError> {
     let mut newest = Manifest::newest(store)?;
     while let Some(manifest) = newest {
-        let objects = || manifest.journal.iter().chain(&manifest.closed);
+        let objects = || {
+            let journal = manifest.journal.iter();
+            journal.chain(&manifest.closed).chain(&manifest.inputs)
+        };
         let folder = |object: &Object| object.name.split('/').next().map(str::to_owned);
         let mut held = BTreeSet::new();
         for folder in objects().filter_map(folder).collect::<BTreeSet<String>>() {

@@ -6,11 +6,13 @@
 
 use super::DurableError;
 use super::commands::Applied;
-use super::journal::{Entry, Epochs, FileRecord, Item, Line};
+use super::inputs::KeptInputs;
+use super::journal::{Entry, Epochs, FileRecord, Item, Line, facts_of};
 use super::manifest::Manifest;
 use crate::intake::Bundle;
 use crate::present::Witness;
 use crate::publish::consolidate;
+use millrace_connectors::ledger::Inputs;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{HeldMessage, Reference, ReferenceChanges};
 use millrace_connectors::store::Store;
@@ -24,6 +26,9 @@ use std::sync::Arc;
 
 /// Rows fed together.
 const ROWS: usize = 1 << 18;
+
+/// Records that stay as something before made them, by what that is.
+pub type Stays = BTreeMap<Inputs, RoaringTreemap>;
 
 /// Committed state, about to be loaded.
 #[derive(Clone)]
@@ -65,6 +70,10 @@ pub struct Known {
     pub raw: BTreeMap<FileId, String>,
     /// What bears witness to the present.
     pub witness: Witness,
+    /// Records that stay as something before made them.
+    pub stays: Stays,
+    /// What they were mediated by, as content.
+    pub inputs: KeptInputs,
 }
 
 impl Restored {
@@ -110,6 +119,7 @@ impl Restored {
                         (loading.paused, loading.commands) = (facts.paused, facts.commands);
                         (loading.forgotten, loading.witness) = (facts.forgotten, facts.witness);
                         loading.held = facts.held;
+                        add_stays(&mut loading.stays, facts.stays);
                         loading.raw.extend(facts.raw);
                         loading.positions = facts.positions.into_iter().map(next).collect();
                     }
@@ -153,6 +163,8 @@ impl Restored {
             forgotten: loading.forgotten,
             raw: loading.raw,
             witness: loading.witness,
+            stays: loading.stays,
+            inputs: KeptInputs::of(&self.store, &self.manifest)?,
         })
     }
 }
@@ -166,30 +178,53 @@ pub struct Stood {
     pub faults: Vec<Fault>,
 }
 
+fn add_stays(stays: &mut Stays, more: Vec<(Inputs, RoaringTreemap)>) {
+    for (by, records) in more {
+        match by == Inputs::default() {
+            // They were mediated again.
+            true => stays.values_mut().for_each(|held| *held -= &records),
+            false => *stays.entry(by).or_default() |= records,
+        }
+    }
+    stays.retain(|_, held| !held.is_empty());
+}
+
 impl Restored {
+    /// What is known of files beside their records: nothing is fed.
+    ///
+    /// # Errors
+    /// When an object is missing or damaged, or cannot be read.
+    pub fn files(&self) -> Result<Known, DurableError> {
+        let (mut known, mut files) = (Known::default(), BTreeMap::new());
+        for object in &self.manifest.journal {
+            let content = object.read(&self.store)?;
+            let facts = facts_of(&content);
+            for facts in facts.map_err(|problem| object.damaged(&self.store, problem))? {
+                let records = facts.files.into_iter();
+                files.extend(records.map(|record| (record.entry.file, record)));
+                let positions = facts.positions.into_iter();
+                known.positions = positions.map(|(id, place)| (id, place.next)).collect();
+                known.raw.extend(facts.raw);
+                add_stays(&mut known.stays, facts.stays);
+            }
+        }
+        known.files = files.into_values().collect();
+        known.inputs = KeptInputs::of(&self.store, &self.manifest)?;
+        Ok(known)
+    }
+
     /// What the journal says of the records of these files, by file.
     ///
     /// # Errors
     /// When an object is missing or damaged, or cannot be read.
     pub fn stood(&self, files: &BTreeSet<FileId>) -> Result<BTreeMap<FileId, Stood>, DurableError> {
-        let (mut usage, mut faults) = (Vec::new(), Vec::new());
-        for object in &self.manifest.journal {
-            let content = object.read(&self.store)?;
-            for item in Epochs::of(&content) {
-                let item = item.map_err(|problem| object.damaged(&self.store, problem))?;
-                let Item::Epoch(entry) = item else { continue };
-                let rows = entry.lanes.into_iter().flat_map(|(_, rows)| rows);
-                usage.extend(rows.filter(|(usage, _)| files.contains(&usage.record.file())));
-                let told = entry.head.faults.into_iter();
-                faults.extend(told.filter(|(fault, _)| files.contains(&fault.record.file())));
-            }
-        }
+        let (usage, faults) = self.entered(|record| files.contains(&record.file()))?;
         let mut stood: BTreeMap<FileId, Stood> = BTreeMap::new();
-        for (usage, _) in consolidate(usage) {
+        for usage in usage {
             let of_file = stood.entry(usage.record.file()).or_default();
             of_file.usage.push(usage);
         }
-        for (fault, _) in consolidate(faults) {
+        for fault in faults {
             let of_file = stood.entry(fault.record.file()).or_default();
             of_file.faults.push(fault);
         }
@@ -198,6 +233,39 @@ impl Restored {
             of_file.faults.sort_by_key(|fault| fault.record);
         }
         Ok(stood)
+    }
+
+    /// What the journal says of a record.
+    ///
+    /// # Errors
+    /// When an object is missing or damaged, or cannot be read.
+    pub fn record(&self, record: RecordId) -> Result<(Option<Usage>, Option<Fault>), DurableError> {
+        let (usage, faults) = self.entered(|entered| entered == record)?;
+        let mut faults = faults.into_iter();
+        let fault = faults.find(|fault| !fault.reason.is_of_file());
+        Ok((usage.into_iter().next(), fault))
+    }
+
+    /// What the journal says of the records that are wanted.
+    fn entered(
+        &self,
+        wanted: impl Fn(RecordId) -> bool,
+    ) -> Result<(Vec<Usage>, Vec<Fault>), DurableError> {
+        let (mut usage, mut faults) = (Vec::new(), Vec::new());
+        for object in &self.manifest.journal {
+            let content = object.read(&self.store)?;
+            for item in Epochs::of(&content) {
+                let item = item.map_err(|problem| object.damaged(&self.store, problem))?;
+                let Item::Epoch(entry) = item else { continue };
+                let rows = entry.lanes.into_iter().flat_map(|(_, rows)| rows);
+                usage.extend(rows.filter(|(usage, _)| wanted(usage.record)));
+                let told = entry.head.faults.into_iter();
+                faults.extend(told.filter(|(fault, _)| wanted(fault.record)));
+            }
+        }
+        let usage = consolidate(usage).into_iter().map(|(usage, _)| usage);
+        let faults = consolidate(faults).into_iter().map(|(fault, _)| fault);
+        Ok((usage.collect(), faults.collect()))
     }
 }
 
@@ -232,6 +300,7 @@ struct Loading {
     forgotten: u64,
     raw: BTreeMap<FileId, String>,
     witness: Witness,
+    stays: Stays,
     /// Billing lines, until they are fed: before the epochs that make their changes again.
     lines: Option<BTreeMap<LineKey, LineSum>>,
 }
@@ -257,6 +326,7 @@ impl Loading {
             forgotten: 0,
             raw: BTreeMap::new(),
             witness: Witness::default(),
+            stays: Stays::new(),
             lines: Some(BTreeMap::new()),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     BalanceTold, ChargeTold, Explanation, Fields, GuideTold, ItemPriceTold, LineTold, PriceTold,
-    RawTold, ReasonTold, SubscriptionTold, TierTold, UsageTold, VersionTold,
+    RawTold, ReasonTold, RuleTold, SubscriptionTold, TableTold, TierTold, UsageTold, VersionTold,
 };
 use crate::shown::shown;
 use crate::table::{Cell, Column, Style, Table, wrap};
@@ -10,6 +10,8 @@ use comfy_table::Color;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// Rows of a lookup table that are shown; JSON has all of them.
+const TABLE_ROWS_MAX: usize = 20;
 /// A value longer than this is cut on a terminal; JSON has all of it.
 const VALUE_CHARS_MAX: usize = 200;
 
@@ -32,8 +34,13 @@ impl Explanation {
             Some(usage) => page.pairs(&usage_pairs(usage)),
             None => page.note(match self.reason {
                 Some(_) => "stopped here",
+                None if self.archived.is_some() => "what it came to is in the archive",
                 None => "left out by the rule's `where`",
             }),
+        }
+        if let Some(rule) = &self.rule {
+            page.section("Rule");
+            page.rule(rule);
         }
         if self.usage.is_some() {
             page.section("Dedup");
@@ -133,6 +140,50 @@ impl Page {
 
     fn table(&mut self, table: &Table) {
         self.line(&table.to_string());
+    }
+
+    fn rule(&mut self, rule: &RuleTold) {
+        let said = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
+        if rule.digest.is_none() {
+            return self.note("which rule the record was mediated by is not known");
+        }
+        if rule.in_force {
+            return self.note(&format!("the one in force, since {}", said(&rule.since)));
+        }
+        self.note(&format!(
+            "not the one in force: in force from {} to {}, and the record stays as it made it",
+            said(&rule.since),
+            said(&rule.until)
+        ));
+        let lines = rule.content.iter().flat_map(|content| content.lines());
+        lines.for_each(|line| self.note(&line));
+        if let Some(layout) = &rule.layout {
+            self.pairs(&[pair("layout", layout)]);
+        }
+        for table in &rule.tables {
+            self.lookup(table);
+        }
+    }
+
+    fn lookup(&mut self, table: &TableTold) {
+        let rows = table.rows;
+        let Some(content) = &table.content else {
+            let why = table.problem.clone().unwrap_or_else(|| {
+                format!(
+                    "they are too large, and the digest alone is kept, {}",
+                    table.digest
+                )
+            });
+            return self.note(&format!("table {}: {rows} rows; {why}", table.name));
+        };
+        self.note(&format!("table {}: {rows} rows", table.name));
+        let columns = ["key"].into_iter();
+        let columns = columns.chain(table.columns.iter().map(String::as_str));
+        let mut shown = self.style.table(columns.map(Column::text));
+        for row in content.iter().take(TABLE_ROWS_MAX) {
+            shown.add_row(row.iter().map(|value| value.as_deref().unwrap_or("-")));
+        }
+        self.table(&shown);
     }
 
     fn versions(&mut self, versions: &[VersionTold]) {
@@ -438,6 +489,7 @@ fn raw_pairs(raw: &RawTold) -> Vec<(String, String)> {
         }
         Fields::Json(record) => pairs.push(pair("record", record.get())),
         Fields::Text(text) => pairs.push(pair("bytes", text)),
+        Fields::Gone(why) => pairs.push(pair("record", &format!("not kept: {why}"))),
     }
     pairs
 }

@@ -1,14 +1,10 @@
 //! All records of an identity: which of them holds, and what became of the others.
 
 use super::{UsageTold, usage_told};
-use crate::intake::{Mediation, find_record};
-use crate::job::Job;
-use millrace_connectors::mediate::MediationPlan;
 use millrace_connectors::output::Texts;
 use millrace_operators::dedup::KnownVersion;
 use millrace_operators::domain::{Kind, Rank, RecordId, Usage};
 use serde::Serialize;
-use std::sync::Arc;
 
 /// A record of an identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,8 +27,7 @@ pub struct VersionTold {
 pub(super) fn told(
     mut versions: Vec<KnownVersion>,
     explained: &Usage,
-    job: &Job,
-    rules: &[Arc<MediationPlan>],
+    read_again: impl Fn(RecordId) -> Option<Usage>,
     texts: &Texts,
 ) -> Vec<VersionTold> {
     if versions.len() < 2 {
@@ -43,14 +38,13 @@ pub(super) fn told(
     let told = |version: KnownVersion| {
         let mark = version.mark.unwrap_or_default();
         let record = shown(version.record);
-        let by_numbers = format!("{}:{}", version.record.file().0, version.record.row());
         let usage = match mark.kind {
             Kind::Void => None,
             _ => version
                 .usage
                 .or_else(|| match version.record == explained.record {
                     true => Some(explained.clone()),
-                    false => read_again(job, rules, &by_numbers),
+                    false => read_again(version.record),
                 }),
         };
         let usage = usage.and_then(|usage| {
@@ -76,13 +70,6 @@ pub(super) fn told(
         }
     };
     versions.into_iter().map(told).collect()
-}
-
-fn read_again(job: &Job, rules: &[Arc<MediationPlan>], record: &str) -> Option<Usage> {
-    match find_record(job, rules, record).ok()?.mediation {
-        Mediation::Usage(usage) => Some(usage),
-        Mediation::Fault(_) | Mediation::Ignored => None,
-    }
 }
 
 fn rank_text(rank: Rank) -> String {

@@ -10,6 +10,7 @@ use millrace_connectors::decode::{Decoder, RawChunk};
 use millrace_connectors::mediate::{Mediated, Mediator};
 use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage};
 use millrace_operators::epoch::Diff;
+use roaring::RoaringTreemap;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::{AddAssign, Range};
@@ -77,6 +78,8 @@ pub(super) struct Replay {
     broken: Option<Fault>,
     /// Records mediated.
     records: u64,
+    /// Which, where it may not be all up to the last.
+    read: RoaringTreemap,
 }
 
 /// What became of the records of a window, each list in record order.
@@ -145,7 +148,23 @@ impl Replay {
             rows,
             broken: None,
             records: 0,
+            read: RoaringTreemap::new(),
         }
+    }
+
+    /// The records within these rows that were not there to be read.
+    pub(super) fn unread(&self, rows: &Range<u64>) -> RoaringTreemap {
+        let mut unread = RoaringTreemap::new();
+        if self.rows.is_some() && !rows.is_empty() {
+            let (first, last) = (rows.start, rows.end - 1);
+            unread.insert_range(self.record(first)..=self.record(last));
+            unread -= &self.read;
+        }
+        unread
+    }
+
+    fn record(&self, row: u64) -> u64 {
+        RecordId::new(self.id, row).0
     }
 
     /// The records before row `end` that have not been taken yet.
@@ -158,6 +177,8 @@ impl Replay {
             };
             self.records += chunk.received;
             if let (Some(rows), Some(read)) = (&mut self.rows, self.reading.take_rows()) {
+                self.read
+                    .extend(read.iter().map(|row| RecordId::new(self.id, *row).0));
                 rows.extend(read);
             }
             mediated.clear();
@@ -273,7 +294,7 @@ impl AddAssign for Compared {
 pub(super) fn differences(
     rows: &Range<u64>,
     mut old: impl Before,
-    mut new: Replay,
+    new: &mut Replay,
     known: impl Fn(RecordId) -> bool,
     bundle: &mut Bundle,
 ) -> Result<Compared, Halt> {

@@ -25,6 +25,7 @@ use millrace_operators::domain::{
 use millrace_operators::epoch::Epoch;
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What was archived, for whoever takes in records.
@@ -272,6 +273,14 @@ impl Intake {
             ..archived
         });
         Ok(())
+    }
+
+    /// The records within these rows of a file that are in the archive, or told beside what is.
+    pub(super) fn archived_of(&self, id: FileId, rows: &Range<u64>) -> RoaringTreemap {
+        let none = RoaringTreemap::new();
+        let beside = self.archived.as_ref().map_or(&none, |held| &held.beside);
+        self.files
+            .among(id, rows, [&self.setting.closed.records, beside])
     }
 
     /// Whether a record is in the archive, or told beside what is.

@@ -164,12 +164,14 @@ impl Intake {
     fn compare(&mut self, behind: &Behind, before: impl Before) -> Result<Compared, Halt> {
         let rule = Arc::clone(&self.setting.rules[behind.source]);
         match self.replay(behind, &rule)? {
-            Ok(now) => {
+            Ok(mut now) => {
                 let mut bundle = std::mem::take(&mut self.bundle);
                 let known = |record: RecordId| !self.is_archived(record);
-                let compared = differences(&behind.rows, before, now, known, &mut bundle);
+                let compared = differences(&behind.rows, before, &mut now, known, &mut bundle);
                 self.bundle = bundle;
                 let compared = compared?;
+                let stay = self.archived_of(behind.id, &behind.rows) | now.unread(&behind.rows);
+                self.files.mediated_but(behind.id, &behind.rows, stay);
                 if behind.file.is_none() {
                     self.tell_gone(behind, compared.records);
                 }
@@ -203,6 +205,7 @@ impl Intake {
             let message = format!("{message}; {}", self.left(behind, left));
             self.warn_of_rule(behind.source, message, RULE);
         }
+        self.files.all_stay(behind.id, &behind.rows);
         self.files.mediated(behind.id);
     }
 
@@ -230,7 +233,7 @@ impl Intake {
         let message = format!("{message}; its {records} records stay as the rule before made them");
         self.warn_of_rule(behind.source, message, hint);
         if behind.file.is_none() {
-            self.files.goes_on_otherwise(behind.id);
+            self.files.goes_on_otherwise(behind.id, &behind.rows);
         }
     }
 

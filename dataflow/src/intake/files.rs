@@ -162,6 +162,8 @@ pub(super) struct Files {
     bytes_read: u64,
     /// What the records of each source are mediated by.
     inputs: Vec<Inputs>,
+    /// What they were mediated by before, and which of them.
+    mediated: inputs::MediatedBy,
     /// Whether all content is remembered, for files that come again longer.
     remembers: bool,
     raw: RawFolder,
@@ -190,6 +192,7 @@ impl Files {
             bytes_read: 0,
             opened_at: 0,
             inputs: Vec::new(),
+            mediated: inputs::MediatedBy::default(),
             remembers: false,
             raw,
         }
@@ -845,6 +848,20 @@ impl Files {
             opened.mediator.restate();
         }
         Ok(opened)
+    }
+
+    /// Where the raw records of a file are kept.
+    pub(super) fn raw_of(
+        &self,
+        file: &SourceFile,
+        source: &SourcePlan,
+    ) -> Result<(Arc<Store>, FileMeta), String> {
+        self.raw.of_file(file, source)
+    }
+
+    /// Whether a file is there as it was read.
+    pub(super) fn is_there(&self, file: &SourceFile) -> bool {
+        self.is_what_was_read(file).is_ok()
     }
 
     fn is_what_was_read(&self, file: &SourceFile) -> Result<(), String> {

@@ -3,7 +3,7 @@
 //! Files are numbered as a run would number them, so that the id is the one in the outputs. Only the
 //! chunk with the record is mediated; the chunks before it are decoded to be counted.
 
-use super::files::{Files, RawFolder, SourceFile};
+use super::files::{Files, Opened, RawFolder, SourceFile};
 use crate::job::{Job, SourcePlan};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -12,7 +12,7 @@ use millrace_connectors::diagnostic::did_you_mean;
 use millrace_connectors::ledger::{FileState, LedgerEntry};
 use millrace_connectors::mediate::{Mediated, MediationPlan};
 use millrace_connectors::shield::shielded;
-use millrace_connectors::store::Store;
+use millrace_connectors::store::{FileMeta, Store};
 use millrace_operators::domain::{Fault, RecordId, Usage};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
@@ -29,6 +29,8 @@ pub enum Fields {
     Json(Box<RawValue>),
     /// Bytes that are no record of the format.
     Text(String),
+    /// They are not to be had any more, and why.
+    Gone(String),
 }
 
 impl Serialize for Fields {
@@ -43,6 +45,7 @@ impl Serialize for Fields {
             }
             Self::Json(record) => record.serialize(serializer),
             Self::Text(text) => serializer.serialize_str(text),
+            Self::Gone(_) => serializer.serialize_none(),
         }
     }
 }
@@ -56,6 +59,8 @@ pub enum Mediation {
     Fault(Fault),
     /// The rule's `where` excludes it.
     Ignored,
+    /// The journal does not say, and what would say it is not to be had any more.
+    Unknown,
 }
 
 /// A raw record of a job.
@@ -95,6 +100,15 @@ enum Wanted {
     Line(u64),
 }
 
+/// The same, or in words what is wrong with the id.
+pub(super) fn asked(id: &str) -> Result<(&str, char, u64), String> {
+    let hint = "write <file>:<line> like usage.csv:17, or <file>#<row> as in the outputs like usage.csv#15";
+    parts(id).ok_or_else(|| match id.contains([':', '#']) {
+        true => format!("{id:?} does not end with a line or row; {hint}"),
+        false => format!("{id:?} is no record id; {hint}"),
+    })
+}
+
 /// Finds the record that a person names: `<file name>:<line>`, lines of the file from 1, a header's too; or
 /// `<file name>#<row>` or `<file number>:<row>` as in the outputs, rows counted from 0. In a format without
 /// lines the name goes with the row either way.
@@ -102,11 +116,7 @@ enum Wanted {
 /// # Errors
 /// A sentence about what is wrong with the id, or with the file, with the nearest name there is.
 pub fn find_record(job: &Job, rules: &[Arc<MediationPlan>], id: &str) -> Result<RawRecord, String> {
-    let hint = "write <file>:<line> like usage.csv:17, or <file>#<row> as in the outputs like usage.csv#15";
-    let (name, mark, number) = parts(id).ok_or_else(|| match id.contains([':', '#']) {
-        true => format!("{id:?} does not end with a line or row; {hint}"),
-        false => format!("{id:?} is no record id; {hint}"),
-    })?;
+    let (name, mark, number) = asked(id)?;
     let store = Store::open(&job.outputs.folder, &job.folder).map_err(|error| error.to_string())?;
     let mut files = Files::new(RawFolder::of(false, Arc::new(store), None));
     let mut messages = Vec::new();
@@ -133,6 +143,13 @@ pub fn find_record(job: &Job, rules: &[Arc<MediationPlan>], id: &str) -> Result<
 
 /// The file with this name, or else with this number.
 fn named<'a>(files: &'a Files, name: &str) -> Result<&'a SourceFile, String> {
+    let entry = entry_named(files, name)?;
+    let file = files.file(entry.file);
+    file.ok_or_else(|| unknown(files.entries(), name))
+}
+
+/// The ledger's entry of it.
+pub(super) fn entry_named<'a>(files: &'a Files, name: &str) -> Result<&'a LedgerEntry, String> {
     let entries = files.entries();
     let refused = |entry: &&LedgerEntry| entry.state == FileState::Refused;
     let mut by_name = entries.iter().filter(|entry| entry.name == name);
@@ -155,7 +172,7 @@ fn named<'a>(files: &'a Files, name: &str) -> Result<&'a SourceFile, String> {
     if refused(&entry) {
         return Err(format!("{:?} is not read: {}", entry.name, entry.message));
     }
-    files.file(entry.file).ok_or_else(|| unknown(entries, name))
+    Ok(entry)
 }
 
 fn unknown(entries: &[LedgerEntry], name: &str) -> String {
@@ -201,10 +218,7 @@ fn read(
         let alone = originals_on(&chunk, line).count() < 2;
         let mut mediated = Mediated::default();
         opened.mediator.mediate(&chunk, file.id, &mut mediated);
-        let fields = match &chunk.originals {
-            Some(originals) => original(originals, row),
-            None => of_parquet(file, row),
-        };
+        let fields = fields_in(&chunk, file, row);
         return Ok(RawRecord {
             record,
             name: match line {
@@ -229,6 +243,47 @@ fn read(
             count.saturating_sub(1)
         ),
     })
+}
+
+/// What mediation makes of one record of a file.
+pub(super) fn mediated_alone(mut opened: Opened, record: RecordId) -> Option<Mediation> {
+    let mut before = 0_u64;
+    loop {
+        let chunk = opened.decoder.next_chunk()?;
+        before = before.saturating_add(chunk.received);
+        if record.row() < before {
+            let mut mediated = Mediated::default();
+            opened
+                .mediator
+                .mediate(&chunk, record.file(), &mut mediated);
+            return Some(outcome(mediated, record));
+        }
+    }
+}
+
+/// The fields of a record as it stands in its file.
+pub(super) fn original(
+    files: &Files,
+    file: &SourceFile,
+    (source, rule): (&SourcePlan, &MediationPlan),
+    row: u64,
+) -> Option<Fields> {
+    let mut opened = files.open_whole(file, source, rule).ok()?;
+    let mut before = 0_u64;
+    loop {
+        let chunk = opened.decoder.next_chunk()?;
+        before = before.saturating_add(chunk.received);
+        if row < before {
+            return fields_in(&chunk, file, row);
+        }
+    }
+}
+
+fn fields_in(chunk: &RawChunk, file: &SourceFile, row: u64) -> Option<Fields> {
+    match &chunk.originals {
+        Some(originals) => original_of(originals, row),
+        None => of_parquet(file, row),
+    }
 }
 
 /// The row that stands on a line, or goes on over it.
@@ -305,7 +360,7 @@ fn outcome(mediated: Mediated, record: RecordId) -> Mediation {
     }
 }
 
-fn original(originals: &Originals, row: u64) -> Option<Fields> {
+fn original_of(originals: &Originals, row: u64) -> Option<Fields> {
     let at = originals.rows.iter().position(|held| *held == row)?;
     if at < originals.raw.len() && originals.raw.is_valid(at) {
         let text = String::from_utf8_lossy(originals.raw.value(at)).into_owned();
@@ -332,14 +387,8 @@ fn original(originals: &Originals, row: u64) -> Option<Fields> {
 fn of_parquet(file: &SourceFile, row: u64) -> Option<Fields> {
     // What stands in a damaged footer is not believed.
     row_groups(&file.store, &file.meta).ok()?;
-    shielded(|| row_of_parquet(file, row)).ok().flatten()
-}
-
-fn row_of_parquet(file: &SourceFile, row: u64) -> Option<Fields> {
-    let access = file.store.random(&file.meta).ok()?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(access).ok()?;
-    let reader = reader.with_offset(usize::try_from(row).ok()?).with_limit(1);
-    let batch: RecordBatch = reader.build().ok()?.next()?.ok()?;
+    let batch = shielded(|| row_of_parquet(&file.store, &file.meta, row));
+    let batch = batch.ok().flatten()?;
     let options = FormatOptions::default();
     let schema = batch.schema();
     let field = |(field, values): (&Arc<arrow::datatypes::Field>, &Arc<dyn Array>)| {
@@ -352,4 +401,12 @@ fn row_of_parquet(file: &SourceFile, row: u64) -> Option<Fields> {
     };
     let fields = schema.fields().iter().zip(batch.columns()).map(field);
     Some(Fields::Columns(fields.collect()))
+}
+
+/// A row of a Parquet file.
+pub(super) fn row_of_parquet(store: &Store, meta: &FileMeta, row: u64) -> Option<RecordBatch> {
+    let access = store.random(meta).ok()?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(access).ok()?;
+    let reader = reader.with_offset(usize::try_from(row).ok()?).with_limit(1);
+    reader.build().ok()?.next()?.ok()
 }

@@ -79,6 +79,47 @@ pub(crate) fn desk_that_forgot() -> Desk {
     desk
 }
 
+/// What is archived stays as it was mediated, whatever rules come, and is told with the rule that made it.
+#[test]
+fn an_archived_record_is_explained_by_the_rule_that_made_it() {
+    let desk = desk_that_forgot();
+    let told = |record: &str| {
+        let job = desk.at("job.yaml").display().to_string();
+        let told = millrace(&["explain", &job, record, "--output", "json"]);
+        let told: Value =
+            serde_json::from_str(&told.out).unwrap_or_else(|e| panic!("{e}: {told:?}"));
+        let parts = told["rule"]["content"]["expressions"].as_array().unwrap();
+        let charge = parts.last().unwrap()["sql"].as_str().unwrap().to_owned();
+        let changed = told["rule"]["until"].is_string();
+        (
+            charge,
+            told["rule"]["in_force"] == true,
+            changed,
+            told["archived"].is_string(),
+        )
+    };
+    let is = |charge: &str, now: bool, archived: bool| (charge.to_owned(), now, !now, archived);
+    // Of 1 January and of 12 March.
+    let (closed, open) = ("a.csv:2", "a.csv:12");
+    assert_eq!(told(closed), is("seconds", true, true));
+    assert_eq!(told(open), is("seconds", true, false));
+    for charge in ["seconds + 1", "seconds + 2"] {
+        let other =
+            world::MEDIATION.replace("seconds: seconds }", &format!("seconds: {charge} }}"));
+        desk.write("mediation.yaml", other);
+        run(&desk);
+        assert_eq!(told(closed), is("seconds", false, true));
+        assert_eq!(told(open), is(charge, true, false));
+    }
+    // March closes by the last rule, and stays so.
+    as_of(&desk, DAYS[3]);
+    run(&desk);
+    desk.write("mediation.yaml", world::MEDIATION);
+    run(&desk);
+    assert_eq!(told(closed), is("seconds", true, true));
+    assert_eq!(told(open), is("seconds + 2", false, true));
+}
+
 /// Billing lines, by account, bill unit, item and zone.
 pub(crate) fn lines(desk: &Desk, folder: &str) -> BTreeMap<String, (Value, Value)> {
     let lines = rows(&desk.at(&format!("{folder}/aggregated/snapshot"))).into_iter();

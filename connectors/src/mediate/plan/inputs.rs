@@ -1,12 +1,14 @@
-//! What the outcome of a record depends on, as a digest: whoever keeps that knows which records another rule
-//! would make other usage of.
+//! What the outcome of a record depends on, as text and as its digest: whoever keeps the digest knows which records
+//! another rule would make other usage of, and whoever keeps the text can tell what that rule was.
 
 use super::MediationPlan;
-use crate::digest::Digest;
 use crate::lookup::{LookupTable, Lookups};
 use crate::mediate::lookups::columns_looked_up;
 use crate::mediate::rule::MediationRule;
 use crate::times::TimeReading;
+use millrace_operators::domain::Keep;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What functions and fields of rules mean: another number where a change of this code makes other usage of
@@ -23,46 +25,191 @@ pub(super) fn asked(rule: &MediationRule, lookups: &Lookups) -> Vec<(String, Arc
     asked.filter_map(table).collect()
 }
 
+/// All that the outcome of a raw record depends on: the rule, the tables that it asks, how columns and times are
+/// read, and what the functions of this build mean. What is too far ahead is left out, which depends on the present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleContent {
+    /// What functions and fields mean.
+    pub meaning: u32,
+    /// The stream that the rule is for.
+    pub stream: String,
+    /// How times are read.
+    pub times: String,
+    /// The digests of the tables that it asks, by name.
+    pub tables: BTreeMap<String, String>,
+    /// The columns that it reads.
+    pub columns: Vec<ColumnContent>,
+    /// Which record of an identity holds.
+    pub keep: String,
+    /// The source, where equal ids of two sources are different records.
+    pub source: Option<String>,
+    /// Its expressions, in their order.
+    pub expressions: Vec<ExpressionContent>,
+}
+
+/// A column that a rule reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnContent {
+    /// Its name.
+    pub name: String,
+    /// Its declared type.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Which absence of it is intended, and how its times are read.
+    pub reading: String,
+}
+
+/// An expression of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpressionContent {
+    /// The field of the rule.
+    pub field: String,
+    /// Its name in that field, where it has one.
+    pub name: String,
+    /// What is written.
+    pub sql: String,
+}
+
+impl RuleContent {
+    /// From the text that [`MediationPlan::content`] gives.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// As lines of a rule file.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let quoted = |sql: &str| serde_json::to_string(sql).unwrap_or_default();
+        let declared = self.columns.iter().filter_map(|column| {
+            let kind = column.kind.as_ref()?;
+            Some(format!("{}: {}", quoted(&column.name), quoted(kind)))
+        });
+        let declared: Vec<String> = declared.collect();
+        let mut lines = Vec::new();
+        if !declared.is_empty() {
+            lines.push(format!("columns: {{ {} }}", declared.join(", ")));
+        }
+        if !self.expressions.iter().any(|part| part.field == "identity") {
+            lines.push("identity: position".to_owned());
+        }
+        if self.keep == "Last" {
+            lines.push("keep: last".to_owned());
+        }
+        let mut expressions = self.expressions.iter().peekable();
+        while let Some(ExpressionContent { field, name, sql }) = expressions.next() {
+            if field == "identity" {
+                let mut all = vec![quoted(sql)];
+                while let Some(more) = expressions.next_if(|next| next.field == "identity") {
+                    all.push(quoted(&more.sql));
+                }
+                lines.push(format!("identity: [{}]", all.join(", ")));
+            } else if name.is_empty() {
+                lines.push(format!("{field}: {}", quoted(sql)));
+            } else {
+                let mut all = vec![format!("{}: {}", quoted(name), quoted(sql))];
+                let of_field = |next: &&ExpressionContent| next.field == *field;
+                while let Some(more) = expressions.next_if(of_field) {
+                    all.push(format!("{}: {}", quoted(&more.name), quoted(&more.sql)));
+                }
+                lines.push(format!("{field}: {{ {} }}", all.join(", ")));
+            }
+        }
+        lines
+    }
+}
+
 impl MediationPlan {
-    /// A digest of all that the outcome of a raw record depends on: the rule, the tables that it asks, how
-    /// columns and times are read, and what the functions of this build mean. What is too far ahead is left
-    /// out, which depends on the present.
+    /// A digest of all that the outcome of a raw record depends on.
     #[must_use]
     pub fn inputs(&self) -> String {
-        let mut digest = Digest::default();
-        digest.enter(&format!("meaning {MEANING}, of {}", self.stream));
+        blake3::hash(self.content().as_bytes()).to_hex().to_string()
+    }
+
+    /// All that the outcome of a raw record depends on, as text: see [`RuleContent`].
+    ///
+    /// # Panics
+    /// Never: texts have a JSON form.
+    #[must_use]
+    pub fn content(&self) -> String {
         let reading =
             |times: &TimeReading| format!("{} {:?}", times.zone_name(), times.ambiguous());
-        digest.enter(&format!(
-            "times {} {} from {}",
-            self.times.reading.shown_in(),
-            reading(&self.times.reading),
-            self.times.range.earliest
-        ));
-        for (name, table) in &self.tables {
-            digest.enter(&format!("table {name} {}", table.digest()));
-        }
-        for column in &self.columns {
-            let kind = column.kind.as_ref().map(ToString::to_string);
-            digest.enter(&column.name);
-            digest.enter(&format!(
-                "{kind:?} {:?} {} {}",
+        let columns = self.columns.iter().map(|column| ColumnContent {
+            name: column.name.clone(),
+            kind: column.kind.as_ref().map(ToString::to_string),
+            reading: format!(
+                "{:?} {} {}",
                 column.may_be,
                 column.names_zone,
                 reading(&column.times)
-            ));
-        }
-        // Whether records may be corrected is for the state to know: what did stays so.
-        digest.enter(&format!("{:?} {:?}", self.keep, self.treatment.source));
-        let written = self.lets.iter().chain(&self.filter);
-        let written = written.chain(self.identity.iter().flatten());
-        let written = written.chain(&self.rank).chain(&self.kind);
-        let written = written.chain([&self.service, &self.time]);
-        for written in written.chain(&self.attributes).chain(&self.charges) {
-            for text in [&written.field, &written.name, written.parsed.sql()] {
-                digest.enter(text);
+            ),
+        });
+        let expression = |field: &str, written: &super::Written| ExpressionContent {
+            field: field.to_owned(),
+            name: written.name.clone(),
+            sql: written.parsed.sql().to_owned(),
+        };
+        let ranked = match self.keep {
+            Keep::Version => "version",
+            Keep::First | Keep::Last | Keep::Greatest => "keep",
+        };
+        let lets = self.lets.iter().map(|written| expression("let", written));
+        let filter = self.filter.iter();
+        let filter = filter.map(|written| expression("where", written));
+        let identity = self.identity.iter().flatten();
+        let identity = identity.map(|written| expression("identity", written));
+        let rank = self.rank.iter().map(|written| {
+            let mut rank = expression(ranked, written);
+            if self.keep == Keep::Greatest {
+                rank.sql = format!("greatest({})", rank.sql);
             }
-        }
-        digest.hex()
+            rank
+        });
+        let kind = self.kind.iter().map(|written| expression("kind", written));
+        let single = [
+            expression("service", &self.service),
+            expression("time", &self.time),
+        ];
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|written| expression("attributes", written));
+        let charges = self.charges.iter();
+        let charges = charges.map(|written| expression("charges", written));
+        let content = RuleContent {
+            meaning: MEANING,
+            stream: self.stream.to_string(),
+            times: format!(
+                "{} {} from {}",
+                self.times.reading.shown_in(),
+                reading(&self.times.reading),
+                self.times.range.earliest
+            ),
+            tables: self
+                .tables()
+                .map(|(name, table)| (name.to_owned(), table.digest().to_owned()))
+                .collect(),
+            columns: columns.collect(),
+            keep: format!("{:?}", self.keep),
+            // Whether records may be corrected is for the state to know: what did stays so.
+            source: self.treatment.source.clone(),
+            expressions: lets
+                .chain(filter)
+                .chain(identity)
+                .chain(rank)
+                .chain(kind)
+                .chain(single)
+                .chain(attributes)
+                .chain(charges)
+                .collect(),
+        };
+        serde_json::to_string(&content).expect("texts have a JSON form")
+    }
+
+    /// The tables that the rule asks.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, &Arc<LookupTable>)> {
+        let tables = self.tables.iter();
+        tables.map(|(name, table)| (name.as_str(), table))
     }
 }

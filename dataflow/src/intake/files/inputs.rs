@@ -1,29 +1,132 @@
 //! By what the records of each file were mediated, so that those of another rule are found, whenever it was
-//! changed.
+//! changed, and so that people can be told.
+//!
+//! A record stays as a rule made it that is in force no more where it cannot be mediated again, or is archived. Which
+//! do is noted when the others are mediated again; nothing is noted while nothing changes.
 
 use super::{FileState, Files, Opened, SourceFile};
+use crate::durable::{KeptInputs, KeptText, Stays, WantedInputs};
 use crate::job::SourcePlan;
-use millrace_connectors::digest::Digest;
 use millrace_connectors::ledger::Inputs;
-use millrace_connectors::mediate::MediationPlan;
-use millrace_operators::domain::FileId;
-use std::collections::BTreeMap;
+use millrace_connectors::lookup::LookupTable;
+use millrace_connectors::mediate::{MediationPlan, RuleContent};
+use millrace_operators::domain::{FileId, RecordId};
+use roaring::RoaringTreemap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+
+/// How the files of a source are laid out.
+fn layout(source: &SourcePlan) -> String {
+    let messages = source.kafka.as_ref().map(|kafka| &kafka.format);
+    format!("{:?} {:?} {messages:?}", source.format, source.csv)
+}
 
 /// Digests of how the files of a source are laid out, and of the rest that the outcome of its records
 /// depends on.
 fn inputs(source: &SourcePlan, rule: &MediationPlan) -> Inputs {
-    let mut layout = Digest::default();
-    let messages = source.kafka.as_ref().map(|kafka| &kafka.format);
-    layout.enter(&format!(
-        "{:?} {:?} {messages:?}",
-        source.format, source.csv
-    ));
     Inputs {
-        layout: layout.hex(),
+        layout: blake3::hash(layout(source).as_bytes()).to_hex().to_string(),
         rule: rule.inputs(),
     }
+}
+
+/// What records were mediated by, and which of them.
+#[derive(Default)]
+pub(super) struct MediatedBy {
+    /// Rules and layouts, by digest.
+    texts: BTreeMap<String, KeptText>,
+    /// Tables, by digest; nothing of those that a commit has.
+    tables: BTreeMap<String, Option<Arc<LookupTable>>>,
+    /// Those in force.
+    in_force: BTreeSet<String>,
+    /// Records that stay as something in force no more made them.
+    stays: Stays,
+    /// Those that no commit has.
+    fresh: Vec<(Inputs, RoaringTreemap)>,
+    /// Something of it is new, or named no more.
+    changed: bool,
+}
+
+impl MediatedBy {
+    /// What is in force from now on.
+    fn begin(&mut self, sources: &[SourcePlan], rules: &[Arc<MediationPlan>], inputs: &[Inputs]) {
+        self.in_force.clear();
+        let now = || jiff::Timestamp::now().to_string();
+        for ((source, rule), inputs) in sources.iter().zip(rules).zip(inputs) {
+            let layout = (&inputs.layout, layout(source));
+            for (digest, content) in [layout, (&inputs.rule, rule.content())] {
+                self.in_force.insert(digest.clone());
+                let text = KeptText {
+                    content,
+                    since: now(),
+                    until: None,
+                };
+                self.texts.entry(digest.clone()).or_insert(text);
+            }
+            for (_, table) in rule.tables() {
+                let digest = table.digest().to_owned();
+                self.in_force.insert(digest.clone());
+                let kept = self.tables.entry(digest);
+                kept.or_insert_with(|| Some(Arc::clone(table)));
+            }
+        }
+        self.settle();
+    }
+
+    /// Notes which of what is known is in force.
+    fn settle(&mut self) {
+        for (digest, text) in &mut self.texts {
+            match (self.in_force.contains(digest), &text.until) {
+                (true, Some(_)) => text.until = None,
+                (false, None) => text.until = Some(jiff::Timestamp::now().to_string()),
+                _ => continue,
+            }
+            self.changed = true;
+        }
+    }
+
+    /// Takes in what an earlier run kept.
+    fn restore(&mut self, kept: KeptInputs, stays: Stays) {
+        let known = |digest: &String| kept.texts.contains_key(digest);
+        self.changed = !self.texts.keys().all(known);
+        self.texts.extend(kept.texts);
+        let tables = kept.tables.into_keys().map(|digest| (digest, None));
+        self.tables.extend(tables);
+        self.stays = stays;
+        self.settle();
+    }
+
+    /// Keeps what is in force and what `named` names; what is to be kept from the next commit on.
+    fn take(&mut self, named: &BTreeSet<&str>) -> WantedInputs {
+        let in_force = &self.in_force;
+        let is_wanted = |digest: &str| in_force.contains(digest) || named.contains(digest);
+        self.texts.retain(|digest, _| is_wanted(digest));
+        let contents = self.texts.values();
+        let contents = contents.filter_map(|text| RuleContent::of(&text.content));
+        let asked: BTreeSet<String> = contents
+            .flat_map(|content| content.tables.into_values())
+            .collect();
+        self.tables.retain(|digest, _| asked.contains(digest));
+        let tables = self.tables.iter_mut();
+        let wanted = WantedInputs {
+            texts: self.texts.clone(),
+            tables: tables
+                .map(|(digest, table)| (digest.clone(), table.take()))
+                .collect(),
+        };
+        self.changed = false;
+        wanted
+    }
+}
+
+/// All rows within a range, as records of a file.
+fn records_of(id: FileId, rows: &Range<u64>) -> RoaringTreemap {
+    let mut records = RoaringTreemap::new();
+    if !rows.is_empty() {
+        records.insert_range(RecordId::new(id, rows.start).0..=RecordId::new(id, rows.end - 1).0);
+    }
+    records
 }
 
 /// A file or partition of which some records are mediated by something else than what is in force.
@@ -48,12 +151,133 @@ impl Files {
         self.inputs = sources.map(|(source, rule)| inputs(source, rule)).collect();
     }
 
+    /// Keeps what records are mediated by as content.
+    pub(in crate::intake) fn keep_inputs(
+        &mut self,
+        sources: &[SourcePlan],
+        rules: &[Arc<MediationPlan>],
+    ) {
+        self.mediated.begin(sources, rules, &self.inputs);
+    }
+
+    /// Takes in what an earlier run kept of that.
+    pub(in crate::intake) fn restore_inputs(&mut self, kept: KeptInputs, stays: Stays) {
+        self.mediated.restore(kept, stays);
+    }
+
+    /// What is to be kept from the next commit on, if that has changed.
+    pub(in crate::intake) fn take_inputs(&mut self) -> Option<WantedInputs> {
+        if !self.mediated.changed {
+            return None;
+        }
+        let entries = self.ledger.entries().iter();
+        let by_entries = entries.flat_map(|entry| {
+            let left = entry.left.iter().map(|(by, _)| by);
+            [&entry.inputs].into_iter().chain(&entry.since).chain(left)
+        });
+        let by_stays: Vec<Inputs> = self.mediated.stays.keys().cloned().collect();
+        let named = by_entries.chain(&by_stays);
+        let named = named.flat_map(|by| [by.layout.as_str(), by.rule.as_str()]);
+        Some(self.mediated.take(&named.collect()))
+    }
+
+    /// The records that stay as they were, since the last call.
+    pub(in crate::intake) fn take_stays(&mut self) -> Vec<(Inputs, RoaringTreemap)> {
+        std::mem::take(&mut self.mediated.fresh)
+    }
+
+    /// What records of a file are mediated by of which nothing else is noted.
+    fn mediated_by(&self, id: FileId) -> Option<&Inputs> {
+        let entry = self.ledger.entry(id)?;
+        Some(entry.since.as_ref().unwrap_or(&entry.inputs))
+    }
+
+    /// By what a record was mediated, and whether that is in force; nothing where it is not known.
+    pub(in crate::intake) fn inputs_of(&self, record: RecordId) -> Option<(Inputs, bool)> {
+        let mut stays = self.mediated.stays.iter();
+        let stays = stays.find(|(_, records)| records.contains(record.0));
+        let by = match stays {
+            Some((by, _)) => by,
+            None => self.mediated_by(record.file())?,
+        };
+        let now = self.source_of(record.file());
+        let now = now.and_then(|source| self.inputs.get(source));
+        (!by.rule.is_empty()).then(|| (by.clone(), now == Some(by)))
+    }
+
+    /// Notes that the records within these rows of a file are mediated again, but for those that stay as they are.
+    pub(in crate::intake) fn mediated_but(
+        &mut self,
+        id: FileId,
+        rows: &Range<u64>,
+        stay: RoaringTreemap,
+    ) {
+        let again = records_of(id, &self.received_of(id, rows)) - &stay;
+        let mut back = RoaringTreemap::new();
+        for held in self.mediated.stays.values_mut() {
+            back |= &*held & &again;
+            *held -= &again;
+        }
+        if !back.is_empty() {
+            self.mediated.stays.retain(|_, held| !held.is_empty());
+            self.mediated.fresh.push((Inputs::default(), back));
+            self.mediated.changed = true;
+        }
+        self.stay(id, stay);
+    }
+
+    /// Notes that these records of a file stay as they are, while the others are mediated by what is in force.
+    fn stay(&mut self, id: FileId, mut records: RoaringTreemap) {
+        let source = self.source_of(id);
+        let now = source.and_then(|source| self.inputs.get(source));
+        let Some(by) = self.mediated_by(id).filter(|by| Some(*by) != now).cloned() else {
+            return;
+        };
+        self.mediated
+            .stays
+            .values()
+            .for_each(|held| records -= held);
+        if records.is_empty() {
+            return;
+        }
+        *self.mediated.stays.entry(by.clone()).or_default() |= &records;
+        self.mediated.fresh.push((by, records));
+    }
+
+    /// The same of all records within these rows.
+    pub(in crate::intake) fn all_stay(&mut self, id: FileId, rows: &Range<u64>) {
+        self.stay(id, records_of(id, rows));
+    }
+
+    /// Those of these rows that were received: a file has an end.
+    fn received_of(&self, id: FileId, rows: &Range<u64>) -> Range<u64> {
+        let received = self.ledger.entry(id).map_or(0, |entry| entry.rows);
+        match self.partitions.contains_key(&id) {
+            true => rows.clone(),
+            false => rows.start..rows.end.min(received),
+        }
+    }
+
+    /// The records of these rows that are among others.
+    pub(in crate::intake) fn among(
+        &self,
+        id: FileId,
+        rows: &Range<u64>,
+        others: [&RoaringTreemap; 2],
+    ) -> RoaringTreemap {
+        let all = records_of(id, &self.received_of(id, rows));
+        let [one, other] = others;
+        (&all & one) | (&all & other)
+    }
+
     /// Notes that all records of a file or partition are mediated by what is in force.
     pub(in crate::intake) fn mediated(&mut self, id: FileId) {
         let source = self.source_of(id);
         let inputs = source.and_then(|source| self.inputs.get(source).cloned());
         if let (Some(entry), Some(inputs)) = (self.ledger.entry_mut(id), inputs) {
-            entry.inputs = inputs;
+            // What was there before may be named no more.
+            self.mediated.changed |= entry.inputs != Inputs::default() && entry.inputs != inputs;
+            (entry.inputs, entry.since) = (inputs, None);
             self.changed.insert(id);
         }
     }
@@ -103,11 +327,15 @@ impl Files {
 
     /// Notes that a partition stays as it is, while what comes is mediated by what is in force: no rule is that
     /// of all of it.
-    pub(in crate::intake) fn goes_on_otherwise(&mut self, id: FileId) {
+    pub(in crate::intake) fn goes_on_otherwise(&mut self, id: FileId, rows: &Range<u64>) {
+        self.all_stay(id, rows);
+        let source = self.source_of(id);
+        let now = source.and_then(|source| self.inputs.get(source).cloned());
         if let Some(entry) = self.ledger.entry_mut(id)
-            && !entry.inputs.rule.is_empty()
+            && !(entry.inputs.rule.is_empty() && entry.since == now)
         {
             entry.inputs.rule.clear();
+            entry.since = now;
             self.changed.insert(id);
         }
     }
@@ -136,8 +364,12 @@ impl Files {
     /// until all of it is mediated again.
     pub(in crate::intake) fn begun(&mut self, opened: &Opened) {
         let entry = self.ledger.entry(opened.id);
+        let source = self.source_of(opened.id);
         if opened.skip == 0 || entry.is_some_and(|entry| entry.inputs == Inputs::default()) {
             self.mediated(opened.id);
+        } else if source.is_some_and(|source| self.is_behind(opened.id, source)) {
+            let from = self.range(opened.id).start;
+            self.goes_on_otherwise(opened.id, &(from..opened.skip));
         }
     }
 

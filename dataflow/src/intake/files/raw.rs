@@ -10,7 +10,7 @@ use crate::outputs::RAW;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format, RawChunk};
 use millrace_connectors::mediate::MediationPlan;
 use millrace_connectors::raw::{RawError, RawSource, RawWriter, open_archive};
-use millrace_connectors::store::{NewFile, Store};
+use millrace_connectors::store::{FileMeta, NewFile, Store};
 use millrace_operators::domain::{FileId, Usage};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -142,25 +142,40 @@ impl RawFolder {
         options: &DecodeOptions,
     ) -> Result<Decoder, String> {
         let open = |name: &str| {
-            let archive = self.store.find(name).map_err(|error| error.to_string())?;
-            let digest = self.store.digest(&archive);
-            let digest = digest.map_err(|error| error.to_string())?;
-            if self
-                .digests
-                .get(&file.id)
-                .is_some_and(|told| *told != digest)
-            {
-                let location = &archive.location;
-                return Err(format!(
-                    "{location:?} is damaged: its digest does not match"
-                ));
-            }
+            let archive = self.whole(file.id, name)?;
             let opened = open_archive(&self.store, &archive, rule.columns(), options);
             Ok(opened.map_err(|error| error.to_string())?.1)
         };
         // It leaves its hidden name when it is committed, perhaps just now.
         let hidden = self.hidden.get(&file.id).and_then(|name| open(name).ok());
         hidden.map_or_else(|| open(&place_of(file.id, source)), Ok)
+    }
+
+    /// Where the raw records of a file are that an earlier run kept.
+    pub(super) fn of_file(
+        &self,
+        file: &SourceFile,
+        source: &SourcePlan,
+    ) -> Result<(Arc<Store>, FileMeta), String> {
+        if !self.keeps {
+            return Err("raw records are not kept".to_owned());
+        }
+        let kept = self.whole(file.id, &place_of(file.id, source))?;
+        Ok((Arc::clone(&self.store), kept))
+    }
+
+    /// A file of raw records, found to be what was written.
+    fn whole(&self, id: FileId, name: &str) -> Result<FileMeta, String> {
+        let archive = self.store.find(name).map_err(|error| error.to_string())?;
+        let digest = self.store.digest(&archive);
+        let digest = digest.map_err(|error| error.to_string())?;
+        match self.digests.get(&id).is_some_and(|told| *told != digest) {
+            true => Err(format!(
+                "{:?} is damaged: its digest does not match",
+                archive.location
+            )),
+            false => Ok(archive),
+        }
     }
 }
 
