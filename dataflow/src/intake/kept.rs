@@ -216,10 +216,10 @@ impl KeptRecords {
             Ok(None) => "its raw record cannot be read".to_owned(),
             Err(why) => why,
         };
-        if self.files.is_there(file) {
-            if let Some(fields) = original(&self.files, file, (source, rule), row) {
-                return fields;
-            }
+        if self.files.is_there(file)
+            && let Some(fields) = original(&self.files, file, (source, rule), row)
+        {
+            return fields;
         }
         Fields::Gone(format!("{:?} is not as it was read, and {why}", entry.name))
     }
