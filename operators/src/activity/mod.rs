@@ -96,7 +96,7 @@ pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Acti
     let granted = by_list
         .join_map(spread, |_, holding, row| {
             let gets = holding.gets(row);
-            gets.then(|| (Arc::clone(row), holding.clone()))
+            gets.then(|| (Arc::clone(row), Arc::clone(holding)))
         })
         .flat_map(|granted| granted);
 
@@ -174,7 +174,7 @@ fn held<'scope>(
     subscriptions: Collection<'scope, Subscription>,
     accounts: Collection<'scope, Account>,
     plans: Collection<'scope, PlanRow>,
-) -> Collection<'scope, Holding> {
+) -> Collection<'scope, Arc<Holding>> {
     let planned = plans
         .map(|row| row.list)
         .distinct()
@@ -206,7 +206,8 @@ fn held<'scope>(
         .reduce_named("holdings", |(subscription, list), listings, held| {
             let listings: Vec<&Listing> = listings.iter().map(|(listing, _)| *listing).collect();
             let found = holdings(*subscription, *list, &listings);
-            held.extend(found.into_iter().map(|holding| (holding, 1)));
+            // Shared by all that is made of it: each part of its plan holds it again.
+            held.extend(found.into_iter().map(|holding| (Arc::new(holding), 1)));
         })
         .map(|(_, holding)| holding)
 }

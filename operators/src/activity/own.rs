@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Own {
     pub(super) row: Arc<PlanRow>,
-    pub(super) holding: Holding,
+    pub(super) holding: Arc<Holding>,
     /// The cycle of its term.
     pub(super) cycle: BillingProfile,
 }
@@ -30,7 +30,7 @@ struct Granted {
 }
 
 impl Own {
-    pub(super) fn new(row: Arc<PlanRow>, holding: Holding, zone: &TimeZone) -> Option<Self> {
+    pub(super) fn new(row: Arc<PlanRow>, holding: Arc<Holding>, zone: &TimeZone) -> Option<Self> {
         let term = match &row.part {
             PlanPart::Allowance(allowance) => allowance.term,
             PlanPart::Charge(charge) => charge.term,

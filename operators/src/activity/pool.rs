@@ -33,7 +33,7 @@ pub(super) struct Pool {
     /// The volume prices of it.
     volumes: Vec<Arc<PlanRow>>,
     /// Everybody with a list that one of the rows belongs to, the longest active first.
-    members: Vec<Holding>,
+    members: Vec<Arc<Holding>>,
 }
 
 /// What tells counters of a group apart: all but the sizes.
@@ -83,7 +83,7 @@ fn identity(part: &PlanPart) -> Option<(u64, Term)> {
 /// The counters of a group: the kernel of the reduction.
 pub(super) fn pools(
     group: GroupKey,
-    granted: &[&(Arc<PlanRow>, Holding)],
+    granted: &[&(Arc<PlanRow>, Arc<Holding>)],
     zone: &TimeZone,
 ) -> Vec<Pool> {
     let mut versions: BTreeMap<u64, Vec<&Arc<PlanRow>>> = BTreeMap::new();
@@ -116,18 +116,19 @@ pub(super) fn pools(
             let rows = versions.iter().chain(&commitments).chain(&volumes);
             rows.clone().any(|row| row.list == list)
         };
-        let mut members: Vec<Holding> = granted
+        let mut members: Vec<Arc<Holding>> = granted
             .iter()
             .filter(|(_, holding)| listed(holding.list))
-            .map(|(_, holding)| holding.clone())
+            .map(|(_, holding)| Arc::clone(holding))
             .collect();
         members.sort_by(|a, b| {
-            let since = |member: &Holding| (member.stretches.first().copied(), member.subscription);
+            let since =
+                |member: &Arc<Holding>| (member.stretches.first().copied(), member.subscription);
             since(a).cmp(&since(b)).then_with(|| a.cmp(b))
         });
         members.dedup();
         let (_, term) = self::identity(counter)?;
-        let counts = |member: &&Holding| {
+        let counts = |member: &&Arc<Holding>| {
             let mut rows = versions.iter().filter(|row| row.list == member.list);
             rows.any(|row| member.gets(row))
         };
@@ -190,6 +191,7 @@ impl Pool {
     fn members_of(&self, list: Name) -> impl Iterator<Item = &Holding> {
         self.members
             .iter()
+            .map(|member| &**member)
             .filter(move |member| member.list == list)
     }
 
@@ -277,7 +279,7 @@ impl Pool {
     /// What the members add to a bucket without any usage; a subscription counts once, however many
     /// of its lists have the accumulator.
     fn opening(&self, accumulator: &Accumulator, cycle: Period) -> i128 {
-        let counts = |member: &&Holding| {
+        let counts = |member: &&Arc<Holding>| {
             let mut versions = self.versions.iter().filter(|row| row.list == member.list);
             versions.any(|row| !clip(&clip(&member.stretches, cycle), row.valid).is_empty())
         };
