@@ -18,7 +18,10 @@ use crate::domain::{
     Account, AccountKey, BillingProfile, ClosedUnits, EventTime, GroupKey, Name, Period, PlanRow,
     Reason, ServiceKey, ServiceUse, Subscription, SubscriptionKey, SubscriptionStatus,
 };
-use crate::epoch::{Collection, SHARDS, shard};
+use crate::epoch::{Collection, Diff, Epoch, SHARDS, shard};
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::{KeyBuilder, KeySpine, ValSpine};
+use differential_dataflow::{ExchangeData, Hashable};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -60,7 +63,8 @@ pub struct GuideSegment {
 /// Where the usage of one service goes, over all of event time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServiceTimeline {
-    segments: Vec<GuideSegment>,
+    /// Shared by whoever holds the timeline: the arrangement that it comes from, and the rate stage.
+    segments: Arc<[GuideSegment]>,
 }
 
 impl ServiceTimeline {
@@ -72,14 +76,16 @@ impl ServiceTimeline {
             guide: Err(Reason::ServiceUnknown),
         };
         Self {
-            segments: vec![nobody],
+            segments: Arc::new([nobody]),
         }
     }
 
     /// The timeline of these segments, of which the first starts before every event.
     #[cfg(test)]
     pub(crate) fn of(segments: Vec<GuideSegment>) -> Self {
-        Self { segments }
+        Self {
+            segments: segments.into(),
+        }
     }
 
     /// The segments, first to last; the first starts before every event.
@@ -128,26 +134,28 @@ pub fn guide<'scope>(
     let accounts = accounts
         .map(|account| (account.key, account))
         .arrange_by_key_named("accounts");
-    let account_keys = accounts.clone().as_collection(|key, _| *key).distinct();
-    let by_account = subscriptions.map(|subscription| (subscription.account, subscription));
+    let account_keys = keys(accounts.clone(), "account keys");
+    let by_account = subscriptions
+        .map(|subscription| (subscription.account, subscription))
+        .arrange_by_key_named("subscriptions by account");
     let with_account = by_account
         .clone()
         .join_core(accounts, |_, subscription, account| {
             [(subscription.clone(), account.clone())]
         });
-    let without_account = by_account
-        .antijoin(account_keys)
-        .map(|(_, subscription)| Terms {
-            subscription,
-            account: None,
-            ordered: false,
-        });
+    let without_account = without(by_account, account_keys).map(|(_, subscription)| Terms {
+        subscription,
+        account: None,
+        ordered: false,
+    });
 
     let ordered = ordered_groups(with_account.clone(), plans);
-    let by_group = with_account.map(|(subscription, account)| {
-        let group = GroupKey::of_pool(subscription.group, account.currency);
-        (group, (subscription, account))
-    });
+    let by_group = with_account
+        .map(|(subscription, account)| {
+            let group = GroupKey::of_pool(subscription.group, account.currency);
+            (group, (subscription, account))
+        })
+        .arrange_by_key_named("subscriptions by group");
     let in_order = |ordered: bool| {
         move |(_, (subscription, account))| Terms {
             subscription,
@@ -155,24 +163,24 @@ pub fn guide<'scope>(
             ordered,
         }
     };
-    let terms = by_group
-        .clone()
-        .semijoin(ordered.clone())
+    let terms = with(by_group.clone(), ordered.clone())
         .map(in_order(true))
-        .concat(by_group.antijoin(ordered).map(in_order(false)))
+        .concat(without(by_group, ordered).map(in_order(false)))
         .concat(without_account)
         .map(|terms| (terms.subscription.key, terms))
         .arrange_by_key_named("subscriptions");
 
     // Services with the terms of their subscription, or without any.
-    let known = terms.clone().as_collection(|key, _| *key).distinct();
-    let by_subscription = services.map(|service| (service.subscription, service));
+    let known = keys(terms.clone(), "subscription keys");
+    let by_subscription = services
+        .map(|service| (service.subscription, service))
+        .arrange_by_key_named("services");
     let served = by_subscription
         .clone()
         .join_core(terms, |_, service, terms| {
             [(service.service, claim(service.valid, terms))]
         });
-    let orphans = by_subscription.antijoin(known).map(|(_, service)| {
+    let orphans = without(by_subscription, known).map(|(_, service)| {
         let outcome = Err(Reason::SubscriptionUnknown);
         (
             service.service,
@@ -191,19 +199,62 @@ pub fn guide<'scope>(
         })
 }
 
+/// Rows by key, held once for all that read them.
+type Rows<'scope, K, V> = Arranged<'scope, TraceAgent<ValSpine<K, V, Epoch, Diff>>>;
+
+/// Keys, each once.
+type Keys<'scope, K> = Arranged<'scope, TraceAgent<KeySpine<K, Epoch, Diff>>>;
+
+/// The keys of rows.
+fn keys<'scope, K: ExchangeData + Hashable, V: ExchangeData>(
+    rows: Rows<'scope, K, V>,
+    name: &str,
+) -> Keys<'scope, K> {
+    rows.reduce_abelian::<_, KeyBuilder<K, Epoch, Diff>, KeySpine<K, Epoch, Diff>, _, _>(
+        name,
+        |_, _, once| once.push(((), 1)),
+        |updates, key, told| {
+            updates.clear();
+            updates.extend(
+                told.drain(..)
+                    .map(|(_, epoch, diff)| ((key.clone(), ()), epoch, diff)),
+            );
+        },
+    )
+}
+
+/// The rows whose keys are among these.
+fn with<'scope, K: ExchangeData + Hashable, V: ExchangeData>(
+    rows: Rows<'scope, K, V>,
+    keys: Keys<'scope, K>,
+) -> Collection<'scope, (K, V)> {
+    rows.join_core(keys, |key, row, ()| [(key.clone(), row.clone())])
+}
+
+/// The rows whose keys are not among these. Differential's own would arrange all rows once more.
+fn without<'scope, K: ExchangeData + Hashable, V: ExchangeData>(
+    rows: Rows<'scope, K, V>,
+    keys: Keys<'scope, K>,
+) -> Collection<'scope, (K, V)> {
+    let all = rows
+        .clone()
+        .as_collection(|key, row| (key.clone(), row.clone()));
+    all.concat(with(rows, keys).negate())
+}
+
 /// The balance groups with a subscription whose price lists have a part that orders usage. One list
 /// may be everybody's, so its rows are spread: a list is looked up under the shard of the
 /// subscription.
 fn ordered_groups<'scope>(
     subscriptions: Collection<'scope, (Subscription, Account)>,
     plans: Collection<'scope, PlanRow>,
-) -> Collection<'scope, GroupKey> {
+) -> Keys<'scope, GroupKey> {
     let ordering = plans
         .filter(|row| row.part.orders_usage())
         .map(|row| (row.list, row.part.currency()))
         .distinct()
         .flat_map(|(list, currency)| (0..SHARDS).map(move |shard| ((list, shard), currency)));
-    subscriptions
+    let groups = subscriptions
         .flat_map(|(subscription, account)| {
             let shard = shard(subscription.key.0);
             let group = GroupKey::of_pool(subscription.group, account.currency);
@@ -214,8 +265,9 @@ fn ordered_groups<'scope>(
             let applies = currency.is_none_or(|currency| currency == *billed);
             applies.then_some(*group)
         })
-        .flat_map(|group| group)
-        .distinct()
+        .flat_map(|group| group.map(|group| (group, ())))
+        .arrange_by_key_named("groups with a plan");
+    keys(groups, "groups in order")
 }
 
 /// What a subscription row claims of a service row.
@@ -282,7 +334,9 @@ fn timeline(claims: &[&Claim], closed: &ClosedUnits) -> ServiceTimeline {
             segments.push(GuideSegment { start, guide });
         }
     }
-    ServiceTimeline { segments }
+    ServiceTimeline {
+        segments: segments.into(),
+    }
 }
 
 /// An end of the time that a claim holds.
