@@ -22,8 +22,6 @@ pub(super) struct Moves {
     /// What is forgotten once the old rows are told.
     pub(super) terms_left: Vec<TermsKey>,
     pub(super) edges_left: Vec<usize>,
-    /// Whether a bucket came, went or has other thresholds.
-    pub(super) watches_changed: bool,
 }
 
 impl Group {
@@ -37,7 +35,6 @@ impl Group {
         if buckets.is_empty() {
             return;
         }
-        moves.watches_changed = true;
         let mut changed: BTreeMap<BucketKey, (Option<Bucket>, Option<Bucket>)> = BTreeMap::new();
         for (bucket, diff) in buckets {
             let pair = changed.entry(bucket.key).or_default();

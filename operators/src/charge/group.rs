@@ -4,16 +4,14 @@ use super::book::Book;
 use super::changes::Moves;
 use super::guarded::{State, index};
 use super::leaf::{Position, Row};
-use super::notices::notice;
+use super::notices::Crossing;
 use super::plan::{Held, Plan, SharedRules};
-use super::read::{Charger, Watch};
+use super::read::Charger;
 use super::step::Outcome;
 use super::sweep::{RowChange, Side, Sweep, Work, charge_row, tell};
 use super::tree::{Tree, row_of};
 use super::{Explained, Notice, Sink};
-use crate::domain::{
-    Bucket, BucketKey, Edge, EventTime, GroupKey, PricedUsage, RecordId, Threshold,
-};
+use crate::domain::{Bucket, BucketKey, Edge, EventTime, GroupKey, PricedUsage, RecordId};
 use crate::epoch::Diff;
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
@@ -41,8 +39,8 @@ pub struct Group {
     pub(super) tree: Tree,
     /// The state after all rows.
     pub(super) closing: State,
-    /// The thresholds of all buckets, each with its first crossing.
-    pub(super) watches: Vec<(Watch, Threshold)>,
+    /// The thresholds that were crossed, by bucket.
+    pub(super) crossings: Vec<Crossing>,
 }
 
 /// What groups share: their rules, and memory that is used again from one to the next.
@@ -65,7 +63,7 @@ impl Group {
             book: Book::default(),
             tree: Tree::default(),
             closing: State::new(),
-            watches: Vec::new(),
+            crossings: Vec::new(),
         }
     }
 
@@ -92,11 +90,7 @@ impl Group {
     pub fn bytes(&self) -> usize {
         let spilled = self.closing.spilled().then(|| self.closing.capacity());
         let state = spilled.unwrap_or(0).saturating_mul(size_of::<i128>());
-        let watches = self
-            .watches
-            .capacity()
-            .saturating_mul(size_of::<(Watch, Threshold)>());
-        let parts = [self.plan.bytes(), self.row_bytes(), state, watches];
+        let parts = [self.plan.bytes(), self.row_bytes(), state];
         parts
             .into_iter()
             .fold(size_of::<Self>(), usize::saturating_add)
@@ -104,7 +98,13 @@ impl Group {
 
     /// The part of [`Self::bytes`] that an append may change.
     pub(super) fn row_bytes(&self) -> usize {
-        self.book.bytes().saturating_add(self.tree.bytes())
+        let crossings = self
+            .crossings
+            .capacity()
+            .saturating_mul(size_of::<Crossing>());
+        [self.book.bytes(), self.tree.bytes(), crossings]
+            .into_iter()
+            .fold(0, usize::saturating_add)
     }
 
     /// Applies the changes of one epoch and tells what is charged differently.
@@ -143,9 +143,6 @@ impl Group {
         if !moves.edges_left.is_empty() || !moves.windows.is_empty() || moves.rows.len() > 1 {
             let order = |row: &RowChange| (row.position, row.diff);
             moves.rows.sort_by_key(order);
-        }
-        if moves.watches_changed {
-            self.arrange_watches();
         }
         let append = moves.old_plan.is_none()
             && moves.opening.is_none()
@@ -186,7 +183,7 @@ impl Group {
 
     /// Reads a little of each part of the group itself that an append needs.
     pub(super) fn touch(&self) -> i64 {
-        let value = i64::from(self.closing.first() == Some(&0) && self.watches.is_empty());
+        let value = i64::from(self.closing.first() == Some(&0) && self.crossings.is_empty());
         [self.plan.touch(), self.book.touch(), self.tree.touch()]
             .into_iter()
             .fold(value, i64::wrapping_add)
@@ -264,15 +261,8 @@ impl Group {
         tell(&self.book, self.key, (row, outcome), 1, sink);
         let effect = &outcome.effect;
         self.tree.append(row, effect, outcome.turned);
-        for (watch, threshold) in &mut self.watches {
-            let delta = effect.delta(watch.slot);
-            if delta != 0 && watch.crossed_at.is_none() {
-                let after = self.closing[index(watch.slot)];
-                if watch.crosses(after.saturating_sub(delta), after) {
-                    watch.crossed_at = Some(row.position());
-                    crossed.extend(notice(self.key, &self.plan, watch, threshold));
-                }
-            }
+        for (slot, delta) in effect.deltas() {
+            self.cross(slot, delta, row.position(), crossed);
         }
     }
 

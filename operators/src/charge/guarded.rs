@@ -62,6 +62,9 @@ impl Span {
     }
 }
 
+/// Spans that are looked through: a search by halves is slower. Few in tests, so that they reach both.
+const FEW: usize = if cfg!(test) { 2 } else { 16 };
+
 impl Guarded {
     /// The resources named.
     #[cfg(test)]
@@ -88,10 +91,19 @@ impl Guarded {
         }
     }
 
+    /// The resources that it adds to, and what.
+    pub(super) fn deltas(&self) -> impl Iterator<Item = (u32, i128)> {
+        let moved = self.spans.iter().filter(|span| span.delta != 0);
+        moved.map(|span| (span.slot, span.delta))
+    }
+
     fn span(&mut self, slot: u32) -> &mut Span {
-        // Few: a search by halves is slower.
-        let after = self.spans.iter().position(|span| span.slot >= slot);
-        let at = after.unwrap_or(self.spans.len());
+        let at = if self.spans.len() <= FEW {
+            let after = self.spans.iter().position(|span| span.slot >= slot);
+            after.unwrap_or(self.spans.len())
+        } else {
+            self.spans.partition_point(|span| span.slot < slot)
+        };
         match self.spans.get(at) {
             Some(span) if span.slot == slot => {}
             _ => {

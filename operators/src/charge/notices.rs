@@ -1,60 +1,81 @@
 //! The thresholds of a group's buckets, and who crossed them first.
 
 use super::group::Group;
+use super::guarded::index;
+use super::leaf::Position;
 use super::plan::{Held, Plan};
 use super::read::Watch;
 use super::{Notice, Sink};
-use crate::domain::{BucketKind, GroupKey, RecordId, Threshold};
+use crate::domain::{GroupKey, RecordId};
 use std::collections::BTreeSet;
 
+/// A threshold that was crossed, and where it first was. Those that were not take no room: most groups
+/// cross few.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crossing {
+    slot: u32,
+    /// The place of the threshold among those of its bucket.
+    place: usize,
+    at: Position,
+}
+
 impl Group {
-    /// Lists the thresholds of all buckets, keeping crossings that are known.
-    pub(super) fn arrange_watches(&mut self) {
-        self.watches = self
-            .plan
-            .buckets()
-            .flat_map(|(slot, held)| {
-                let falling = matches!(held.rule.kind, BucketKind::Allowance { .. });
-                held.rule.thresholds.iter().map(move |threshold| {
-                    let watch = Watch {
-                        slot,
-                        level: threshold.level,
-                        falling,
-                        crossed_at: None,
-                    };
-                    (watch, *threshold)
-                })
-            })
-            .collect();
+    /// Notes the thresholds that a row crosses by moving a bucket, where no row before it did.
+    pub(super) fn cross(
+        &mut self,
+        slot: u32,
+        delta: i128,
+        at: Position,
+        crossed: &mut BTreeSet<Notice>,
+    ) {
+        let Some(Held { rule, .. }) = self.plan.get(slot) else {
+            return;
+        };
+        for place in 0..rule.thresholds.len() {
+            let after = self.closing[index(slot)];
+            let watch = Watch::of(slot, rule, place);
+            if !watch.crosses(after.saturating_sub(delta), after) {
+                continue;
+            }
+            let known = self
+                .crossings
+                .binary_search_by_key(&(slot, place), |known| (known.slot, known.place));
+            if let Err(next) = known {
+                let crossing = Crossing { slot, place, at };
+                self.crossings.insert(next, crossing);
+                crossed.extend(notice(self.key, &self.plan, &crossing));
+            }
+        }
     }
 
+    /// Finds the first crossing of each threshold.
     pub(super) fn find_crossings(&mut self) {
-        if self.watches.is_empty() {
+        self.crossings = Vec::new();
+        let mut watches: Vec<Watch> = self.plan.watches().collect();
+        if watches.is_empty() || self.tree.len() == 0 {
             return;
         }
-        let mut watches: Vec<Watch> = self
-            .watches
-            .iter()
-            .map(|(watch, _)| watch.clone())
-            .collect();
-        watches.iter_mut().for_each(|watch| watch.crossed_at = None);
         let mut reader = self.reader();
         self.tree.find_crossings(&mut watches, &mut reader);
-        for ((held, _), found) in self.watches.iter_mut().zip(watches) {
-            *held = found;
-        }
+        let found = watches.iter().filter_map(|watch| {
+            let (slot, place) = (watch.slot, watch.place);
+            let at = watch.crossed_at?;
+            Some(Crossing { slot, place, at })
+        });
+        self.crossings = found.collect();
+        self.crossings.shrink_to_fit();
     }
 
     /// The thresholds crossed, each by the first record or edge that does.
     pub fn notices(&self) -> BTreeSet<Notice> {
-        let notice = |(watch, threshold): &(Watch, Threshold)| {
-            notice(self.key, &self.plan, watch, threshold)
-        };
-        self.watches.iter().filter_map(notice).collect()
+        let crossings = self.crossings.iter();
+        crossings
+            .filter_map(|crossing| notice(self.key, &self.plan, crossing))
+            .collect()
     }
 
     pub(super) fn tell_notices(&self, before: &BTreeSet<Notice>, sink: &mut dyn Sink) {
-        if before.is_empty() && self.watches.is_empty() {
+        if before.is_empty() && self.crossings.is_empty() {
             return;
         }
         let now = self.notices();
@@ -68,21 +89,16 @@ impl Group {
 }
 
 /// What to tell of a threshold that was crossed.
-pub(super) fn notice(
-    group: GroupKey,
-    plan: &Plan,
-    watch: &Watch,
-    threshold: &Threshold,
-) -> Option<Notice> {
-    let at = watch.crossed_at?;
-    let Held { key, rule } = plan.get(watch.slot)?;
+fn notice(group: GroupKey, plan: &Plan, crossing: &Crossing) -> Option<Notice> {
+    let Held { key, rule } = plan.get(crossing.slot)?;
+    let at = crossing.at;
     Some(Notice {
         group,
         bucket: key,
         resource: rule.resource,
         measure: rule.measure,
         valid: rule.valid,
-        threshold: *threshold,
+        threshold: *rule.thresholds.get(crossing.place)?,
         time: at.time,
         record: at.usage.then_some(RecordId(at.id)),
     })

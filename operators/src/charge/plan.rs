@@ -8,6 +8,7 @@
 //! and what they open with.
 
 use super::guarded::{State, index};
+use super::read::Watch;
 use crate::domain::{
     Bucket, BucketKey, BucketKind, EventTime, GroupKey, Measure, Name, Period, Threshold,
 };
@@ -218,6 +219,16 @@ impl Plan {
             .collect();
         all.sort_unstable_by_key(|(_, held)| held.key);
         all.into_iter()
+    }
+
+    /// The thresholds of all buckets.
+    pub(super) fn watches(&self) -> impl Iterator<Item = Watch> {
+        let slots = (0_u32..).zip(&self.rules.slots);
+        let rules = slots.filter_map(|(slot, rule)| Some((slot, rule.as_ref()?)));
+        rules.flat_map(|(slot, rule)| {
+            let places = 0..rule.thresholds.len();
+            places.map(move |place| Watch::of(slot, rule, place))
+        })
     }
 
     /// A bucket as it was put.

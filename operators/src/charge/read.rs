@@ -2,19 +2,34 @@
 
 use super::guarded::index;
 use super::leaf::{Leaf, Position, Row};
+use super::plan::Rule;
 use super::tree::{Child, Node, Tree};
+use crate::domain::BucketKind;
 
 /// A level whose first crossing is looked for.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     pub(super) slot: u32,
-    pub(super) level: i128,
+    /// The place of the threshold among those of its bucket.
+    pub(super) place: usize,
+    level: i128,
     /// Whether it is crossed falling to it or below, or else rising to it or above.
-    pub(super) falling: bool,
+    falling: bool,
     pub(super) crossed_at: Option<Position>,
 }
 
 impl Watch {
+    /// A threshold of a bucket.
+    pub(super) fn of(slot: u32, rule: &Rule, place: usize) -> Self {
+        Self {
+            slot,
+            place,
+            level: rule.thresholds[place].level,
+            falling: matches!(rule.kind, BucketKind::Allowance { .. }),
+            crossed_at: None,
+        }
+    }
+
     /// Whether a value is across.
     pub(super) fn across(&self, value: i128) -> bool {
         if self.falling {

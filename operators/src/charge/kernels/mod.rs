@@ -124,10 +124,19 @@ struct ItemUsage<'a> {
 }
 
 impl<'a> ItemUsage<'a> {
-    /// The buckets that are for the item, in the order in which it meets them.
-    fn eligible(&self) -> impl Iterator<Item = (u32, Held<'a>)> {
+    /// The live allowances, which come first, and the other live buckets.
+    fn parted(&self) -> (&'a [u32], &'a [u32]) {
+        let is_allowance = |slot: &u32| {
+            let held = self.plan.get(*slot);
+            held.is_some_and(|held| matches!(held.rule.kind, BucketKind::Allowance { .. }))
+        };
+        self.live.split_at(self.live.partition_point(is_allowance))
+    }
+
+    /// Those of some buckets that are for the item, in the order in which it meets them.
+    fn eligible(&self, slots: &'a [u32]) -> impl Iterator<Item = (u32, Held<'a>)> {
         let (plan, name) = (self.plan, self.item.name);
-        self.live.iter().filter_map(move |slot| {
+        slots.iter().filter_map(move |slot| {
             let held = plan.get(*slot)?;
             let items = &held.rule.items;
             (items.is_empty() || items.contains(&name)).then_some((*slot, held))
@@ -150,6 +159,8 @@ impl<'a> ItemUsage<'a> {
             Quantity::new(self.mantissa, self.item.scale).ok_or(Reason::AmountOutOfRange)?;
         let parts = self.price(units.0, step)?;
         let drawable = !matches!(self.item.model, PriceModel::Volume { .. });
+        let (allowances, others) = self.parted();
+        let allowances = if drawable { allowances } else { &[] };
         let (mut gross, mut net) = (Amount::ZERO, Amount::ZERO);
         let mut paid = Amount::ZERO;
         for part in parts {
@@ -158,31 +169,33 @@ impl<'a> ItemUsage<'a> {
                 .ok_or(Reason::AmountOutOfRange)?;
             step.impact(ImpactKind::Price, part.tier, None, part.units, part.amount);
             let mut left = part;
-            for (slot, held) in self.eligible().filter(|_| drawable) {
-                if matches!(held.rule.kind, BucketKind::Allowance { .. }) {
-                    let (key, measure) = (held.key, held.rule.measure);
-                    let before = left.amount;
-                    left = Allowance {
-                        slot,
-                        key,
-                        measure,
-                        part,
-                        left,
-                    }
-                    .charge(step)?;
-                    if measure == Measure::Money {
-                        let drawn = before.checked_sub(left.amount);
-                        paid = drawn
-                            .and_then(|drawn| paid.checked_add(drawn))
-                            .ok_or(Reason::AmountOutOfRange)?;
-                    }
+            for (slot, held) in self.eligible(allowances) {
+                // Of nothing nothing is drawn, however many allowances there are.
+                if left.units <= 0 && left.amount <= Amount::ZERO {
+                    break;
+                }
+                let (key, measure) = (held.key, held.rule.measure);
+                let before = left.amount;
+                left = Allowance {
+                    slot,
+                    key,
+                    measure,
+                    part,
+                    left,
+                }
+                .charge(step)?;
+                if measure == Measure::Money {
+                    let drawn = before.checked_sub(left.amount);
+                    paid = drawn
+                        .and_then(|drawn| paid.checked_add(drawn))
+                        .ok_or(Reason::AmountOutOfRange)?;
                 }
             }
             net = net
                 .checked_add(left.amount)
                 .ok_or(Reason::AmountOutOfRange)?;
         }
-        for (slot, held) in self.eligible() {
+        for (slot, held) in self.eligible(others) {
             let key = held.key;
             match held.rule.kind {
                 BucketKind::Allowance { .. } => {}

@@ -367,6 +367,38 @@ proptest! {
         prop_assert!(told.held.is_empty() && group.is_empty());
     }
 
+    /// A pool of hundreds of subscriptions has as many allowances, and a record meets those that are empty
+    /// and one more.
+    #[test]
+    fn many_allowances_are_drawn_as_the_oracle_says(seed in any::<u64>(), number in 7_u64..80) {
+        let mut history = History::new(seed);
+        let mut group = Group::new(GROUP);
+        let mut told = Told::default();
+        let mut granted = GroupChanges::default();
+        for key in 1..=number {
+            let mut made = some_bucket(&mut history.dice, key);
+            if history.dice.chance(80) {
+                let priority = i32::try_from(history.dice.pick(3)).unwrap();
+                made.kind = BucketKind::Allowance { priority };
+                made.resource = Name::new("free");
+                made.opening = match made.measure {
+                    Measure::Units => units(history.dice.int(30)) / 10,
+                    Measure::Money => money("0.01") * i128::from(history.dice.int(300)),
+                };
+            }
+            granted.buckets.push((made.clone(), 1));
+            history.world.buckets.push(made);
+        }
+        group.apply(granted, &mut told);
+        for epoch in 0..12 {
+            let changes = history.epoch();
+            group.apply(changes, &mut told);
+            let bill = history.world.bill();
+            prop_assert!(told.held == bill.told, "seed {} epoch {}:\n{}", seed, epoch, difference(&told.held, &bill.told));
+            prop_assert_eq!(group.balances(None), bill.balances(None), "seed {} epoch {}", seed, epoch);
+        }
+    }
+
     /// The law that everything rests on: in any state that the guard admits, the same impacts and the
     /// same delta.
     #[test]
