@@ -36,18 +36,20 @@ const EXAMPLES_KEPT: usize = 64;
 /// See the module.
 pub struct Board {
     texts: Texts,
-    lines: HashMap<AggregateId, Line>,
+    /// Apart from the table, which is up to half empty.
+    lines: HashMap<AggregateId, Box<Line>>,
     /// The lines that moved, where that is asked for.
     moved: Option<Moved>,
     totals: BTreeMap<Name, LineSum>,
     accounts: HashMap<(AccountKey, Name), LineSum>,
     items: BTreeMap<(Name, Name), LineSum>,
-    activity: BTreeMap<Activity, Diff>,
+    /// Apart from the nodes of the tree, which are half empty where rows come in order.
+    activity: BTreeMap<Box<Activity>, Diff>,
     /// What subscriptions are charged without usage, by currency.
     subscribed: BTreeMap<Name, MoneyTotal>,
     /// The lines that the columns of the outputs do not hold.
     beyond: BTreeSet<AggregateId>,
-    notices: BTreeMap<Notice, Diff>,
+    notices: BTreeMap<Box<Notice>, Diff>,
     received: BTreeMap<FileId, u64>,
     /// Records that a mediation rule excluded, where an output wants each.
     ignored: RoaringTreemap,
@@ -132,14 +134,16 @@ impl Board {
             account.or_default().plus_equals(&moved);
             add(&mut self.items, (key.item, key.currency), &moved);
             let id = key.aggregate_id();
-            let line = self.lines.entry(id).or_insert_with(|| Line {
-                key: key.clone(),
-                sum: LineSum::default(),
-                // It may have been there before.
-                before: self.moved.as_mut().and_then(|moved| {
-                    let (_, before) = moved.gone.remove(&id)?;
-                    Some(before)
-                }),
+            let line = self.lines.entry(id).or_insert_with(|| {
+                Box::new(Line {
+                    key: key.clone(),
+                    sum: LineSum::default(),
+                    // It may have been there before.
+                    before: self.moved.as_mut().and_then(|moved| {
+                        let (_, before) = moved.gone.remove(&id)?;
+                        Some(before)
+                    }),
+                })
             });
             if let (Some(noted), None) = (&mut self.moved, line.before) {
                 line.before = Some(line.sum);
@@ -310,7 +314,7 @@ impl Board {
     /// All billing lines, in the order of their keys.
     #[must_use]
     pub fn lines(&self) -> Vec<AggregatedLine> {
-        let line = |line: &Line| AggregatedLine {
+        let line = |line: &Box<Line>| AggregatedLine {
             key: line.key.clone(),
             sum: line.sum,
         };
@@ -369,7 +373,7 @@ impl Board {
     /// Charges of subscriptions without usage: by account, subscription, time and item.
     #[must_use]
     pub fn activity(&self) -> Vec<Activity> {
-        let mut activity: Vec<Activity> = self.activity.keys().cloned().collect();
+        let mut activity: Vec<Activity> = self.activity.keys().map(|a| (**a).clone()).collect();
         activity.sort_by_key(|a| (a.account, a.subscription, a.billed_at(), a.item, a.key));
         activity
     }
@@ -398,25 +402,28 @@ impl Board {
     #[must_use]
     pub fn out_of_range(&self) -> Vec<LineOutOfRange> {
         let names = &self.texts.names;
-        let mut lines: Vec<(&AggregateId, &Line)> = self
+        let mut lines: Vec<(&AggregateId, &Box<Line>)> = self
             .beyond
             .iter()
             .filter_map(|id| Some((id, self.lines.get(id)?)))
             .collect();
         lines.sort_unstable_by(|a, b| a.1.key.cmp(&b.1.key));
-        let told = |(id, Line { key, sum, .. }): (&AggregateId, &Line)| LineOutOfRange {
-            aggregate_id: id.to_string(),
-            account: names.account(key.account).to_string(),
-            bill_unit_start: key.unit_start.to_string(),
-            bill_unit_end: key.unit_end.to_string(),
-            item: names.text(key.item).to_string(),
-            quantity: sum.quantity.to_string(),
-            amount: sum.amount.to_string(),
-            currency: names.text(key.currency).to_string(),
-            reason: Reason::AmountOutOfRange.code(),
-            hint: "look for records of this line whose quantity cannot be real, in the output \
+        let told = |(id, line): (&AggregateId, &Box<Line>)| {
+            let Line { key, sum, .. } = &**line;
+            LineOutOfRange {
+                aggregate_id: id.to_string(),
+                account: names.account(key.account).to_string(),
+                bill_unit_start: key.unit_start.to_string(),
+                bill_unit_end: key.unit_end.to_string(),
+                item: names.text(key.item).to_string(),
+                quantity: sum.quantity.to_string(),
+                amount: sum.amount.to_string(),
+                currency: names.text(key.currency).to_string(),
+                reason: Reason::AmountOutOfRange.code(),
+                hint: "look for records of this line whose quantity cannot be real, in the output \
                    monetised, and have the source correct them; otherwise bill in a larger unit of \
                    currency",
+            }
         };
         lines.into_iter().map(told).collect()
     }
@@ -424,7 +431,7 @@ impl Board {
     /// Thresholds crossed: by group, resource and time.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
-        let mut notices: Vec<Notice> = self.notices.keys().copied().collect();
+        let mut notices: Vec<Notice> = self.notices.keys().map(|n| **n).collect();
         notices.sort_by_key(|n| (n.group, n.resource, n.time, n.bucket, n.threshold));
         notices
     }
@@ -608,8 +615,11 @@ fn add<K: Ord>(sums: &mut BTreeMap<K, LineSum>, key: K, sum: &LineSum) {
 }
 
 /// Counts a row that comes or goes; what stands, stands once.
-fn stand<T: Ord + Clone>(held: &mut BTreeMap<T, Diff>, row: &T, diff: Diff) {
-    let count = held.entry(row.clone()).or_default();
+fn stand<T: Ord + Clone>(held: &mut BTreeMap<Box<T>, Diff>, row: &T, diff: Diff) {
+    let Some(count) = held.get_mut(row) else {
+        held.insert(Box::new(row.clone()), diff);
+        return;
+    };
     *count += diff;
     if *count == 0 {
         held.remove(row);

@@ -119,6 +119,8 @@ fn sorted<T: Ord>(rows: Vec<Placed<T>>) -> Vec<T> {
     let mut rows: Vec<T> = rows.into_iter().map(|placed| placed.row).collect();
     rows.sort_unstable();
     rows.dedup();
+    // They were collected where they stood with their places, which is room for more rows.
+    rows.shrink_to_fit();
     rows
 }
 
@@ -138,6 +140,7 @@ fn joined(services: Vec<ServiceUse>) -> Vec<ServiceUse> {
             joined.push(next);
         }
     }
+    joined.shrink_to_fit();
     joined
 }
 

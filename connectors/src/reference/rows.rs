@@ -73,6 +73,16 @@ impl Rows {
         self.subscriptions.push(Placed { row, origin });
     }
 
+    /// Gives back what is held for more rows.
+    pub(super) fn trim(&mut self) {
+        self.prices.shrink_to_fit();
+        self.plans.shrink_to_fit();
+        self.accounts.shrink_to_fit();
+        self.subscriptions.shrink_to_fit();
+        self.services.shrink_to_fit();
+        self.parents.shrink_to_fit();
+    }
+
     pub(super) fn append(&mut self, mut other: Self) {
         self.prices.append(&mut other.prices);
         self.plans.append(&mut other.plans);

@@ -372,6 +372,7 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
         last.hint
             .push_str(&format!(" (and {more} more findings about this table)"));
     }
+    reader.rows.trim();
     (reader.rows, findings)
 }
 
