@@ -345,6 +345,8 @@ fn cluster_of(args: &RunArgs) -> Result<Option<ClusterPlan>, RunError> {
         process,
         hostfile,
         secret_file,
+        no_secret,
+        tls,
         patience,
         stuck_after: _,
         supervised: _,
@@ -354,7 +356,8 @@ fn cluster_of(args: &RunArgs) -> Result<Option<ClusterPlan>, RunError> {
     };
     let secret = Secret::of(std::env::var_os(SECRET_VARIABLE), secret_file.as_deref())?;
     let patience = Duration::from_secs(*patience);
-    Ok(Some(ClusterPlan::of(place, patience, secret)?))
+    let plan = ClusterPlan::of(place, patience, secret, *no_secret, tls.files()?)?;
+    Ok(Some(plan))
 }
 
 fn check_job(args: &CheckArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {

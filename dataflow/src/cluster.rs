@@ -24,19 +24,22 @@
 //!   hangs, or is cut off, is missed by the heartbeat within seconds; an epoch that stays in flight is
 //!   noticed by the watchdog of each process.
 //! - **Strangers:** the sockets of a cluster are open to whoever reaches them while it forms. Who connects
-//!   and says nothing, or says it slowly, keeps nobody waiting (`door.rs`). With a secret that all
-//!   processes share (`secret.rs`) nobody else takes the place of one; without one, processes are on
-//!   this machine alone.
-//! - **Not handled:** what goes over the sockets is not encrypted. Keep them in a network of their own.
+//!   and says nothing, or says it slowly, keeps nobody waiting (`door.rs`). By a secret that all
+//!   processes share (`secret.rs`) nobody else takes the place of one; they do without one on this machine
+//!   alone, and where `--no-secret` says so.
+//! - **Eavesdroppers:** with certificates, everything that goes over the sockets is TLS in which both ends
+//!   prove to be of the cluster's CA (`tls.rs`, `line.rs`). Without, it can be read and changed on its way.
 
 mod company;
 mod door;
 mod hosts;
+mod line;
 mod link;
 mod meeting;
 mod secret;
 mod sockets;
 mod supervisor;
+mod tls;
 mod watchdog;
 mod wire;
 
@@ -47,9 +50,11 @@ pub use meeting::{Guest, Host, Terms};
 pub use secret::{SECRET_FILE_VARIABLE, SECRET_VARIABLE, Secret, draw_secret};
 pub use sockets::Connected;
 pub use supervisor::{Supervisor, SupervisorError, obey_supervisor};
+pub use tls::TlsFiles;
 pub use watchdog::Watchdog;
 pub use wire::Go;
 
+use door::Keys;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,27 +70,55 @@ pub struct ClusterPlan {
     pub patience: Duration,
     /// What tells the processes from strangers.
     pub secret: Secret,
+    /// The certificates by which they encrypt what they say, if they do.
+    pub tls: Option<TlsFiles>,
 }
 
 impl ClusterPlan {
     /// A plan that strangers cannot harm.
     ///
     /// # Errors
-    /// When processes are on other machines, and have no secret.
-    pub fn of(place: Place, patience: Duration, secret: Secret) -> Result<Self, ClusterError> {
-        if !secret.is_given()
-            && let Some(host) = place.beyond_loopback()
-        {
-            return Err(ClusterError::Asked(format!(
+    /// When processes have no secret, and are on other machines, or none has said that they go without.
+    pub fn of(
+        place: Place,
+        patience: Duration,
+        secret: Secret,
+        goes_without: bool,
+        tls: Option<TlsFiles>,
+    ) -> Result<Self, ClusterError> {
+        let give = format!(
+            "give all processes the same secret, in {SECRET_VARIABLE} or in a file that --secret-file names"
+        );
+        let asked = |text: String| Err(ClusterError::Asked(text));
+        match (secret.is_given(), place.beyond_loopback()) {
+            (true, _) if goes_without => asked(format!(
+                "a secret is given, and --no-secret says that there is none; take one of them away from \
+                 all processes, {SECRET_VARIABLE} and {SECRET_FILE_VARIABLE} included"
+            )),
+            (false, Some(host)) => asked(format!(
                 "{host} is not on this machine's loopback, and whoever reaches it could take the place of a \
-                 process: give all processes the same secret, in {SECRET_VARIABLE} or in a file that \
-                 --secret-file names"
-            )));
+                 process: {give}"
+            )),
+            (false, None) if !goes_without => asked(format!(
+                "whoever is on this machine could take the place of a process: {give}; `millrace cluster \
+                 run` makes one by itself; or say --no-secret to all, where nobody else is on this machine"
+            )),
+            _ => Ok(Self {
+                place,
+                patience,
+                secret,
+                tls,
+            }),
         }
-        Ok(Self {
-            place,
-            patience,
-            secret,
+    }
+
+    /// What tells the processes from strangers, with the certificates that the files hold now.
+    fn keys(&self) -> Result<Keys, ClusterError> {
+        let host = &self.place.hosts[self.place.process];
+        let tls = self.tls.as_ref().map(|files| files.load(host));
+        Ok(Keys {
+            secret: self.secret.clone(),
+            tls: tls.transpose()?,
         })
     }
 }

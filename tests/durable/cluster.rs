@@ -35,8 +35,20 @@ pub(crate) fn hostfile(desk: &Desk, processes: usize) -> String {
     desk.at(&name).display().to_string()
 }
 
-/// The arguments of a process of a job.
+/// The arguments of a process of a job that goes without a secret.
 pub(crate) fn arguments(
+    job: &str,
+    hosts: &str,
+    processes: (usize, usize),
+    n: usize,
+) -> Vec<String> {
+    let mut arguments = secretive(job, hosts, processes, n);
+    arguments.push("--no-secret".to_owned());
+    arguments
+}
+
+/// The arguments of a process of a job that has a secret, but for the secret.
+pub(crate) fn secretive(
     job: &str,
     hosts: &str,
     (processes, workers): (usize, usize),

@@ -45,7 +45,7 @@ fn the_number_of_processes_is_the_same_everywhere() {
         process: 0,
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
     };
-    assert!(ClusterPlan::of(place, Duration::ZERO, Secret::default()).is_err());
+    assert!(ClusterPlan::of(place, Duration::ZERO, Secret::default(), true, None).is_err());
     let secrets = std::fs::read_to_string(example("README.md")).unwrap();
     assert!(secrets.contains(&format!("--from-literal={SECRET_VARIABLE}=")));
     assert!(set.contains("secretRef: { name: millrace }"), "{set}");

@@ -23,6 +23,7 @@ mod store_faults;
 mod store_gone;
 mod strangers;
 mod stuck;
+mod tls;
 
 /// Runs the job that the environment asks for, where it asks for one.
 #[test]

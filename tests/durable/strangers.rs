@@ -1,7 +1,7 @@
 //! Strangers on the network, and a network that fails: neither harms a job that forms or runs, and what a
 //! process is lost by does not decide how the others end.
 
-use crate::cluster::{LOST, PATIENCE, Processes, arguments, commits, hostfile};
+use crate::cluster::{LOST, PATIENCE, Processes, arguments, commits, hostfile, secretive};
 use crate::durability::{FEW, compare, desk, few, received};
 use millrace::cli::Exit;
 use millrace_tests::jobs::{Desk, Ended, millrace};
@@ -33,37 +33,56 @@ fn connect(address: &str) -> TcpStream {
 }
 
 /// Where the processes of a hostfile listen.
-fn addresses(hosts: &str) -> Vec<String> {
+pub(crate) fn addresses(hosts: &str) -> Vec<String> {
     let text = std::fs::read_to_string(hosts).unwrap();
     text.lines().map(str::to_owned).collect()
 }
 
 /// A hostfile with these addresses.
-fn hosts_of(desk: &Desk, name: &str, addresses: &[String]) -> String {
+pub(crate) fn hosts_of(desk: &Desk, name: &str, addresses: &[String]) -> String {
     desk.write(name, format!("{}\n", addresses.join("\n")));
     desk.at(name).display().to_string()
 }
 
-/// The command of a process of a job.
+/// The command of a process of a job that goes without a secret.
 fn process(desk: &Desk, hosts: &str, processes: usize, n: usize, more: &[&str]) -> Command {
+    secretive_process(
+        desk,
+        hosts,
+        processes,
+        n,
+        &[&["--no-secret"], more].concat(),
+    )
+}
+
+/// The command of a process of a job that has a secret.
+pub(crate) fn secretive_process(
+    desk: &Desk,
+    hosts: &str,
+    processes: usize,
+    n: usize,
+    more: &[&str],
+) -> Command {
     let job = desk.at("job.yaml").display().to_string();
-    let mut words = arguments(&job, hosts, (processes, 1), n);
+    let mut words = secretive(&job, hosts, (processes, 1), n);
     words.extend(more.iter().map(|word| (*word).to_owned()));
     command(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Whatever a connection through a proxy brings.
 #[derive(Default)]
-struct Overheard {
+pub(crate) struct Overheard {
     /// What those who connected first said.
     first: Mutex<Vec<u8>>,
+    /// What all said and were told.
+    pub(crate) all: Mutex<Vec<u8>>,
     /// Nothing goes through any more, and nothing is closed.
     swallows: AtomicBool,
 }
 
 /// Somebody on the way to `to`, who may close a connection when so many bytes come back at once. Returns
 /// where.
-fn proxy(to: String, closes_behind: usize, overheard: &Arc<Overheard>) -> String {
+pub(crate) fn proxy(to: String, closes_behind: usize, overheard: &Arc<Overheard>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let overheard = Arc::clone(overheard);
@@ -84,6 +103,7 @@ fn proxy(to: String, closes_behind: usize, overheard: &Arc<Overheard>) -> String
                             std::thread::sleep(Duration::from_millis(10));
                         }
                         let bytes = &buffer[..bytes];
+                        overheard.all.lock().unwrap().extend_from_slice(bytes);
                         if way == 0 && number == 0 {
                             overheard.first.lock().unwrap().extend_from_slice(bytes);
                         }
@@ -177,7 +197,7 @@ fn processes_that_share_a_secret_work_together() {
     desk.write("secret", format!("{SECRET}\n"));
     let file = desk.at("secret").display().to_string();
     let hosts = hostfile(&desk, 3);
-    let plain = |n, more: &[&str]| process(&desk, &hosts, 3, n, more);
+    let plain = |n, more: &[&str]| secretive_process(&desk, &hosts, 3, n, more);
     let cluster = [
         plain(0, &["--secret-file", &file]).spawn(),
         plain(1, &[]).env("MILLRACE_CLUSTER_SECRET", SECRET).spawn(),
@@ -201,7 +221,10 @@ fn with_secrets(desk: &Desk, ours: Option<&str>, theirs: Option<&str>) -> [Ended
         .into_iter()
         .enumerate()
         .map(|(n, secret)| {
-            let mut words = arguments(&job, &hosts, (2, 1), n);
+            let mut words = match secret {
+                Some(_) => secretive(&job, &hosts, (2, 1), n),
+                None => arguments(&job, &hosts, (2, 1), n),
+            };
             // The other gives up while process 0 still waits.
             let patience = if n == 0 { "15" } else { "5" };
             words.extend(["--patience".to_owned(), patience.to_owned()]);
@@ -248,7 +271,7 @@ fn processes_that_share_no_secret_do_not() {
 }
 
 #[test]
-fn processes_elsewhere_have_a_secret() {
+fn processes_have_a_secret_or_say_that_they_have_none() {
     let desk = desk();
     desk.write("usage/calls.csv", few(0));
     desk.write("secret", SECRET);
@@ -256,20 +279,35 @@ fn processes_elsewhere_have_a_secret() {
     let far = ["127.0.0.1:1".to_owned(), "192.0.2.1:2101".to_owned()];
     let hosts = hosts_of(&desk, "far", &far);
     let job = desk.at("job.yaml").display().to_string();
-    let run = |secret: &str| {
-        let mut words = arguments(&job, &hosts, (2, 1), 1);
+    let near = hostfile(&desk, 2);
+    let start = |hosts: &str, more: &[&str]| {
+        let mut words = secretive(&job, hosts, (2, 1), 1);
         words.extend(["--patience".to_owned(), "0".to_owned()]);
-        if !secret.is_empty() {
-            let file = desk.at(secret).display().to_string();
-            words.extend(["--secret-file".to_owned(), file]);
-        }
+        words.extend(more.iter().map(|word| (*word).to_owned()));
         let ended = millrace(&words.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(ended.exit, Exit::Unusable, "{}", ended.err);
         ended.err
     };
-    let said = run("");
-    assert!(said.contains("192.0.2.1:2101 is not on"), "{said}");
-    assert!(said.contains("MILLRACE_CLUSTER_SECRET"), "{said}");
+    let run = |secret: &str| {
+        let file = desk.at(secret).display().to_string();
+        start(&hosts, &["--secret-file", &file])
+    };
+    for more in [&[][..], &["--no-secret"]] {
+        let said = start(&hosts, more);
+        assert!(said.contains("192.0.2.1:2101 is not on"), "{said}");
+        assert!(said.contains("MILLRACE_CLUSTER_SECRET"), "{said}");
+    }
+    let said = start(&near, &[]);
+    assert!(said.contains("whoever is on this machine"), "{said}");
+    assert!(said.contains("or say --no-secret"), "{said}");
+    let file = desk.at("secret").display().to_string();
+    let said = start(&near, &["--no-secret", "--secret-file", &file]);
+    assert!(
+        said.contains("--no-secret says that there is none"),
+        "{said}"
+    );
+    let said = start(&near, &["--no-secret"]);
+    assert!(said.contains("process 0 is not there"), "{said}");
     assert!(run("short").contains("fewer than 16 bytes"));
     assert!(run("none").contains("cannot read the secret"));
     // What the first says works: now it is the name that is not known.

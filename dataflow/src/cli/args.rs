@@ -1,6 +1,6 @@
 //! What can be asked on the command line.
 
-use crate::cluster::SECRET_FILE_VARIABLE;
+use crate::cluster::{ClusterError, SECRET_FILE_VARIABLE, TlsFiles};
 use crate::console::ColourChoice;
 use crate::schema::FileKind;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -153,9 +153,15 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "FILE")]
     pub hostfile: Option<PathBuf>,
     /// A file with a secret that all processes have, and nobody else; or the secret itself is in
-    /// MILLRACE_CLUSTER_SECRET. Processes on other machines must have one.
+    /// MILLRACE_CLUSTER_SECRET.
     #[arg(long, value_name = "FILE", env = SECRET_FILE_VARIABLE)]
     pub secret_file: Option<PathBuf>,
+    /// Processes on this machine alone go without a secret: whoever is on it can take the place of one.
+    #[arg(long)]
+    pub no_secret: bool,
+    /// How they encrypt what they say.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// How long to wait for the other processes at the start.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub patience: u64,
@@ -165,6 +171,33 @@ pub struct ClusterArgs {
     /// Started by a supervisor, which speaks on standard input.
     #[arg(long, hide = true)]
     pub supervised: bool,
+}
+
+/// With which certificates processes speak TLS.
+#[derive(Debug, Args)]
+pub struct TlsArgs {
+    /// Processes speak TLS with each other: the certificate of this one in PEM, with those between it and
+    /// the CA, for the host by which the hostfile calls it.
+    #[arg(long, value_name = "FILE", env = "MILLRACE_CLUSTER_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", env = "MILLRACE_CLUSTER_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// The CA that has signed the certificates of all processes, in PEM.
+    #[arg(long, value_name = "FILE", env = "MILLRACE_CLUSTER_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// The files, if there are any.
+    ///
+    /// # Errors
+    /// When some are named and others are not.
+    pub fn files(&self) -> Result<Option<TlsFiles>, ClusterError> {
+        let files = [&self.tls_cert, &self.tls_key, &self.tls_ca];
+        let [cert, key, ca] = files.map(Clone::clone);
+        TlsFiles::of(cert, key, ca)
+    }
 }
 
 /// Of `cluster`.
@@ -205,6 +238,9 @@ pub struct ClusterRunArgs {
     /// End and start again when epochs are in flight and none completes for this long.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub stuck_after: u64,
+    /// How they encrypt what they say: certificates for 127.0.0.1.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

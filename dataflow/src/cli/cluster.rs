@@ -4,7 +4,7 @@ use super::args::ClusterRunArgs;
 use super::{Exit, Refusal};
 use crate::check::check;
 use crate::cluster::{
-    SECRET_FILE_VARIABLE, SECRET_VARIABLE, Supervisor, SupervisorError, draw_secret,
+    ClusterError, SECRET_FILE_VARIABLE, SECRET_VARIABLE, Supervisor, SupervisorError, draw_secret,
 };
 use crate::console::Console;
 use crate::crash::end_process;
@@ -15,7 +15,7 @@ use clap::ValueEnum as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -33,6 +33,11 @@ pub(super) fn keep_running(
     }
     let (job, _) = Job::load(&args.job).map_err(Refusal::Diagnostics)?;
     let failed = |error: std::io::Error| Refusal::Message(error.to_string());
+    let refused = |error: ClusterError| Refusal::Message(error.to_string());
+    if let Some(tls) = args.tls.files().map_err(refused)? {
+        tls.check(&Ipv4Addr::LOCALHOST.to_string())
+            .map_err(refused)?;
+    }
     let program = std::env::current_exe().map_err(failed)?;
     // Others on this machine see the ports, and not the environment of these processes.
     let secret = draw_secret().map_err(failed)?;
@@ -101,6 +106,17 @@ fn arguments(
     if let Some(workers) = args.workers {
         say("--workers", workers.to_string().into());
     }
+    let tls = &args.tls;
+    let files = [
+        ("--tls-cert", &tls.tls_cert),
+        ("--tls-key", &tls.tls_key),
+        ("--tls-ca", &tls.tls_ca),
+    ];
+    for (name, file) in files {
+        if let Some(file) = file {
+            say(name, file.into());
+        }
+    }
     if let Some(out) = &args.out {
         say("--out", out.clone().into());
     }
@@ -142,6 +158,12 @@ mod tests {
             "json",
             "--stuck-after",
             "7",
+            "--tls-cert",
+            "cert",
+            "--tls-key",
+            "key",
+            "--tls-ca",
+            "ca",
         ];
         let Command::Cluster {
             command: ClusterCommand::Run(args),
@@ -165,5 +187,11 @@ mod tests {
         assert_eq!((cluster.processes, cluster.process), (Some(3), Some(2)));
         assert_eq!(cluster.hostfile.as_deref(), Some(Path::new("hosts")));
         assert_eq!((cluster.stuck_after, cluster.supervised), (7, true));
+        let tls = [
+            cluster.tls.tls_cert,
+            cluster.tls.tls_key,
+            cluster.tls.tls_ca,
+        ];
+        assert_eq!(tls, ["cert", "key", "ca"].map(|file| Some(file.into())));
     }
 }

@@ -9,16 +9,20 @@
 //!    ◄──────────────────────────────────── welcome
 //! ```
 //!
+//! Where the cluster has certificates, all of that is said over TLS, whose own greeting comes first.
+//!
 //! Anybody can connect, say nothing, or say it slowly. So each greeting has a thread of its own and one
 //! deadline, whatever comes; when there are too many of them, the oldest is shown out: one who is of the
 //! cluster needs a moment, and comes again. Nothing that a stranger does, and no want of threads or file
 //! descriptors, is an error of whoever waits behind the door.
 
+use super::line::{Line, Over, Session, Until};
 use super::secret::{Nonce, PROOF, Secret, draw};
 use super::sockets::dial;
+use super::tls::{ALL_OR_NONE, Tls};
 use super::wire::{self, Hello, RunNumber, Word, take};
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -36,6 +40,8 @@ const LOOK: Duration = Duration::from_millis(5);
 const BREATH: Duration = Duration::from_millis(50);
 
 const MARK: &[u8; 8] = b"millrace";
+/// How one begins who speaks TLS.
+const TLS_MARK: [u8; 2] = [22, 3];
 const WELCOME: [u8; 1] = [6];
 /// Who proves: what one end has proved is of no use at the other.
 const KNOCKS: u8 = 1;
@@ -103,41 +109,11 @@ fn said(by: u8, claim: Claim, knocks: &Nonce, opens: &Nonce) -> Vec<u8> {
     said
 }
 
-/// A stream that is given up at one moment, however little comes how often.
-struct Until<'s>(&'s TcpStream, Instant);
-
-impl Until<'_> {
-    fn left(&self) -> io::Result<Option<Duration>> {
-        let left = self.1.saturating_duration_since(Instant::now());
-        match left.is_zero() {
-            true => Err(io::ErrorKind::TimedOut.into()),
-            false => Ok(Some(left)),
-        }
-    }
-}
-
-impl Read for Until<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.set_read_timeout(self.left()?)?;
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Until<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.set_write_timeout(self.left()?)?;
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// Takes the deadline away from a stream again.
-fn at_leisure(stream: &TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(None)?;
-    stream.set_write_timeout(None)
+/// What tells the processes of a cluster from strangers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keys {
+    pub(super) secret: Secret,
+    pub(super) tls: Option<Tls>,
 }
 
 /// Comes in at another process, with a `hello` where one reports.
@@ -145,39 +121,71 @@ pub(super) fn knock(
     host: &str,
     claim: Claim,
     hello: Option<Hello>,
-    secret: &Secret,
-) -> io::Result<TcpStream> {
+    keys: &Keys,
+) -> io::Result<Line> {
     let stream = dial(host)?;
-    let mut until = Until(&stream, Instant::now() + GREETING);
+    let until = Instant::now() + GREETING;
+    let said_nothing = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe => io::Error::other(format!(
+            "it closed the connection without an answer; if one end speaks TLS and the other does not, \
+             {ALL_OR_NONE}"
+        )),
+        _ => error,
+    };
+    // The other end says what it has against a certificate when this one waits for what comes next.
+    let refused = |error: io::Error| {
+        let refusal = keys.tls.as_ref().and_then(|tls| tls.refusal(&error));
+        refusal.map_or_else(
+            || said_nothing(error),
+            |said| io::Error::other(format!("it {said}")),
+        )
+    };
+    let tls = keys.tls.as_ref();
+    let session = tls.map(|tls| tls.knock(host, &mut Until(&stream, until)));
+    let session = session.transpose().map_err(refused)?.map(Arc::new);
+    let mut line = Over {
+        socket: Until(&stream, until),
+        session,
+    };
     let ours: Nonce = draw()?;
-    until.write_all(&[claim.bytes(), ours.to_vec()].concat())?;
-    let theirs: Nonce = take(&mut until)?;
-    let proof: [u8; PROOF] = take(&mut until)?;
+    let first = line.write_all(&[claim.bytes(), ours.to_vec()].concat());
+    let theirs: Nonce = first.and_then(|()| take(&mut line)).map_err(refused)?;
+    let proof: [u8; PROOF] = take(&mut line)?;
+    let secret = &keys.secret;
     if !secret.is_proved(&said(OPENS, claim, &ours, &theirs), &proof) {
         return Err(io::Error::other(
-            "it does not prove that it has the same secret; give all processes the same, or none",
+            "it does not prove that it has the same secret; give all processes the same",
         ));
     }
     let mut last = secret.prove(&said(KNOCKS, claim, &ours, &theirs)).to_vec();
     if let Some(hello) = hello {
         last.extend(wire::bytes(&Word::Hello(hello))?);
     }
-    until.write_all(&last)?;
-    if take::<1>(&mut until)? != WELCOME {
+    line.write_all(&last)?;
+    if take::<1>(&mut line)? != WELCOME {
         return Err(io::Error::other("is of another version"));
     }
-    at_leisure(&stream)?;
-    Ok(stream)
+    let session = line.session;
+    at_leisure(stream, session)
+}
+
+/// A connection that no deadline ends any more.
+fn at_leisure(socket: TcpStream, session: Option<Arc<Session>>) -> io::Result<Line> {
+    let line = Over { socket, session };
+    line.limit(None)?;
+    Ok(line)
 }
 
 /// Who came in.
 pub(super) enum Come {
     /// A process that reports.
-    Reports(Hello, TcpStream),
+    Reports(Hello, Line),
     /// A connection of a run.
-    OfRun(Claim, TcpStream),
-    /// Nobody, but somebody at this address said what processes say, and did not prove the secret.
-    Unproved(IpAddr),
+    OfRun(Claim, Line),
+    /// Nobody, but somebody at this address began as processes do; and why it is none of this cluster.
+    Refused(IpAddr, String),
 }
 
 /// Greetings under way, the oldest first, by number.
@@ -200,10 +208,10 @@ impl Door {
     ///
     /// # Errors
     /// When the system starts no thread.
-    pub(super) fn open(listener: TcpListener, secret: &Secret) -> io::Result<Self> {
+    pub(super) fn open(listener: TcpListener, keys: &Keys) -> io::Result<Self> {
         let (tell, come) = channel();
         let over = Arc::new(AtomicBool::new(false));
-        let (ends, secret) = (Arc::clone(&over), secret.clone());
+        let (ends, keys) = (Arc::clone(&over), keys.clone());
         let stand = move || {
             let greetings = Greetings::default();
             for number in 0.. {
@@ -219,7 +227,7 @@ impl Door {
                         Err(_) => std::thread::sleep(BREATH),
                     }
                 };
-                greet(number, stream, &greetings, &secret, &tell);
+                greet(number, stream, &greetings, &keys, &tell);
             }
         };
         let thread = std::thread::Builder::new().name("door".to_owned());
@@ -245,13 +253,7 @@ impl Drop for Door {
 }
 
 /// Greets one who has connected, on a thread of its own.
-fn greet(
-    number: u64,
-    stream: TcpStream,
-    greetings: &Greetings,
-    secret: &Secret,
-    tell: &Sender<Come>,
-) {
+fn greet(number: u64, stream: TcpStream, greetings: &Greetings, keys: &Keys, tell: &Sender<Come>) {
     let stream = Arc::new(stream);
     let mut under_way = held(greetings);
     if under_way.len() >= GREETINGS
@@ -261,11 +263,11 @@ fn greet(
     }
     under_way.push_back((number, Arc::clone(&stream)));
     drop(under_way);
-    let (all, secret, tell) = (Arc::clone(greetings), secret.clone(), tell.clone());
+    let (all, keys, tell) = (Arc::clone(greetings), keys.clone(), tell.clone());
     let greeting = move || {
         let until = Instant::now() + GREETING;
         let from = stream.peer_addr();
-        let outcome = prove(&stream, until, &secret);
+        let outcome = prove(&stream, until, &keys);
         let place = {
             let mut under_way = held(&all);
             let place = under_way.iter().position(|(n, _)| *n == number);
@@ -274,16 +276,21 @@ fn greet(
         let is_of_the_cluster = place.is_some();
         drop(place);
         match (outcome, Arc::into_inner(stream), from) {
-            (Ok(greeted), Some(stream), _) if is_of_the_cluster => {
-                let welcome = Until(&stream, until).write_all(&WELCOME);
-                let welcome = welcome.and_then(|()| at_leisure(&stream));
+            (Ok((greeted, session)), Some(stream), _) if is_of_the_cluster => {
+                let mut line = Over {
+                    socket: Until(&stream, until),
+                    session,
+                };
+                let welcome = line.write_all(&WELCOME);
+                let session = line.session;
+                let line = welcome.and_then(|()| at_leisure(stream, session));
                 // One who is not told comes again; so does one whom nobody waits for any more.
-                if welcome.is_ok() {
-                    tell.send(greeted.with(stream)).ok();
+                if let Ok(line) = line {
+                    tell.send(greeted.with(line)).ok();
                 }
             }
-            (Err(Stranger::Unproved), _, Ok(from)) => {
-                tell.send(Come::Unproved(from.ip())).ok();
+            (Err(Stranger::Refused(reason)), _, Ok(from)) => {
+                tell.send(Come::Refused(from.ip(), reason)).ok();
             }
             _ => {}
         }
@@ -298,10 +305,10 @@ fn greet(
 struct Greeted(Claim, Option<Hello>);
 
 impl Greeted {
-    fn with(self, stream: TcpStream) -> Come {
+    fn with(self, line: Line) -> Come {
         match self.1 {
-            Some(hello) => Come::Reports(hello, stream),
-            None => Come::OfRun(self.0, stream),
+            Some(hello) => Come::Reports(hello, line),
+            None => Come::OfRun(self.0, line),
         }
     }
 }
@@ -310,8 +317,8 @@ impl Greeted {
 enum Stranger {
     /// It said something else, or nothing.
     Other,
-    /// It said what a process says, and no more.
-    Unproved,
+    /// It began as a process does; and why it is none of this cluster.
+    Refused(String),
 }
 
 impl From<io::Error> for Stranger {
@@ -320,26 +327,67 @@ impl From<io::Error> for Stranger {
     }
 }
 
-fn prove(stream: &TcpStream, until: Instant, secret: &Secret) -> Result<Greeted, Stranger> {
+fn prove(
+    stream: &TcpStream,
+    until: Instant,
+    keys: &Keys,
+) -> Result<(Greeted, Option<Arc<Session>>), Stranger> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
-    let mut stream = Until(stream, until);
-    let claim = Claim::read(&mut stream)?;
-    let theirs: Nonce = take(&mut stream)?;
+    let refused = |reason: &str| Stranger::Refused(reason.to_owned());
+    let mut until = Until(stream, until);
+    let speaks_tls = until.peek()? == Some(TLS_MARK[0]);
+    let session = match &keys.tls {
+        Some(tls) if speaks_tls => {
+            let agreed = tls.open(&mut until).map_err(|error| {
+                let refusal = tls.refusal(&error);
+                refusal.map_or(Stranger::Other, Stranger::Refused)
+            })?;
+            Some(Arc::new(agreed))
+        }
+        Some(_) => {
+            let is_process = take::<8>(&mut until)? == *MARK;
+            return Err(match is_process {
+                true => refused(&format!("does not speak TLS; {ALL_OR_NONE}")),
+                false => Stranger::Other,
+            });
+        }
+        None if speaks_tls => {
+            let is_tls = take::<2>(&mut until)? == TLS_MARK;
+            return Err(match is_tls {
+                true => refused(&format!(
+                    "speaks TLS, and this process does not; {ALL_OR_NONE}"
+                )),
+                false => Stranger::Other,
+            });
+        }
+        None => None,
+    };
+    let mut line = Over {
+        socket: until,
+        session,
+    };
+    let claim = Claim::read(&mut line)?;
+    let theirs: Nonce = take(&mut line)?;
     let ours: Nonce = draw()?;
+    let secret = &keys.secret;
     let proof = secret.prove(&said(OPENS, claim, &theirs, &ours));
-    stream.write_all(&[ours, proof].concat())?;
-    let proof: [u8; PROOF] = take(&mut stream).map_err(|_| Stranger::Unproved)?;
+    line.write_all(&[ours, proof].concat())?;
+    let unproved = || {
+        refused("does not prove to have the secret of this cluster; give all processes the same")
+    };
+    let proof: [u8; PROOF] = take(&mut line).map_err(|_| unproved())?;
     if !secret.is_proved(&said(KNOCKS, claim, &theirs, &ours), &proof) {
-        return Err(Stranger::Unproved);
+        return Err(unproved());
     }
-    if claim.purpose != Purpose::Control {
-        return Ok(Greeted(claim, None));
-    }
-    match wire::read(&mut stream)? {
-        Word::Hello(hello) => Ok(Greeted(claim, Some(hello))),
-        _ => Err(Stranger::Other),
-    }
+    let hello = match claim.purpose {
+        Purpose::Control => match wire::read(&mut line)? {
+            Word::Hello(hello) => Some(hello),
+            _ => return Err(Stranger::Other),
+        },
+        Purpose::Data | Purpose::Pulse => None,
+    };
+    Ok((Greeted(claim, hello), line.session))
 }
 
 #[cfg(test)]
@@ -348,15 +396,19 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn secret(text: &str) -> Secret {
-        Secret::of(Some(format!("{text} of this test alone").into()), None).unwrap()
+    fn secret(text: &str) -> Keys {
+        let secret = Some(format!("{text} of this test alone").into());
+        Keys {
+            secret: Secret::of(secret, None).unwrap(),
+            tls: None,
+        }
     }
 
-    fn door(secret: &Secret) -> (Door, String) {
+    fn door(keys: &Keys) -> (Door, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let host = listener.local_addr().unwrap().to_string();
-        (Door::open(listener, secret).unwrap(), host)
+        (Door::open(listener, keys).unwrap(), host)
     }
 
     fn claim(purpose: Purpose) -> Claim {
@@ -381,12 +433,12 @@ mod tests {
     fn one_who_has_the_secret_comes_in() {
         let (door, host) = door(&secret("one"));
         let mut stream = knock(&host, claim(Purpose::Data), None, &secret("one")).unwrap();
-        let Some(Come::OfRun(said, theirs)) = door.next(PATIENCE) else {
+        let Some(Come::OfRun(said, mut theirs)) = door.next(PATIENCE) else {
             panic!("it is a connection of a run");
         };
         assert_eq!(said, claim(Purpose::Data));
         stream.write_all(b"x").unwrap();
-        assert_eq!(take::<1>(&mut &theirs).unwrap(), *b"x");
+        assert_eq!(take::<1>(&mut theirs).unwrap(), *b"x");
         let stream = knock(
             &host,
             claim(Purpose::Control),
@@ -405,20 +457,20 @@ mod tests {
     fn one_who_has_another_or_none_does_not() {
         for (theirs, ours) in [
             (secret("one"), secret("other")),
-            (Secret::default(), secret("other")),
-            (secret("one"), Secret::default()),
+            (Keys::default(), secret("other")),
+            (secret("one"), Keys::default()),
         ] {
             let (door, host) = door(&theirs);
             let refused = knock(&host, claim(Purpose::Pulse), None, &ours);
             let said = refused.unwrap_err().to_string();
             assert!(said.contains("the same secret"), "{said}");
-            assert!(matches!(door.next(PATIENCE), Some(Come::Unproved(_))));
+            assert!(matches!(door.next(PATIENCE), Some(Come::Refused(..))));
         }
     }
 
     #[test]
     fn what_was_overheard_opens_no_door() {
-        for secret in [secret("one"), Secret::default()] {
+        for secret in [secret("one"), Keys::default()] {
             let (door, host) = door(&secret);
             let through = TcpListener::bind("127.0.0.1:0").unwrap();
             let proxy = through.local_addr().unwrap().to_string();
@@ -443,18 +495,18 @@ mod tests {
             assert!(matches!(door.next(PATIENCE), Some(Come::OfRun(..))));
             let mut again = TcpStream::connect(host).unwrap();
             again.write_all(&overheard).unwrap();
-            assert!(matches!(door.next(PATIENCE), Some(Come::Unproved(_))));
+            assert!(matches!(door.next(PATIENCE), Some(Come::Refused(..))));
         }
     }
 
     #[test]
     fn the_silent_and_the_slow_keep_nobody_out() {
-        let (door, host) = door(&Secret::default());
+        let (door, host) = door(&Keys::default());
         let silent: Vec<TcpStream> = (0..3 * GREETINGS)
             .map(|_| TcpStream::connect(&host).unwrap())
             .collect();
         let begun = Instant::now();
-        knock(&host, claim(Purpose::Data), None, &Secret::default()).unwrap();
+        knock(&host, claim(Purpose::Data), None, &Keys::default()).unwrap();
         assert!(matches!(door.next(PATIENCE), Some(Come::OfRun(..))));
         assert!(begun.elapsed() < GREETING, "{:?}", begun.elapsed());
         // The oldest were shown out, and the others are when their time is over, whatever they say.

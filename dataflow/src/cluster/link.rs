@@ -6,16 +6,18 @@
 //! sent, closes nothing.
 
 use super::EXIT_LOST;
+use super::line::Line;
 use super::wire::{self, Word};
 use crate::crash::end_process;
 use millrace_operators::epoch::Epoch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use timely::communication::allocator::zero_copy::stream::Stream as _;
 
 /// How often a process says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -27,7 +29,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(10);
 struct Link {
     /// Unlike others to the same process, which may have come before.
     number: u64,
-    stream: TcpStream,
+    line: Line,
 }
 
 /// What a link brings: a word, or why it will bring no more.
@@ -84,10 +86,9 @@ impl Links {
     }
 
     /// Takes a link to a process, in the place of one there was.
-    pub(super) fn add(&mut self, process: usize, stream: TcpStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(SILENCE))?;
-        stream.set_write_timeout(Some(SILENCE))?;
-        let mut reader = stream.try_clone()?;
+    pub(super) fn add(&mut self, process: usize, line: Line) -> io::Result<()> {
+        line.limit(Some(SILENCE))?;
+        let mut reader = line.try_clone()?;
         self.made += 1;
         let (number, tell) = (self.made, self.tell.clone());
         let listen = move || {
@@ -101,7 +102,7 @@ impl Links {
         };
         let thread = std::thread::Builder::new().name(format!("link {process}"));
         thread.spawn(listen)?;
-        held(&self.links).insert(process, Link { number, stream });
+        held(&self.links).insert(process, Link { number, line });
         Ok(())
     }
 
@@ -115,7 +116,7 @@ impl Links {
 
     pub(super) fn drop_link(&mut self, process: usize) {
         if let Some(link) = held(&self.links).remove(&process) {
-            link.stream.shutdown(Shutdown::Both).ok();
+            link.line.shutdown(Shutdown::Both).ok();
         }
     }
 
@@ -230,9 +231,9 @@ fn held(links: &Mutex<BTreeMap<usize, Link>>) -> std::sync::MutexGuard<'_, BTree
 }
 
 fn send_all(links: &Mutex<BTreeMap<usize, Link>>, word: &Word) {
-    for link in held(links).values() {
+    for link in held(links).values_mut() {
         // Its reader tells what became of the other end.
-        wire::write(&link.stream, word).ok();
+        wire::write(&mut link.line, word).ok();
     }
 }
 

@@ -9,9 +9,9 @@
 //! Nobody who waits ends because another does: a process that is started again reports again. Once the
 //! run has begun, the end of one is the end of all.
 
-use super::door::{Claim, Come, Door, Purpose, knock};
+use super::door::{Claim, Come, Door, Keys, Purpose, knock};
 use super::link::{Links, SILENCE};
-use super::secret::{Secret, draw};
+use super::secret::draw;
 use super::sockets::{AGAIN, Connected, LOOK, PREPARE, connect, listen};
 use super::wire::{self, Go, Hello, RunNumber, Word};
 use super::{ClusterError, ClusterPlan, Place};
@@ -105,7 +105,7 @@ fn difference(ours: &Hello, theirs: &Hello) -> Option<String> {
 pub struct Host {
     place: Place,
     terms: Terms,
-    secret: Secret,
+    keys: Keys,
     door: Door,
     links: Links,
     run: RunNumber,
@@ -124,7 +124,8 @@ impl Host {
         let (place, patience) = (plan.place.clone(), plan.patience);
         let until = Instant::now() + patience;
         let failed = |error: io::Error| ClusterError::Missing(error.to_string());
-        let door = Door::open(listen(&place, until)?, &plan.secret).map_err(failed)?;
+        let keys = plan.keys()?;
+        let door = Door::open(listen(&place, until)?, &keys).map_err(failed)?;
         let mut links = Links::new().map_err(failed)?;
         let ours = terms.hello(&place);
         let others = place.processes() - 1;
@@ -144,18 +145,17 @@ impl Host {
                 refused = Some(said);
             };
             match door.next(LOOK) {
-                Some(Come::Reports(theirs, stream)) => match judge(&theirs, &ours, &links) {
+                Some(Come::Reports(theirs, mut line)) => match judge(&theirs, &ours, &links) {
                     // One that is not added loses its connection, and reports again.
-                    Ok(process) => drop(links.add(process, stream)),
+                    Ok(process) => drop(links.add(process, line)),
                     Err(reason) => {
-                        wire::write(&stream, &Word::Refused(reason.clone())).ok();
+                        wire::write(&mut line, &Word::Refused(reason.clone())).ok();
                         let process = theirs.process;
                         refuse(format!("process {process} is refused: {reason}"));
                     }
                 },
-                Some(Come::Unproved(from)) => refuse(format!(
-                    "somebody at {from} does not prove to have the secret of this cluster; if it is one of \
-                     its processes, give all the same secret, or none"
+                Some(Come::Refused(from, reason)) => refuse(format!(
+                    "somebody at {from}, a process of this cluster or a stranger, {reason}"
                 )),
                 // Of an earlier run.
                 Some(Come::OfRun(..)) | None => {}
@@ -192,7 +192,7 @@ impl Host {
         Ok(Self {
             place,
             terms,
-            secret: plan.secret.clone(),
+            keys,
             door,
             links,
             run,
@@ -264,7 +264,7 @@ impl Host {
             &self.door,
             self.links,
             self.run,
-            &self.secret,
+            &self.keys,
         )
     }
 }
@@ -273,7 +273,7 @@ impl Host {
 pub struct Guest {
     place: Place,
     terms: Terms,
-    secret: Secret,
+    keys: Keys,
     door: Door,
     links: Links,
     go: Go,
@@ -290,18 +290,18 @@ impl Guest {
         terms: Terms,
         talk: &dyn Listener,
     ) -> Result<Self, ClusterError> {
-        let (place, patience, secret) = (plan.place.clone(), plan.patience, plan.secret.clone());
+        let (place, patience, keys) = (plan.place.clone(), plan.patience, plan.keys()?);
         let until = Instant::now() + patience;
         let failed = |error: io::Error| ClusterError::Missing(error.to_string());
-        let door = Door::open(listen(&place, until)?, &secret).map_err(failed)?;
+        let door = Door::open(listen(&place, until)?, &keys).map_err(failed)?;
         let (mut told, mut gone) = (Instant::now(), false);
         loop {
-            let last = match meet(&place, &terms, &secret) {
+            let last = match meet(&place, &terms, &keys) {
                 Ok((links, go, resume)) => {
                     return Ok(Self {
                         place,
                         terms,
-                        secret,
+                        keys,
                         door,
                         links,
                         go,
@@ -377,7 +377,7 @@ impl Guest {
             &self.door,
             self.links,
             self.go.run,
-            &self.secret,
+            &self.keys,
         )
     }
 }
@@ -423,14 +423,14 @@ impl From<io::Error> for Missed {
 }
 
 /// One attempt of a process to be told to go. Waits as long as process 0 lives.
-fn meet(place: &Place, terms: &Terms, secret: &Secret) -> Result<(Links, Go, Resume), Missed> {
+fn meet(place: &Place, terms: &Terms, keys: &Keys) -> Result<(Links, Go, Resume), Missed> {
     let hello = terms.hello(place);
     let claim = Claim {
         purpose: Purpose::Control,
         process: hello.process,
         run: RunNumber::default(),
     };
-    let stream = knock(&place.hosts[0], claim, Some(hello), secret)?;
+    let stream = knock(&place.hosts[0], claim, Some(hello), keys)?;
     let mut links = Links::new()?;
     links.add(0, stream)?;
     let mut resume = Vec::new();

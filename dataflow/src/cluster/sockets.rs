@@ -3,9 +3,9 @@
 //! a run hears whether each other lives.
 
 use super::company::Company;
-use super::door::{Claim, Come, Door, Purpose, knock};
+use super::door::{Claim, Come, Door, Keys, Purpose, knock};
+use super::line::Line;
 use super::link::Links;
-use super::secret::Secret;
 use super::wire::{RunNumber, Word};
 use super::{ClusterError, Place};
 use std::io;
@@ -43,11 +43,11 @@ pub(super) fn connect(
     door: &Door,
     mut links: Links,
     run: RunNumber,
-    secret: &Secret,
+    keys: &Keys,
 ) -> Result<Connected, ClusterError> {
     let until = Instant::now() + PREPARE;
     let lost = |process, reason: String| ClusterError::Lost { process, reason };
-    let mut sockets: Vec<Option<TcpStream>> = Vec::new();
+    let mut sockets: Vec<Option<Line>> = Vec::new();
     sockets.resize_with(place.processes(), || None);
     for (process, socket) in sockets.iter_mut().enumerate().take(place.process) {
         let reach = |purpose| {
@@ -59,8 +59,8 @@ pub(super) fn connect(
             };
             loop {
                 let host = &place.hosts[process];
-                match knock(host, claim, None, secret) {
-                    Ok(stream) => return Ok(stream),
+                match knock(host, claim, None, keys) {
+                    Ok(line) => return Ok(line),
                     Err(error) if Instant::now() >= until => {
                         return Err(lost(process, format!("{host}: {error}")));
                     }
@@ -76,20 +76,20 @@ pub(super) fn connect(
         }
     }
     let behind = place.process + 1..place.processes();
-    let is_there = |sockets: &[Option<TcpStream>], links: &Links, process: usize| {
+    let is_there = |sockets: &[Option<Line>], links: &Links, process: usize| {
         sockets[process].is_some() && links.has(process)
     };
     while let Some(missing) = behind.clone().find(|n| !is_there(&sockets, &links, *n)) {
-        if let Some(Come::OfRun(claim, stream)) = door.next(LOOK)
+        if let Some(Come::OfRun(claim, line)) = door.next(LOOK)
             && claim.run == run
             && let Ok(process) = usize::try_from(claim.process)
             && behind.contains(&process)
         {
             match claim.purpose {
-                Purpose::Data => sockets[process] = Some(stream),
+                Purpose::Data => sockets[process] = Some(line),
                 // Process 0 has a control link to each.
                 Purpose::Pulse if place.process > 0 => {
-                    let added = links.add(process, stream);
+                    let added = links.add(process, line);
                     added.map_err(|error| lost(process, error.to_string()))?;
                 }
                 Purpose::Pulse | Purpose::Control => {}

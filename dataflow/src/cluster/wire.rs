@@ -7,7 +7,6 @@ use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 /// No word is longer.
@@ -144,7 +143,7 @@ pub(super) fn bytes(word: &Word) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub(super) fn write(mut stream: &TcpStream, word: &Word) -> io::Result<()> {
+pub(super) fn write(stream: &mut impl Write, word: &Word) -> io::Result<()> {
     stream.write_all(&bytes(word)?)
 }
 
