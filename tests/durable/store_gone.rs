@@ -4,12 +4,12 @@
 use crate::cluster::Processes;
 use crate::durability::{FEW, compare, few, received};
 use crate::object_store::{desk, ended, job, process, run};
-use crate::s3::{SECRET, serve, serve_with, store};
+use crate::s3::{KEY, SECRET, serve, serve_with, store};
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 use millrace::cli::Exit;
 use millrace_tests::jobs::{Desk, totals};
-use millrace_tests::kills::start;
+use millrace_tests::kills::{command, start};
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, HttpRequest, HttpResponse};
 use serde_json::Value;
@@ -106,6 +106,7 @@ fn a_store_that_falls_silent_ends_a_run_by_one_deadline() {
     assert_eq!(ended.exit, Exit::Findings, "{}", ended.err);
     let says = "the store has answered nothing for 30 s; check AWS_ENDPOINT_URL";
     assert!(ended.err.contains(says), "{}", ended.err);
+    assert!(!ended.err.contains("send it again"), "{}", ended.err);
     // No file is passed over in silence.
     let files = ended.summary()["files"].as_array().unwrap().clone();
     assert_eq!(files.len(), 14, "{files:?}");
@@ -115,6 +116,39 @@ fn a_store_that_falls_silent_ends_a_run_by_one_deadline() {
     let server = serve(&desk.at("buckets"));
     let again = run(&desk, "silent.yaml", server, SECRET).summary();
     assert_eq!(again["records"]["received"], 8_013);
+}
+
+#[test]
+fn a_question_to_a_silent_store_has_an_end() {
+    let desk = desk();
+    let sound = serve(&desk.at("buckets"));
+    let ended = run(&desk, "remote.yaml", sound, SECRET);
+    assert_eq!(ended.exit, Exit::Findings, "{}", ended.err);
+    let silent = serve_but(&desk, |request| {
+        let is_file = request.uri().path().ends_with(".parquet");
+        async move {
+            match is_file {
+                true => std::future::pending().await,
+                false => None,
+            }
+        }
+    });
+    let job = desk.at("remote.yaml").display().to_string();
+    let begun = Instant::now();
+    let asked = command(&["query", &job, "SELECT sum(amount) FROM aggregated"])
+        .env("AWS_ENDPOINT_URL", format!("http://{silent}"))
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        // So that it is not the client that gives up first.
+        .env("AWS_TIMEOUT", "20s")
+        .output()
+        .unwrap();
+    let (said, took) = (String::from_utf8_lossy(&asked.stderr), begun.elapsed());
+    assert!(!asked.status.success(), "{said}");
+    let says = "the store has answered nothing for 30 s; check AWS_ENDPOINT_URL";
+    assert!(said.contains(says), "{said}");
+    assert!(took < Duration::from_secs(50), "{took:?}: {said}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Why a file cannot be decoded at all.
 
 use super::{ColumnRequest, ColumnType, nested};
-use crate::store::StoreError;
+use crate::store::{RandomAccess, StoreError};
 use arrow::datatypes::{DataType, Fields};
 use std::io;
 
@@ -131,6 +131,13 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// Why a Parquet file cannot be read: of what is wrong with it, or because the store did not give it.
+    pub(crate) fn parquet(access: &RandomAccess, file: &str, detail: String) -> Self {
+        let file = file.to_owned();
+        let damaged = Self::Parquet { file, detail };
+        access.trouble().map_or(damaged, Self::Store)
+    }
+
     pub(crate) fn unknown_column<'n>(
         file: &str,
         column: &ColumnRequest,

@@ -83,10 +83,7 @@ pub(super) fn footer(
     access: &RandomAccess,
     file: &str,
 ) -> Result<ArrowReaderMetadata, DecodeError> {
-    let damaged = |detail: String| DecodeError::Parquet {
-        file: file.to_owned(),
-        detail,
-    };
+    let damaged = |detail: String| DecodeError::parquet(access, file, detail);
     let footer = Footer::read(access).map_err(damaged)?;
     footer.check().map_err(damaged)?;
     let loaded = ArrowReaderMetadata::load(access, ArrowReaderOptions::new());
@@ -207,10 +204,7 @@ pub(super) fn open(
     };
     source.read_on();
     match source.damage.take() {
-        Some(detail) if source.ahead.is_none() => Err(DecodeError::Parquet {
-            file: file.to_owned(),
-            detail,
-        }),
+        Some(detail) if source.ahead.is_none() => Err(DecodeError::parquet(access, file, detail)),
         damage => {
             source.damage = damage;
             Ok((schema, source))

@@ -42,7 +42,8 @@ fn opened(
     };
     let access = store.random(archive)?;
     let footer = ArrowReaderMetadata::load(&access, ArrowReaderOptions::new());
-    let footer = footer.map_err(|error| failed(error.to_string()))?;
+    let footer =
+        footer.map_err(|error| DecodeError::parquet(&access, &archive.name, error.to_string()))?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(access, footer.clone());
     let entries = builder.metadata().file_metadata().key_value_metadata();
     let entry = |key: &str| -> Option<&str> {

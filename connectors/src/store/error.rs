@@ -3,7 +3,11 @@
 #[cfg(feature = "s3")]
 use super::silence::Silent;
 use crate::redact::redacted;
+#[cfg(feature = "s3")]
+use std::error::Error;
 use std::io;
+#[cfg(feature = "s3")]
+use std::iter::successors;
 
 /// What can go wrong between us and the bytes.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +101,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// That the store of `location` is silent, where an error comes from that.
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn silent_in(error: &(dyn Error + 'static), location: &str) -> Option<Self> {
+        let mut causes = successors(Some(error), |error: &&(dyn Error + 'static)| {
+            (*error).source()
+        });
+        let silent = causes.find_map(|error| error.downcast_ref::<Silent>())?;
+        Some(Self::Silent {
+            attempt: "read",
+            location: location.to_owned(),
+            seconds: silent.0.as_secs(),
+        })
+    }
+
     /// The kind of error that the system's error is.
     pub(crate) fn io(attempt: &'static str, location: &str, source: io::Error) -> Self {
         // What a bucket said comes as an error of a stream where a stream was read or written.

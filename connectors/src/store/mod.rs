@@ -13,6 +13,8 @@
 
 mod error;
 mod gate;
+#[cfg(feature = "s3")]
+mod heard;
 mod local;
 mod object;
 #[cfg(feature = "s3")]
@@ -371,6 +373,17 @@ enum Access {
     Local(File, Arc<AtomicU64>),
     #[cfg(feature = "s3")]
     Remote(remote::RemoteFile),
+}
+
+impl RandomAccess {
+    /// Why the store did not give what was read last in vain, where that was the store's fault.
+    pub(crate) fn trouble(&self) -> Option<StoreError> {
+        match &*self.0 {
+            Access::Local(..) => None,
+            #[cfg(feature = "s3")]
+            Access::Remote(file) => file.trouble(),
+        }
+    }
 }
 
 impl Length for RandomAccess {

@@ -9,6 +9,7 @@
 //!
 //! One store is behind all buckets of a process, so how long it was silent is known to all of them.
 
+use super::heard::Heard;
 use super::silence::{PATIENCE, Silence};
 use super::upload::Upload;
 use super::wait::wait;
@@ -217,7 +218,11 @@ impl Bucket {
     }
 
     pub(super) fn objects(&self) -> (&str, Arc<dyn ObjectStore>) {
-        (&self.root, Arc::clone(&self.objects))
+        let heard = Heard {
+            objects: Arc::clone(&self.objects),
+            silence: Arc::clone(&self.silence),
+        };
+        (&self.root, Arc::new(heard))
     }
 
     pub(super) fn list(&self) -> Result<Vec<FileMeta>, StoreError> {
@@ -312,6 +317,8 @@ impl Bucket {
             count,
             objects: Arc::clone(&self.objects),
             path: self.path(file).map_err(|error| error.to_string()),
+            location: file.location.clone(),
+            trouble: Mutex::default(),
             size: file.size,
             kept: Mutex::default(),
             silence: Arc::clone(&self.silence),
@@ -522,6 +529,9 @@ struct Blocks {
     objects: Arc<dyn ObjectStore>,
     /// Or why there is none.
     path: Result<Path, String>,
+    location: String,
+    /// Why the store gave nothing, when it was asked last in vain.
+    trouble: Mutex<Option<StoreError>>,
     size: u64,
     /// Bytes of a block.
     block: u64,
@@ -549,7 +559,15 @@ impl RemoteFile {
         let path = self.0.path.as_ref();
         let path = path.map_err(|told| io::Error::other(told.as_str()))?;
         let bytes = self.0.objects.get_range(path, start..end);
-        let bytes = wait(self.0.silence.ask(bytes))?.map_err(stream_error)?;
+        let bytes = match wait(self.0.silence.ask(bytes)) {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => {
+                return Err(self.in_trouble(StoreError::remote("read", &self.0.location, error)));
+            }
+            Err(error) => {
+                return Err(self.in_trouble(StoreError::io("read", &self.0.location, error)));
+            }
+        };
         let received = u64::try_from(bytes.len()).unwrap_or(0);
         self.0.count.fetch_add(received, Ordering::Relaxed);
         if kept.len() >= BLOCKS_KEPT {
@@ -557,6 +575,21 @@ impl RemoteFile {
         }
         kept.push((number, bytes.clone()));
         Ok(bytes)
+    }
+
+    /// Whoever reads a format tells only the text of an error, and takes it for what is in the file.
+    fn in_trouble(&self, error: StoreError) -> io::Error {
+        let told = io::Error::other(error.to_string());
+        *self.0.trouble.lock().expect("no holder of it panics") = Some(error);
+        told
+    }
+
+    pub(super) fn trouble(&self) -> Option<StoreError> {
+        self.0
+            .trouble
+            .lock()
+            .expect("no holder of it panics")
+            .take()
     }
 
     pub(super) fn range(&self, start: u64, length: usize) -> io::Result<Bytes> {
@@ -618,6 +651,7 @@ impl Read for RemoteRead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Backend, Store};
     use futures::FutureExt;
     use futures::future::BoxFuture;
     use object_store::list::PaginatedListResult;
@@ -763,6 +797,45 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_store_is_no_damage_of_a_file() {
+        use crate::decode::{DecodeError, row_groups};
+        use object_store::throttle::{ThrottleConfig, ThrottledStore};
+        let objects = object_store::memory::InMemory::new();
+        let content = b"PAR1, and no more than a word".to_vec();
+        for path in ["in/a.parquet", "in/b.parquet"].map(Path::from) {
+            let put = objects.put(&path, content.clone().into());
+            wait(put).unwrap().unwrap();
+        }
+        let objects = Arc::new(ThrottledStore::new(objects, ThrottleConfig::default()));
+        let bucket = Bucket {
+            silence: Arc::new(Silence::of(Duration::from_millis(300))),
+            ..bucket("in", Arc::clone(&objects) as _)
+        };
+        let store = Store {
+            location: "s3://b/in".to_owned(),
+            backend: Backend::Remote(bucket),
+            read: Arc::default(),
+        };
+        let [file, other] = store.list().unwrap().try_into().unwrap();
+        let damaged = row_groups(&store, &file).unwrap_err();
+        assert!(matches!(damaged, DecodeError::Parquet { .. }), "{damaged}");
+        store.remove("b.parquet").unwrap();
+        let gone = row_groups(&store, &other).unwrap_err().to_string();
+        assert!(gone.contains("it does not exist"), "{gone}");
+        objects.config_mut(|config| config.wait_get_per_call = Duration::from_secs(60));
+        let silent = row_groups(&store, &file).unwrap_err().to_string();
+        assert!(silent.contains("in/a.parquet"), "{silent}");
+        assert!(
+            silent.contains("the store has answered nothing"),
+            "{silent}"
+        );
+        assert!(
+            !silent.contains("have the source send it again"),
+            "{silent}"
+        );
+    }
+
+    #[test]
     fn ranges_cross_blocks() {
         let objects = object_store::memory::InMemory::new();
         let content: Vec<u8> = (0..9 << 20)
@@ -776,6 +849,8 @@ mod tests {
         let file = RemoteFile(Arc::new(Blocks {
             objects: Arc::new(objects),
             path: Ok(path),
+            location: "memory/a".to_owned(),
+            trouble: Mutex::default(),
             size,
             block: 4 << 20,
             count: Arc::default(),

@@ -3,7 +3,8 @@
 //! Decimals are written with all their digits and without trailing zeros, in JSON as text, because a
 //! reader that takes numbers for binary floats would change them.
 
-use super::QueryError;
+use super::engine::{explain, hint};
+use super::{Place, QueryError};
 use crate::shown::{shown_json, shown_lines};
 use crate::table::{Column, Style};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -24,15 +25,15 @@ const TABLE_ROWS_MAX: usize = 1_000;
 pub struct Answer {
     runtime: Runtime,
     stream: SendableRecordBatchStream,
-    hint: String,
+    place: Place,
 }
 
 impl Answer {
-    pub(super) fn new(runtime: Runtime, stream: SendableRecordBatchStream, hint: String) -> Self {
+    pub(super) fn new(runtime: Runtime, stream: SendableRecordBatchStream, place: Place) -> Self {
         Self {
             runtime,
             stream,
-            hint,
+            place,
         }
     }
 
@@ -42,16 +43,13 @@ impl Answer {
 
     fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
         let next = self.runtime.block_on(self.stream.next()).transpose();
-        next.map_err(|error| QueryError::Sql {
-            message: error.strip_backtrace(),
-            hint: self.hint.clone(),
-        })
+        next.map_err(|error| explain(&error, &self.place))
     }
 
     fn failed(&self, error: &ArrowError) -> QueryError {
         QueryError::Sql {
             message: error.to_string(),
-            hint: self.hint.clone(),
+            hint: hint(&self.place),
         }
     }
 

@@ -10,6 +10,8 @@ use datafusion::datasource::listing::{
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::{SessionConfig, SessionContext};
+#[cfg(feature = "s3")]
+use millrace_connectors::store::StoreError;
 use std::sync::Arc;
 use tokio::runtime::Builder;
 
@@ -42,7 +44,7 @@ pub fn ask(target: &str, sql: &str) -> Result<Answer, QueryError> {
             .await
     });
     let stream = started.map_err(|error| explain(&error, &place))?;
-    Ok(Answer::new(runtime, stream, hint(&place)))
+    Ok(Answer::new(runtime, stream, place))
 }
 
 async fn listing(context: &SessionContext, table: &Table) -> Result<ListingTable, DataFusionError> {
@@ -93,7 +95,7 @@ fn register_stores(_: &SessionContext, _: &Place) -> Result<(), DataFusionError>
     Ok(())
 }
 
-fn hint(place: &Place) -> String {
+pub(super) fn hint(place: &Place) -> String {
     let names: Vec<&str> = place
         .tables
         .iter()
@@ -102,7 +104,11 @@ fn hint(place: &Place) -> String {
     format!("the tables are {}", names.join(", "))
 }
 
-fn explain(error: &DataFusionError, place: &Place) -> QueryError {
+pub(super) fn explain(error: &DataFusionError, place: &Place) -> QueryError {
+    #[cfg(feature = "s3")]
+    if let Some(silent) = StoreError::silent_in(error, place.store.location()) {
+        return silent.into();
+    }
     QueryError::Sql {
         message: error.strip_backtrace(),
         hint: hint(place),
