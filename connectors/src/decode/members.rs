@@ -2,16 +2,16 @@
 //!
 //! - Zeros between and behind the parts are padding, which tools that write in blocks leave there, and
 //!   mean nothing.
-//! - Other bytes behind a part are no part of the content: they are passed over, and a remark says so
-//!   once. The content before them is whole.
+//! - Other bytes behind a part are a mark that somebody put there, or a part whose beginning is damaged.
+//!   They are passed over, and the file is told as one that may lack records: what is before them counts.
 //! - A part that was cut, or does not agree with its checksum, is an error.
 //! - So is content of more than [`EXPANSION_MAX`] times the bytes that it was packed into: no usage
 //!   packs that well, and what was made to fill memory and time does.
 //! - How far damaged content goes does not depend on the pieces in which its bytes come.
 
 use std::io::{self, BufRead, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// Bytes of the stream held at a time.
 const HELD_BYTES: usize = 64 << 10;
@@ -20,9 +20,6 @@ const HELD_BYTES: usize = 64 << 10;
 const EXPANSION_MAX: u64 = 2_000;
 /// Content that is never too long, however few bytes it was packed into.
 const CONTENT_BYTES_FREE: u64 = 64 << 20;
-
-/// What is to be told of a file that was read whole all the same.
-pub(super) type Remark = Arc<OnceLock<String>>;
 
 /// How the parts are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +66,6 @@ impl Compression {
 pub(super) struct Members {
     compression: Compression,
     place: Place,
-    remark: Remark,
     /// Bytes of content so far.
     content: u64,
     /// Bytes of the stream so far.
@@ -85,17 +81,12 @@ enum Place {
 }
 
 impl Members {
-    pub(super) fn new(
-        input: Box<dyn Read + Send>,
-        compression: Compression,
-        remark: Remark,
-    ) -> Self {
+    pub(super) fn new(input: Box<dyn Read + Send>, compression: Compression) -> Self {
         let input = Held::new(input);
         let packed = Arc::clone(&input.packed);
         Self {
             compression,
             place: Place::Before(input),
-            remark,
             content: 0,
             packed,
         }
@@ -142,14 +133,14 @@ impl Members {
                 format!("its name says {name}, and its bytes are none"),
             )),
             (false, false) => {
-                let passed_over = padding.saturating_add(input.count_rest()?);
-                let told = format!(
-                    "{passed_over} bytes behind the end of its {name} data were passed over; what is before \
-                     them is whole"
-                );
-                // Only the first remark counts, and there is one end.
-                drop(self.remark.set(told));
-                Ok(Place::End)
+                let behind = padding.saturating_add(input.count_rest()?);
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!(
+                        "the last {behind} bytes, behind its {name} data, are neither padding nor another \
+                         part of it, and are passed over"
+                    ),
+                ))
             }
         }
     }

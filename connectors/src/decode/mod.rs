@@ -52,7 +52,7 @@ pub(crate) use json::{FieldPaths, KEY_COLUMN};
 pub(crate) use parquet::batch_rows;
 pub(crate) use window::BYTE_ORDER_MARK;
 
-use members::{Compression, Members, Remark};
+use members::{Compression, Members};
 
 use crate::shield::shielded;
 use crate::store::{FileMeta, Store};
@@ -291,7 +291,6 @@ pub struct Decoder {
     source: Option<Box<dyn Source>>,
     /// Records handed out.
     received: u64,
-    remark: Remark,
 }
 
 impl Decoder {
@@ -343,8 +342,7 @@ impl Decoder {
         columns: &[ColumnRequest],
         options: &DecodeOptions,
     ) -> Result<Self, DecodeError> {
-        let remark = Remark::default();
-        let mut input = decompress(input, name, &remark);
+        let mut input = decompress(input, name);
         if let Some(bytes) = options.bytes {
             input = Box::new(input.take(bytes));
         }
@@ -382,7 +380,6 @@ impl Decoder {
             }
         };
         Ok(Self {
-            remark,
             ..Self::from_source(id, text_schema(columns), source)
         })
     }
@@ -393,7 +390,6 @@ impl Decoder {
             schema,
             source: Some(source),
             received: 0,
-            remark: Remark::default(),
         }
     }
 
@@ -425,12 +421,6 @@ impl Decoder {
         let source = self.source.as_mut()?;
         shielded(|| source.content()).ok().flatten()
     }
-
-    /// What a person should hear of a file that was read whole.
-    #[must_use]
-    pub fn remark(&self) -> Option<&str> {
-        self.remark.get().map(String::as_str)
-    }
 }
 
 impl std::fmt::Debug for Decoder {
@@ -454,9 +444,9 @@ pub(crate) fn opening<T>(
     })
 }
 
-fn decompress(input: Box<dyn Read + Send>, name: &str, remark: &Remark) -> Box<dyn Read + Send> {
+fn decompress(input: Box<dyn Read + Send>, name: &str) -> Box<dyn Read + Send> {
     match Compression::of_name(name) {
-        Some(compression) => Box::new(Members::new(input, compression, Arc::clone(remark))),
+        Some(compression) => Box::new(Members::new(input, compression)),
         None => input,
     }
 }

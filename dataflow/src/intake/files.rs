@@ -910,7 +910,6 @@ impl Files {
     /// A file that was read to its end, or to where it breaks off; returns what a person should hear.
     pub(super) fn finish(&mut self, mut opened: Opened) -> Option<String> {
         self.note(&mut opened);
-        let remark = opened.decoder.remark().map(str::to_owned);
         let archive = opened.archive.take();
         let archived = archive.map_or(Ok(()), |archive| self.raw.finish(opened.id, archive));
         let file = self.known.get(&opened.id);
@@ -922,7 +921,7 @@ impl Files {
                 FileState::Loaded,
                 format!("raw records are not kept: {error}"),
             ),
-            (None, Ok(())) => (FileState::Loaded, remark.unwrap_or_default()),
+            (None, Ok(())) => (FileState::Loaded, String::new()),
         };
         let rows = opened.received.max(opened.counted);
         let mended = message.is_empty() && self.was_told_of(opened.id);

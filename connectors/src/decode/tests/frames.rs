@@ -91,7 +91,7 @@ fn other_encodings_are_told_with_what_to_do() {
 }
 
 #[test]
-fn padding_behind_compressed_data_is_no_fault_and_other_bytes_are_told_once() {
+fn padding_behind_compressed_data_is_no_fault_and_other_bytes_are_told() {
     let two: &[u8] = b"a,b\n1,x\n2,y\n";
     for (name, pack) in [
         ("a.csv.gz", gzip as fn(&[u8]) -> Vec<u8>),
@@ -99,28 +99,33 @@ fn padding_behind_compressed_data_is_no_fault_and_other_bytes_are_told_once() {
     ] {
         let parts = [pack(b"a,b\n1,x\n"), pack(b"2,y\n")];
         let zeros = vec![0; 100_000];
-        let read = |bytes: Vec<u8>| {
-            let mut decoder = open(name, &CSV, bytes, &[("a", ""), ("b", "")]).unwrap();
-            let mut count = 0;
-            while let Some(chunk) = decoder.next_chunk() {
-                assert_eq!(chunk.faults, [], "{name}");
-                count += chunk.rows.len();
-            }
-            (count, decoder.remark().map(str::to_owned))
+        let read = |bytes: &[&[u8]]| {
+            shown(open(name, &CSV, bytes.concat(), &[("a", ""), ("b", "")]).unwrap())
         };
-        assert_eq!(read(parts.concat()), (2, None));
-        assert_eq!(read([pack(two), vec![0; 512]].concat()), (2, None));
-        assert_eq!(read([pack(two), zeros.clone()].concat()), (2, None));
-        let padded = [parts[0].clone(), zeros, parts[1].clone()].concat();
-        assert_eq!(read(padded), (2, None), "padding between parts");
-        let behind = [pack(two), b"\0\0\0and more".to_vec()].concat();
-        let (count, remark) = read(behind);
-        assert_eq!(count, 2);
+        let rows = ["0@2 1|x", "1@3 2|y"];
+        assert_eq!(read(&[&parts[0], &parts[1]]), rows);
+        assert_eq!(read(&[&pack(two), &[0; 512]]), rows);
+        assert_eq!(read(&[&pack(two), &zeros]), rows);
+        assert_eq!(read(&[&parts[0], &zeros, &parts[1]]), rows);
+        let told = read(&[&pack(two), b"\0\0\0and more"]);
+        assert_eq!(told[..2], rows);
+        assert!(told[2].contains("FILE_UNREADABLE"), "{told:?}");
         assert!(
-            remark
-                .unwrap()
-                .starts_with("11 bytes behind the end of its")
+            told[2].contains("the last 11 bytes, behind its"),
+            "{told:?}"
         );
+        // A part whose beginning is damaged, or cut off, is not taken for padding.
+        for byte in 0..4 {
+            let mut damaged = parts[1].clone();
+            damaged[byte] ^= 0x40;
+            let told = read(&[&parts[0], &damaged]);
+            assert_eq!(told[0], rows[0]);
+            assert!(told[1].contains("FILE_UNREADABLE"), "{byte}: {told:?}");
+            let told = read(&[&parts[0], &parts[1][..=byte]]);
+            assert!(told[1].contains("FILE_UNREADABLE"), "{byte}: {told:?}");
+            let told = read(&[&parts[0], &parts[1][byte + 1..]]);
+            assert!(told[1].contains("FILE_UNREADABLE"), "{byte}: {told:?}");
+        }
         for cut in 1..pack(two).len() {
             let cut = pack(two)[..cut].to_vec();
             let lines = match open(name, &CSV, cut, &[("a", "")]) {
