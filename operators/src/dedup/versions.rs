@@ -13,21 +13,183 @@
 //! The first record of the last group holds, or what is equal to it right before. Corrections wait until
 //! there is something to correct.
 
+use super::pack::{put, step, stepped, take, unzigzag, zigzag};
 use crate::domain::{FileId, Keep, Kind, Mark, Rank, Reason, RecordId, Usage};
 use crate::epoch::Epoch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// A record of an identity, whole.
-#[derive(Clone, Debug)]
+/// A record of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Version {
     /// When it arrived.
     pub(super) arrival: (Epoch, u64),
     /// What decides between it and the others.
     pub(super) mark: Mark,
-    /// The record, without its mark.
-    pub(super) usage: Usage,
-    /// Tells its content from another.
-    pub(super) content: u64,
+    /// Which it is.
+    pub(super) record: RecordId,
+    /// The number of its content.
+    pub(super) content: usize,
+}
+
+/// All records of an identity, and each of their contents once.
+#[derive(Debug, Default)]
+pub(super) struct Versions {
+    /// A record of each content, without its mark.
+    pub(super) contents: Vec<Usage>,
+    /// The records.
+    pub(super) all: Vec<Version>,
+}
+
+/// The same in few bytes: what a record has in common with the one before it is not said again.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    contents: Box<[Usage]>,
+    records: Box<[u8]>,
+}
+
+const MARK: u128 = 1;
+const EPOCH: u128 = 1 << 1;
+const PLACE: u128 = 1 << 2;
+const CONTENT: u128 = 1 << 3;
+const FLAGS: u32 = 4;
+
+impl Packed {
+    /// Bytes that it takes elsewhere.
+    pub(super) fn bytes(&self) -> usize {
+        let contents = self.contents.len().saturating_mul(size_of::<Usage>());
+        contents.saturating_add(self.records.len())
+    }
+
+    /// The records, one after the other.
+    pub(super) fn all(&self) -> impl Iterator<Item = Version> {
+        let mut bytes = &*self.records;
+        let mut last = Version::none();
+        std::iter::from_fn(move || {
+            let word = take(&mut bytes)?;
+            last.record = RecordId(stepped(last.record.0, unzigzag(word >> FLAGS)));
+            if word & MARK != 0 {
+                last.mark = take_mark(&mut bytes)?;
+            }
+            if word & EPOCH != 0 {
+                last.arrival.0 = stepped(last.arrival.0, unzigzag(take(&mut bytes)?));
+            }
+            last.arrival.1 = match word & PLACE {
+                0 => last.record.0,
+                _ => u64::try_from(take(&mut bytes)?).ok()?,
+            };
+            if word & CONTENT != 0 {
+                last.content = usize::try_from(take(&mut bytes)?).ok()?;
+            }
+            Some(last)
+        })
+    }
+
+    pub(super) fn open(self) -> Versions {
+        Versions {
+            all: self.all().collect(),
+            contents: self.contents.into_vec(),
+        }
+    }
+
+    /// A record whole, without its mark.
+    pub(super) fn usage(&self, version: &Version) -> Usage {
+        super::of_record(&self.contents[version.content], version.record)
+    }
+}
+
+impl Versions {
+    /// Contents that no record has any more go.
+    pub(super) fn pack(self) -> Packed {
+        let (mut numbers, mut contents) = (BTreeMap::new(), Vec::new());
+        let (mut bytes, mut last) = (Vec::new(), Version::none());
+        for version in self.all {
+            let content = *numbers.entry(version.content).or_insert_with(|| {
+                contents.push(self.contents[version.content].clone());
+                contents.len().saturating_sub(1)
+            });
+            let says = |flag: u128, says: bool| if says { flag } else { 0 };
+            let (marked, dated) = (
+                version.mark != last.mark,
+                version.arrival.0 != last.arrival.0,
+            );
+            let (placed, new) = (
+                version.arrival.1 != version.record.0,
+                content != last.content,
+            );
+            let flags = says(MARK, marked) | says(EPOCH, dated);
+            let flags = flags | says(PLACE, placed) | says(CONTENT, new);
+            let step_on = zigzag(step(last.record.0, version.record.0));
+            put(&mut bytes, step_on << FLAGS | flags);
+            if marked {
+                put_mark(&mut bytes, version.mark);
+            }
+            if dated {
+                put(&mut bytes, zigzag(step(last.arrival.0, version.arrival.0)));
+            }
+            if placed {
+                put(&mut bytes, u128::from(version.arrival.1));
+            }
+            if new {
+                put(&mut bytes, content as u128);
+            }
+            last = Version { content, ..version };
+        }
+        Packed {
+            contents: contents.into_boxed_slice(),
+            records: bytes.into_boxed_slice(),
+        }
+    }
+
+    /// A record whole, without its mark.
+    pub(super) fn usage(&self, record: RecordId, content: usize) -> Usage {
+        super::of_record(&self.contents[content], record)
+    }
+}
+
+fn put_mark(bytes: &mut Vec<u8>, mark: Mark) {
+    let keep: u128 = match mark.keep {
+        Keep::First => 0,
+        Keep::Last => 1,
+        Keep::Greatest => 2,
+        Keep::Version => 3,
+    };
+    let kind: u128 = match mark.kind {
+        Kind::Usage => 0,
+        Kind::Restate => 1,
+        Kind::Amend => 2,
+        Kind::Void => 3,
+    };
+    let (rank, number): (u128, _) = match mark.rank {
+        None => (0, None),
+        Some(Rank::Number(number)) => (1, Some(number)),
+        Some(Rank::Time(number)) => (2, Some(number)),
+    };
+    put(bytes, keep | kind << 2 | rank << 4);
+    if let Some(number) = number {
+        put(bytes, zigzag(number));
+    }
+}
+
+fn take_mark(bytes: &mut &[u8]) -> Option<Mark> {
+    let word = take(bytes)?;
+    let keep = match word & 3 {
+        0 => Keep::First,
+        1 => Keep::Last,
+        2 => Keep::Greatest,
+        _ => Keep::Version,
+    };
+    let kind = match word >> 2 & 3 {
+        0 => Kind::Usage,
+        1 => Kind::Restate,
+        2 => Kind::Amend,
+        _ => Kind::Void,
+    };
+    let rank = match word >> 4 {
+        0 => None,
+        1 => Some(Rank::Number(unzigzag(take(bytes)?))),
+        _ => Some(Rank::Time(unzigzag(take(bytes)?))),
+    };
+    Some(Mark { keep, kind, rank })
 }
 
 /// What becomes of a record.
@@ -50,16 +212,22 @@ struct Precedence {
 }
 
 impl Version {
+    /// What the first record differs from.
+    fn none() -> Self {
+        Self {
+            arrival: (0, 0),
+            mark: Mark::default(),
+            record: RecordId(0),
+            content: 0,
+        }
+    }
+
     fn same(&self, other: &Self) -> bool {
         match (self.mark.kind, other.mark.kind) {
             (Kind::Void, Kind::Void) => true,
             (Kind::Void, _) | (_, Kind::Void) => false,
             _ => self.content == other.content,
         }
-    }
-
-    fn record(&self) -> RecordId {
-        self.usage.record
     }
 }
 
@@ -75,7 +243,7 @@ impl Court<'_> {
     fn is_original(&self, version: &Version) -> bool {
         match version.mark.kind {
             Kind::Usage => true,
-            Kind::Restate => self.restated == Some(version.record().file().0),
+            Kind::Restate => self.restated == Some(version.record.file().0),
             Kind::Amend | Kind::Void => false,
         }
     }
@@ -83,7 +251,7 @@ impl Court<'_> {
     fn precedence(&self, version: &Version) -> Precedence {
         let original = self.is_original(version);
         let restates = version.mark.kind == Kind::Restate && !original;
-        let position = version.record().0;
+        let position = version.record.0;
         let (rank, at) = match self.keep {
             Keep::First => (None, 0),
             Keep::Last => (None, position),
@@ -100,7 +268,7 @@ impl Court<'_> {
         }
         Precedence {
             corrects: true,
-            file: version.record().file().0,
+            file: version.record.file().0,
             states: !restates,
             rank: rank.filter(|_| restates),
             position: if restates { at } else { position },
@@ -111,7 +279,7 @@ impl Court<'_> {
     fn turn(&self, version: &Version) -> ((Epoch, u64), u64) {
         let arrives = self.keep == Keep::First && version.mark.kind == Kind::Usage;
         let arrival = if arrives { version.arrival } else { (0, 0) };
-        (arrival, version.record().0)
+        (arrival, version.record.0)
     }
 }
 
@@ -129,9 +297,9 @@ pub(super) fn stand(versions: &[Version], replaced: &BTreeMap<FileId, FileId>) -
     if replaced.is_empty() {
         return stand_all(versions);
     }
-    let has = |file: FileId| versions.iter().any(|v| v.record().file() == file);
-    let is_there = |version: &&Version| has(newest(version.record().file(), replaced));
-    let there: Vec<Version> = versions.iter().filter(is_there).cloned().collect();
+    let files: BTreeSet<FileId> = versions.iter().map(|v| v.record.file()).collect();
+    let is_there = |version: &&Version| files.contains(&newest(version.record.file(), replaced));
+    let there: Vec<Version> = versions.iter().filter(is_there).copied().collect();
     let mut standings = stand_all(&there).into_iter();
     let gone = Standing::Outvoted(Reason::Voided, None);
     let each = versions.iter();
@@ -145,7 +313,7 @@ pub(super) fn stand(versions: &[Version], replaced: &BTreeMap<FileId, FileId>) -
 fn stand_all(versions: &[Version]) -> Vec<Standing> {
     let usage = versions.iter().any(|v| v.mark.kind == Kind::Usage);
     let restated = versions.iter().filter(|v| v.mark.kind == Kind::Restate);
-    let restated = restated.map(|v| v.record().file().0).min();
+    let restated = restated.map(|v| v.record.file().0).min();
     if !usage && restated.is_none() {
         let waits = Standing::Outvoted(Reason::OriginalMissing, None);
         return vec![waits; versions.len()];
@@ -179,26 +347,26 @@ fn stand_all(versions: &[Version]) -> Vec<Standing> {
         .rev()
         .find(|group| court.is_original(lead(group)));
     let reported = reported.map_or(holds, |group| lead(group));
-    let contradicts = |at: usize| newest.iter().any(|(_, other)| *other == at);
+    let contradicts = |version: &Version| court.precedence(version) == newest[0].0;
     let standing = |at: usize| {
         let version = &versions[at];
-        let because = Some(holds.record());
+        let because = Some(holds.record);
         let outvoted = |reason, because| Standing::Outvoted(reason, because);
-        if version.record() == holds.record() {
+        if version.record == holds.record {
             return match version.mark.kind {
-                Kind::Void => outvoted(Reason::Void, Some(reported.record())),
+                Kind::Void => outvoted(Reason::Void, Some(reported.record)),
                 _ => Standing::Holds,
             };
         }
         if version.same(holds) {
             return outvoted(Reason::Duplicate, because);
         }
-        if contradicts(at) {
+        if contradicts(version) {
             return outvoted(Reason::Conflict, because);
         }
         let original = court.is_original(version);
         let corrected = !court.is_original(holds);
-        if original && corrected && version.record() == reported.record() {
+        if original && corrected && version.record == reported.record {
             return match holds.mark.kind {
                 Kind::Void => outvoted(Reason::Voided, because),
                 _ => outvoted(Reason::Amended, because),
@@ -208,11 +376,66 @@ fn stand_all(versions: &[Version]) -> Vec<Standing> {
             return outvoted(Reason::Duplicate, because);
         }
         // What came behind a correction, and is none, contradicts it.
-        let late = court.keep == Keep::First && original && version.record() > holds.record();
+        let late = court.keep == Keep::First && original && version.record > holds.record;
         match late {
             true => outvoted(Reason::Conflict, because),
             false => outvoted(Reason::Superseded, because),
         }
     };
     (0..versions.len()).map(standing).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ClassKey, EventTime, Identity, ServiceKey};
+    use proptest::prelude::*;
+
+    fn mark() -> impl Strategy<Value = Mark> {
+        let keep =
+            prop::sample::select(vec![Keep::First, Keep::Last, Keep::Greatest, Keep::Version]);
+        let kind = prop::sample::select(vec![Kind::Usage, Kind::Restate, Kind::Amend, Kind::Void]);
+        let number = prop_oneof![any::<i128>(), -3_i128..3];
+        let rank = prop::option::of((any::<bool>(), number).prop_map(
+            |(time, number)| match time {
+                true => Rank::Time(number),
+                false => Rank::Number(number),
+            },
+        ));
+        (keep, kind, rank).prop_map(|(keep, kind, rank)| Mark { keep, kind, rank })
+    }
+
+    proptest! {
+        #[test]
+        fn packed_records_are_had_again(
+            rows in prop::collection::vec((any::<u64>(), 0_u64..9, any::<u64>(), mark(), 0_usize..4, any::<bool>()), 0..40),
+        ) {
+            let content = |time: usize| Usage {
+                record: RecordId(77),
+                identity: Identity([1, 2]),
+                service: ServiceKey(1),
+                class: ClassKey(1),
+                time: EventTime(i64::try_from(time).unwrap()),
+                quantities: [1].into_iter().collect(),
+                mark: None,
+            };
+            let version = |(record, epoch, place, mark, content, live)| Version {
+                arrival: (epoch, if live { record } else { place }),
+                mark,
+                record: RecordId(record),
+                content,
+            };
+            let all: Vec<Version> = rows.into_iter().map(version).collect();
+            let versions = Versions { contents: (0..4).map(content).collect(), all: all.clone() };
+            let packed = versions.pack();
+            let again: Vec<Version> = packed.all().collect();
+            prop_assert_eq!(again.len(), all.len());
+            for (again, was) in again.iter().zip(&all) {
+                prop_assert_eq!(Version { content: was.content, ..*again }, *was);
+                prop_assert_eq!(packed.usage(again), super::super::of_record(&content(was.content), was.record));
+            }
+            let used: BTreeSet<usize> = all.iter().map(|version| version.content).collect();
+            prop_assert_eq!(packed.contents.len(), used.len());
+        }
+    }
 }
