@@ -42,7 +42,7 @@ use millrace_connectors::output::{
     RawStatus, ResourceImpact, SubscriptionActivity, SuspendedUsage, Texts, encode, schema,
 };
 use millrace_connectors::reference::Reference;
-use millrace_connectors::store::{Store, StoreError};
+use millrace_connectors::store::{NewFile, Store, StoreError};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
     AccountKey, Activity, Amount, Charge, EventTime, Fate, FileId, GroupKey, Period, RecordId,
@@ -201,7 +201,19 @@ impl Outputs {
             Some(tag) => format!("{STAGE}/{tag}-{}", place.replace('/', "-")),
             None => place.clone(),
         };
-        Staged { staged, place }
+        Staged {
+            staged,
+            place,
+            waiting: None,
+        }
+    }
+
+    /// Starts a file that takes its place behind the commit that names it.
+    fn begin(&self, spot: &Staged) -> Result<NewFile, StoreError> {
+        match self.tag {
+            Some(_) => self.store.create_waiting(&spot.staged, &spot.place),
+            None => self.store.create(&spot.staged),
+        }
     }
 
     /// Puts an object among the outputs, for other processes to see.
@@ -394,26 +406,26 @@ impl Outputs {
         batches: &[RecordBatch],
         staged: &mut Vec<Staged>,
     ) -> Result<(), OutputError> {
-        let (store, schema) = (&self.store, schema::<T>(&self.texts));
+        let schema = schema::<T>(&self.texts);
         if forms.snapshot {
-            let spot = self.hidden(self.parquet(&format!("{name}/snapshot"), "part-00"));
-            let mut file = ParquetFile::create(store, &spot.staged, &schema)?;
+            let mut spot = self.hidden(self.parquet(&format!("{name}/snapshot"), "part-00"));
+            let mut file = ParquetFile::of(self.begin(&spot)?, &schema)?;
             batches.iter().try_for_each(|batch| file.write(batch))?;
-            file.finish()?;
+            spot.waiting = file.finish()?;
             staged.push(spot);
         }
         if forms.json {
-            let spot = self.hidden(format!("{name}/snapshot.jsonl"));
-            let mut file = JsonFile::create(store, &spot.staged)?;
+            let mut spot = self.hidden(format!("{name}/snapshot.jsonl"));
+            let mut file = JsonFile::of(self.begin(&spot)?);
             batches.iter().try_for_each(|batch| file.write(batch))?;
-            file.finish()?;
+            spot.waiting = file.finish()?;
             staged.push(spot);
         }
         if forms.is_csv() {
-            let spot = self.hidden(format!("{name}/snapshot.csv"));
-            let mut file = CsvFile::create(store, &spot.staged, &schema)?;
+            let mut spot = self.hidden(format!("{name}/snapshot.csv"));
+            let mut file = CsvFile::of(self.begin(&spot)?, &schema)?;
             batches.iter().try_for_each(|batch| file.write(batch))?;
-            file.finish()?;
+            spot.waiting = file.finish()?;
             staged.push(spot);
         }
         Ok(())

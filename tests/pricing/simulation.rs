@@ -279,6 +279,7 @@ impl Simulation {
                 point.epoch
             ),
             place: format!("{PLACE}/{:020}", point.epoch),
+            waiting: None,
         };
         life.store.put(&staged.staged, &content)?;
         let flushed = Flushed {

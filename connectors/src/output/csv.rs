@@ -9,7 +9,7 @@
 
 use super::OutputError;
 use super::columns::decimals_of;
-use crate::store::{NewFile, Store, StoreError};
+use crate::store::{NewFile, StoreError, Waiting};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -22,12 +22,11 @@ pub struct CsvFile {
 }
 
 impl CsvFile {
-    /// Starts a file with the line that names the columns.
+    /// Writes the line that names the columns to a file that was started.
     ///
     /// # Errors
-    /// When it cannot be created.
-    pub fn create(store: &Store, name: &str, schema: &SchemaRef) -> Result<Self, OutputError> {
-        let file = store.create(name)?;
+    /// When it cannot be written.
+    pub fn of(file: NewFile, schema: &SchemaRef) -> Result<Self, OutputError> {
         let location = file.location().to_owned();
         let mut writer = ::csv::Writer::from_writer(file);
         let names = schema
@@ -70,11 +69,11 @@ impl CsvFile {
         Ok(())
     }
 
-    /// Puts the file in its place.
+    /// Puts the file in its place, see [`NewFile::finish`].
     ///
     /// # Errors
     /// When the last rows cannot be written.
-    pub fn finish(self) -> Result<(), OutputError> {
+    pub fn finish(self) -> Result<Option<Waiting>, OutputError> {
         let Self { writer, location } = self;
         let file = writer.into_inner();
         let file = file.map_err(|error| failed(error.into_error().into(), &location))?;
@@ -107,6 +106,7 @@ pub fn spreadsheet_text(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::output::columns::{Labels, decimals, label, money, text, time, times};
+    use crate::store::Store;
     use arrow::array::{ArrayRef, StringArray};
     use arrow::datatypes::Schema;
     use millrace_operators::domain::EventTime;
@@ -132,7 +132,7 @@ mod tests {
             times([Some(EventTime(0)), None].into_iter()),
         ];
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
-        let mut file = CsvFile::create(&store, "x/snapshot.csv", &schema).unwrap();
+        let mut file = CsvFile::of(store.create("x/snapshot.csv").unwrap(), &schema).unwrap();
         file.write(&batch).unwrap();
         file.finish().unwrap();
         let written = std::fs::read_to_string(folder.path().join("x/snapshot.csv")).unwrap();

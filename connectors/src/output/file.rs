@@ -2,7 +2,7 @@
 
 use super::columns::decimals_of;
 use crate::names::UnknownName;
-use crate::store::{NewFile, Store, StoreError};
+use crate::store::{NewFile, Store, StoreError, Waiting};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -42,7 +42,11 @@ impl ParquetFile {
         Self::of(store.create(name)?.digesting(), schema)
     }
 
-    fn of(file: NewFile, schema: &SchemaRef) -> Result<Self, OutputError> {
+    /// The same in a file that was started.
+    ///
+    /// # Errors
+    /// When the schema has no Parquet form.
+    pub fn of(file: NewFile, schema: &SchemaRef) -> Result<Self, OutputError> {
         let level = ZstdLevel::try_new(1).map_err(OutputError::Parquet)?;
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
@@ -73,11 +77,11 @@ impl ParquetFile {
         self.rows
     }
 
-    /// Puts the file in its place.
+    /// Puts the file in its place, see [`NewFile::finish`].
     ///
     /// # Errors
     /// When the last rows cannot be written.
-    pub fn finish(self) -> Result<(), OutputError> {
+    pub fn finish(self) -> Result<Option<Waiting>, OutputError> {
         Ok(self.close()?.finish()?)
     }
 
@@ -108,15 +112,13 @@ pub struct JsonFile {
 }
 
 impl JsonFile {
-    /// Starts a file.
-    ///
-    /// # Errors
-    /// When it cannot be created.
-    pub fn create(store: &Store, name: &str) -> Result<Self, OutputError> {
+    /// Lines in a file that was started.
+    #[must_use]
+    pub fn of(file: NewFile) -> Self {
         let writer = WriterBuilder::new()
             .with_explicit_nulls(true)
-            .build::<_, LineDelimited>(store.create(name)?);
-        Ok(Self { writer })
+            .build::<_, LineDelimited>(file);
+        Self { writer }
     }
 
     /// Adds rows.
@@ -127,11 +129,11 @@ impl JsonFile {
         Ok(self.writer.write(&decimals_as_text(batch)?)?)
     }
 
-    /// Puts the file in its place.
+    /// Puts the file in its place, see [`NewFile::finish`].
     ///
     /// # Errors
     /// When the last rows cannot be written.
-    pub fn finish(mut self) -> Result<(), OutputError> {
+    pub fn finish(mut self) -> Result<Option<Waiting>, OutputError> {
         self.writer.finish()?;
         Ok(self.writer.into_inner().finish()?)
     }
@@ -238,10 +240,10 @@ mod tests {
         let mut parquet = ParquetFile::create(&store, "a.parquet", &schema).unwrap();
         parquet.write(&batch).unwrap();
         parquet.finish().unwrap();
-        let mut json = JsonFile::create(&store, "a.jsonl").unwrap();
+        let mut json = JsonFile::of(store.create("a.jsonl").unwrap());
         json.write(&batch).unwrap();
         json.finish().unwrap();
-        let mut csv = CsvFile::create(&store, "a.csv", &schema).unwrap();
+        let mut csv = CsvFile::of(store.create("a.csv").unwrap(), &schema).unwrap();
         csv.write(&batch).unwrap();
         csv.finish().unwrap();
 

@@ -89,6 +89,22 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// The store takes an object away whatever it is by then.
+    #[error(
+        "the store of {:?} takes no object away on condition that it is what was read (`If-Match` of a \
+         DELETE), and what comes in its place must not be lost; leave `after: move` out",
+        redacted(.location)
+    )]
+    Unconditional {
+        /// The object.
+        location: String,
+    },
+    /// Another file has the name that one had.
+    #[error("{:?} is another file by now; whoever sent both knows which holds", redacted(.location))]
+    Taken {
+        /// The name.
+        location: String,
+    },
     /// The store gives no etag, so the same content could not be recognised.
     #[error(
         "{:?} has no etag, so a repeated file could not be told; use a store with etags",

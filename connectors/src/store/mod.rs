@@ -11,6 +11,8 @@
 //! error, which decoding reports as a file that ends early, never as a shorter file. A store that answers
 //! nothing at all is given up for all objects at once, see `silence.rs`.
 
+#[cfg(feature = "s3")]
+mod conditional;
 mod error;
 mod gate;
 #[cfg(feature = "s3")]
@@ -30,9 +32,9 @@ mod wait;
 mod write;
 
 pub use error::StoreError;
-pub use object::{Put, random_name};
+pub use object::{Put, Renamed, random_name};
 pub use sealed::{sealed, unsealed};
-pub use write::{NewFile, abort_uploads, give_up_unfinished};
+pub use write::{NewFile, Waiting, abort_uploads, give_up_unfinished};
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
@@ -221,6 +223,35 @@ impl Store {
             }
             #[cfg(feature = "s3")]
             Backend::Remote(bucket) => bucket.find(name),
+        }
+    }
+
+    /// Makes sure that a bucket takes objects away as [`Self::remove_as`] asks it to.
+    ///
+    /// # Errors
+    /// When it does not, or does not say; it is asked below `folder`.
+    pub fn removes_as_found(&self, folder: &str) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Local(_) => Err(StoreError::Unconditional {
+                location: format!("{}/{folder}", self.location),
+            }),
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.removes_as_found(folder),
+        }
+    }
+
+    /// Takes an object of a bucket away, if it is the one that was found. Says whether none of its name is
+    /// left.
+    ///
+    /// # Errors
+    /// When it stays, or the store cannot do that.
+    pub fn remove_as(&self, found: &FileMeta) -> Result<bool, StoreError> {
+        match (&self.backend, &found.etag) {
+            #[cfg(feature = "s3")]
+            (Backend::Remote(bucket), Some(etag)) => bucket.remove_as(&found.name, etag),
+            _ => Err(StoreError::NoEtag {
+                location: found.location.clone(),
+            }),
         }
     }
 

@@ -28,6 +28,17 @@ pub enum Put {
     Exists,
 }
 
+/// What became of an object that was to get another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renamed {
+    /// It has it.
+    Done,
+    /// There was none.
+    Gone,
+    /// Another has that name.
+    Taken,
+}
+
 impl Store {
     /// Writes an object, in the place of one of this name.
     ///
@@ -189,6 +200,33 @@ impl Store {
         Ok(self.rename_all([(from, to)])? > 0)
     }
 
+    /// Gives a local object a name that no other has. In a bucket the object stays under its own name too:
+    /// there it is a copy.
+    ///
+    /// # Errors
+    /// When it cannot be moved, or copied.
+    pub fn rename_new(&self, from: &str, to: &str) -> Result<Renamed, StoreError> {
+        match &self.backend {
+            Backend::Local(root) => {
+                let (from, to) = (root.join(from), root.join(to));
+                let failed = |error| StoreError::io("move", &from.display().to_string(), error);
+                if let Some(folder) = to.parent() {
+                    std::fs::create_dir_all(folder).map_err(failed)?;
+                }
+                match rename_new(&from, &to) {
+                    Ok(()) => keep_name(&to).map_err(failed).map(|()| Renamed::Done),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Renamed::Gone),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        Ok(Renamed::Taken)
+                    }
+                    Err(error) => Err(failed(error)),
+                }
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.copy_new(from, to),
+        }
+    }
+
     /// Gives objects other names, in the places of those that have them. Says how many there were to
     /// rename.
     ///
@@ -229,6 +267,28 @@ fn rename(from: &Path, to: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         moved => moved.map(|()| true),
     }
+}
+
+/// Moves a file to a name that no other has.
+#[cfg(target_os = "linux")]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can.
+        Err(Errno::INVAL | Errno::NOSYS) => link_new(from, to),
+        moved => Ok(moved?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    link_new(from, to)
+}
+
+fn link_new(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)?;
+    std::fs::remove_file(from)
 }
 
 /// A name that nobody else has: writers and runs that begin at once, even on one clock, are two.

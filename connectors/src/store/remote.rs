@@ -9,15 +9,17 @@
 //!
 //! One store is behind all buckets of a process, so how long it was silent is known to all of them.
 
+use super::conditional::Conditional;
 use super::heard::Heard;
 use super::silence::{PATIENCE, Silence};
-use super::upload::Upload;
+use super::upload::{Kept, Upload, uncompleted};
 use super::wait::wait;
-use super::{FileMeta, Put, StoreError, is_input, stream_error};
+use super::{FileMeta, Put, Renamed, StoreError, Waiting, is_input, stream_error};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3CopyIfNotExists};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::{Error as PathError, Path};
 use object_store::{
     ClientConfigKey, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
@@ -39,6 +41,9 @@ const REFUSED: &str = "a key with an empty part (`//`), with `.` or `..` as a pa
 const NO_KEYS: &str = "there are no keys, and AWS_EC2_METADATA_DISABLED says not to ask the instance for \
                        them; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 
+/// What no object has.
+const NO_ETAG: &str = "\"00000000000000000000000000000000\"";
+
 pub(super) struct Bucket {
     location: String,
     root: String,
@@ -46,6 +51,10 @@ pub(super) struct Bucket {
     objects: Arc<dyn ObjectStore>,
     /// The same objects, for those who list them page by page.
     pages: Option<Arc<dyn PaginatedListStore>>,
+    /// The same objects, for those who complete an upload that others have sent.
+    uploads: Option<Arc<dyn MultipartStore>>,
+    /// Takes objects away that are what they were, where the store can.
+    conditional: Option<Conditional>,
     silence: Arc<Silence>,
 }
 
@@ -134,6 +143,7 @@ impl Bucket {
         }
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
+            .with_copy_if_not_exists(S3CopyIfNotExists::Multipart)
             .with_retry(retries());
         if asks_instance(&builder) && is_told_not_to() {
             return Err(StoreError::Unsupported {
@@ -156,6 +166,8 @@ impl Bucket {
             root: format!("s3://{bucket}/"),
             prefix,
             pages: Some(Arc::clone(&objects) as _),
+            uploads: Some(Arc::clone(&objects) as _),
+            conditional: Some(Conditional::of(Arc::clone(&objects) as _)),
             objects,
             silence,
         })
@@ -169,6 +181,8 @@ impl Bucket {
             prefix: Path::default(),
             objects,
             pages: None,
+            uploads: None,
+            conditional: None,
             silence: Arc::new(Silence::of(PATIENCE)),
         }
     }
@@ -343,6 +357,47 @@ impl Bucket {
         Ok((location, upload))
     }
 
+    /// Starts an upload that somebody else completes, where the store knows uploads by name.
+    pub(super) fn upload_waiting(
+        &self,
+        name: &str,
+    ) -> Result<Option<(String, Upload, Kept)>, StoreError> {
+        let Some(uploads) = &self.uploads else {
+            return Ok(None);
+        };
+        let (path, location) = self.at(name)?;
+        let id = self.ask("create", &location, uploads.create_multipart(&path))?;
+        let (upload, kept) = uncompleted(Arc::clone(uploads), path, id);
+        let upload = Upload::of(upload, Arc::clone(&self.silence));
+        Ok(Some((location, upload, kept)))
+    }
+
+    /// Completes an upload; says whether it was known.
+    pub(super) fn complete(&self, name: &str, waiting: &Waiting) -> Result<bool, StoreError> {
+        let Some(uploads) = &self.uploads else {
+            return Ok(false);
+        };
+        let (path, location) = self.at(name)?;
+        let parts = waiting.parts.iter().map(|part| PartId {
+            content_id: part.clone(),
+        });
+        let whole = uploads.complete_multipart(&path, &waiting.upload, parts.collect());
+        match self.ask("complete", &location, whole) {
+            Ok(_) => Ok(true),
+            // Some say of an upload that they do not know that it is not ours.
+            Err(StoreError::Missing { .. } | StoreError::Denied { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn abandon(&self, name: &str, waiting: &Waiting) {
+        if let (Some(uploads), Ok((path, location))) = (&self.uploads, self.at(name)) {
+            let abort = uploads.abort_multipart(&path, &waiting.upload);
+            // Whoever gives it up has said why.
+            self.ask("abort", &location, abort).ok();
+        }
+    }
+
     /// Deletes the objects below a folder.
     pub(super) fn clear(&self, folder: &str) -> Result<(), StoreError> {
         let (below, location) = self.at(folder)?;
@@ -404,6 +459,53 @@ impl Bucket {
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(StoreError::remote("move", &location, error)),
         }
+    }
+
+    /// Copies an object to a name that no other has.
+    pub(super) fn copy_new(&self, from: &str, to: &str) -> Result<Renamed, StoreError> {
+        let ((from, location), (to, _)) = (self.at(from)?, self.at(to)?);
+        let copied = wait(
+            self.silence
+                .ask(self.objects.copy_if_not_exists(&from, &to)),
+        );
+        match copied.map_err(|error| StoreError::io("copy", &location, error))? {
+            Ok(()) => Ok(Renamed::Done),
+            Err(object_store::Error::NotFound { .. }) => Ok(Renamed::Gone),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Renamed::Taken),
+            Err(error) => Err(StoreError::remote("copy", &location, error)),
+        }
+    }
+
+    /// Makes sure that an object is taken away on condition that it is what it was. Asked once: an object of
+    /// no use is made below `folder`, and the store must refuse to take it for another.
+    pub(super) fn removes_as_found(&self, folder: &str) -> Result<(), StoreError> {
+        let (_, location) = self.at(folder)?;
+        let able = self.conditional.as_ref().map(|conditional| {
+            conditional.is_able(|| {
+                let name = format!("{folder}/_asked-{}", super::random_name());
+                let (path, location) = self.at(&name)?;
+                self.put(&name, b"x", false)?;
+                let removed = conditional.remove(&path, NO_ETAG);
+                let removed = self.ask("remove", &location, removed);
+                self.remove(&name)?;
+                Ok(removed? == Some(false))
+            })
+        });
+        match able.unwrap_or(Ok(false))? {
+            true => Ok(()),
+            false => Err(StoreError::Unconditional { location }),
+        }
+    }
+
+    /// Takes an object away, if it is what had this etag. Says whether none of its name is left.
+    pub(super) fn remove_as(&self, name: &str, etag: &str) -> Result<bool, StoreError> {
+        let (path, location) = self.at(name)?;
+        let unable = || StoreError::Unconditional {
+            location: location.clone(),
+        };
+        let conditional = self.conditional.as_ref().ok_or_else(unable)?;
+        let removed = self.ask("remove", &location, conditional.remove(&path, etag))?;
+        removed.ok_or_else(unable)
     }
 
     pub(super) fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {

@@ -7,8 +7,13 @@
 
 use super::silence::Silence;
 use super::wait::wait;
-use futures::future::{join_all, pending};
-use object_store::{MultipartUpload, PutPayload};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all, pending};
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::{MultipartUpload, PutPayload, PutResult, UploadPart};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::mem::take;
 use std::sync::mpsc::channel;
@@ -132,6 +137,94 @@ impl Drop for Upload {
     }
 }
 
+/// The parts of an upload that somebody else completes.
+#[derive(Clone)]
+pub(super) struct Kept {
+    upload: String,
+    parts: Arc<Mutex<BTreeMap<usize, String>>>,
+}
+
+impl Kept {
+    /// The upload and its parts, as the bucket calls them.
+    pub(super) fn into_parts(self) -> (String, Vec<String>) {
+        let parts = std::mem::take(&mut *held(&self.parts));
+        (self.upload, parts.into_values().collect())
+    }
+}
+
+/// An upload that is whole when all of its parts are sent, and is not completed.
+struct Uncompleted {
+    store: Arc<dyn MultipartStore>,
+    path: Path,
+    kept: Kept,
+    next: usize,
+}
+
+impl fmt::Debug for Uncompleted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uncompleted")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An upload of this name and place, and what is known of it once it is whole.
+pub(super) fn uncompleted(
+    store: Arc<dyn MultipartStore>,
+    path: Path,
+    upload: String,
+) -> (Box<dyn MultipartUpload>, Kept) {
+    let kept = Kept {
+        upload,
+        parts: Arc::default(),
+    };
+    let upload = Uncompleted {
+        store,
+        path,
+        kept: kept.clone(),
+        next: 0,
+    };
+    (Box::new(upload), kept)
+}
+
+impl MultipartUpload for Uncompleted {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (store, path, kept) = (
+            Arc::clone(&self.store),
+            self.path.clone(),
+            self.kept.clone(),
+        );
+        let number = self.next;
+        self.next += 1;
+        async move {
+            let part = store.put_part(&path, &kept.upload, number, data).await?;
+            held(&kept.parts).insert(number, part.content_id);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn complete<'s, 'f>(&'s mut self) -> BoxFuture<'f, object_store::Result<PutResult>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        let whole = PutResult {
+            e_tag: None,
+            version: None,
+        };
+        std::future::ready(Ok(whole)).boxed()
+    }
+
+    fn abort<'s, 'f>(&'s mut self) -> BoxFuture<'f, object_store::Result<()>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        self.store.abort_multipart(&self.path, &self.kept.upload)
+    }
+}
+
 /// Aborts what is being sent, for a process that ends. Waits no longer than a few seconds for a store that
 /// does not answer.
 pub(super) fn abort_all() {
@@ -170,9 +263,6 @@ fn abort(open: Vec<Box<dyn MultipartUpload>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::FutureExt as _;
-    use futures::future::BoxFuture;
-    use object_store::{PutResult, UploadPart};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Counts what it is asked; the part of this number is refused.

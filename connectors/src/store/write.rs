@@ -3,8 +3,13 @@
 //! A local file is written beside its place as `*.tmp`, which no source reads, and renamed; a remote
 //! one is a multipart upload, completed at the end. A file that is dropped unfinished leaves nothing
 //! behind, and neither does a process that gives its files up before it ends.
+//!
+//! A file that takes a place only once something else is decided waits for it: a local one under a hidden
+//! name, a remote one as an upload that is not completed. Whoever completes it does so once: a bucket knows
+//! an upload no more that is completed, so what it carries out late changes nothing.
 
 use super::{Backend, Store, StoreError};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -74,6 +79,17 @@ impl Drop for Temporary {
     }
 }
 
+/// An upload that is whole, and not completed: its object appears when it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What the bucket calls the upload.
+    pub(super) upload: String,
+    /// What it calls its parts.
+    pub(super) parts: Vec<String>,
+    /// The digest of its bytes, as [`Store::digest`] gives it.
+    digest: String,
+}
+
 /// A file being written.
 pub struct NewFile {
     location: String,
@@ -90,6 +106,8 @@ enum Sink {
     },
     #[cfg(feature = "s3")]
     Remote(super::upload::Upload),
+    #[cfg(feature = "s3")]
+    Waiting(super::upload::Upload, super::upload::Kept),
 }
 
 impl Store {
@@ -130,6 +148,68 @@ impl Store {
                     hasher: None,
                 })
             }
+        }
+    }
+
+    /// Starts a file that is to wait until it takes this place: under a hidden name where files are renamed,
+    /// as an upload in a bucket, see [`NewFile::finish`].
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create_waiting(&self, hidden: &str, place: &str) -> Result<NewFile, StoreError> {
+        #[cfg(feature = "s3")]
+        if let Backend::Remote(bucket) = &self.backend
+            && let Some((location, upload, kept)) = bucket.upload_waiting(place)?
+        {
+            let file = NewFile {
+                location,
+                sink: Sink::Waiting(upload, kept),
+                hasher: None,
+            };
+            return Ok(file.digesting());
+        }
+        let _ = place;
+        self.create(hidden)
+    }
+
+    /// Completes an upload. Says whether the bucket knew it: it does not when it was completed before.
+    ///
+    /// # Errors
+    /// When the bucket does not say.
+    pub fn complete(&self, place: &str, waiting: &Waiting) -> Result<bool, StoreError> {
+        match &self.backend {
+            Backend::Local(_) => {
+                let _ = (place, waiting);
+                Ok(false)
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.complete(place, waiting),
+        }
+    }
+
+    /// Makes sure that an upload was completed: that its bytes are in its place.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn is_complete(&self, place: &str, waiting: &Waiting) -> Result<(), StoreError> {
+        let found = self.find(place)?;
+        match self.digest(&found)? == waiting.digest {
+            true => Ok(()),
+            false => Err(StoreError::Missing {
+                attempt: "complete",
+                location: found.location,
+            }),
+        }
+    }
+
+    /// Gives an upload up, so that the bucket need not keep it. One that stays is the bucket's to take away.
+    pub fn abandon(&self, place: &str, waiting: &Waiting) {
+        match &self.backend {
+            Backend::Local(_) => {
+                let _ = (place, waiting);
+            }
+            #[cfg(feature = "s3")]
+            Backend::Remote(bucket) => bucket.abandon(place, waiting),
         }
     }
 
@@ -181,11 +261,14 @@ impl NewFile {
         &self.location
     }
 
-    /// Puts the whole file in its place.
+    /// Puts the whole file in its place; one that waits for it, under its hidden name, or else returns how
+    /// it is completed.
     ///
     /// # Errors
     /// When the last bytes cannot be written, or the file cannot take its place.
-    pub fn finish(self) -> Result<(), StoreError> {
+    pub fn finish(self) -> Result<Option<Waiting>, StoreError> {
+        #[cfg(feature = "s3")]
+        let digest = self.digest();
         let failed = |error| StoreError::io("write", &self.location, error);
         match self.sink {
             Sink::Local {
@@ -195,10 +278,22 @@ impl NewFile {
             } => {
                 file.flush().map_err(failed)?;
                 drop(file);
-                temporary.take_place(&place).map_err(failed)
+                temporary.take_place(&place).map_err(failed)?;
+                Ok(None)
             }
             #[cfg(feature = "s3")]
-            Sink::Remote(upload) => upload.finish().map_err(failed),
+            Sink::Remote(upload) => upload.finish().map(|()| None).map_err(failed),
+            #[cfg(feature = "s3")]
+            Sink::Waiting(upload, kept) => {
+                upload.finish().map_err(failed)?;
+                let (upload, parts) = kept.into_parts();
+                let digest = digest.unwrap_or_default();
+                Ok(Some(Waiting {
+                    upload,
+                    parts,
+                    digest,
+                }))
+            }
         }
     }
 }
@@ -208,7 +303,7 @@ impl Write for NewFile {
         let written = match &mut self.sink {
             Sink::Local { file, .. } => file.write(bytes),
             #[cfg(feature = "s3")]
-            Sink::Remote(upload) => upload.write(bytes),
+            Sink::Remote(upload) | Sink::Waiting(upload, _) => upload.write(bytes),
         }?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes.get(..written).unwrap_or(bytes));
@@ -220,7 +315,7 @@ impl Write for NewFile {
         match &mut self.sink {
             Sink::Local { file, .. } => file.flush(),
             #[cfg(feature = "s3")]
-            Sink::Remote(_) => Ok(()),
+            Sink::Remote(_) | Sink::Waiting(..) => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::commands::{FOLDER as COMMANDS, place};
 use super::forget::CLOSED;
 use super::inputs::{INPUTS, KeptInputs, WantedInputs};
 use super::journal::{Facts, Journal, close};
-use super::manifest::{Generation, Manifest, Object, Staged, create};
+use super::manifest::{Generation, Manifest, Object, Staged, create, take_places};
 use super::progress::Mark;
 use super::{DurableError, MessageSink, Restored};
 use crate::board::MovedLine;
@@ -169,13 +169,13 @@ impl Committer {
         let names = self.outputs.names(STAGE)?.into_iter();
         let mut staged: BTreeSet<String> = names.map(|name| format!("{STAGE}/{name}")).collect();
         let outputs = &self.generation.manifest.outputs;
+        // An upload that was completed is known no more. One that was given up is written again: this run
+        // has snapshots of its own at its end.
         let waiting = outputs
             .iter()
-            .filter(|output| staged.remove(&output.staged));
+            .filter(|output| output.waiting.is_some() || staged.remove(&output.staged));
         let waiting: Vec<&Staged> = waiting.collect();
-        let moves = waiting.iter();
-        self.outputs
-            .rename_all(moves.map(|o| (o.staged.as_str(), o.place.as_str())))?;
+        take_places(&self.outputs, waiting.into_iter())?;
         let mut left = staged.iter().filter(|name| is_older(name));
         left.try_for_each(|name| self.outputs.remove(name))?;
         self.outputs.sweep(STAGE, is_older)?;

@@ -9,7 +9,7 @@ use super::journal::Position;
 use crate::job::{Job, SourcePlan};
 use millrace_connectors::archive::StateMark;
 use millrace_connectors::mediate::MediationPlan;
-use millrace_connectors::store::{Put, Store, StoreError, random_name, sealed, unsealed};
+use millrace_connectors::store::{Put, Store, StoreError, Waiting, random_name, sealed, unsealed};
 use millrace_operators::domain::FileId;
 use millrace_operators::epoch::Epoch;
 use serde::{Deserialize, Serialize};
@@ -154,6 +154,29 @@ pub struct Staged {
     pub staged: String,
     /// Its place.
     pub place: String,
+    /// How it is completed, where it is an upload that waits in a bucket and has no hidden name.
+    #[serde(default)]
+    pub waiting: Option<Waiting>,
+}
+
+/// Lets outputs take their places. Says how many did so now.
+///
+/// # Errors
+/// When one cannot be moved.
+pub(super) fn take_places<'s>(
+    outputs: &Store,
+    staged: impl Iterator<Item = &'s Staged>,
+) -> Result<usize, StoreError> {
+    let (waiting, hidden): (Vec<_>, Vec<_>) = staged.partition(|output| output.waiting.is_some());
+    let moves = hidden.iter().map(|o| (o.staged.as_str(), o.place.as_str()));
+    let mut moved = outputs.rename_all(moves)?;
+    for Staged { place, waiting, .. } in waiting {
+        let completed = waiting
+            .as_ref()
+            .map(|waiting| outputs.complete(place, waiting));
+        moved += usize::from(completed.unwrap_or(Ok(false))?);
+    }
+    Ok(moved)
 }
 
 /// Files that have been told, as far as it takes to find that one is gone or another.
@@ -611,7 +634,18 @@ impl Generation {
             outputs: snapshots,
             ..self.manifest.clone()
         };
-        self.commit(state, next)?;
+        let uploads: Vec<Staged> = next.outputs.clone();
+        if let Err(error) = self.commit(state, next) {
+            if let DurableError::Superseded { .. } | DurableError::Emptied { .. } = error {
+                // Nobody will complete them.
+                for Staged { place, waiting, .. } in &uploads {
+                    waiting
+                        .iter()
+                        .for_each(|waiting| outputs.abandon(place, waiting));
+                }
+            }
+            return Err(error);
+        }
         self.publish(state, outputs)
     }
 
@@ -621,15 +655,17 @@ impl Generation {
     /// When another run has taken over and done so, or a store fails.
     pub(super) fn publish(&self, state: &Store, outputs: &Store) -> Result<(), DurableError> {
         let staged = &self.manifest.outputs;
-        let moves = staged.iter().map(|o| (o.staged.as_str(), o.place.as_str()));
-        if outputs.rename_all(moves)? == staged.len() {
+        if take_places(outputs, staged.iter())? == staged.len() {
             return Ok(());
         }
         // Perhaps others are in their places by now.
         self.check(state)?;
         // A bucket that did it, and whose answer was lost, was asked again.
-        for output in staged {
-            outputs.find(&output.place)?;
+        for Staged { place, waiting, .. } in staged {
+            match waiting {
+                Some(waiting) => outputs.is_complete(place, waiting)?,
+                None => drop(outputs.find(place)?),
+            }
         }
         Ok(())
     }

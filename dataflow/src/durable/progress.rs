@@ -325,6 +325,7 @@ mod tests {
             let output = Staged {
                 staged: format!("{STAGE}/{name}"),
                 place: format!("lines/changes/{name}"),
+                waiting: None,
             };
             self.outputs.put(&output.staged, b"x").unwrap();
             let before = generation.manifest.clone();

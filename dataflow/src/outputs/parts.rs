@@ -68,8 +68,8 @@ impl Parts {
 
     /// Finishes the files.
     pub(super) fn settle(&mut self) -> Result<(), OutputError> {
-        for (file, spot) in self.files.drain(..) {
-            file.finish()?;
+        for (file, mut spot) in self.files.drain(..) {
+            spot.waiting = file.finish()?;
             self.written.push(spot);
         }
         Ok(())
@@ -137,7 +137,7 @@ impl<'a, T: OutputRow> Part<'a, T> {
                 let place = self.outputs.parquet(&folder, &stem);
                 let spot = self.outputs.hidden(place);
                 let schema = schema::<T>(&self.outputs.texts);
-                let file = ParquetFile::create(&self.outputs.store, &spot.staged, &schema)?;
+                let file = ParquetFile::of(self.outputs.begin(&spot)?, &schema)?;
                 self.file.insert((file, spot))
             }
         };

@@ -65,6 +65,11 @@ impl RawFolder {
         }
     }
 
+    /// What the names of this run have in them, where it makes its epochs durable.
+    pub(super) fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
     /// Whether the records of files of a format are kept. Parquet is read again where it lies.
     pub(super) fn keeps(&self, format: &Format) -> bool {
         self.keeps && !matches!(format, Format::Parquet)
@@ -97,7 +102,11 @@ impl RawFolder {
         };
         Ok(RawFile {
             writer: RawWriter::new(raw, sink.digesting()),
-            spot: Staged { staged, place },
+            spot: Staged {
+                staged,
+                place,
+                waiting: None,
+            },
         })
     }
 
