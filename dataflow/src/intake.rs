@@ -35,6 +35,7 @@ mod warned;
 
 pub use bundle::{Bundle, Channel, EpochHead, Feed, channels};
 pub use files::FileList;
+pub(crate) use files::open_gates;
 pub(crate) use kept::{KeptRecords, NotTold};
 pub use kept::{RuleTold, TableTold};
 pub(crate) use record::parts;
@@ -357,6 +358,10 @@ impl Intake {
         }
         // Everything that could keep the job from reading is known before it writes.
         self.open_topics()?;
+        let Setting { job, listener, .. } = &self.setting;
+        for message in self.files.place_left(&job.sources, &job.folder) {
+            listener.message(&message);
+        }
         self.settle_messages()?;
         self.bundle.reference = ReferenceChanges::between(&known, &self.setting.reference);
         self.learn();

@@ -24,7 +24,7 @@ use crate::durable::{
 use crate::graph::{GraphStats, Open, Resume};
 use crate::intake::{
     Feed, FileList, Intake, IntakeError, Keeping, Points, ReferenceFeeds, Setting, Suspended,
-    TakenIn, Warned, channels,
+    TakenIn, Warned, channels, open_gates,
 };
 use crate::interrupt::{is_asked_to_end, keeps_what_is_read};
 use crate::job::Job;
@@ -815,6 +815,8 @@ impl Prepared {
         };
         let outputs = match mode {
             Mode::Write => {
+                let tag = generation.as_ref().map(Generation::tag);
+                open_gates(&job.sources, &job.folder, tag.as_deref())?;
                 let (plan, store, texts) = (job.outputs.clone(), Arc::clone(&store), texts.clone());
                 Some(match &generation {
                     None => Outputs::prepare(store, plan, texts)?,

@@ -12,6 +12,7 @@ mod discard;
 mod disk_full;
 mod durability;
 mod kubernetes;
+mod moves;
 mod names;
 mod object_store;
 mod remote_reference;

@@ -36,6 +36,7 @@ use millrace_connectors::mediate::{MediationPlan, Mediator};
 use millrace_connectors::output::LedgerRow;
 use millrace_connectors::store::{FileMeta, Listing, Store, StoreError, Unread};
 use millrace_operators::domain::{Fault, FileId};
+pub(crate) use moving::open_gates;
 use raw::RawFile;
 pub(super) use raw::RawFolder;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -152,6 +153,8 @@ pub(super) struct Files {
     read: BTreeSet<FileId>,
     /// Sources whose files move.
     moving: BTreeSet<usize>,
+    /// Those of them whose store cannot let files go safely.
+    stay: BTreeSet<usize>,
     /// Files whose entries are new or changed since somebody asked.
     changed: BTreeSet<FileId>,
     /// How far files were read by an earlier run.
@@ -187,6 +190,7 @@ impl Files {
             held: BTreeSet::new(),
             read: BTreeSet::new(),
             moving: BTreeSet::new(),
+            stay: BTreeSet::new(),
             changed: BTreeSet::new(),
             positions: BTreeMap::new(),
             bytes_read: 0,
