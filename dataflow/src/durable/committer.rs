@@ -14,6 +14,7 @@ use super::progress::Mark;
 use super::{DurableError, MessageSink, Restored};
 use crate::board::MovedLine;
 use crate::outputs::Part;
+use millrace_connectors::kafka::PublishError;
 use millrace_connectors::store::Store;
 use millrace_operators::epoch::Epoch;
 use std::collections::BTreeSet;
@@ -210,10 +211,21 @@ impl Committer {
     }
 
     fn publish_messages(&mut self, flushed: &Flushed) -> Result<(), DurableError> {
-        let sink = self.sink.as_mut();
-        sink.map_or(Ok(()), |sink| {
-            sink.publish(flushed.epoch, &flushed.messages)
-        })
+        let Some(sink) = &mut self.sink else {
+            return Ok(());
+        };
+        loop {
+            let published = sink.publish(flushed.epoch, &flushed.messages);
+            let Err(fenced @ DurableError::Publish(PublishError::Fenced { .. })) = published else {
+                return published;
+            };
+            // An older run that stood still may have opened the publisher: it ends when it looks whether
+            // it is the newest, as this one does now.
+            self.generation.check(&self.state)?;
+            if !sink.take_back()? {
+                return Err(fenced);
+            }
+        }
     }
 
     /// Commits until the intake has ended.

@@ -140,6 +140,25 @@ impl MessageSink {
         Ok(())
     }
 
+    /// Takes the publisher back from a run that has opened it since. Says whether that one had published
+    /// nothing: what it published may be of other state, and whoever goes on then mixes the two.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub fn take_back(&mut self) -> Result<bool, DurableError> {
+        let before = self.progress;
+        loop {
+            match self.reopen() {
+                Ok(()) => return Ok(self.progress == before),
+                Err(DurableError::Kafka(error)) if error.is_temporary() => {
+                    self.listener.message(&error.to_string());
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn transact(&mut self, epoch: Epoch, number: u64, part: &Part) -> Result<(), PublishError> {
         let Some(publisher) = &mut self.publisher else {
             let detail = "no broker answers".to_owned();
