@@ -391,9 +391,9 @@ impl Manifest {
                 }
                 return Ok(Some(manifest));
             }
-            // Many commits may have been made since it was the newest.
+            // Many commits may have been made since it was the newest, or whoever made it has given it up.
             found = manifests(store)?.pop();
-            if found.as_ref().is_none_or(|newest| *newest <= object) {
+            if found.as_ref() == Some(&object) {
                 return Err(damaged("is gone".to_owned()));
             }
         }
@@ -478,8 +478,8 @@ impl Generation {
                     ours.tidy(store)?;
                     return Ok((ours, resumes));
                 }
-                // Somebody committed in between: look again.
-                Err(DurableError::Superseded { .. }) => {}
+                // Somebody committed in between, or has given the newest up: look again.
+                Err(DurableError::Superseded { .. } | DurableError::Emptied { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -712,6 +712,30 @@ mod tests {
         assert!(matches!(lost, Err(DurableError::Superseded { .. })));
         young.commit(&store, young.manifest.clone()).unwrap();
         assert_eq!(Manifest::newest(&store).unwrap().unwrap().commit, 4);
+    }
+
+    #[test]
+    fn a_run_that_gives_the_job_up_ends_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open("state", folder.path()).unwrap();
+        let (mut first, _) = Generation::begin(&store, &plan()).unwrap();
+        first.commit(&store, first.manifest.clone()).unwrap();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let refused = || {
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                let (refused, _) = Generation::begin(&store, &plan()).unwrap();
+                refused.give_up(&store).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(refused);
+            for _ in 0..100 {
+                let begun = Generation::begin(&store, &plan());
+                ended.store(begun.is_err(), std::sync::atomic::Ordering::Relaxed);
+                begun.unwrap();
+            }
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     #[test]
