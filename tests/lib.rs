@@ -10,3 +10,4 @@ pub mod engine;
 pub mod jobs;
 pub mod kills;
 pub mod oracle;
+pub mod stops;

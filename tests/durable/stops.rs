@@ -3,89 +3,59 @@
 //! Each try stops a run at a moment: when it takes over, when it commits, when its snapshots appear, or
 //! anywhere. A younger run takes in one file more and ends. Then the older goes on, must be told that
 //! another has taken over if it has not done all before, and a last run compares what is there with what
-//! an undisturbed job writes. On folders and behind the S3 protocol.
+//! an undisturbed job writes. On folders, behind the S3 protocol, and of several processes, of which one is
+//! stopped.
 //!
 //! `MILLRACE_STOPS` asks for more than the few stops of the short form, `MILLRACE_SEED` for others.
 
+use crate::cluster::{LOST, Processes, arguments, hostfile};
 use crate::durability::{few, job};
-use crate::s3::{KEY, SECRET, serve};
+use crate::s3::{self, KEY, SECRET, serve};
+use hyper::body::Incoming;
 use millrace::cli::Exit;
 use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, millrace, rows, standing};
 use millrace_tests::kills::{CATALOG, MEDIATION, accounts, command, variable};
+use millrace_tests::stops::{Moment, PATIENCE, Signals, Told, wanted, within};
+use s3s::service::S3Service;
+use s3s::{Body, HttpError, HttpRequest, HttpResponse};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Stops of the short form.
 const STOPS: u32 = 4;
 const STOPS_OF_BUCKETS: u32 = 2;
+const STOPS_OF_MOVES: u32 = 2;
+const STOPS_OF_CLUSTERS: u32 = 2;
 /// Tries after which a job begins anew: much of what may be harmed is harmed at the very beginning.
 const TRIES_OF_A_JOB: u32 = 3;
-/// How long a run may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// When a run is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Moment {
-    /// When it has taken over.
-    Manifest,
-    /// When it has written what it took in.
-    Journal,
-    /// When something of its snapshots is written.
-    Snapshot,
-    /// At any time.
-    Any,
-}
 
 const MOMENTS: [Moment; 4] = [
     Moment::Manifest,
-    Moment::Snapshot,
     Moment::Journal,
+    Moment::Snapshot,
     Moment::Any,
 ];
+const MOMENTS_OF_MOVES: [Moment; 2] = [Moment::Moving, Moment::Any];
 
-/// Tells processes to stop and to go on, at once: a process that is started for it would be late.
-struct Signals {
-    shell: Child,
-    orders: ChildStdin,
-    done: BufReader<ChildStdout>,
-}
-
-impl Signals {
-    fn new() -> Self {
-        let mut shell = Command::new("sh")
-            .args(["-c", "while read s p; do kill -$s $p; echo; done"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self {
-            orders: shell.stdin.take().unwrap(),
-            done: BufReader::new(shell.stdout.take().unwrap()),
-            shell,
-        }
-    }
-
-    fn tell(&mut self, signal: &str, process: &Child) {
-        writeln!(self.orders, "{signal} {}", process.id()).unwrap();
-        self.done.read_line(&mut String::new()).unwrap();
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        self.shell.kill().ok();
-        self.shell.wait().ok();
-    }
+/// What kind of job is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Folder,
+    /// Its files are moved away when they are read.
+    Moving,
+    Bucket,
+    /// Two processes, in folders.
+    Cluster,
 }
 
 /// A job and where it writes.
 struct World {
+    kind: Kind,
     desk: Desk,
     /// Below the desk, where usage lies for the job, its state and its outputs.
     root: &'static str,
@@ -105,7 +75,13 @@ fn durable(usage: &str, out: &str, durability: &str) -> String {
 }
 
 impl World {
-    fn new(is_bucket: bool) -> Self {
+    fn new(kind: Kind) -> Self {
+        Self::behind(kind, serve)
+    }
+
+    /// One whose buckets are served so.
+    fn behind(kind: Kind, serve: impl FnOnce(&Path) -> SocketAddr) -> Self {
+        let is_bucket = kind == Kind::Bucket;
         let at = |name: &str| match is_bucket {
             true => format!("s3://stops/{name}"),
             false => name.to_owned(),
@@ -118,11 +94,17 @@ impl World {
             ("mediation.yaml", MEDIATION),
             ("catalog.yaml", CATALOG),
             ("accounts.yaml", &accounts()),
-            ("job.yaml", &durable(&at("usage"), &at("out"), &durability)),
         ]);
+        let (usage, moves) = match kind {
+            Kind::Moving => ("in/input".to_owned(), "', after: 'move"),
+            _ => (at("usage"), ""),
+        };
+        let job = durable(&format!("{usage}{moves}"), &at("out"), &durability);
+        desk.write("job.yaml", job);
         std::fs::create_dir_all(desk.at("buckets/stops")).unwrap();
         let server = is_bucket.then(|| serve(&desk.at("buckets")).to_string());
         Self {
+            kind,
             desk,
             root: if is_bucket { "buckets/stops/" } else { "" },
             server,
@@ -134,31 +116,52 @@ impl World {
         self.desk.at(&format!("{}{name}", self.root))
     }
 
+    /// Where files are sent to, and where they are when they are read.
+    fn places(&self) -> [String; 2] {
+        match self.kind {
+            Kind::Moving => ["in/input".to_owned(), "in/processed".to_owned()],
+            _ => [(); 2].map(|()| format!("{}usage", self.root)),
+        }
+    }
+
     fn add_file(&mut self) {
-        let name = format!("{}usage/calls-{:04}.csv", self.root, self.files);
+        let [folder, _] = self.places();
+        let name = format!("{folder}/calls-{:04}.csv", self.files);
         self.desk.write(&name, few(self.files));
         self.files += 1;
     }
 
-    fn start(&self) -> Child {
+    /// Starts a run: process 0 first.
+    fn start(&self) -> Processes {
         let job = self.desk.at("job.yaml").display().to_string();
-        let mut command = command(&["run", &job, "--workers", "2"]);
+        let mut commands = match self.kind {
+            Kind::Cluster => {
+                let hosts = hostfile(&self.desk, 2);
+                let words = [0, 1].map(|n| arguments(&job, &hosts, (2, 1), n));
+                let process = |words: &Vec<String>| {
+                    command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+                };
+                words.iter().map(process).collect()
+            }
+            _ => vec![command(&["run", &job, "--workers", "2"])],
+        };
         if let Some(server) = &self.server {
-            command
+            commands[0]
                 .env("AWS_ENDPOINT_URL", format!("http://{server}"))
                 .env("AWS_REGION", "us-east-1")
                 .env("AWS_ACCESS_KEY_ID", KEY)
                 .env("AWS_SECRET_ACCESS_KEY", SECRET);
         }
-        command.spawn().unwrap()
+        let started = commands.iter_mut();
+        Processes(started.map(|command| command.spawn().unwrap()).collect())
     }
 
     /// Runs the job to its end.
     #[track_caller]
     fn run(&self, told: &str) {
-        let ended = self.start().wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert!(ended.status.success(), "{told}: {said}");
+        for (status, said) in self.start().end(told) {
+            assert!(status.success(), "{told}: {said}");
+        }
     }
 
     /// What is there that tells of a moment.
@@ -167,6 +170,7 @@ impl World {
             Moment::Manifest => ("state/manifest", |name| name.ends_with(".json")),
             Moment::Journal => ("state/journal", |name| name.ends_with(".journal")),
             Moment::Snapshot => ("out", |name| name.contains("snapshot")),
+            Moment::Moving => ("in/processed", |name| name.ends_with(".csv")),
             Moment::Any => return BTreeSet::new(),
         };
         let mut names = within(&self.at(folder));
@@ -203,7 +207,7 @@ impl World {
     /// Compares what is there with what a job writes that nobody disturbs.
     #[track_caller]
     fn compare(&self, told: &str) {
-        let usage = format!("{}usage", self.root);
+        let [_, usage] = self.places();
         self.desk.write("plain.yaml", durable(&usage, "plain", ""));
         let plain = self.desk.at("plain.yaml").display().to_string();
         let ended = millrace(&["run", &plain, "--workers", "2"]);
@@ -277,75 +281,29 @@ fn of_content(rows: Vec<Value>) -> Vec<Value> {
     rows
 }
 
-/// The files below a folder; those of a moment that passes may be missed.
-fn within(folder: &Path) -> BTreeSet<String> {
-    let (mut names, mut folders) = (BTreeSet::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            match entry.path().is_dir() {
-                true => folders.push(entry.path()),
-                false => drop(names.insert(entry.path().display().to_string())),
-            }
-        }
-    }
-    names
-}
-
-/// Waits for a moment; says whether the run came to it.
-fn comes(world: &World, moment: Moment, run: &mut Child) -> bool {
-    let begun = Instant::now();
-    let mut seen = world.seen(moment);
-    while run.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < PATIENCE, "{moment:?} never comes");
-        let now = world.seen(moment);
-        if now.difference(&seen).next().is_some() {
-            return true;
-        }
-        seen = now;
-    }
-    false
-}
-
-/// Stops the run at a moment; says whether it was still there to be stopped.
-fn stop_at(
-    world: &World,
-    moment: Moment,
-    dice: &mut Dice,
-    older: &mut Child,
-    signals: &mut Signals,
-) -> bool {
-    if moment != Moment::Any && !comes(world, moment, older) {
-        return false;
-    }
-    let pause = match moment {
-        Moment::Any => dice.roll(700_000),
-        // At once, and a little later.
-        _ => dice.roll(3) * dice.roll(15_000),
-    };
-    std::thread::sleep(Duration::from_micros(pause));
-    signals.tell("STOP", older);
-    older.try_wait().unwrap().is_none()
-}
-
-/// How often a run was stopped at each moment, and was told that another had taken over.
-type Told = BTreeMap<Moment, (u32, u32)>;
-
-fn stops(is_bucket: bool, wanted: u32) -> Told {
+fn stops(kind: Kind, wanted: u32) -> Told {
     let seed = u64::from(variable("MILLRACE_SEED", 1));
-    let (mut dice, mut signals) = (Dice(seed), Signals::new());
-    let mut world = World::new(is_bucket);
+    let (mut dice, mut signals) = (Dice(seed), Signals::default());
+    let mut world = World::new(kind);
     let mut told = Told::new();
     for number in 0..wanted {
         if number % TRIES_OF_A_JOB == 0 {
-            world = World::new(is_bucket);
+            world = World::new(kind);
         }
         let at = usize::try_from(number).unwrap();
-        let moment = MOMENTS[at % MOMENTS.len()];
-        let what = format!("seed {seed}, stop {number} at {moment:?}");
-        world.add_file();
+        let moment = match kind {
+            Kind::Moving => MOMENTS_OF_MOVES[at % MOMENTS_OF_MOVES.len()],
+            _ => MOMENTS[at % MOMENTS.len()],
+        };
+        // Of one file, nothing of the moves is left when it is seen.
+        (0..if kind == Kind::Moving { 8 } else { 1 }).for_each(|_| world.add_file());
         let before = world.newest_manifest();
         let mut older = world.start();
-        let stopped = stop_at(&world, moment, &mut dice, &mut older, &mut signals);
+        // Process 0 and another in turn, and at the next turn at the other moments.
+        let one = (at + at / MOMENTS.len()) % older.0.len();
+        let what = format!("seed {seed}, stop {number} of process {one} at {moment:?}");
+        let seen = || world.seen(moment);
+        let stopped = signals.stop_at(moment, &mut dice, &mut older.0[one], seen);
         // One that has not taken over yet is the younger when it goes on.
         let is_older = stopped && world.newest_manifest() != before;
         let may_end = !is_older || world.is_concluded();
@@ -353,20 +311,27 @@ fn stops(is_bucket: bool, wanted: u32) -> Told {
         world.run(&format!("{what}: the younger run"));
         let younger = world.generation();
         if stopped {
-            signals.tell("CONT", &older);
+            signals.tell("CONT", &older.0[one]);
         }
-        let ended = older.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr);
+        let mut ended = older.end(&what).into_iter();
+        let (status, said) = ended.next().unwrap();
         let is_told = said.contains("another run of this job has taken over");
         // One that had committed everything may have nothing to be told, and one that was still about to
-        // take over has done so after the younger.
-        let may_end = may_end || world.generation() > younger;
-        assert!(!ended.status.success() || may_end, "{what}: {said}");
-        // Requests that were under way when it was stopped may fail for that.
-        assert!(
-            ended.status.success() != is_told || is_bucket,
-            "{what}: {said}"
-        );
+        // take over has done so after the younger. Where another process is stopped, process 0 goes on.
+        let may_end = may_end || world.generation() > younger || one > 0;
+        assert!(!status.success() || may_end, "{what}: {said}");
+        // Requests that were under way when it was stopped may fail for that, and those who wait for a
+        // process that stands still leave it.
+        let may_fail = match kind {
+            Kind::Folder | Kind::Moving => false,
+            Kind::Bucket => true,
+            Kind::Cluster => status.code() == Some(LOST) && said.contains("lost process"),
+        };
+        assert!(status.success() != is_told || may_fail, "{what}: {said}");
+        for (status, said) in ended {
+            let is_good = status.success() || status.code() == Some(LOST);
+            assert!(is_good, "{what}: another process: {status} {said}");
+        }
         let (stops, tells) = told.entry(moment).or_default();
         *stops += u32::from(stopped);
         *tells += u32::from(is_told);
@@ -375,18 +340,153 @@ fn stops(is_bucket: bool, wanted: u32) -> Told {
         world.run(&format!("{what}: the last run"));
         world.compare(&what);
     }
-    assert!(told.values().any(|(_, told)| *told > 0), "{told:?}");
+    println!("stops, and how many of them were told: {told:?}");
     told
+}
+
+fn some_were_told(told: &Told) {
+    assert!(told.values().any(|(_, told)| *told > 0), "{told:?}");
 }
 
 #[test]
 fn a_run_that_stood_still_harms_no_younger_one() {
-    let told = stops(false, variable("MILLRACE_STOPS", STOPS));
-    println!("stops, and how many of them were told: {told:?}");
+    some_were_told(&stops(Kind::Folder, wanted(STOPS)));
+}
+
+#[test]
+fn a_run_that_stood_still_while_it_moved_files_harms_no_younger_one() {
+    let told = stops(Kind::Moving, wanted(STOPS_OF_MOVES));
+    assert!(told.values().any(|(stopped, _)| *stopped > 0), "{told:?}");
 }
 
 #[test]
 fn a_run_that_stood_still_harms_no_younger_one_in_a_bucket() {
-    let told = stops(true, variable("MILLRACE_STOPS", STOPS_OF_BUCKETS));
-    println!("stops, and how many of them were told: {told:?}");
+    some_were_told(&stops(Kind::Bucket, wanted(STOPS_OF_BUCKETS)));
+}
+
+#[test]
+fn a_cluster_of_which_a_process_stood_still_harms_no_younger_one() {
+    let told = stops(Kind::Cluster, wanted(STOPS_OF_CLUSTERS));
+    assert!(told.values().any(|(stopped, _)| *stopped > 0), "{told:?}");
+}
+
+/// A request that a bucket ends when nobody waits for it any more.
+enum Late {
+    /// A copy that had begun: these bytes are still to be put in this place.
+    Copy(Vec<u8>, PathBuf),
+    /// One that comes late.
+    Request(Box<HttpRequest>),
+}
+
+/// A server that holds the first request back that gives an object of a certain name its place.
+#[derive(Clone)]
+struct Holding {
+    store: S3Service,
+    buckets: PathBuf,
+    /// What the name has in it, while one is to be held back.
+    name: Arc<Mutex<Option<&'static str>>>,
+    held: Arc<Mutex<Option<Late>>>,
+}
+
+impl Holding {
+    fn new(buckets: &Path, name: &'static str) -> Self {
+        Self {
+            store: s3::store(buckets),
+            buckets: buckets.to_owned(),
+            name: Arc::new(Mutex::new(Some(name))),
+            held: Arc::default(),
+        }
+    }
+
+    /// What is to be ended late, if this request is the one.
+    fn late(&self, request: HttpRequest) -> Result<Late, HttpRequest> {
+        let uri = request.uri();
+        let path = uri.path().trim_start_matches('/').to_owned();
+        let completes = request.method() == hyper::Method::POST
+            && uri.query().is_some_and(|query| query.contains("uploadId="));
+        let origin = request.headers().get("x-amz-copy-source");
+        let origin =
+            origin.map(|origin| origin.to_str().unwrap().trim_start_matches('/').to_owned());
+        let is_placed = !path.contains("/_staged/") && (completes || origin.is_some());
+        let is_it = |name: &str| is_placed && path.contains(name);
+        if self
+            .name
+            .lock()
+            .unwrap()
+            .take_if(|name| is_it(name))
+            .is_none()
+        {
+            return Err(request);
+        }
+        Ok(match origin {
+            Some(origin) => {
+                let bytes = std::fs::read(self.buckets.join(origin)).unwrap();
+                Late::Copy(bytes, self.buckets.join(path))
+            }
+            None => Late::Request(Box::new(request)),
+        })
+    }
+
+    async fn answer(self, request: HttpRequest<Incoming>) -> Result<HttpResponse, HttpError> {
+        let mut request = request.map(Body::from);
+        let body = request.body_mut().store_all_limited(1 << 30).await;
+        *request.body_mut() = Body::from(body.map_err(HttpError::new)?);
+        match self.late(request) {
+            Ok(late) => {
+                *self.held.lock().unwrap() = Some(late);
+                std::future::pending().await
+            }
+            Err(request) => self.store.call(request).await,
+        }
+    }
+
+    /// Ends what was held back.
+    fn end(&self) {
+        let late = self.held.lock().unwrap().take().unwrap();
+        match late {
+            Late::Copy(bytes, place) => {
+                std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+                std::fs::write(place, bytes).unwrap();
+            }
+            Late::Request(request) => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .unwrap();
+                runtime.block_on(self.store.call(*request)).ok();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_bucket_ends_late_changes_nothing() {
+    for name in [
+        "/aggregated/snapshot.csv",
+        "/suspense/snapshot.jsonl",
+        "/monetised/snapshot/",
+    ] {
+        let holding = std::cell::OnceCell::new();
+        let mut world = World::behind(Kind::Bucket, |buckets| {
+            let server = holding.get_or_init(|| Holding::new(buckets, name)).clone();
+            s3::serve_with(move |request| server.clone().answer(request))
+        });
+        let holding = holding.get().unwrap();
+        world.add_file();
+        let mut older = world.start();
+        let begun = Instant::now();
+        while holding.held.lock().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "{name} takes no place");
+            assert!(
+                !older.is_over(),
+                "{name} took no place: {:?}",
+                older.end(name)
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        drop(older);
+        world.add_file();
+        world.run(name);
+        holding.end();
+        world.compare(name);
+    }
 }

@@ -10,6 +10,7 @@ mod outputs;
 mod reference;
 mod renamed;
 mod rules;
+mod stops;
 mod units;
 
 /// Runs the job that the environment asks for, where it asks for one.
