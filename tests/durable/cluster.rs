@@ -96,6 +96,19 @@ impl Processes {
         processes.all(|process| process.try_wait().unwrap().is_some())
     }
 
+    /// Waits for so long, and kills those that go on then; says whether any did.
+    pub(crate) fn killed_after(&mut self, patience: Duration) -> bool {
+        let begun = Instant::now();
+        while !self.is_over() && begun.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let go_on = !self.is_over();
+        for process in &mut self.0 {
+            process.kill().ok();
+        }
+        go_on
+    }
+
     /// Waits until all have ended by themselves: how, and what they said.
     pub(crate) fn end(mut self, what: &str) -> Vec<(ExitStatus, String)> {
         let begun = Instant::now();
