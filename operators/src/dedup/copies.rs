@@ -30,10 +30,17 @@ pub(super) struct Copy {
 /// The record that the first copy of a block gave way to, and a number that tells blocks of one record apart.
 type Key = (RecordId, i64);
 
+#[derive(Debug, Default)]
+struct Block {
+    /// The record that its last copy gave way to.
+    last: RecordId,
+    bytes: Box<[u8]>,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
-    blocks: BTreeMap<Key, Box<[u8]>>,
+    blocks: BTreeMap<Key, Block>,
     bytes: usize,
 }
 
@@ -70,6 +77,10 @@ impl Copies {
     pub(super) fn take(&mut self, kept: RecordId) -> Vec<Copy> {
         let mut taken = Vec::new();
         for key in self.keys(kept) {
+            let has = unpack(key.0, &self.blocks[&key].bytes).any(|copy| copy.kept == kept);
+            if !has {
+                continue;
+            }
             let block = self.remove(key);
             let (ours, others): (Vec<_>, Vec<_>) = block.into_iter().partition(|c| c.kept == kept);
             taken.extend(ours);
@@ -81,13 +92,13 @@ impl Copies {
     /// All copies that gave way to a record, in the order in which they came.
     pub(super) fn of(&self, kept: RecordId) -> impl Iterator<Item = Copy> {
         let blocks = self.keys(kept).into_iter();
-        let copies = blocks.flat_map(|key| unpack(key.0, &self.blocks[&key]));
+        let copies = blocks.flat_map(|key| unpack(key.0, &self.blocks[&key].bytes));
         copies.filter(move |copy| copy.kept == kept)
     }
 
     /// Bytes that they take, with the room of the map.
     pub(super) fn bytes(&self) -> usize {
-        let entry = size_of::<(Key, Box<[u8]>)>();
+        let entry = size_of::<(Key, Block)>();
         self.bytes
             .saturating_add(self.blocks.len().saturating_mul(entry))
     }
@@ -95,6 +106,7 @@ impl Copies {
     /// The blocks that may have copies of a record: the one before its own may end with them.
     fn keys(&self, kept: RecordId) -> Vec<Key> {
         let before = self.blocks.range(..(kept, i64::MIN)).next_back();
+        let before = before.filter(|(_, block)| block.last >= kept);
         let own = self.blocks.range((kept, i64::MIN)..=(kept, i64::MAX));
         before.into_iter().chain(own).map(|(key, _)| *key).collect()
     }
@@ -107,14 +119,14 @@ impl Copies {
 
     fn has_room(&self, key: Key, more: usize) -> bool {
         let held = self.blocks.get(&key).into_iter();
-        let held = held.flat_map(|bytes| unpack(key.0, bytes)).count();
+        let held = held.flat_map(|block| unpack(key.0, &block.bytes)).count();
         held.saturating_add(more) <= BLOCK
     }
 
     fn remove(&mut self, key: Key) -> Vec<Copy> {
-        let bytes = self.blocks.remove(&key).unwrap_or_default();
-        self.bytes = self.bytes.saturating_sub(bytes.len());
-        unpack(key.0, &bytes).collect()
+        let block = self.blocks.remove(&key).unwrap_or_default();
+        self.bytes = self.bytes.saturating_sub(block.bytes.len());
+        unpack(key.0, &block.bytes).collect()
     }
 
     /// Puts sorted copies in where a block was, in front of all others of records that it did not begin
@@ -137,9 +149,9 @@ impl Copies {
                     .map_or(0, |((_, first), _)| first.saturating_sub(count)),
             };
             for chunk in same {
-                let bytes = pack(chunk);
+                let (last, bytes) = (chunk.last().map_or(kept, |copy| copy.kept), pack(chunk));
                 self.bytes = self.bytes.saturating_add(bytes.len());
-                self.blocks.insert((kept, number), bytes);
+                self.blocks.insert((kept, number), Block { last, bytes });
                 number = number.saturating_add(1);
             }
         }
