@@ -4,6 +4,7 @@
 //! Conservation is checked here at every epoch: each record received from a file has exactly one
 //! fate. A difference stops the job, because a bill that does not tie out is worse than none.
 
+mod outvoted;
 mod subjects;
 mod told;
 
@@ -26,6 +27,7 @@ use millrace_operators::domain::{
     MoneyTotal, Name, Reason, RecordId, Stage, Suspense,
 };
 use millrace_operators::epoch::Diff;
+use outvoted::Outvoted;
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 use subjects::Subjects;
@@ -56,7 +58,7 @@ pub struct Board {
     counts: BTreeMap<FileId, BTreeMap<Fate, u64>>,
     faults: BTreeMap<RecordId, Fault>,
     /// Records of which another with the same identity holds.
-    outvoted: BTreeMap<RecordId, Suspense>,
+    outvoted: Outvoted,
     examples: BTreeMap<Reason, BTreeSet<RecordId>>,
     subjects: Subjects,
 }
@@ -106,7 +108,7 @@ impl Board {
             ignored: RoaringTreemap::new(),
             counts: BTreeMap::new(),
             faults: BTreeMap::new(),
-            outvoted: BTreeMap::new(),
+            outvoted: Outvoted::default(),
             examples: BTreeMap::new(),
             subjects: Subjects::default(),
         }
@@ -180,10 +182,10 @@ impl Board {
         for (notice, diff) in &changes.notices {
             stand(&mut self.notices, notice, *diff);
         }
+        let outvoted = changes.suspense.iter();
+        let outvoted = outvoted.filter(|(row, _)| row.reason.stage() == Stage::Dedup);
+        self.outvoted.apply(outvoted.copied().collect());
         for (suspense, diff) in &changes.suspense {
-            if suspense.reason.stage() == Stage::Dedup {
-                change(&mut self.outvoted, suspense.record, suspense, *diff);
-            }
             self.example(suspense.reason, suspense.record, *diff);
             self.subjects.change(suspense, *diff);
         }
@@ -348,17 +350,22 @@ impl Board {
     }
 
     /// Records stopped before rating, in record order.
+    pub fn stopped(&self) -> impl Iterator<Item = SuspendedUsage> {
+        let mut faults = self.faults.values().peekable();
+        let mut outvoted = self.outvoted.all().peekable();
+        std::iter::from_fn(move || match (faults.peek(), outvoted.peek()) {
+            (Some(fault), Some(row)) if row.record < fault.record => {
+                outvoted.next().map(SuspendedUsage::Suspense)
+            }
+            (Some(_), _) => faults.next().cloned().map(SuspendedUsage::Fault),
+            (None, _) => outvoted.next().map(SuspendedUsage::Suspense),
+        })
+    }
+
+    /// The record that holds instead of this one, and why; nothing where none does.
     #[must_use]
-    pub fn stopped(&self) -> Vec<SuspendedUsage> {
-        let faults = self.faults.values().cloned().map(SuspendedUsage::Fault);
-        let outvoted = self
-            .outvoted
-            .values()
-            .copied()
-            .map(SuspendedUsage::Suspense);
-        let mut stopped: Vec<_> = faults.chain(outvoted).collect();
-        stopped.sort_by_key(SuspendedUsage::record);
-        stopped
+    pub fn outvoted(&self, record: RecordId) -> Option<Suspense> {
+        self.outvoted.get(record)
     }
 
     /// Totals per currency.
@@ -574,7 +581,7 @@ impl Board {
             "" => fault.detail.clone(),
             field => format!("{field}: {}", fault.detail),
         });
-        let outvoted = record.and_then(|record| self.outvoted.get(record));
+        let outvoted = record.and_then(|record| self.outvoted.get(*record));
         let detail = detail.or_else(|| {
             let holds = outvoted?.original?;
             let holds = self.texts.place(holds);

@@ -417,9 +417,7 @@ impl Explanation {
         let mut found = Found::merge(parts);
         let versions = std::mem::take(&mut found.versions);
         self.versions = versions::told(versions, usage, read_again, &texts);
-        let stopped = board.stopped().into_iter();
-        let mut duplicates = stopped.filter(|stopped| stopped.record() == usage.record);
-        if let Some(SuspendedUsage::Suspense(duplicate)) = duplicates.next() {
+        if let Some(duplicate) = board.outvoted(usage.record) {
             let first = duplicate.original.map(|first| shown(first, &texts));
             self.duplicate_of = first;
             self.settle(Fate::of(duplicate.reason));

@@ -46,6 +46,7 @@ use millrace_connectors::store::{NewFile, Store, StoreError};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
     AccountKey, Activity, Amount, Charge, EventTime, Fate, FileId, GroupKey, Period, RecordId,
+    Suspense,
 };
 use parts::{BATCH_ROWS, Parts};
 use roaring::RoaringTreemap;
@@ -320,16 +321,16 @@ impl Outputs {
         } = *ended;
         let (mut monetised, mut impacts) = (Parts::default(), Parts::default());
         let mut balances: Vec<Balance> = Vec::new();
-        let mut suspended = board.stopped();
+        let mut open: Vec<Suspense> = Vec::new();
         let mut fates: Vec<(RecordId, Fate)> = Vec::new();
         for worker in workers {
             monetised.extend(worker.monetised);
             impacts.extend(worker.impacts);
             balances.extend(worker.balances);
-            suspended.extend(worker.suspense.into_iter().map(SuspendedUsage::Suspense));
+            open.extend(worker.suspense);
             fates.extend(worker.fates);
         }
-        suspended.sort_by_key(SuspendedUsage::record);
+        open.sort_by_key(|row| row.record);
         let plan = &self.plan;
         self.write_parts::<MonetisedUsage>("monetised", plan.monetised, monetised, staged)?;
         let planned = !reference.plans.is_empty();
@@ -338,29 +339,27 @@ impl Outputs {
         }
         if planned || !balances.is_empty() {
             let balances = owned(balances, reference);
-            self.write_rows("balances", plan.balances, &balances, staged)?;
+            self.write_rows("balances", plan.balances, balances, staged)?;
         }
-        let activity: Vec<SubscriptionActivity> = board
-            .activity()
-            .into_iter()
-            .map(|activity| place(activity, finder))
-            .collect();
+        let activity = board.activity();
         if planned || !activity.is_empty() {
-            self.write_rows("activity", plan.activity, &activity, staged)?;
+            let activity = activity.into_iter().map(|activity| place(activity, finder));
+            self.write_rows("activity", plan.activity, activity, staged)?;
         }
         let notices = board.notices();
         if planned || !notices.is_empty() {
-            self.write_rows("notices", plan.notices, &notices, staged)?;
+            self.write_rows("notices", plan.notices, notices, staged)?;
         }
-        self.write_rows("suspense", plan.suspense, &suspended, staged)?;
-        self.write_rows("aggregated", plan.aggregated, &board.lines(), staged)?;
-        self.write_rows("ledger", plan.ledger, ledger, staged)?;
+        let suspended = merged(board.stopped(), open);
+        self.write_rows("suspense", plan.suspense, suspended, staged)?;
+        self.write_rows("aggregated", plan.aggregated, board.lines(), staged)?;
+        self.write_rows("ledger", plan.ledger, ledger.iter().cloned(), staged)?;
         if plan.ledger.changes {
             staged.extend(changes::write_ledger(self, ledger)?);
         }
         let forms = plan.raw_status;
         if forms.tells_end() {
-            self.write_rows("raw_status", forms, &raw_statuses(fates, ended), staged)?;
+            self.write_rows("raw_status", forms, raw_statuses(fates, ended), staged)?;
         }
         Ok(std::mem::take(staged))
     }
@@ -379,57 +378,97 @@ impl Outputs {
             ..forms
         };
         staged.append(&mut parts.written);
-        self.write_batches::<T>(name, forms, &parts.into_batches(), staged)
+        let batches = parts.into_batches().into_iter().map(Ok);
+        self.write_batches::<T>(name, forms, batches, staged)
     }
 
+    /// Rows are encoded as they are written: there may be as many as records.
     fn write_rows<T: OutputRow>(
         &self,
         name: &str,
         forms: OutputForms,
-        rows: &[T],
+        rows: impl IntoIterator<Item = T>,
         staged: &mut Vec<Staged>,
     ) -> Result<(), OutputError> {
         if !forms.tells_end() {
             return Ok(());
         }
-        let batches = rows
-            .chunks(BATCH_ROWS)
-            .map(|rows| encode(rows, &self.texts))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.write_batches::<T>(name, forms, &batches, staged)
+        let mut rows = rows.into_iter();
+        let batches = std::iter::from_fn(|| {
+            let batch: Vec<T> = rows.by_ref().take(BATCH_ROWS).collect();
+            (!batch.is_empty()).then(|| encode(&batch, &self.texts).map_err(OutputError::from))
+        });
+        self.write_batches::<T>(name, forms, batches, staged)
     }
 
     fn write_batches<T: OutputRow>(
         &self,
         name: &str,
         forms: OutputForms,
-        batches: &[RecordBatch],
+        batches: impl Iterator<Item = Result<RecordBatch, OutputError>>,
         staged: &mut Vec<Staged>,
     ) -> Result<(), OutputError> {
         let schema = schema::<T>(&self.texts);
-        if forms.snapshot {
-            let mut spot = self.hidden(self.parquet(&format!("{name}/snapshot"), "part-00"));
-            let mut file = ParquetFile::of(self.begin(&spot)?, &schema)?;
-            batches.iter().try_for_each(|batch| file.write(batch))?;
+        let begun = |place: String| {
+            let spot = self.hidden(place);
+            let file = self.begin(&spot)?;
+            Ok::<_, OutputError>((spot, file))
+        };
+        let parquet = forms.snapshot.then(|| {
+            let (spot, file) = begun(self.parquet(&format!("{name}/snapshot"), "part-00"))?;
+            Ok::<_, OutputError>((spot, ParquetFile::of(file, &schema)?))
+        });
+        let json = forms.json.then(|| {
+            let (spot, file) = begun(format!("{name}/snapshot.jsonl"))?;
+            Ok::<_, OutputError>((spot, JsonFile::of(file)))
+        });
+        let csv = forms.is_csv().then(|| {
+            let (spot, file) = begun(format!("{name}/snapshot.csv"))?;
+            Ok::<_, OutputError>((spot, CsvFile::of(file, &schema)?))
+        });
+        let mut parquet = parquet.transpose()?;
+        let mut json = json.transpose()?;
+        let mut csv = csv.transpose()?;
+        for batch in batches {
+            let batch = batch?;
+            if let Some((_, file)) = &mut parquet {
+                file.write(&batch)?;
+            }
+            if let Some((_, file)) = &mut json {
+                file.write(&batch)?;
+            }
+            if let Some((_, file)) = &mut csv {
+                file.write(&batch)?;
+            }
+        }
+        if let Some((mut spot, file)) = parquet {
             spot.waiting = file.finish()?;
             staged.push(spot);
         }
-        if forms.json {
-            let mut spot = self.hidden(format!("{name}/snapshot.jsonl"));
-            let mut file = JsonFile::of(self.begin(&spot)?);
-            batches.iter().try_for_each(|batch| file.write(batch))?;
+        if let Some((mut spot, file)) = json {
             spot.waiting = file.finish()?;
             staged.push(spot);
         }
-        if forms.is_csv() {
-            let mut spot = self.hidden(format!("{name}/snapshot.csv"));
-            let mut file = CsvFile::of(self.begin(&spot)?, &schema)?;
-            batches.iter().try_for_each(|batch| file.write(batch))?;
+        if let Some((mut spot, file)) = csv {
             spot.waiting = file.finish()?;
             staged.push(spot);
         }
         Ok(())
     }
+}
+
+/// What is suspended at the end of a run, in the order of the records.
+fn merged(
+    stopped: impl Iterator<Item = SuspendedUsage>,
+    open: Vec<Suspense>,
+) -> impl Iterator<Item = SuspendedUsage> {
+    let open = open.into_iter().map(SuspendedUsage::Suspense);
+    let (mut stopped, mut open) = (stopped.peekable(), open.peekable());
+    std::iter::from_fn(move || match (stopped.peek(), open.peek()) {
+        (Some(a), Some(b)) if b.record() < a.record() => open.next(),
+        (Some(_), _) => stopped.next(),
+        (None, _) => open.next(),
+    })
 }
 
 /// What stands at the end of a run.
@@ -502,7 +541,10 @@ enum Fates {
 }
 
 /// The fate of every record of every file, in record order.
-fn raw_statuses(open: Vec<(RecordId, Fate)>, ended: &Standing<'_>) -> Vec<RawStatus> {
+fn raw_statuses(
+    open: Vec<(RecordId, Fate)>,
+    ended: &Standing<'_>,
+) -> impl Iterator<Item = RawStatus> {
     let Standing { board, ledger, .. } = ended;
     let is_partition = |file: FileId| {
         let row = usize::try_from(file.0).ok().and_then(|at| ledger.get(at));
@@ -521,7 +563,6 @@ fn raw_statuses(open: Vec<(RecordId, Fate)>, ended: &Standing<'_>) -> Vec<RawSta
     let archived = archived.map(|record| (RecordId(record), Fate::Monetised));
     let stopped = board
         .stopped()
-        .into_iter()
         .map(|row| (row.record(), Fate::of(row.reason())));
     for (record, fate) in ignored.chain(archived).chain(open).chain(stopped) {
         match files.get_mut(&record.file()) {
@@ -534,16 +575,14 @@ fn raw_statuses(open: Vec<(RecordId, Fate)>, ended: &Standing<'_>) -> Vec<RawSta
             None => {}
         }
     }
-    let mut statuses = Vec::new();
-    for (file, fates) in files {
-        let mut tell = |row, fate| {
-            let record = RecordId::new(file, row);
-            statuses.push(RawStatus { record, fate });
+    files.into_iter().flat_map(|(file, fates)| {
+        let (counted, offsets) = match fates {
+            Fates::Counted(rows) => (rows, BTreeMap::new()),
+            Fates::Offsets(rows) => (Vec::new(), rows),
         };
-        match fates {
-            Fates::Counted(rows) => (0..).zip(rows).for_each(|(row, fate)| tell(row, fate)),
-            Fates::Offsets(rows) => rows.into_iter().for_each(|(row, fate)| tell(row, fate)),
-        }
-    }
-    statuses
+        (0..).zip(counted).chain(offsets).map(move |(row, fate)| {
+            let record = RecordId::new(file, row);
+            RawStatus { record, fate }
+        })
+    })
 }

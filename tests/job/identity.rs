@@ -120,6 +120,92 @@ fn a_known_identity_with_another_content_is_told_and_an_equal_copy_is_not() {
     }
 }
 
+/// Of equal copies only the places are held, so what becomes of them is asked once more when what holds says
+/// something else, or is gone.
+#[test]
+fn very_many_copies_come_to_the_same_in_kept_state_as_anew() {
+    let row = |n: u32, gb: u32| format!("{},c1,2026-06-01T10:00:00Z,{gb},{}", n % 7, n / 700);
+    let file = |from: u32, to: u32| {
+        let all = (from..to).map(|n| row(n, if n % 1000 == 999 { 6 } else { 5 }));
+        let all: Vec<String> = all.collect();
+        rows(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let (first, second) = (file(0, 2_000), file(2_000, 9_100));
+    let files = [("usage/a.csv", &*first), ("usage/b.csv", &*second)];
+    let says = |charges: &str, rule: &str| {
+        job(rule, "").replace(
+            "charges: { gb: gb }",
+            &format!("charges: {{ gb: {charges} }}"),
+        )
+    };
+    // What all copies say changes, some say something else, and those that hold go.
+    let rules = [
+        (
+            says("gb", ""),
+            "35 USD",
+            [("DUPLICATE", 9_084), ("CONFLICT", 9)],
+        ),
+        (
+            says("gb * 2", ""),
+            "70 USD",
+            [("DUPLICATE", 9_084), ("CONFLICT", 9)],
+        ),
+        (
+            says("gb + version", ""),
+            "35 USD",
+            [("DUPLICATE", 693), ("CONFLICT", 8_400)],
+        ),
+        (
+            says("gb + version", "      where: version > 1\n"),
+            "49 USD",
+            [("DUPLICATE", 692), ("CONFLICT", 7_001)],
+        ),
+        (
+            says("gb", "      where: version > 1\n"),
+            "35 USD",
+            [("DUPLICATE", 7_685), ("CONFLICT", 8)],
+        ),
+    ];
+    let kept = desk(&rules[0].0, &files);
+    for (rule, total, reasons) in rules {
+        kept.write(
+            "job.yaml",
+            format!("{rule}durability: {{ folder: state }}\n"),
+        );
+        let anew = desk(&rule, &files);
+        let (ended, expected) = (told(&kept.run()), told(&anew.run()));
+        let reasons = reasons.map(|(code, records)| (code.to_owned(), records));
+        assert_eq!(expected, (vec![total.to_owned()], reasons.into()), "{rule}");
+        assert_eq!(ended, expected, "{rule}");
+        for output in ["suspense", "raw_status"] {
+            let (kept, anew) = (kept.snapshot(output), anew.snapshot(output));
+            assert!(kept == anew, "{output} of\n{rule}");
+        }
+    }
+    let path = kept.at("job.yaml").display().to_string();
+    let ended = millrace(&["explain", &path, "b.csv:5002", "--output", "json"]);
+    let told: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(
+        (&told["code"], &told["duplicate_of"]),
+        (&"DUPLICATE".into(), &"a.csv:1402".into())
+    );
+    let versions = told["versions"].as_array().unwrap();
+    let quantity = |v: &Value| v["usage"]["items"][0][1].as_str().unwrap().to_owned();
+    let codes = |code: &str| {
+        versions
+            .iter()
+            .filter(|v| v["code"] == code)
+            .map(quantity)
+            .collect()
+    };
+    let equal: Vec<String> = codes("DUPLICATE");
+    assert!(
+        equal.len() > 1_000 && equal.iter().all(|quantity| quantity == "5"),
+        "{equal:?}"
+    );
+    assert_eq!(codes("HOLDS"), ["5"]);
+}
+
 #[test]
 fn a_conflict_names_both_records_in_summary_ledger_and_suspense() {
     let first = rows(&["1,c1,2026-06-01T10:00:00Z,10,0"]);

@@ -106,8 +106,7 @@ pub fn forget(
     left.suspended.keys().for_each(|record| {
         gone.remove(record.0);
     });
-    let stopped = left.board.stopped().into_iter();
-    let repeated = stopped.filter_map(|stopped| match stopped {
+    let repeated = left.board.stopped().filter_map(|stopped| match stopped {
         SuspendedUsage::Suspense(duplicate) => Some(duplicate),
         SuspendedUsage::Fault(_) => None,
     });

@@ -3,7 +3,7 @@
 use super::{UsageTold, usage_told};
 use millrace_connectors::output::Texts;
 use millrace_operators::dedup::KnownVersion;
-use millrace_operators::domain::{Kind, Rank, RecordId, Usage};
+use millrace_operators::domain::{Kind, Rank, Reason, RecordId, Usage};
 use serde::Serialize;
 
 /// A record of an identity.
@@ -35,17 +35,32 @@ pub(super) fn told(
     }
     versions.sort_by_key(|version| version.record);
     let shown = |record: RecordId| super::shown(record, texts);
+    let whole = |record: RecordId| match record == explained.record {
+        true => Some(explained.clone()),
+        false => read_again(record),
+    };
+    // Of what an identity that keeps the first has equal copies of, only the places are held.
+    let is_equal = |version: &&KnownVersion| {
+        let reason = version.outvoted.map(|(reason, _)| reason);
+        version.usage.is_none() && reason.is_none_or(|reason| reason == Reason::Duplicate)
+    };
+    let mut equal = versions
+        .iter()
+        .filter(is_equal)
+        .map(|version| version.record);
+    let equal = match equal.clone().any(|record| record == explained.record) {
+        true => Some(explained.clone()),
+        false => equal.find_map(whole),
+    };
     let told = |version: KnownVersion| {
         let mark = version.mark.unwrap_or_default();
         let record = shown(version.record);
         let usage = match mark.kind {
             Kind::Void => None,
-            _ => version
-                .usage
-                .or_else(|| match version.record == explained.record {
-                    true => Some(explained.clone()),
-                    false => read_again(version.record),
-                }),
+            _ => match is_equal(&&version) {
+                true => equal.clone(),
+                false => version.usage.or_else(|| whole(version.record)),
+            },
         };
         let usage = usage.and_then(|usage| {
             let class = texts.names.class(usage.class)?;
