@@ -1,7 +1,8 @@
 //! Simulation: the graph, its journal and its commits in one process. The workers take turns in an
 //! order that a seed decides, over objects in memory; writes fail, or are carried out when nobody waits for
 //! them any more, and the process ends, where the seed says so. A process may stand still, and go on when
-//! others have done its work. What is published in the end is the bill of the oracle, each epoch once.
+//! others have done its work. What is published in the end is the bill of the oracle, each epoch once, and the
+//! parts of the snapshot that lie where all runs write theirs are of one run.
 //!
 //! The same seed takes the same turns. `MILLRACE_SEED` begins with another, `MILLRACE_TURNS` asks for
 //! more turns than the 20,000 of the short form.
@@ -31,7 +32,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, SyncSender};
 use team::Team;
 
 const TURNS: u32 = 20_000;
@@ -40,6 +41,8 @@ const MERGED: usize = 3;
 /// The one source: its position is the next epoch of the script.
 const SOURCE: FileId = FileId(0);
 const PLACE: &str = "changes";
+/// Where every run that ends writes its snapshot.
+const SNAPSHOT: [&str; 3] = ["a/snapshot.csv", "b/snapshot.csv", "c/snapshot.csv"];
 
 /// A job over one history.
 struct Simulation {
@@ -53,8 +56,8 @@ struct Simulation {
     lives: u32,
     /// A life that stands still, and goes on when others have lived.
     older: Option<Life>,
-    /// How often one did.
-    late: u32,
+    /// How often one did, and how often with a snapshot in hand.
+    late: [u32; 2],
 }
 
 /// What one life has in hand.
@@ -62,8 +65,13 @@ struct Life {
     team: Team,
     committer: Committer,
     flushed: Sender<Flushed>,
+    points: SyncSender<Point>,
     store: Store,
     workers: usize,
+    /// Which life it is.
+    number: u32,
+    /// The snapshot, once it is staged.
+    snapshot: Vec<Staged>,
     /// The next epoch of the script.
     next: usize,
     /// The next epoch of the graph.
@@ -123,7 +131,7 @@ impl Simulation {
             turns: 0,
             lives: 0,
             older: None,
-            late: 0,
+            late: [0; 2],
         }
     }
 
@@ -156,6 +164,7 @@ impl Simulation {
         let (committer, ends) = Committer::new(store, outputs, generation, None, told);
         let mut committer = committer.merging_at_once(MERGED);
         committer.recover()?;
+        self.snapshot();
         let restored = committer.restored();
         let workers = 1 + usize::try_from(self.dice.roll(3)).expect("a few");
         let mut team = Team::start(
@@ -179,8 +188,11 @@ impl Simulation {
             team,
             committer,
             flushed: ends.flushed,
+            points: ends.points,
             store: self.store(),
             workers,
+            number: self.lives,
+            snapshot: Vec::new(),
             next: usize::try_from(next).expect("few epochs"),
             epoch: restored.live(),
             journal: Journal::default(),
@@ -215,6 +227,11 @@ impl Simulation {
             }
             let all_bound = life.next == self.script.len() && life.journal.is_empty();
             if all_bound && life.point.is_none() {
+                if life.snapshot.is_empty() {
+                    life.stage_snapshot()?;
+                    continue;
+                }
+                life.conclude()?;
                 self.go_on();
                 return Ok(true);
             }
@@ -227,10 +244,19 @@ impl Simulation {
         let Some(mut older) = self.older.take() else {
             return;
         };
-        self.late += 1;
+        self.late[0] += 1;
+        self.late[1] += u32::from(!older.snapshot.is_empty());
         let ended = catch_unwind(AssertUnwindSafe(|| {
             older.committer.recover()?;
-            if older.point.is_none() && !older.journal.is_empty() {
+            // One that was about to end ends, whatever it has in hand.
+            if older.point.is_none() && older.journal.is_empty() {
+                if older.snapshot.is_empty() {
+                    older.stage_snapshot()?;
+                }
+                let concluded = older.conclude();
+                return concluded.map(|()| panic!("an older life has concluded"));
+            }
+            if older.point.is_none() {
                 older.begin_commit();
             }
             let point = older.point.take();
@@ -292,6 +318,18 @@ impl Simulation {
         life.committer.commit(point)
     }
 
+    /// The life whose snapshot there is: of one alone, once what it has committed is completed.
+    fn snapshot(&self) -> Option<u32> {
+        let store = Store::over("memory", self.objects.sound());
+        let parts = SNAPSHOT.map(|place| store.get(place).expect("memory answers"));
+        assert!(
+            parts.iter().all(|part| *part == parts[0]),
+            "a snapshot of several runs: {parts:?}"
+        );
+        let part = parts[0].as_deref()?;
+        Some(u32::from_le_bytes(part.try_into().expect("a whole part")))
+    }
+
     /// What readers of the outputs add up.
     fn bill(&self) -> Bill {
         let store = Store::over("memory", self.objects.sound());
@@ -332,6 +370,31 @@ fn moved(epochs: &[EpochChanges]) -> Vec<MovedLine> {
 }
 
 impl Life {
+    fn stage_snapshot(&mut self) -> Result<(), DurableError> {
+        let tag = self.committer.tag();
+        self.snapshot = SNAPSHOT
+            .map(|place| Staged {
+                staged: format!(
+                    "{}/{tag}-{}",
+                    millrace::durable::STAGE,
+                    place.replace('/', "-")
+                ),
+                place: place.to_owned(),
+            })
+            .into();
+        for part in &self.snapshot {
+            self.store.put(&part.staged, &self.number.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Commits the snapshot, and puts it where all runs write theirs.
+    fn conclude(self) -> Result<(), DurableError> {
+        drop(self.points);
+        let mut generation = self.committer.run()?;
+        generation.conclude(&self.store, &self.store, self.snapshot)
+    }
+
     fn begin_commit(&mut self) {
         let position = Position {
             source: "script".to_owned(),
@@ -354,7 +417,7 @@ impl Life {
 fn crashes_and_faults_anywhere_leave_the_bill_of_the_oracle() {
     let first = u64::from(variable("MILLRACE_SEED", 1));
     let wanted = variable("MILLRACE_TURNS", TURNS);
-    let (mut turns, mut lives, mut seeds, mut late) = (0, 0, 0, 0);
+    let (mut turns, mut lives, mut seeds, mut late) = (0, 0, 0, [0; 2]);
     let mut faults = [0; 6];
     for seed in first.. {
         let mut simulation = Simulation::new(seed);
@@ -370,6 +433,7 @@ fn crashes_and_faults_anywhere_leave_the_bill_of_the_oracle() {
                 found == expected,
                 "found {found:#?}\nexpected {expected:#?}"
             );
+            assert_eq!(simulation.snapshot(), Some(simulation.lives));
         }));
         if let Err(failed) = ended {
             eprintln!("MILLRACE_SEED={seed} repeats this");
@@ -380,7 +444,8 @@ fn crashes_and_faults_anywhere_leave_the_bill_of_the_oracle() {
             lives + simulation.lives,
             seeds + 1,
         );
-        late += simulation.late;
+        late[0] += simulation.late[0];
+        late[1] += simulation.late[1];
         let met = simulation.objects.faults();
         let met = [
             met.hidden,
@@ -399,11 +464,12 @@ fn crashes_and_faults_anywhere_leave_the_bill_of_the_oracle() {
         }
     }
     println!(
-        "{turns} turns, {lives} lives, {late} of them late, {seeds} histories from seed {first}; writes hidden, lost, \
-         kept at a crash, lost at a crash, torn, late: {faults:?}"
+        "{turns} turns, {lives} lives, {} of them late ({} with a snapshot in hand), {seeds} histories from seed {first}; \
+         writes hidden, lost, kept at a crash, lost at a crash, torn, late: {faults:?}",
+        late[0], late[1]
     );
     assert!(
-        late > 0 && faults.iter().all(|met| *met > 0),
+        late[0] > 0 && faults.iter().all(|met| *met > 0),
         "a fault was never met: {faults:?}"
     );
 }
