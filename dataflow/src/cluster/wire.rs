@@ -166,15 +166,103 @@ pub(super) fn take<const N: usize>(stream: &mut impl Read) -> io::Result<[u8; N]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
 
-    #[test]
-    fn where_a_run_goes_on_is_told_whole() {
+    /// Words of every kind.
+    fn words() -> Vec<Word> {
+        let hello = Hello {
+            process: 1,
+            processes: 3,
+            workers: 2,
+            program: "program".to_owned(),
+            job: "job".to_owned(),
+        };
+        let go = Go {
+            run: [7; 16],
+            resume: [9; 32],
+            mark: Some("mark".to_owned()),
+            tag: None,
+        };
+        let text = || "why".to_owned();
+        vec![
+            Word::Hello(hello),
+            Word::Refused(text()),
+            Word::Part(vec![1, 2, 3, 4, 5]),
+            Word::Go(go),
+            Word::Ready,
+            Word::Begin,
+            Word::Alive(77),
+            Word::End,
+            Word::Failed(text()),
+            Word::Bye,
+            Word::Again,
+        ]
+    }
+
+    /// Bytes with some of them others, cut, and with more behind them.
+    fn changed(mut bytes: Vec<u8>, others: &[(Index, u8)], end: Index, more: &[u8]) -> Vec<u8> {
+        for (at, byte) in others {
+            let at = at.index(bytes.len());
+            bytes[at] = *byte;
+        }
+        // The most are whole.
+        let end = end.index(bytes.len() * 3);
+        bytes.truncate(end.max(1));
+        bytes.extend(more);
+        bytes
+    }
+
+    fn byte() -> impl Strategy<Value = u8> {
+        prop_oneof![any::<u8>(), select(vec![0, 1, 10, 11, 0x7f, 0x80, 0xff])]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+        #[test]
+        fn whatever_comes_is_a_word_or_an_error(
+            word in select(words()),
+            others in vec((any::<Index>(), byte()), 0..6),
+            end in any::<Index>(),
+            more in vec(byte(), 0..24),
+        ) {
+            let sent = bytes(&word).unwrap();
+            let whole = read(&mut &*sent).unwrap();
+            prop_assert_eq!(&whole, &word);
+            let came = changed(sent, &others, end, &more);
+            let mut rest = &*came;
+            if let Ok(word) = read(&mut rest) {
+                // No more is taken than the length says, so that the next word is read where it begins.
+                let length = u32::from_le_bytes(*came.first_chunk().unwrap());
+                let taken = came.len() - rest.len();
+                prop_assert_eq!(taken, usize::try_from(length).unwrap() + 4);
+                prop_assert_eq!(read(&mut &*bytes(&word).unwrap()).unwrap(), word);
+            }
+        }
+
+        #[test]
+        fn where_a_run_goes_on_is_told_or_an_error(
+            others in vec((any::<Index>(), byte()), 0..6),
+            end in any::<Index>(),
+            more in vec(byte(), 0..24),
+        ) {
+            let came = changed(encode(&resume()).unwrap(), &others, end, &more);
+            if let Ok(resume) = decode(&came, digest_of(&came)) {
+                let again = encode(&resume).unwrap();
+                prop_assert_eq!(encode(&decode(&again, digest_of(&again)).unwrap()).unwrap(), again);
+            }
+        }
+    }
+
+    fn resume() -> Resume {
         let stand = Stand {
             at: millrace_operators::domain::EventTime(7),
             moved: BTreeMap::new(),
         };
         let opening = Opening([(GroupKey(1), stand)].into_iter().collect());
-        let resume = Resume {
+        Resume {
             live: 5,
             told: 3,
             shift: Some(Shift {
@@ -183,7 +271,12 @@ mod tests {
             }),
             opening: Arc::new(opening),
             ..Resume::default()
-        };
+        }
+    }
+
+    #[test]
+    fn where_a_run_goes_on_is_told_whole() {
+        let resume = resume();
         let bytes = encode(&resume).unwrap();
         let read = decode(&bytes, digest_of(&bytes)).unwrap();
         assert_eq!(encode(&read).unwrap(), bytes);
