@@ -6,18 +6,15 @@ use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
 use millrace::run::{RunOptions, Stop};
 use millrace_connectors::diagnostic::Diagnostic;
-use millrace_tests::dice::Dice;
-use millrace_tests::jobs::{Desk, Ended, millrace, standing, text};
-use millrace_tests::kills::variable;
+use millrace_tests::jobs::{Desk, Ended, millrace};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a watching job may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-const TURNS: u32 = 10;
 
 const JOB: &str = "\
 name: calls
@@ -257,111 +254,6 @@ fn a_file_that_is_gone_keeps_its_records_and_is_told_until_it_is_back() {
     }
     desk.write("usage/000.csv", TWO);
     is(&desk, "25 USD", Exit::Ok);
-}
-
-/// Everything that mediation depends on changes at random, while the job stands and while it runs, and files
-/// come in between: the bill and what waits are those of a job that begins with all of it.
-#[test]
-fn any_history_of_rules_tables_and_files_comes_to_the_bill_from_scratch() {
-    let turns = variable("MILLRACE_TURNS", TURNS);
-    let seed = u64::from(variable("MILLRACE_SEED", 1));
-    let mut dice = Dice(seed);
-    let rules = [
-        RULE.to_owned(),
-        rule("units: units", "units: units * 3"),
-        rule("units <> 99", "units < 40"),
-        rule("units <> 99", "units % 7 <> 1"),
-        rule("[id]", "[id, zone]"),
-        rule(
-            "service: number",
-            "service: \"case when units % 5 = 0 then 'n2' else number end\"",
-        ),
-        rule("time: at", "time: \"at + interval '1 month'\""),
-    ];
-    let tables = [
-        ZONES.to_owned(),
-        ZONES.replace("home", "abroad"),
-        "zone,region\nnear,home\n".to_owned(),
-    ];
-    let (mut row, mut files) = (0, 0);
-    // Copies are equal: which of several contents of an identity comes first is another matter.
-    let mut usage = |dice: &mut Dice| {
-        let mut text = HEAD.to_owned();
-        for _ in 0..1 + dice.roll(12) {
-            row += 1;
-            let id = row - dice.roll(3).min(row);
-            let mut of_id = Dice(id);
-            let units = match of_id.roll(9) {
-                0 => "x".to_owned(),
-                _ => of_id.roll(100).to_string(),
-            };
-            let (day, zone) = (1 + of_id.roll(20), ["near", "far", "off"][of_id.below(3)]);
-            text += &format!("{id},n1,2026-02-{day:02}T00:00:00Z,{units},{zone}\n");
-        }
-        text
-    };
-    let (kept, fresh) = (desk(true, &usage(&mut dice)), desk(false, TWO));
-    let write = |name: &str, content: &str| {
-        kept.write(name, content);
-        fresh.write(name, content);
-    };
-    write(
-        "usage/000.csv",
-        &std::fs::read_to_string(kept.at("usage/000.csv")).unwrap(),
-    );
-    drop(kept.run());
-    for turn in 0..turns {
-        for _ in 0..1 + dice.roll(2) {
-            let rule = rules[dice.below(rules.len())].clone();
-            let table = tables[dice.below(tables.len())].clone();
-            let (name, content) = match dice.roll(3) {
-                0 => ("rule.yaml".to_owned(), rule),
-                1 => ("zones.csv".to_owned(), table),
-                _ => (
-                    {
-                        files += 1;
-                        format!("usage/{files:03}.csv")
-                    },
-                    usage(&mut dice),
-                ),
-            };
-            let same = std::fs::read_to_string(kept.at(&name)).is_ok_and(|held| held == content);
-            fresh.write(&name, &content);
-            match dice.roll(3) {
-                0 if !same && !name.starts_with("usage") => {
-                    watching(&kept, &[(&name, &content)]);
-                }
-                _ => kept.write(&name, &content),
-            }
-        }
-        let (kept_ended, fresh_ended) = (kept.run(), fresh.run());
-        let said = format!("seed {seed}, turn {turn}: {}", kept_ended.err);
-        assert_eq!(kept_ended.totals(), fresh_ended.totals(), "{said}");
-        assert_eq!(
-            kept_ended.summary()["records"],
-            fresh_ended.summary()["records"],
-            "{said}"
-        );
-        assert_eq!(suspended(&kept), suspended(&fresh), "{said}");
-        for output in ["aggregated", "suspense"] {
-            let changes = millrace_tests::jobs::rows(&kept.at(&format!("out/{output}/changes")));
-            let sum = standing(changes);
-            let snapshot = standing(kept.snapshot(output));
-            assert!(
-                sum.keys().eq(snapshot.keys()),
-                "{said}: changes of {output}"
-            );
-        }
-    }
-}
-
-/// How many records wait for each reason.
-fn suspended(desk: &Desk) -> BTreeMap<String, usize> {
-    let mut reasons = BTreeMap::new();
-    for row in desk.snapshot("suspense") {
-        *reasons.entry(text(&row, "reason").to_owned()).or_default() += 1;
-    }
-    reasons
 }
 
 /// What `millrace explain` says of a record, as JSON and as text.
