@@ -6,7 +6,7 @@ use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
 use millrace::run::{RunOptions, Stop};
 use millrace_connectors::diagnostic::Diagnostic;
-use millrace_tests::jobs::{Desk, Ended, millrace};
+use millrace_tests::jobs::{Desk, Ended, millrace, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Sender, channel};

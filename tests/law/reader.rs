@@ -67,10 +67,13 @@ pub(crate) fn bill(records: &[Texts], identity: Identity) -> Verdict {
             (Identity::Position, _) => None,
             (_, None) => return Verdict::Told,
             (Identity::Id, Some(id)) => Some((id, "")),
-            (Identity::IdAndZone, Some(id)) => Some((id, zone)),
+            (Identity::IdAndZone, Some(id)) => match zone {
+                Some(zone) => Some((id, zone)),
+                None => return Verdict::Told,
+            },
         };
         if let Some(key) = key {
-            let content = (number.to_owned(), time, zone.to_owned(), n, m);
+            let content = (number.to_owned(), time, zone.map(str::to_owned), n, m);
             match met.insert(key, content.clone()) {
                 Some(before) if before == content => continue,
                 Some(_) => return Verdict::Told,

@@ -380,6 +380,7 @@ impl Life {
                     place.replace('/', "-")
                 ),
                 place: place.to_owned(),
+                waiting: None,
             })
             .into();
         for part in &self.snapshot {
@@ -409,6 +410,7 @@ impl Life {
                 ..Facts::default()
             },
             raw: Vec::new(),
+            inputs: None,
         });
     }
 }
