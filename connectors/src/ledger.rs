@@ -49,6 +49,8 @@ pub enum FileState {
     Followed,
     /// Read to its end.
     Loaded,
+    /// Read to its end, and a person should look at it.
+    Doubtful,
     /// Read up to where it breaks off; the records before count.
     Incomplete,
     /// Not read, because it was there before.
@@ -65,6 +67,7 @@ impl FileState {
             Self::Reading => "reading",
             Self::Followed => "followed",
             Self::Loaded => "loaded",
+            Self::Doubtful => "doubtful",
             Self::Incomplete => "incomplete",
             Self::Refused => "refused",
             Self::Failed => "failed",
@@ -132,8 +135,11 @@ pub struct Inputs {
 impl LedgerEntry {
     /// Whether a file of another name may be the whole of this one, which was cut.
     fn is_cut(&self) -> bool {
-        let cut =
-            self.state == FileState::Incomplete || self.torn && self.state == FileState::Loaded;
+        let cut = match self.state {
+            FileState::Incomplete => true,
+            FileState::Loaded | FileState::Doubtful => self.torn,
+            _ => false,
+        };
         cut && self.rows > 0 && self.until.is_none()
     }
 }

@@ -1,7 +1,7 @@
 //! What is remembered of a file of text, so that another that begins with it, or with which it begins, is
 //! known by that.
 
-use super::members::Compression;
+use super::members::{Compression, Remark};
 use super::{DecodeError, Format, decompress};
 use crate::store::{FileMeta, Store};
 use serde::{Deserialize, Serialize};
@@ -129,5 +129,9 @@ fn common(mut part: Box<dyn Read + Send>, mut whole: Box<dyn Read + Send>) -> (u
 }
 
 fn plain(store: &Store, file: &FileMeta) -> Result<Box<dyn Read + Send>, DecodeError> {
-    Ok(decompress(store.read(file)?, &file.name))
+    Ok(decompress(
+        store.read(file)?,
+        &file.name,
+        &Remark::default(),
+    ))
 }

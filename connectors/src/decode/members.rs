@@ -2,16 +2,16 @@
 //!
 //! - Zeros between and behind the parts are padding, which tools that write in blocks leave there, and
 //!   mean nothing.
-//! - Other bytes behind a part are a mark that somebody put there, or a part whose beginning is damaged.
-//!   They are passed over, and the file is told as one that may lack records: what is before them counts.
+//! - Short text behind a part is a mark that somebody put there: it is passed over, and a remark says so.
+//! - Other bytes behind a part may be one whose beginning is damaged, which is an error.
 //! - A part that was cut, or does not agree with its checksum, is an error.
 //! - So is content of more than [`EXPANSION_MAX`] times the bytes that it was packed into: no usage
 //!   packs that well, and what was made to fill memory and time does.
 //! - How far damaged content goes does not depend on the pieces in which its bytes come.
 
 use std::io::{self, BufRead, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Bytes of the stream held at a time.
 const HELD_BYTES: usize = 64 << 10;
@@ -20,6 +20,12 @@ const HELD_BYTES: usize = 64 << 10;
 const EXPANSION_MAX: u64 = 2_000;
 /// Content that is never too long, however few bytes it was packed into.
 const CONTENT_BYTES_FREE: u64 = 64 << 20;
+
+/// Bytes of a mark behind compressed data, at most: what is longer may be records.
+const MARK_BYTES_MAX: usize = 64;
+
+/// What is to be told of a file that was read whole all the same.
+pub(super) type Remark = Arc<OnceLock<String>>;
 
 /// How the parts are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +56,20 @@ impl Compression {
         }
     }
 
+    /// What a part begins with.
+    fn begin(self) -> &'static [u8] {
+        match self {
+            Self::Gzip => &[0x1f, 0x8b],
+            Self::Zstandard => &[0x28, 0xb5, 0x2f, 0xfd],
+        }
+    }
+
     fn begins(self, head: &[u8]) -> bool {
         match self {
-            Self::Gzip => head.starts_with(&[0x1f, 0x8b]),
+            Self::Gzip => head.starts_with(self.begin()),
             // A frame, or one that is to be skipped.
             Self::Zstandard => {
-                head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-                    || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18])
+                head.starts_with(self.begin()) || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18])
             }
         }
     }
@@ -66,6 +79,7 @@ impl Compression {
 pub(super) struct Members {
     compression: Compression,
     place: Place,
+    remark: Remark,
     /// Bytes of content so far.
     content: u64,
     /// Bytes of the stream so far.
@@ -81,12 +95,17 @@ enum Place {
 }
 
 impl Members {
-    pub(super) fn new(input: Box<dyn Read + Send>, compression: Compression) -> Self {
+    pub(super) fn new(
+        input: Box<dyn Read + Send>,
+        compression: Compression,
+        remark: Remark,
+    ) -> Self {
         let input = Held::new(input);
         let packed = Arc::clone(&input.packed);
         Self {
             compression,
             place: Place::Before(input),
+            remark,
             content: 0,
             packed,
         }
@@ -133,7 +152,18 @@ impl Members {
                 format!("its name says {name}, and its bytes are none"),
             )),
             (false, false) => {
-                let behind = padding.saturating_add(input.count_rest()?);
+                let is_cut = self.compression.begin().starts_with(head);
+                let (behind, is_mark) = input.pass_rest()?;
+                let behind = padding.saturating_add(behind);
+                if is_mark && !is_cut {
+                    let told = format!(
+                        "the last {behind} bytes, behind its {name} data, are text that somebody put there, and are \
+                         passed over"
+                    );
+                    // Only the first remark counts, and there is one end.
+                    drop(self.remark.set(told));
+                    return Ok(Place::End);
+                }
                 Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     format!(
@@ -251,14 +281,16 @@ impl Held {
         }
     }
 
-    /// Passes over all that is left; says how much it was.
-    fn count_rest(&mut self) -> io::Result<u64> {
-        let mut count = 0_u64;
+    /// Passes over all that is left; says how much it was, and whether it is a mark.
+    fn pass_rest(&mut self) -> io::Result<(u64, bool)> {
+        let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+        let (mut count, mut is_mark) = (0_usize, true);
         loop {
-            count = count.saturating_add(u64::try_from(self.held().len()).unwrap_or(u64::MAX));
+            count = count.saturating_add(self.held().len());
+            is_mark &= count <= MARK_BYTES_MAX && self.held().iter().all(is_text);
             self.start = self.end;
             if !self.fill()? {
-                return Ok(count);
+                return Ok((u64::try_from(count).unwrap_or(u64::MAX), is_mark));
             }
         }
     }

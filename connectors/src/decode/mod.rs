@@ -52,7 +52,7 @@ pub(crate) use json::{FieldPaths, KEY_COLUMN};
 pub(crate) use parquet::batch_rows;
 pub(crate) use window::BYTE_ORDER_MARK;
 
-use members::{Compression, Members};
+use members::{Compression, Members, Remark};
 
 use crate::shield::shielded;
 use crate::store::{FileMeta, Store};
@@ -289,6 +289,7 @@ pub struct Decoder {
     schema: SchemaRef,
     /// Nothing when it panicked: it may be half changed.
     source: Option<Box<dyn Source>>,
+    remark: Remark,
     /// Records handed out.
     received: u64,
 }
@@ -342,7 +343,8 @@ impl Decoder {
         columns: &[ColumnRequest],
         options: &DecodeOptions,
     ) -> Result<Self, DecodeError> {
-        let mut input = decompress(input, name);
+        let remark = Remark::default();
+        let mut input = decompress(input, name, &remark);
         if let Some(bytes) = options.bytes {
             input = Box::new(input.take(bytes));
         }
@@ -380,6 +382,7 @@ impl Decoder {
             }
         };
         Ok(Self {
+            remark,
             ..Self::from_source(id, text_schema(columns), source)
         })
     }
@@ -389,6 +392,7 @@ impl Decoder {
             file,
             schema,
             source: Some(source),
+            remark: Remark::default(),
             received: 0,
         }
     }
@@ -421,6 +425,12 @@ impl Decoder {
         let source = self.source.as_mut()?;
         shielded(|| source.content()).ok().flatten()
     }
+
+    /// What a person should look at in a file that was read to its end.
+    #[must_use]
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.get().map(String::as_str)
+    }
 }
 
 impl std::fmt::Debug for Decoder {
@@ -444,9 +454,9 @@ pub(crate) fn opening<T>(
     })
 }
 
-fn decompress(input: Box<dyn Read + Send>, name: &str) -> Box<dyn Read + Send> {
+fn decompress(input: Box<dyn Read + Send>, name: &str, remark: &Remark) -> Box<dyn Read + Send> {
     match Compression::of_name(name) {
-        Some(compression) => Box::new(Members::new(input, compression)),
+        Some(compression) => Box::new(Members::new(input, compression, Arc::clone(remark))),
         None => input,
     }
 }

@@ -1,11 +1,11 @@
 //! Which fields the records of a file have: for whoever has no rule for it yet.
 
+use super::members::Remark;
 use super::{BYTE_ORDER_MARK, DecodeError, Format, decompress, opening, parquet};
 use crate::store::{FileMeta, Store};
 use arrow::datatypes::DataType;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read};
-use std::sync::Arc;
 
 /// Records of a JSON file whose fields are looked at.
 const RECORDS: usize = 10_000;
@@ -42,7 +42,7 @@ fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, Decod
     };
     let text = || {
         // What is to be told of the file is told when it is read.
-        let input = decompress(store.read(file)?, &file.name, &Arc::default());
+        let input = decompress(store.read(file)?, &file.name, &Remark::default());
         Ok::<_, DecodeError>(BufReader::new(input))
     };
     match format {

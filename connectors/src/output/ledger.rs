@@ -23,7 +23,7 @@ pub struct LedgerRow {
     pub size: u64,
     /// What identifies its content.
     pub checksum: String,
-    /// `loaded`, `incomplete`, `refused` or `failed`.
+    /// `loaded`, `doubtful`, `incomplete`, `refused` or `failed`.
     pub state: String,
     /// Why it is not simply loaded.
     pub message: String,

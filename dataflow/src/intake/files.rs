@@ -889,7 +889,10 @@ impl Files {
     pub(super) fn read_files(&self) -> Vec<SourceFile> {
         let read = |id: &FileId| {
             let state = self.ledger.entry(*id).map(|entry| entry.state);
-            matches!(state, Some(FileState::Loaded | FileState::Incomplete))
+            matches!(
+                state,
+                Some(FileState::Loaded | FileState::Doubtful | FileState::Incomplete)
+            )
         };
         self.known
             .values()
@@ -914,6 +917,7 @@ impl Files {
     /// A file that was read to its end, or to where it breaks off; returns what a person should hear.
     pub(super) fn finish(&mut self, mut opened: Opened) -> Option<String> {
         self.note(&mut opened);
+        let remark = opened.decoder.remark().map(str::to_owned);
         let archive = opened.archive.take();
         let archived = archive.map_or(Ok(()), |archive| self.raw.finish(opened.id, archive));
         let file = self.known.get(&opened.id);
@@ -922,10 +926,13 @@ impl Files {
         let (state, message) = match (&opened.broken, &archived) {
             (Some(fault), _) => (FileState::Incomplete, fault.detail.clone()),
             (None, Err(error)) => (
-                FileState::Loaded,
+                FileState::Doubtful,
                 format!("raw records are not kept: {error}"),
             ),
-            (None, Ok(())) => (FileState::Loaded, String::new()),
+            (None, Ok(())) => match remark {
+                Some(remark) => (FileState::Doubtful, remark),
+                None => (FileState::Loaded, String::new()),
+            },
         };
         let rows = opened.received.max(opened.counted);
         let mended = message.is_empty() && self.was_told_of(opened.id);

@@ -366,7 +366,7 @@ fn unless_missing<T>(found: Result<T, StoreError>) -> Result<Option<T>, StoreErr
 /// The folder that a file moves to, once it is known what became of it.
 fn place_of(state: FileState) -> Option<&'static str> {
     match state {
-        FileState::Loaded | FileState::Incomplete => Some(PROCESSED),
+        FileState::Loaded | FileState::Doubtful | FileState::Incomplete => Some(PROCESSED),
         FileState::Failed | FileState::Refused => Some(FAILED),
         FileState::Reading | FileState::Followed => None,
     }
