@@ -3,10 +3,11 @@
 //! changes of who owns a service, subscriptions below each other, accounts with a plan. It is run over an
 //! eighth, a quarter, a half and all of them, each with one record, so that the curve can be seen: what
 //! one costs, and what twice as many cost. Each run is a process of its own, and its bill is checked.
+//! At last it is asked what an account with a plan takes in a job that waits.
 
 use crate::figure::Figure;
 use crate::live::to_f64;
-use crate::process::Process;
+use crate::process::{Memory, Process};
 use crate::replay::in_folder;
 use crate::world::START;
 use millrace_operators::domain::EventTime;
@@ -78,6 +79,16 @@ plans:
     accumulators: [ { id: total, items: [tokens] } ]
 ";
 
+const SUBSCRIBED: &str = "\
+plans:
+  - from: 2026-01-01
+    allowances: [ { id: included, items: [tokens], units: 1 } ]
+    charges: [ { item: fee, amount: 5, when: advance } ]
+";
+
+/// Of so many accounts one has usage, where it is not usage that is looked at.
+const IDLE: u64 = 100;
+
 /// Services where their number is not what is looked at.
 const SERVICES: u64 = 100;
 
@@ -138,7 +149,42 @@ pub(crate) fn breadth(
             );
         }
     }
+    resting(largest, workers, out)
+}
+
+/// What an account with a plan takes in a job that has read everything and waits for more: an account, a
+/// subscription and a service, an allowance in two cycles, a fee charged, and its billing line.
+fn resting(largest: u64, workers: usize, out: &mut Figure) -> Result<(), Box<dyn Error>> {
+    let rest = |number: u64| in_folder(|folder| rest(folder, number, workers));
+    let few = (largest / 4).max(1);
+    let (small, large) = (rest(few)?, rest(largest)?);
+    let more = to_f64(largest.saturating_sub(few).max(1));
+    for (name, small, large) in [
+        ("at rest", small.resident, large.resident),
+        ("at the peak while it starts", small.peak, large.peak),
+    ] {
+        let figure = format!("accounts with an allowance and a fee, memory {name}");
+        let bytes = to_f64(large.saturating_sub(small)) / more;
+        out.plain("breadth", &figure, bytes, "B each");
+    }
     Ok(())
+}
+
+fn rest(folder: &Path, number: u64, workers: usize) -> Result<Memory, Box<dyn Error>> {
+    let used = number.div_ceil(IDLE);
+    let world = World {
+        catalog: format!("currency: USD\n{PRICES}{SUBSCRIBED}"),
+        usage: usage(used, |n| n, |_| 0, 2),
+        lines: number + used,
+        // One of the two tokens is free.
+        amount: 5 * number + used,
+        ..accounts(number)
+    };
+    write(folder, &world)?;
+    let mut process = Process::watch(&folder.join("job.yaml"), workers)?;
+    let memory = process.at_rest()?;
+    check(&process.stop()?.summary, used, &world)?;
+    Ok(memory)
 }
 
 struct Run {
@@ -167,21 +213,26 @@ fn run(folder: &Path, number: u64, world: &World, workers: usize) -> Result<Run,
     write(folder, world)?;
     let process = Process::run(&folder.join("job.yaml"), workers, &[])?;
     let (ended, peak) = process.end_with_peak()?;
-    let summary = ended.summary;
+    check(&ended.summary, number, world)?;
+    Ok(Run {
+        number,
+        seconds: ended.elapsed.as_secs_f64(),
+        peak,
+    })
+}
+
+/// Whether a job says what it must.
+fn check(summary: &serde_json::Value, records: u64, world: &World) -> Result<(), Box<dyn Error>> {
     let amount = summary["totals"][0]["amount"].as_str().unwrap_or_default();
     let (whole, decimals) = amount.split_once('.').unwrap_or((amount, ""));
-    let is_right = summary["records"]["monetised"].as_u64() == Some(number)
+    let is_right = summary["records"]["monetised"].as_u64() == Some(records)
         && summary["lines"].as_u64() == Some(world.lines)
         && whole == world.amount.to_string()
         && decimals.bytes().all(|digit| digit == b'0');
     match is_right {
-        true => Ok(Run {
-            number,
-            seconds: ended.elapsed.as_secs_f64(),
-            peak,
-        }),
+        true => Ok(()),
         false => Err(format!(
-            "{number} records, {} lines and {} USD are expected: {summary}",
+            "{records} records, {} lines and {} USD are expected: {summary}",
             world.lines, world.amount
         )
         .into()),

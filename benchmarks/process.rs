@@ -10,7 +10,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufWriter, stderr, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 const ARGUMENTS: &str = "MILLRACE_BENCHMARK_ARGUMENTS";
 /// Clock ticks of a second, in which Linux counts processor time.
 const TICKS: f64 = 100.0;
+/// How long a job is looked at to see whether it rests, and the seconds of processor time that it then has at
+/// most: it looks for saved files.
+const REST: Duration = Duration::from_secs(5);
+const AWAKE: f64 = 0.5;
 
 /// Runs the command that the environment asks for, where it asks for one.
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
@@ -49,13 +53,29 @@ fn seconds(process: &Path, field: usize) -> f64 {
     to_f64(ticks) / TICKS
 }
 
-/// The most memory that a process ever had resident, as the kernel counts it; nothing of one that has
-/// ended.
-fn peak_bytes(status: &Path) -> u64 {
-    let status = fs::read_to_string(status).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
+/// Memory of a process in bytes, as the kernel counts it.
+pub(crate) struct Memory {
+    /// Resident now.
+    pub(crate) resident: u64,
+    /// The most that ever was.
+    pub(crate) peak: u64,
+}
+
+impl Memory {
+    /// That of a process by its folder below `/proc`; nothing of one that has ended.
+    fn of(process: &Path) -> Self {
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        let bytes = |field: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            let kilobytes =
+                line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+            kilobytes.unwrap_or(0) * 1024
+        };
+        Self {
+            resident: bytes("VmRSS:"),
+            peak: bytes("VmHWM:"),
+        }
+    }
 }
 
 /// A job that runs.
@@ -79,7 +99,34 @@ impl Process {
         Self::start(Command::new(std::env::current_exe()?), job, workers, more)
     }
 
-    /// The same with all threads on one processor.
+    /// Starts `millrace run --watch` with a job. Memory that it frees goes back to the system at once, so
+    /// that what it has is what it needs.
+    pub(crate) fn watch(job: &Path, workers: usize) -> Result<Self, Box<dyn Error>> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env("MIMALLOC_PURGE_DELAY", "0");
+        Self::start(command, job, workers, &["--watch"])
+    }
+
+    /// Waits until the job has nothing to do any more, and tells its memory.
+    pub(crate) fn at_rest(&mut self) -> Result<Memory, Box<dyn Error>> {
+        let mut before = 0.0;
+        loop {
+            std::thread::sleep(REST);
+            self.check()?;
+            let now = self.processor();
+            if now > 0.0 && now - before < AWAKE {
+                return Ok(Memory::of(&self.folder()));
+            }
+            before = now;
+        }
+    }
+
+    /// Its folder below `/proc`.
+    fn folder(&self) -> PathBuf {
+        Path::new("/proc").join(self.child.id().to_string())
+    }
+
+    /// As [`Self::run`], with all threads on one processor.
     pub(crate) fn run_on_one_core(job: &Path, workers: usize) -> Result<Self, Box<dyn Error>> {
         let mut command = Command::new("taskset");
         command
@@ -113,7 +160,7 @@ impl Process {
 
     /// Seconds of processor time that it has had.
     pub(crate) fn processor(&self) -> f64 {
-        processor(&Path::new("/proc").join(self.child.id().to_string()))
+        processor(&self.folder())
     }
 
     /// Fails when it has ended, though it should go on.
@@ -140,15 +187,14 @@ impl Process {
 
     /// Waits until it has ended; with the most memory that it was seen to have, in bytes.
     pub(crate) fn end_with_peak(self) -> Result<(Ended, u64), Box<dyn Error>> {
-        let status = Path::new("/proc").join(self.child.id().to_string());
-        let status = status.join("status");
+        let folder = self.folder();
         let over = Arc::new(AtomicBool::new(false));
         let watch = {
             let over = Arc::clone(&over);
             std::thread::spawn(move || {
                 let mut peak = 0;
                 while !over.load(Ordering::Relaxed) {
-                    peak = peak.max(peak_bytes(&status));
+                    peak = peak.max(Memory::of(&folder).peak);
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 peak
