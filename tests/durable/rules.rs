@@ -52,7 +52,6 @@ subscriptions:
 ";
 
 const ZONES: &str = "zone,region\nfar,abroad\nnear,home\n";
-const HEAD: &str = "id,number,at,units,zone\n";
 /// Two units and three, at home.
 const TWO: &str =
     "id,number,at,units,zone\n1,n1,2026-02-10T00:00:00Z,2,near\n2,n1,2026-02-10T00:00:00Z,3,near\n";
