@@ -70,6 +70,7 @@ impl Offer {
             name: Name::new("call"),
             scale: 0,
             price: PriceKey(1),
+            list: Name::new("standard"),
             model: PriceModel::Graduated {
                 tiers: Arc::clone(tiers),
                 by: TierReference::Accumulator(Name::new("used")),

@@ -303,7 +303,8 @@ fn found(open: &Open, usage: &Usage) -> Found {
 fn in_order(open: &Open, usage: &Usage) -> Option<(Explained, Vec<Bucket>)> {
     let read = |group: &Group| {
         let explained = group.explain(usage.time, usage.record)?;
-        Some((explained, group.buckets().collect()))
+        let shown = group.buckets().filter(|bucket| !bucket.kind.is_inner());
+        Some((explained, shown.collect()))
     };
     let mut groups = open.charges.groups().into_iter();
     groups.find_map(|group| open.charges.with_group(group, read).flatten())

@@ -391,7 +391,8 @@ pub fn build(
     let rerated = rated.rerated.concat(charged.rerated);
     publish(rerated, outbox, &probe, Published::Rerated);
     if outbox.wants_impacts {
-        publish(activities.buckets, outbox, &probe, Published::Buckets);
+        let shown = activities.buckets.filter(|bucket| !bucket.kind.is_inner());
+        publish(shown, outbox, &probe, Published::Buckets);
         publish(charged.impacts, outbox, &probe, Published::Impacts);
         publish(charged.edges, outbox, &probe, Published::Edges);
     }

@@ -27,7 +27,7 @@ pub use changes::ChangeWriter;
 pub(crate) use changes::digest_of;
 pub use messages::{MessageOutput, MessageWriter, Part};
 pub use parts::WorkerSnapshot;
-pub(crate) use parts::{buckets_of, carry};
+pub(crate) use parts::{all_buckets_of, buckets_of, carry};
 pub use pieces::Piece;
 
 use crate::board::Board;

@@ -19,6 +19,7 @@ mod init;
 mod interrupt;
 mod known;
 mod live;
+mod mixed;
 mod pricing;
 mod quiet;
 mod quote;

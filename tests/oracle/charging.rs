@@ -214,7 +214,8 @@ impl<'a> Work<'a> {
 
     fn before(&self, bucket: &Bucket) -> Option<&'a Bucket> {
         let ended = |other: &&Bucket| {
-            other.resource == bucket.resource && other.valid.end() <= bucket.valid.start()
+            let same = other.resource == bucket.resource && !other.kind.is_inner();
+            same && other.valid.end() <= bucket.valid.start()
         };
         let ended = self.buckets.iter().filter(ended);
         ended.max_by_key(|other| (other.valid.end(), other.valid.start(), other.key))
@@ -264,7 +265,16 @@ impl<'a> Work<'a> {
                 block,
                 accumulator,
             } => {
-                let value = self.values[&self.named(*accumulator, time)?.key];
+                let total = self.values[&self.named(*accumulator, time)?.key];
+                let elsewhere = BucketKind::Elsewhere { list: row.list };
+                let others = self.buckets.iter().filter(|bucket| {
+                    bucket.kind == elsewhere
+                        && bucket.resource == *accumulator
+                        && bucket.items.contains(&item.name)
+                        && holds(bucket.valid, time)
+                });
+                let others = others.min_by_key(meets);
+                let value = total - others.map_or(0, |bucket| self.values[&bucket.key]);
                 let block = i128::from(*block) * UNIT;
                 let started = |total: i128| (total.max(0) + block - 1).div_euclid(block);
                 let due = started(value + units) - started(value);
@@ -318,6 +328,20 @@ impl<'a> Work<'a> {
         let paid: i128 = paid.map(|impact| -impact.amount.0).sum();
         self.count(units, (gross, net + paid), &met, &mut impacts)
             .ok_or(too_much)?;
+        let by_total = match &row.model {
+            PriceModel::Volume { accumulator, .. } | PriceModel::Package { accumulator, .. } => {
+                Some(*accumulator)
+            }
+            _ => None,
+        };
+        for bucket in &met {
+            let own = by_total == Some(bucket.resource);
+            if let BucketKind::Elsewhere { list } = bucket.kind
+                && !(own && list == row.list)
+            {
+                self.add(bucket.key, units).ok_or(too_much)?;
+            }
+        }
         Ok((Amount(net), impacts))
     }
 
@@ -469,9 +493,14 @@ impl<'a> Work<'a> {
                     self.told.edges.insert(edge.key, Some(Amount(lacking)));
                 }
             }
-            EdgeAction::Volume { accumulator, tiers } => {
+            EdgeAction::Volume {
+                accumulator,
+                elsewhere,
+                tiers,
+            } => {
                 if let Some(total) = self.values.get(accumulator) {
-                    let part = part_at(tiers, tier_of(tiers, *total), *total);
+                    let own = total - self.values[elsewhere];
+                    let part = part_at(tiers, tier_of(tiers, *total), own);
                     let amount = part.map(|part| Amount(part.amount));
                     self.told.edges.insert(edge.key, amount);
                 }

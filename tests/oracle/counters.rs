@@ -94,15 +94,17 @@ impl<'a> Counter<'a> {
             let Some(bucket) = self.bucket(cycle) else {
                 continue;
             };
+            if let PlanPart::Accumulator(counted) = &self.versions[0].part
+                && counted.measure == Measure::Units
+            {
+                self.volumes(counted, cycle, &bucket, made);
+            }
             if cycle.ended {
                 match &self.versions[0].part {
-                    PlanPart::Accumulator(counted) => match counted.measure {
-                        Measure::Money => {
-                            let rows = self.commitments_to(counted, own_term);
-                            self.true_up(rows, cycle, &bucket, made);
-                        }
-                        Measure::Units => self.volumes(counted, cycle, &bucket, made),
-                    },
+                    PlanPart::Accumulator(counted) if counted.measure == Measure::Money => {
+                        let rows = self.commitments_to(counted, own_term);
+                        self.true_up(rows, cycle, &bucket, made);
+                    }
                     PlanPart::Commitment(_) => {
                         let rows = self.versions.iter().copied();
                         self.true_up(rows.collect(), cycle, &bucket, made);
@@ -295,55 +297,62 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// Per item, the row in force at the last instant, of the list that is tried first.
-    fn volumes(&self, counted: &Accumulator, cycle: Cycle, bucket: &Bucket, made: &mut Made) {
-        let valid = of(bucket.valid);
-        let mut best: BTreeMap<Name, (Reverse<i64>, usize, &PlanRow, &Volume)> = BTreeMap::new();
+    /// Per list and item, the row by a counter's total that somebody had last in a bucket, with when it
+    /// applied.
+    fn by_total(
+        &self,
+        counted: &Accumulator,
+        bucket: &Bucket,
+    ) -> BTreeMap<(Name, Name), (&'a PlanRow, &'a Volume, (i64, i64))> {
+        let mut last = BTreeMap::new();
         for row in &self.world.plans {
             let PlanPart::Volume(volume) = &row.part else {
                 continue;
             };
-            let (start, end) = of(row.valid);
-            // The row that is in force last prices the whole.
-            if volume.accumulator != counted.resource || start >= valid.1 || end <= valid.0 {
+            let applied = within(&self.times(row), of(bucket.valid));
+            if volume.accumulator != counted.resource || applied.is_empty() {
                 continue;
             }
-            let last = Reverse(end.min(valid.1));
-            if self.times(row).is_empty() {
-                continue;
-            }
-            let ranks = self
-                .members
-                .iter()
-                .filter(|held| held.list == row.list && !within(&held.times, valid).is_empty());
-            let Some(rank) = ranks.map(|held| held.rank).min() else {
-                continue;
+            let applied = whole(&applied);
+            let place = (row.list, volume.item);
+            let later = |(other, _, when): &(&PlanRow, &Volume, (i64, i64))| {
+                (applied.1, Reverse(row.key)) > (when.1, Reverse(other.key))
             };
-            let known = best.get(&volume.item);
-            let sooner = |(ends, other, held, _): &(_, _, &PlanRow, _)| {
-                (last, rank, row.key) < (*ends, *other, held.key)
-            };
-            if known.is_none_or(sooner) {
-                best.insert(volume.item, (last, rank, row, volume));
+            if last.get(&place).is_none_or(later) {
+                last.insert(place, (row, volume, applied));
             }
         }
-        for (item, (_, _, row, volume)) in best {
-            let within_bucket = |held: &Holding<'_>| within(&held.times_of(row), valid);
-            let applied = joined(self.members.iter().flat_map(|held| within_bucket(held)));
+        last
+    }
+
+    /// What each list charges of a counter by its total, and the buckets of what it does not.
+    fn volumes(&self, counted: &Accumulator, cycle: Cycle, bucket: &Bucket, made: &mut Made) {
+        for ((list, item), (row, volume, applied)) in self.by_total(counted, bucket) {
+            let elsewhere = BucketKey(identity::elsewhere(bucket.key.0, item, list));
+            made.buckets.push(Bucket {
+                key: elsewhere,
+                kind: BucketKind::Elsewhere { list },
+                items: [item].into_iter().collect(),
+                opening: 0,
+                thresholds: Default::default(),
+                ..bucket.clone()
+            });
+            if !cycle.ended || volume.tiers.is_empty() {
+                continue;
+            }
             let members = self.members.iter().copied();
             let longest = members
-                .filter(|held| !within_bucket(held).is_empty())
+                .filter(|held| !within(&held.times_of(row), of(bucket.valid)).is_empty())
                 .min_by_key(|held| (held.times[0], held.subscription));
-            let Some(longest) = longest else { continue };
-            let key = identity::volume(bucket.key.0, item);
+            let key = identity::volume(bucket.key.0, item, list);
             let due = (cycle, Proration::FullCharge);
             made.activity.push(Activity {
                 item,
                 currency: volume.currency,
                 ..self.due(
                     (key, ActivityKind::Volume, row),
-                    longest,
-                    whole(&applied),
+                    longest.expect("somebody had it"),
+                    applied,
                     due,
                 )
             });
@@ -353,6 +362,7 @@ impl<'a> Counter<'a> {
                 time: EventTime(cycle.end),
                 action: EdgeAction::Volume {
                     accumulator: bucket.key,
+                    elsewhere,
                     tiers: std::sync::Arc::clone(&volume.tiers),
                 },
             });

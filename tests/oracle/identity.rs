@@ -16,6 +16,7 @@ const CHARGE: u64 = 11;
 const COUNTER: u64 = 12;
 const TRUE_UP: u64 = 13;
 const VOLUME: u64 = 14;
+const ELSEWHERE: u64 = 15;
 
 fn identity(kind: u64, parts: &[u64]) -> u64 {
     let mut bytes = Vec::new();
@@ -142,7 +143,12 @@ pub(super) fn true_up(bucket: u64, item: Name) -> u64 {
     identity(TRUE_UP, &[bucket, item.0])
 }
 
-/// A volume that is priced, by its item.
-pub(super) fn volume(bucket: u64, item: Name) -> u64 {
-    identity(VOLUME, &[bucket, item.0])
+/// A volume that is priced, by its item and list.
+pub(super) fn volume(bucket: u64, item: Name, list: Name) -> u64 {
+    identity(VOLUME, &[bucket, item.0, list.0])
+}
+
+/// What of a counter a list's price of an item by the total does not charge.
+pub(super) fn elsewhere(bucket: u64, item: Name, list: Name) -> u64 {
+    identity(ELSEWHERE, &[bucket, list.0, item.0])
 }

@@ -32,7 +32,10 @@ impl Balance {
         let by_usage = moved.saturating_sub(self.carried);
         match self.bucket.kind {
             BucketKind::Allowance { .. } => by_usage.saturating_neg(),
-            BucketKind::Accumulator { .. } | BucketKind::Spend | BucketKind::Cap { .. } => by_usage,
+            BucketKind::Accumulator { .. }
+            | BucketKind::Spend
+            | BucketKind::Elsewhere { .. }
+            | BucketKind::Cap { .. } => by_usage,
         }
     }
 
@@ -41,9 +44,10 @@ impl Balance {
     pub fn limit(&self) -> Option<Amount> {
         match self.bucket.kind {
             BucketKind::Cap { limit } => Some(limit),
-            BucketKind::Allowance { .. } | BucketKind::Accumulator { .. } | BucketKind::Spend => {
-                None
-            }
+            BucketKind::Allowance { .. }
+            | BucketKind::Accumulator { .. }
+            | BucketKind::Spend
+            | BucketKind::Elsewhere { .. } => None,
         }
     }
 
@@ -61,6 +65,7 @@ pub fn kind_name(kind: BucketKind) -> &'static str {
         BucketKind::Allowance { .. } => "allowance",
         BucketKind::Accumulator { .. } => "accumulator",
         BucketKind::Spend => "spend",
+        BucketKind::Elsewhere { .. } => "elsewhere",
         BucketKind::Cap { .. } => "cap",
     }
 }

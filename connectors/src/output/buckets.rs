@@ -56,9 +56,10 @@ impl OutputRow for Bucket {
         };
         let limits = rows.iter().map(|row| match row.kind {
             BucketKind::Cap { limit } => Some(limit.0),
-            BucketKind::Allowance { .. } | BucketKind::Accumulator { .. } | BucketKind::Spend => {
-                None
-            }
+            BucketKind::Allowance { .. }
+            | BucketKind::Accumulator { .. }
+            | BucketKind::Spend
+            | BucketKind::Elsewhere { .. } => None,
         });
         vec![
             group.finish(),

@@ -185,7 +185,7 @@ pub(super) fn price_rows(
         findings.push(Diagnostic::error(file, place, message).with_hint(hint));
     }
     let plans = plan_rows(file, &catalog.plans, refused, currency, setting, findings);
-    let mut volumes = Vec::new();
+    let mut by_total = Vec::new();
     for entry in &catalog.prices {
         let fields = &entry.value;
         // Tiers would be judged without those that were refused.
@@ -221,8 +221,8 @@ pub(super) fn price_rows(
                     let by = fields.by.as_ref().map_or((line, column), place_of);
                     Diagnostic::error(file, by, message).with_hint(hint)
                 };
-                match volume_plan(&placed, &plans, setting) {
-                    Ok(plan) => volumes.extend(plan),
+                match plan_by_total(&placed, &plans, setting) {
+                    Ok(plan) => by_total.extend(plan),
                     Err(told) => findings.push(fault(told)),
                 }
                 rows.prices.push(placed);
@@ -242,34 +242,40 @@ pub(super) fn price_rows(
         }
     }
     rows.plans = plans.rows;
-    rows.plans.append(&mut volumes);
+    rows.plans.append(&mut by_total);
     rows
 }
 
-/// The plan row that charges a volume at the end of its term, of a price row that has one.
-fn volume_plan(
+/// The plan row of a price row that charges by the total of an accumulator: it tells what other prices
+/// charge of that, and charges a volume at the end of its term.
+fn plan_by_total(
     placed: &Placed<PriceRow>,
     plans: &PlanRows,
     setting: Setting<'_>,
 ) -> Result<Option<Placed<PlanRow>>, (&'static str, &'static str)> {
     let price = &placed.row;
-    let PriceModel::Volume { tiers, accumulator } = &price.model else {
-        return Ok(None);
+    let no_tiers = || Arc::from([]);
+    let (kind, tiers, accumulator) = match &price.model {
+        PriceModel::Volume { tiers, accumulator } => ("volume", Arc::clone(tiers), accumulator),
+        PriceModel::Package { accumulator, .. } => ("package", no_tiers(), accumulator),
+        _ => return Ok(None),
     };
-    if price.account.is_some() || !price.conditions.is_empty() {
-        let hint =
-            "leave out `account` and `when`; give what is priced otherwise an item of its own";
-        let message = "a volume price is for all usage of an item by a price list";
-        return Err((message, hint));
+    if kind == "volume" {
+        if price.account.is_some() || !price.conditions.is_empty() || price.priority != 0 {
+            let hint = "leave out `account`, `when` and `priority`; give what is priced otherwise an \
+                        item of its own";
+            let message = "a volume price is for all usage of an item by a price list";
+            return Err((message, hint));
+        }
+        let of_list = plans.accumulators(Some(price.list));
+        let counted = of_list
+            .into_iter()
+            .find(|counted| counted.resource == *accumulator);
+        if let Some(fault) = counted.and_then(|counted| volume_fault(counted, price.item)) {
+            return Err(fault);
+        }
     }
-    let of_list = plans.accumulators(Some(price.list));
-    let counted = of_list
-        .into_iter()
-        .find(|counted| counted.resource == *accumulator);
-    if let Some(fault) = counted.and_then(|counted| volume_fault(counted, price.item)) {
-        return Err(fault);
-    }
-    let id = format!("volume {}", setting.names.price(price.key));
+    let id = format!("{kind} {}", setting.names.price(price.key));
     let row = PlanRow {
         key: setting.names.enter_plan(&id),
         list: price.list,
@@ -277,7 +283,7 @@ fn volume_plan(
         part: PlanPart::Volume(Volume {
             item: price.item,
             accumulator: *accumulator,
-            tiers: Arc::clone(tiers),
+            tiers,
             currency: price.currency,
         }),
     };

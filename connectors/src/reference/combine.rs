@@ -288,7 +288,7 @@ impl<'a> Others<'a> {
     }
 }
 
-/// A price of the same item beside a volume: its usage would be charged with the volume once more.
+/// A price of the same item beside a volume in one list: what is a volume's own total is unclear then.
 fn other_price(price: &Placed<PriceRow>, others: &Others<'_>, names: &Names) -> Option<Diagnostic> {
     if !matches!(price.row.model, PriceModel::Volume { .. }) {
         return None;
@@ -296,13 +296,13 @@ fn other_price(price: &Placed<PriceRow>, others: &Others<'_>, names: &Names) -> 
     let other = others.beside(&price.row)?;
     let item = names.text(price.row.item);
     let message = format!(
-        "\"{item}\" has another price at {}, whose usage the volume would charge once more",
+        "\"{item}\" has another price at {}, whose usage would count in the total of the volume and not \
+         be charged by it",
         other.origin
     );
     let hint = format!(
         "give what is priced otherwise an item of its own; prices that follow each other in time are \
-         volume prices both, or on price lists of their own, between which subscriptions change at \
-         the beginning of a cycle of \"{item}\""
+         volume prices both, or on price lists of their own"
     );
     Some(price.origin.error(message).with_hint(hint))
 }

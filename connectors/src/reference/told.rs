@@ -28,7 +28,10 @@ pub(super) fn told(part: &PlanPart, names: &Names) -> String {
             proration(part.proration),
         ],
         PlanPart::Volume(part) => vec![
-            format!("{} at", names.text(part.item)),
+            match part.tiers.is_empty() {
+                true => format!("packages of {}", names.text(part.item)),
+                false => format!("{} at", names.text(part.item)),
+            },
             tiers(&part.tiers),
             format!(
                 "{} by {}",

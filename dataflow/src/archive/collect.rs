@@ -1,7 +1,7 @@
 //! What a worker holds open, as rows of the archive.
 
 use crate::graph::{Open, Opening};
-use crate::outputs::buckets_of;
+use crate::outputs::all_buckets_of;
 use millrace_connectors::archive::{BilledUsage, Moved};
 use millrace_operators::domain::{
     AccountKey, BillingProfile, Bucket, BucketKey, EventTime, GroupKey, Identity, Name, Period,
@@ -191,7 +191,7 @@ pub(super) fn begun(open: &Open, mut tell: impl FnMut(GroupKey, EventTime)) {
 /// `opening` is what the graph was told had moved them before its first record.
 #[must_use]
 pub fn moved(open: &Open, group: GroupKey, at: EventTime, opening: &Opening) -> Vec<Moved> {
-    let buckets = buckets_of(open, group);
+    let buckets = all_buckets_of(open, group);
     let values = open.charges.balances(group, Some(at)).unwrap_or_default();
     let looked_back_at = looked_back_at(&buckets, at);
     let before = opening.0.get(&group);
@@ -214,13 +214,14 @@ pub fn moved(open: &Open, group: GroupKey, at: EventTime, opening: &Opening) -> 
 /// The buckets that are over at an instant and that one that is not follows upon.
 fn looked_back_at(buckets: &BTreeMap<BucketKey, Bucket>, at: EventTime) -> BTreeSet<BucketKey> {
     let mut ends: BTreeMap<Name, Vec<(EventTime, EventTime, BucketKey)>> = BTreeMap::new();
-    for bucket in buckets.values().filter(|bucket| bucket.valid.end() <= at) {
+    let buckets = buckets.values().filter(|bucket| !bucket.kind.is_inner());
+    for bucket in buckets.clone().filter(|bucket| bucket.valid.end() <= at) {
         let valid = bucket.valid;
         let ended = ends.entry(bucket.resource).or_default();
         ended.push((valid.end(), valid.start(), bucket.key));
     }
     ends.values_mut().for_each(|ends| ends.sort_unstable());
-    let live = buckets.values().filter(|bucket| bucket.valid.end() > at);
+    let live = buckets.filter(|bucket| bucket.valid.end() > at);
     let before = live.filter_map(|bucket| {
         let ends = ends.get(&bucket.resource)?;
         let start = bucket.valid.start();

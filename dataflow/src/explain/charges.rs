@@ -165,6 +165,7 @@ impl<'a> Charged<'a> {
                 BucketKind::Allowance { .. } => ("allowance", None),
                 BucketKind::Accumulator { .. } => ("accumulator", None),
                 BucketKind::Spend => ("spend", None),
+                BucketKind::Elsewhere { .. } => ("elsewhere", None),
                 BucketKind::Cap { limit } => ("cap", Some(limit.to_string())),
             };
             BalanceTold {

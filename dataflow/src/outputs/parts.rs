@@ -339,8 +339,15 @@ impl Outputs {
     }
 }
 
-/// The buckets of a group, by key.
+/// The buckets of a group that outputs show, by key.
 pub(crate) fn buckets_of(open: &Open, group: GroupKey) -> BTreeMap<BucketKey, Bucket> {
+    let mut buckets = all_buckets_of(open, group);
+    buckets.retain(|_, bucket| !bucket.kind.is_inner());
+    buckets
+}
+
+/// The buckets of a group, by key.
+pub(crate) fn all_buckets_of(open: &Open, group: GroupKey) -> BTreeMap<BucketKey, Bucket> {
     let buckets = open.charges.with_group(group, |group| {
         let buckets = group.buckets();
         buckets.map(|bucket| (bucket.key, bucket)).collect()

@@ -17,8 +17,6 @@ pub(super) type Stretches = SmallVec<[Period; 1]>;
 pub(super) struct Listing {
     pub(super) valid: Period,
     pub(super) active: bool,
-    /// The list's place among the row's.
-    pub(super) rank: usize,
     pub(super) group: GroupKey,
     pub(super) account: AccountKey,
     pub(super) currency: Name,
@@ -34,8 +32,6 @@ pub(super) struct Holding {
     pub(super) account: AccountKey,
     pub(super) currency: Name,
     pub(super) profile: BillingProfile,
-    /// The best place that the list ever had.
-    pub(super) rank: usize,
     /// When it was active; never empty.
     pub(super) stretches: Stretches,
     /// The first instant that the subscription was ever active with the list, if it falls here: a
@@ -75,7 +71,6 @@ pub(super) fn holdings(
         let place = *places.entry(owner).or_insert(held.len());
         match held.get_mut(place) {
             Some(held) => {
-                held.rank = held.rank.min(listing.rank);
                 held.stretches.push(listing.valid);
             }
             None => held.push(Holding {
@@ -85,7 +80,6 @@ pub(super) fn holdings(
                 account: listing.account,
                 currency: listing.currency,
                 profile: listing.profile,
-                rank: listing.rank,
                 stretches: SmallVec::from_iter([listing.valid]),
                 activation: activation.filter(|start| *start == listing.valid.start()),
             }),
@@ -194,7 +188,6 @@ mod tests {
             .map(|n| Listing {
                 valid: period((i64::try_from(n).unwrap() * 10, 5)),
                 active: true,
-                rank: 0,
                 group: GroupKey(1),
                 account: AccountKey(n % ACCOUNTS),
                 currency: Name(1),

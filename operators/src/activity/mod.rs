@@ -186,19 +186,18 @@ fn held<'scope>(
             |_, subscription, account| (subscription.clone(), account.clone()),
         )
         .flat_map(|(subscription, account)| {
-            let listing = |rank: usize| Listing {
+            let listing = Listing {
                 valid: subscription.valid,
                 active: subscription.status == SubscriptionStatus::Active,
-                rank,
                 group: crate::domain::GroupKey::of_pool(subscription.group, account.currency),
                 account: account.key,
                 currency: account.currency,
                 profile: account.profile,
             };
-            let lists = subscription.price_lists.iter().enumerate();
+            let lists = subscription.price_lists.iter();
             let key = subscription.key;
             lists
-                .map(|(rank, list)| ((*list, shard(key.0)), (key, listing(rank))))
+                .map(|list| ((*list, shard(key.0)), (key, listing.clone())))
                 .collect::<Vec<_>>()
         })
         .semijoin(planned)

@@ -1,5 +1,8 @@
 //! The parts that the subscriptions of a balance group share: accumulators with the commitments and
-//! volume prices that refer to them, and caps.
+//! prices by their totals that refer to them, and caps.
+//!
+//! An accumulator counts what the group uses, whichever list charges it. So beside it stands, for each
+//! list with a price by its total, a bucket of what that list does not charge.
 
 use super::cycles::{Phase, Step};
 use super::holding::{Holding, Stretches, clip, hull, scale, union};
@@ -7,8 +10,7 @@ use super::{Outcome, key};
 use crate::domain::{
     Accumulator, Activity, ActivityKey, ActivityKind, Amount, BillingProfile, Bucket, BucketKey,
     BucketKind, ChargeWhen, Commitment, Counts, DatedCharge, Edge, EdgeAction, EdgeKey, EventTime,
-    GroupKey, Measure, Name, Period, PlanKey, PlanPart, PlanRow, Reason, Scale, Term, Threshold,
-    Volume,
+    GroupKey, Measure, Name, Period, PlanPart, PlanRow, Reason, Scale, Term, Threshold, Volume,
 };
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -178,11 +180,20 @@ impl Pool {
             return Vec::new();
         };
         match step.phase {
-            Phase::Known => vec![Outcome::Bucket(bucket)],
+            Phase::Known => {
+                let priced = self.priced(&bucket).into_iter();
+                let elsewhere =
+                    priced.map(|(row, volume, _)| self.elsewhere(&bucket, row.list, volume.item));
+                let made: Vec<Bucket> = elsewhere.collect();
+                let made = made.into_iter().chain([bucket]);
+                made.map(Outcome::Bucket).collect()
+            }
             Phase::Begun => Vec::new(),
             Phase::Ended => {
                 let mut made = self.true_ups(&bucket, step.cycle, zone);
-                made.extend(self.volume_edges(&bucket, step.cycle));
+                let priced = self.priced(&bucket).into_iter();
+                let due = priced.filter_map(|priced| self.volume(&bucket, priced, step.cycle));
+                made.extend(due.flatten());
                 made
             }
         }
@@ -398,56 +409,56 @@ impl Pool {
         Some(vec![Outcome::Edge(edge), Outcome::Activity(activity)])
     }
 
-    /// One edge per item priced: by the row that is in force last, as a rule at the last instant of
-    /// the bucket, of the list that members try first.
-    fn volume_edges(&self, bucket: &Bucket, cycle: Period) -> Vec<Outcome> {
-        let mut chosen: BTreeMap<Name, (Order, &PlanRow, &Volume)> = BTreeMap::new();
+    /// The row by which each list prices an item by the total of a bucket: the one in force last, as a
+    /// rule at the bucket's last instant, of those that somebody had.
+    fn priced(&self, bucket: &Bucket) -> Vec<(&PlanRow, &Volume, Period)> {
+        let mut last: BTreeMap<(Name, Name), (&PlanRow, &Volume, Period)> = BTreeMap::new();
         for row in self.volumes.iter().map(|row| &**row) {
-            let (PlanPart::Volume(volume), Some(in_force)) =
-                (&row.part, row.valid.intersect(bucket.valid))
+            let (PlanPart::Volume(volume), Some(applied)) =
+                (&row.part, hull(&self.applied(row, bucket.valid)))
             else {
                 continue;
             };
-            let ranks = self
-                .members_of(row.list)
-                .filter(|member| !clip(&member.stretches, bucket.valid).is_empty())
-                .map(|member| member.rank);
-            let Some(rank) = ranks.min() else { continue };
-            let order = (Reverse(in_force.end()), rank, row.key);
-            let best = chosen.entry(volume.item).or_insert((order, row, volume));
-            if order < best.0 {
-                *best = (order, row, volume);
+            let found = (row, volume, applied);
+            let held = last.entry((row.list, volume.item)).or_insert(found);
+            let order =
+                |(row, _, applied): &(&PlanRow, &Volume, Period)| (applied.end(), Reverse(row.key));
+            if order(&found) > order(held) {
+                *held = found;
             }
         }
-        let chosen = chosen.into_iter();
-        chosen
-            .filter_map(|(item, (_, row, volume))| self.volume(bucket, item, row, volume, cycle))
-            .flatten()
-            .collect()
+        last.into_values().collect()
     }
 
-    /// The edge that prices a bucket's total, and the activity that it is charged as: to the member
-    /// that has held the list longest.
+    /// The bucket of what the accumulator counts of an item, and the price of a list by its total does
+    /// not charge.
+    fn elsewhere(&self, bucket: &Bucket, list: Name, item: Name) -> Bucket {
+        Bucket {
+            key: BucketKey(key(ELSEWHERE, &[bucket.key.0, list.0, item.0])),
+            kind: BucketKind::Elsewhere { list },
+            items: SmallVec::from_iter([item]),
+            opening: 0,
+            thresholds: SmallVec::new(),
+            ..bucket.clone()
+        }
+    }
+
+    /// The edge that prices a list's volume in a bucket, and the activity that it is charged as: to the
+    /// member that has held the list longest.
     fn volume(
         &self,
         bucket: &Bucket,
-        item: Name,
-        row: &PlanRow,
-        volume: &Volume,
+        (row, volume, applied): (&PlanRow, &Volume, Period),
         cycle: Period,
     ) -> Option<[Outcome; 2]> {
-        let mut held: Vec<&Holding> = Vec::new();
-        let mut stretches: Vec<Period> = Vec::new();
-        for member in self.members_of(row.list) {
-            let applied = clip(&clip(&member.stretches, bucket.valid), row.valid);
-            if !applied.is_empty() {
-                held.push(member);
-                stretches.extend(applied);
-            }
+        let has_it =
+            |member: &&Holding| !clip(&clip(&member.stretches, bucket.valid), row.valid).is_empty();
+        let longest = longest(self.members_of(row.list).filter(has_it))?;
+        let item = volume.item;
+        if volume.tiers.is_empty() {
+            return None;
         }
-        let longest = longest(held.into_iter())?;
-        let applied = hull(&union(stretches))?;
-        let identifier = key(VOLUME, &[bucket.key.0, item.0]);
+        let identifier = key(VOLUME, &[bucket.key.0, item.0, row.list.0]);
         let activity = Activity {
             key: ActivityKey(identifier),
             kind: ActivityKind::Volume,
@@ -472,15 +483,13 @@ impl Pool {
             time: cycle.end(),
             action: EdgeAction::Volume {
                 accumulator: bucket.key,
+                elsewhere: self.elsewhere(bucket, row.list, item).key,
                 tiers: Arc::clone(&volume.tiers),
             },
         };
         Some([Outcome::Edge(edge), Outcome::Activity(activity)])
     }
 }
-
-/// Which of several rows prices a volume: the first in this order.
-type Order = (Reverse<EventTime>, usize, PlanKey);
 
 /// What a recurring charge of a member comes to in a cycle: of its own cycles those that are billed in
 /// it. Nothing when it leaves the range of amounts.
@@ -520,3 +529,4 @@ fn longest<'a>(members: impl Iterator<Item = &'a Holding>) -> Option<&'a Holding
 const BUCKET: u64 = 12;
 const EDGE: u64 = 13;
 const VOLUME: u64 = 14;
+const ELSEWHERE: u64 = 15;

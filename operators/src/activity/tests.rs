@@ -691,21 +691,34 @@ fn a_volume_price_is_charged_at_the_end_of_its_term() {
         clock("2026-02-01"),
     ];
     let made = made("UTC", rows);
-    let [edge] = made.edges.as_slice() else {
-        panic!("{made:?}")
-    };
-    assert_eq!(edge.time, day("2026-02-01"));
-    let EdgeAction::Volume { tiers, .. } = &edge.action else {
-        panic!("{edge:?}")
-    };
-    let [activity] = made.activity.as_slice() else {
-        panic!("{made:?}")
-    };
-    assert_eq!(activity.key.0, edge.key.0);
-    assert_eq!(activity.kind, ActivityKind::Volume);
-    assert_eq!(activity.cycle, days("2026-01-01", "2026-02-01"));
-    // The list that is tried first prices the volume.
-    assert_eq!(tiers.first().unwrap().price.to_string(), "1");
+    // Each list prices what was charged by it.
+    let mut prices = Vec::new();
+    for edge in &made.edges {
+        assert_eq!(edge.time, day("2026-02-01"));
+        let EdgeAction::Volume {
+            accumulator,
+            elsewhere,
+            tiers,
+        } = &edge.action
+        else {
+            panic!("{edge:?}")
+        };
+        let bucket = |key| made.buckets.iter().find(|bucket| bucket.key == key);
+        let (total, other) = (bucket(*accumulator).unwrap(), bucket(*elsewhere).unwrap());
+        assert_eq!(other.valid, total.valid);
+        let BucketKind::Elsewhere { list } = other.kind else {
+            panic!("{other:?}")
+        };
+        let activity = made.activity.iter().find(|one| one.key.0 == edge.key.0);
+        let activity = activity.unwrap();
+        assert_eq!(activity.kind, ActivityKind::Volume);
+        assert_eq!(activity.cycle, days("2026-01-01", "2026-02-01"));
+        prices.push((list, tiers.first().unwrap().price.to_string()));
+    }
+    prices.sort_by(|a, b| a.1.cmp(&b.1));
+    let of = |list: &str, price: &str| (Name::new(list), price.to_owned());
+    assert_eq!(prices, [of("gold", "1"), of("silver", "2")]);
+    assert_eq!(made.activity.len(), 2);
 }
 
 #[test]

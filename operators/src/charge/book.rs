@@ -167,9 +167,12 @@ impl Book {
         let edges = self.edges.iter().flat_map(|edges| &edges.held).flatten();
         edges.filter(move |edge| match &edge.action {
             EdgeAction::Rollover { from, to, .. } => buckets.contains(from) || buckets.contains(to),
-            EdgeAction::TrueUp { accumulator, .. } | EdgeAction::Volume { accumulator, .. } => {
-                buckets.contains(accumulator)
-            }
+            EdgeAction::Volume {
+                accumulator,
+                elsewhere,
+                ..
+            } => buckets.contains(accumulator) || buckets.contains(elsewhere),
+            EdgeAction::TrueUp { accumulator, .. } => buckets.contains(accumulator),
         })
     }
 

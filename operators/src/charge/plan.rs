@@ -126,7 +126,7 @@ fn order(held: Held<'_>) -> Order {
     let (kind, priority) = match held.rule.kind {
         BucketKind::Allowance { priority } => (0, priority),
         BucketKind::Cap { .. } => (1, 0),
-        BucketKind::Accumulator { .. } | BucketKind::Spend => (2, 0),
+        BucketKind::Accumulator { .. } | BucketKind::Spend | BucketKind::Elsewhere { .. } => (2, 0),
     };
     let valid = held.rule.valid;
     (kind, priority, valid.end(), valid.start(), held.key)
@@ -366,13 +366,17 @@ impl Plan {
     /// For each bucket, that of its resource before it.
     fn previous(&self) -> Vec<(u32, Option<u32>)> {
         let mut ends: BTreeMap<Name, Vec<(EventTime, EventTime, BucketKey, u32)>> = BTreeMap::new();
-        for (slot, Held { key, rule }) in self.buckets() {
+        let looked_at = self
+            .buckets()
+            .filter(|(_, held)| !held.rule.kind.is_inner());
+        for (slot, Held { key, rule }) in looked_at {
             let end = (rule.valid.end(), rule.valid.start(), key, slot);
             ends.entry(rule.resource).or_default().push(end);
         }
         ends.values_mut().for_each(|ends| ends.sort_unstable());
         let previous = |(slot, held): (u32, Held<'_>)| {
-            let ends = &ends[&held.rule.resource];
+            let ends = ends.get(&held.rule.resource);
+            let ends = ends.map_or(&[][..], |ends| ends);
             let start = held.rule.valid.start();
             let before = ends.partition_point(|(end, ..)| *end <= start);
             (slot, before.checked_sub(1).map(|last| ends[last].3))

@@ -48,11 +48,26 @@ pub enum BucketKind {
     /// Usage adds to it what it costs: after allowances of units and caps, whether the account or an
     /// allowance of money pays it.
     Spend,
+    /// Usage that an accumulator of its name counts adds its units to it, unless the price by the total
+    /// of a list charges them: what of the total is charged elsewhere.
+    Elsewhere {
+        /// The list whose price by the total does not charge it.
+        list: Name,
+    },
     /// Charges add to it until it is full; what exceeds is not charged.
     Cap {
         /// The most that is charged.
         limit: Amount,
     },
+}
+
+impl BucketKind {
+    /// Whether it says nothing that its accumulator and the charges do not: what counts units that are
+    /// charged elsewhere is a working value.
+    #[must_use]
+    pub fn is_inner(self) -> bool {
+        matches!(self, Self::Elsewhere { .. })
+    }
 }
 
 /// A level of a bucket whose crossing is worth a notice.
@@ -121,10 +136,13 @@ pub enum EdgeAction {
         /// What it should have reached.
         commitment: Amount,
     },
-    /// The whole of a unit accumulator is charged at the price of the tier that it reached.
+    /// What of a unit accumulator no other price has charged is charged at the price of the tier that
+    /// the whole reached.
     Volume {
         /// The accumulator bucket.
         accumulator: BucketKey,
+        /// The bucket of what is charged elsewhere.
+        elsewhere: BucketKey,
         /// The tiers.
         tiers: Arc<[Tier]>,
     },
@@ -185,6 +203,8 @@ pub struct TermsItem {
     pub scale: u8,
     /// The price row in force.
     pub price: PriceKey,
+    /// Its price list.
+    pub list: Name,
     /// How the amount is found.
     pub model: PriceModel,
 }

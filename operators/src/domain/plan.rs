@@ -54,7 +54,7 @@ pub enum PlanPart {
     Cap(Cap),
     /// The least that is charged in a term.
     Commitment(Commitment),
-    /// The price of all that an accumulator counted, found at the end of its term.
+    /// A price by the total of an accumulator: found at the end of its term, or as records start packages.
     Volume(Volume),
     /// A charge that needs no usage.
     Charge(PlanCharge),
@@ -358,15 +358,16 @@ pub struct DatedCharge {
     pub charge: PlanCharge,
 }
 
-/// Volume pricing (ALLEGRO 1.6 "Volume rating"): at the end of its term the whole of an accumulator
-/// is charged at the price of the tier that it reached. Made from price rows as they are loaded.
+/// Volume pricing (ALLEGRO 1.6 "Volume rating"): at the end of its term what no other price has charged
+/// of an accumulator is charged at the price of the tier that the whole reached. Made from price rows as
+/// they are loaded, of packages too: what other prices charge starts none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Volume {
     /// The item charged.
     pub item: Name,
     /// The unit accumulator that counts it.
     pub accumulator: Name,
-    /// The tiers.
+    /// The tiers; none of packages, which records have paid for when they started them.
     pub tiers: Arc<[Tier]>,
     /// The currency of their prices.
     pub currency: Name,

@@ -36,6 +36,7 @@ impl TermsMaker {
             name: item.name,
             scale: item.scale,
             price: row.key,
+            list: row.list,
             model: row.model.clone(),
         });
         let items: SmallVec<[TermsItem; 3]> = items.collect();
@@ -64,8 +65,9 @@ fn are_under(terms: &Terms, guided: &Guided) -> bool {
 }
 
 fn are_at(terms: &Terms, prices: &Prices) -> bool {
-    let same =
-        |(item, row): (&TermsItem, &Rc<PriceRow>)| item.price == row.key && item.model == row.model;
+    let same = |(item, row): (&TermsItem, &Rc<PriceRow>)| {
+        (item.price, item.list) == (row.key, row.list) && item.model == row.model
+    };
     terms.items.len() == prices.len() && terms.items.iter().zip(prices).all(same)
 }
 

@@ -240,6 +240,7 @@ fn tiers() -> Vec<Case> {
             .right(put(CATALOG, volume("items: [units]", price)))
     };
     let narrow = format!("{price}, when: {{ region: abroad }}");
+    let first = format!("{price}, priority: 1");
     vec![
         tiers(
             "the tier has no \"from\"",
@@ -303,9 +304,15 @@ fn tiers() -> Vec<Case> {
         ),
         Case::refused(
             "a volume price is for all usage of an item",
-            "leave out `account` and `when`",
+            "leave out `account`, `when` and `priority`",
         )
         .wrong(put(CATALOG, volume("items: [units]", &narrow)))
+        .right(put(CATALOG, volume("items: [units]", price))),
+        Case::refused(
+            "a volume price is for all usage of an item",
+            "leave out `account`, `when` and `priority`",
+        )
+        .wrong(put(CATALOG, volume("items: [units]", &first)))
         .right(put(CATALOG, volume("items: [units]", price))),
     ]
 }

@@ -245,11 +245,14 @@ fn charge(slot: usize) -> impl Strategy<Value = PlanPart> {
     })
 }
 
-fn volume() -> impl Strategy<Value = PlanPart> {
-    tiers(Measure::Units).prop_map(|tiers| {
+/// Of a volume, or of packages: those have no tiers.
+fn by_total() -> impl Strategy<Value = PlanPart> {
+    let volume = tiers(Measure::Units).prop_map(|tiers| ("calls made", tiers));
+    let package = Just(("total", Arc::from([])));
+    prop_oneof![2 => volume, 1 => package].prop_map(|(accumulator, tiers)| {
         PlanPart::Volume(Volume {
             item: Name::new("calls"),
-            accumulator: Name::new("calls made"),
+            accumulator: Name::new(accumulator),
             tiers,
             currency: currency(),
         })
@@ -266,7 +269,7 @@ pub(super) fn row(slot: usize) -> impl Strategy<Value = PlanRow> {
         6 => accumulator("calls made", Measure::Units).boxed(),
         7 => cap().boxed(),
         8 => commitment().boxed(),
-        9 => volume().boxed(),
+        9 => by_total().boxed(),
         _ => charge(slot).boxed(),
     };
     let valid = prop_oneof![4 => Just(Period::ALWAYS), 1 => period()];

@@ -270,7 +270,7 @@ catalog.yaml:10:38: no plan of the price list has the accumulator \"totel\" | di
 catalog.yaml:11:51: no plan of the price list has the accumulator \"total\" | the price list \"standard\" has it: correct one of the lists, or add it to \"other\"
 catalog.yaml:12:35: a price volume needs \"by\", the accumulator of this period's total | name an accumulator of the price list, without `previous`
 catalog.yaml:13:35: a volume is charged whole, and the accumulator does not count just the item | give the accumulator `items` with this one item, and no `percent`
-catalog.yaml:14:35: a volume price is for all usage of an item by a price list | leave out `account` and `when`; give what is priced otherwise an item of its own
+catalog.yaml:14:35: a volume price is for all usage of an item by a price list | leave out `account`, `when` and `priority`; give what is priced otherwise an item of its own
 catalog.yaml:15:23: a price package needs \"block\", the units in a block
 catalog.yaml:16:5: a price package needs \"by\", the accumulator of this period's total | name an accumulator of the price list, without `previous`
 catalog.yaml:17:30: \"by\" does not go with a price per_unit | leave it out; or write `model: graduated` or `model: volume` with `tiers`, or `model: package` with `block`, which are by an accumulator

@@ -105,9 +105,14 @@ fn edge_parts(
             };
             Ok((Some(*accumulator), true_up.charge(step)?))
         }
-        EdgeAction::Volume { accumulator, tiers } => {
+        EdgeAction::Volume {
+            accumulator,
+            elsewhere,
+            tiers,
+        } => {
             let volume = VolumeEdge {
                 accumulator: slot(*accumulator)?,
+                elsewhere: slot(*elsewhere)?,
                 tiers,
             };
             Ok((Some(*accumulator), volume.charge(step)?))
@@ -152,6 +157,26 @@ impl<'a> ItemUsage<'a> {
         held.filter(|(_, held)| held.rule.resource == resource)
             .find(|(_, held)| matches!(held.rule.kind, BucketKind::Accumulator { .. }))
             .ok_or(Reason::TierReferenceMissing)
+    }
+
+    /// Whether the price by the total of an accumulator, of this list, charges the item.
+    fn is_charged_by(&self, total: Name, list: Name) -> bool {
+        let by_total = match &self.item.model {
+            PriceModel::Volume { accumulator, .. } | PriceModel::Package { accumulator, .. } => {
+                *accumulator == total
+            }
+            _ => false,
+        };
+        by_total && self.item.list == list
+    }
+
+    /// The bucket of what an accumulator counts and the item's price by its total does not charge.
+    fn elsewhere(&self, total: Name) -> Option<u32> {
+        let list = self.item.list;
+        let mut found = self.eligible().filter(|(_, held)| {
+            held.rule.resource == total && held.rule.kind == BucketKind::Elsewhere { list }
+        });
+        found.next().map(|(slot, _)| slot)
     }
 
     fn charge(&self, step: &mut Step<'_>) -> Result<(), Reason> {
@@ -218,6 +243,11 @@ impl<'a> ItemUsage<'a> {
                         whole: (0, spent),
                     }
                     .charge(step)?;
+                }
+                BucketKind::Elsewhere { list } => {
+                    if !self.is_charged_by(held.rule.resource, list) {
+                        step.add(slot, units.0)?;
+                    }
                 }
                 BucketKind::Accumulator {
                     numerator,
@@ -288,12 +318,15 @@ impl<'a> ItemUsage<'a> {
                 accumulator,
             } => {
                 let (slot, _) = self.reference(*accumulator)?;
+                let elsewhere = self.elsewhere(*accumulator);
+                let elsewhere = elsewhere.map_or(0, |slot| step.read(slot));
                 let (price, block) = (*price, *block);
                 Package {
                     price,
                     block,
                     units,
                     slot,
+                    elsewhere,
                 }
                 .charge(step)
             }

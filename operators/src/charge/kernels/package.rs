@@ -9,6 +9,8 @@ pub(super) struct Package {
     pub(super) block: u64,
     pub(super) units: i128,
     pub(super) slot: u32,
+    /// What of the total other prices have charged: no block is paid for by that.
+    pub(super) elsewhere: i128,
 }
 
 /// Blocks started once a total stands at `at`, and the totals for which it is the same.
@@ -28,19 +30,21 @@ impl Kernel for Package {
     fn charge(&self, step: &mut Step<'_>) -> Result<Parts, Reason> {
         let one = 10_i128.checked_pow(u32::from(Quantity::SCALE));
         let block = one.and_then(|one| i128::from(self.block).checked_mul(one));
-        let blocks = step.among(self.slot, |before| {
+        let blocks = step.among(self.slot, |total| {
             let found = || {
                 let block = block?;
+                let before = total.checked_sub(self.elsewhere)?;
                 let after = before.checked_add(self.units)?;
                 let (paid, low, high) = started(before, block)?;
                 let (due, low_after, high_after) = started(after, block)?;
                 let low = low.max(low_after.saturating_sub(self.units));
                 let high = high.min(high_after.saturating_sub(self.units));
-                Some((due.checked_sub(paid)?, low, high))
+                let totals = [low, high].map(|own| own.saturating_add(self.elsewhere));
+                Some((due.checked_sub(paid)?, totals[0], totals[1]))
             };
             match found() {
                 Some((blocks, low, high)) => (Some(blocks), low, high),
-                None => (None, before, before),
+                None => (None, total, total),
             }
         });
         let amount = blocks.and_then(|blocks| {

@@ -101,7 +101,7 @@ fn some_window(dice: &mut Dice) -> Period {
 
 fn some_bucket(dice: &mut Dice, key: u64) -> Bucket {
     let fraction = |dice: &mut Dice| i128::from(dice.int(300)) * units(1) / 10;
-    let (resource, kind, measure, opening) = match dice.pick(7) {
+    let (resource, kind, measure, opening) = match dice.pick(8) {
         0 | 1 => {
             let priority = i32::try_from(dice.pick(3)).unwrap();
             let kind = BucketKind::Allowance { priority };
@@ -121,6 +121,15 @@ fn some_bucket(dice: &mut Dice, key: u64) -> Bucket {
                 denominator: 1 + u32::try_from(dice.pick(3)).unwrap(),
             };
             (TOTALS[1], kind, Measure::Money, 0)
+        }
+        5 => {
+            let list = Name::new(["standard", "own"][usize::from(dice.chance(50))]);
+            (
+                TOTALS[0],
+                BucketKind::Elsewhere { list },
+                Measure::Units,
+                fraction(dice),
+            )
         }
         _ => (TOTALS[0], ACCUMULATOR, Measure::Units, fraction(dice)),
     };
@@ -156,6 +165,7 @@ fn some_edge(dice: &mut Dice, key: u64, buckets: u64) -> Edge {
         },
         _ => EdgeAction::Volume {
             accumulator: first,
+            elsewhere: second,
             tiers: some_tiers(dice, units(5)),
         },
     };
@@ -179,8 +189,14 @@ fn sound(edge: &Edge, buckets: &[Bucket]) -> bool {
                     _ => true,
                 }
         }
-        EdgeAction::Volume { accumulator, .. } => {
-            bucket(*accumulator).is_none_or(|bucket| bucket.measure == Measure::Units)
+        EdgeAction::Volume {
+            accumulator,
+            elsewhere,
+            ..
+        } => {
+            let is_of_units =
+                |key| bucket(key).is_none_or(|bucket| bucket.measure == Measure::Units);
+            is_of_units(*accumulator) && is_of_units(*elsewhere)
         }
         EdgeAction::TrueUp { .. } => true,
     }

@@ -182,7 +182,9 @@ impl World {
 
     fn previous(&self, bucket: &Bucket) -> Option<&Bucket> {
         let same = self.buckets.iter().filter(|other| {
-            other.resource == bucket.resource && other.valid.end() <= bucket.valid.start()
+            other.resource == bucket.resource
+                && !matches!(other.kind, BucketKind::Elsewhere { .. })
+                && other.valid.end() <= bucket.valid.start()
         });
         same.max_by_key(|other| (other.valid.end(), other.valid.start(), other.key))
     }
@@ -251,13 +253,24 @@ impl World {
                 accumulator,
             } => {
                 let bucket = self.accumulator(*accumulator, time)?;
+                let mut others: Vec<&Bucket> = self.buckets.iter().collect();
+                others.retain(|bucket| {
+                    let of_item = bucket.items.is_empty() || bucket.items.contains(&item.name);
+                    bucket.kind == BucketKind::Elsewhere { list: item.list }
+                        && bucket.resource == *accumulator
+                        && bucket.valid.contains(time)
+                        && of_item
+                });
+                others.sort_by_key(draw_order);
+                let others = others.first().map_or(0, |bucket| values[&bucket.key]);
+                let own = values[&bucket.key] - others;
                 let block = i128::from(*block) * ten(12);
                 let mut paid = 0;
-                while paid * block < values[&bucket.key] {
+                while paid * block < own {
                     paid += 1;
                 }
                 let mut due = paid;
-                while due * block < values[&bucket.key] + units {
+                while due * block < own + units {
                     due += 1;
                 }
                 vec![(0, units, cost(*price, (due - paid) * ten(12), 1))]
@@ -352,6 +365,19 @@ impl World {
             }
         }
         let units = i128::from(quantity) * ten(12 - u32::from(item.scale));
+        let by_total = match &item.model {
+            PriceModel::Volume { accumulator, .. } | PriceModel::Package { accumulator, .. } => {
+                Some(*accumulator)
+            }
+            _ => None,
+        };
+        for bucket in &live {
+            if let BucketKind::Elsewhere { list } = bucket.kind
+                && (by_total != Some(bucket.resource) || list != item.list)
+            {
+                *values.get_mut(&bucket.key).unwrap() += units;
+            }
+        }
         for bucket in &live {
             if let BucketKind::Accumulator {
                 numerator,
@@ -417,13 +443,18 @@ impl World {
                 Some(_) => {}
                 None => reason = Some(Reason::BucketMissing),
             },
-            EdgeAction::Volume { accumulator, tiers } => match values.get(accumulator) {
-                Some(total) => {
+            EdgeAction::Volume {
+                accumulator,
+                elsewhere,
+                tiers,
+            } => match (values.get(accumulator), values.get(elsewhere)) {
+                (Some(total), Some(other)) => {
                     let at = tier_of(tiers, *total);
-                    let amount = cost(tiers[at].price, *total, tiers[at].per);
-                    impacts.push(price(at, *accumulator, *total, amount));
+                    let own = total - other;
+                    let amount = cost(tiers[at].price, own, tiers[at].per);
+                    impacts.push(price(at, *accumulator, own, amount));
                 }
-                None => reason = Some(Reason::BucketMissing),
+                _ => reason = Some(Reason::BucketMissing),
             },
         }
         let charged = EdgeCharged {

@@ -38,6 +38,7 @@ fn epochs(group: u64) -> Vec<GroupChanges> {
         time: EventTime(900),
         action: EdgeAction::Volume {
             accumulator: total.key,
+            elsewhere: total.key,
             tiers: tiers(&[(0, "0.01")]),
         },
     };

@@ -129,7 +129,9 @@ pub(super) fn buckets(names: &Names, buckets: &[(Bucket, i128)]) -> String {
                 format!(" left of {}", value(bucket.measure, bucket.opening))
             }
             BucketKind::Cap { limit } => format!(" of at most {limit} USD"),
-            BucketKind::Accumulator { .. } | BucketKind::Spend => String::new(),
+            BucketKind::Accumulator { .. } | BucketKind::Spend | BucketKind::Elsewhere { .. } => {
+                String::new()
+            }
         };
         format!(
             "    {:<30} {}{of}, {} to {}\n",
