@@ -89,8 +89,10 @@ fn each_price_beside_each_part_of_a_plan_is_right_or_refused() {
         ("", ["24", "30/120", "3/36", "17/24", "17", "12", "21"]),
         (
             "    allowances: [{ id: free, units: 4 }]\n",
-            // A tier, a block or a record gives back its share: four of twelve units.
-            ["16", "20/80", "2/24", "9/16", "9", "refused", "refused"],
+            // A tier gives back its share: four of twelve units.
+            [
+                "16", "refused", "refused", "9/16", "9", "refused", "refused",
+            ],
         ),
         (
             "    allowances: [{ id: credit, money: 5 }]\n",
@@ -110,7 +112,7 @@ fn each_price_beside_each_part_of_a_plan_is_right_or_refused() {
         ),
         (
             "    allowances: [{ id: free, units: 4 }]\n    commitments: [{ id: least, amount: 30 }]\n",
-            ["30", "30/80", "30", "30", "30", "refused", "refused"],
+            ["30", "refused", "refused", "30", "30", "refused", "refused"],
         ),
     ];
     for (feature, expected) in features {

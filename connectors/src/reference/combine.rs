@@ -1,8 +1,9 @@
 //! Prices and parts of plans that would leave each other out: what a bill cannot show is refused.
 //!
 //! - A **volume** is priced at the end of its term, behind allowances, caps and counters of money.
-//! - A **package** is paid for when a record starts it; units drawn from it would depend on how usage
-//!   is cut into records.
+//! - A **package** is paid for when a record starts it, and a **block** or a **record** by each record:
+//!   what units that are drawn from them are worth would depend on how usage is cut into records, and
+//!   on which of two at one instant comes first.
 //! - **Tiers and packages of a total** need an accumulator that counts the item, and all of it.
 //!
 //! Parts of other price lists count where subscriptions have both lists, or one balance group does.
@@ -30,14 +31,15 @@ pub(super) fn refused_combinations(rows: &Rows, setting: Setting<'_>) -> Vec<Dia
         !matches!(placed.row.part, PlanPart::Volume(_) | PlanPart::Charge(_))
     };
     let parts: Vec<&Placed<PlanRow>> = rows.plans.iter().filter(draws_or_counts).collect();
-    let looks_at_totals = |placed: &&Placed<PriceRow>| match &placed.row.model {
-        PriceModel::Volume { .. } | PriceModel::Package { .. } => true,
+    let is_no_sum_of_units = |placed: &&Placed<PriceRow>| match &placed.row.model {
+        PriceModel::Volume { .. }
+        | PriceModel::Package { .. }
+        | PriceModel::PerBlock { .. }
+        | PriceModel::PerRecord { .. } => true,
         PriceModel::Graduated { by, .. } => matches!(by, TierReference::Accumulator(_)),
-        PriceModel::PerUnit { .. } | PriceModel::PerBlock { .. } | PriceModel::PerRecord { .. } => {
-            false
-        }
+        PriceModel::PerUnit { .. } => false,
     };
-    for price in rows.prices.iter().filter(looks_at_totals) {
+    for price in rows.prices.iter().filter(is_no_sum_of_units) {
         let beside = parts
             .iter()
             .filter(|part| meetings.meet(&price.row, &part.row));
@@ -139,6 +141,11 @@ fn beside_part(
     names: &Names,
 ) -> Option<Diagnostic> {
     let item = price.row.item;
+    let instead = match &price.row.model {
+        PriceModel::PerBlock { .. } => "per unit, with `per` in place of `block`",
+        PriceModel::PerRecord { .. } => "per unit, without `model: per_record`",
+        _ => "by another model, like `model: graduated` by the same accumulator",
+    };
     let refused = |what: &str, resource: Name, why: &str| {
         let (priced, named) = (names.text(item), names.text(resource));
         let message = format!(
@@ -146,8 +153,7 @@ fn beside_part(
             part.origin
         );
         let hint = format!(
-            "give \"{named}\" `items` without \"{priced}\", or price \"{priced}\" by another model, \
-             like `model: graduated` by the same accumulator"
+            "give \"{named}\" `items` without \"{priced}\", or price \"{priced}\" {instead}"
         );
         Some(price.origin.error(message).with_hint(hint))
     };
@@ -177,6 +183,13 @@ fn beside_part(
             if allowance.measure == Measure::Units && is_for(&allowance.items, item) =>
         {
             let why = "which packages its units come off depends on how usage is cut into records";
+            refused("allowance", allowance.resource, why)
+        }
+        (
+            PriceModel::PerBlock { .. } | PriceModel::PerRecord { .. },
+            PlanPart::Allowance(allowance),
+        ) if allowance.measure == Measure::Units && is_for(&allowance.items, item) => {
+            let why = "what its units are worth depends on how usage is cut into records";
             refused("allowance", allowance.resource, why)
         }
         (model, PlanPart::Accumulator(counter)) => {

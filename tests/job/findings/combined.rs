@@ -60,6 +60,7 @@ fn volumes() -> Vec<Case> {
         )
         .wrong(texts())
     };
+    let each = |price: &str| format!("{{ item: units, {price} }}, {TEXTS}");
     let other = format!(
         "{{ item: units, model: volume, by: total, {TIERS} }}, {{ item: units, price: 9, when: {{ region: abroad }} }}"
     );
@@ -74,6 +75,16 @@ fn volumes() -> Vec<Case> {
         refused("which packages its units come off", late, (&free("units"), package), (&free("texts"), package))
             .wrong(texts())
             .total("30 USD"),
+        // Five units at 2 and seven texts at 3; or four blocks at 4, and five texts.
+        refused("what its units are worth depends", "or price \"units\" per unit, with `per` in place of `block`", (&free("units"), &each("price: 4, block: 2")), (&free("units"), &each("price: 4, per: 2")))
+            .wrong(texts())
+            .total("31 USD"),
+        refused("what its units are worth depends", "give \"free\" `items` without \"units\"", (&free("units"), &each("price: 4, block: 2")), (&free("texts"), &each("price: 4, block: 2")))
+            .wrong(texts())
+            .total("31 USD"),
+        refused("what its units are worth depends", "or price \"units\" per unit, without `model: per_record`", (&free("units"), &each("price: 2, model: per_record")), (&free("units"), &each("price: 2")))
+            .wrong(texts())
+            .total("31 USD"),
         // Three far units are an item of their own: four at 2, which are below five, and three at 9.
         refused("\"units\" has another price at", "give what is priced otherwise an item of its own", (COUNTER, &other), (COUNTER, &format!("{{ item: units, model: volume, by: total, {TIERS} }}, {{ item: far, price: 9 }}")))
             .wrong(put(USAGE, USAGE_TEXT.replace("4,far", "4,near")))
