@@ -369,7 +369,7 @@ plans:
       - { id: total, items: [call] }
     commitments:
       - { id: least, amount: 50, items: [text] }
-      - { id: yearly, amount: 2, items: [text], cycle: year }
+      - { id: yearly, amount: 2, items: [fax], cycle: year }
     charges:
       - { item: fee, amount: 9, when: advance }
       - { item: setup, amount: 1, when: activation }

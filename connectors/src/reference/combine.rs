@@ -8,6 +8,7 @@
 //!
 //! Parts of other price lists count where subscriptions have both lists, or one balance group does.
 
+use super::pool::Held;
 use super::rows::{Placed, Rows, Setting};
 use super::terms::{Calendars, Together};
 use crate::diagnostic::Diagnostic;
@@ -49,13 +50,57 @@ pub(super) fn refused_combinations(rows: &Rows, setting: Setting<'_>) -> Vec<Dia
         findings.extend(other_price(price, &others, names));
     }
     let calendars = Calendars::of(rows, setting.zone);
+    let held = Held::of(rows);
+    let committed = rows
+        .plans
+        .iter()
+        .filter_map(|placed| match &placed.row.part {
+            PlanPart::Commitment(commitment) => Some((placed, commitment)),
+            _ => None,
+        });
+    let committed: Vec<Committed<'_>> = committed.collect();
+    for (at, commitment) in committed.iter().enumerate() {
+        let mut before = committed[..at].iter();
+        findings.extend(before.find_map(|first| counted_twice(*first, *commitment, &held, names)));
+        let beside = (rows, &held);
+        findings.extend(maximum_under(*commitment, beside, &calendars, names));
+    }
     for placed in &rows.plans {
-        if let PlanPart::Commitment(commitment) = &placed.row.part {
-            findings.extend(maximum_under(placed, commitment, rows, &calendars, names));
-        }
         findings.extend(charge_as_usage(placed, &others, names));
     }
     findings
+}
+
+/// A commitment, and where it stands.
+type Committed<'a> = (&'a Placed<PlanRow>, &'a Commitment);
+
+/// Two commitments that the same counts towards: what it lacks of both would be charged twice. Those of
+/// one name are one.
+fn counted_twice(
+    (placed, first): Committed<'_>,
+    (other, second): Committed<'_>,
+    held: &Held,
+    names: &Names,
+) -> Option<Diagnostic> {
+    let counts_usage = |part: &Commitment| part.counts != Counts::Nothing;
+    let of_items = first.items.is_empty()
+        || second.items.is_empty()
+        || first.items.iter().any(|item| second.items.contains(item));
+    let usage = counts_usage(first) && counts_usage(second) && of_items;
+    let counts = |charge| second.recurring.contains(charge);
+    let charges = placed.row.list == other.row.list && first.recurring.iter().any(counts);
+    let twice = first.resource != second.resource
+        && first.currency == second.currency
+        && (usage || charges)
+        && held.at_once(&placed.row, &other.row);
+    let (one, two) = (names.text(first.resource), names.text(second.resource));
+    let message = format!(
+        "the commitment \"{two}\" counts what \"{one}\" at {} counts, and what both lack would be \
+         charged twice",
+        placed.origin
+    );
+    let hint = "keep one of the two, or give them `items` that have none in common";
+    twice.then(|| other.origin.error(message).with_hint(hint))
 }
 
 /// Items whose usage stands on the bill at 0 until its term is over.
@@ -320,11 +365,10 @@ fn other_price(price: &Placed<PriceRow>, others: &Others<'_>, names: &Names) -> 
     Some(price.origin.error(message).with_hint(hint))
 }
 
-/// A cap of less than is committed to, of the same list and items, however their terms are written.
+/// A cap of less than is committed to, of the same items, however their terms are written.
 fn maximum_under(
-    placed: &Placed<PlanRow>,
-    commitment: &Commitment,
-    rows: &Rows,
+    (placed, commitment): Committed<'_>,
+    (rows, held): (&Rows, &Held),
     calendars: &Calendars<'_>,
     names: &Names,
 ) -> Option<Diagnostic> {
@@ -337,11 +381,10 @@ fn maximum_under(
         let PlanPart::Cap(cap) = &other.row.part else {
             return None;
         };
-        let beside = other.row.list == list
-            && other.row.valid.overlaps(placed.row.valid)
-            && cap.currency == commitment.currency
+        let beside = cap.currency == commitment.currency
             && (cap.items.is_empty()
-                || (!items.is_empty() && items.iter().all(|item| cap.items.contains(item))));
+                || (!items.is_empty() && items.iter().all(|item| cap.items.contains(item))))
+            && held.at_once(&other.row, &placed.row);
         let least = (commitment.amount, commitment.term);
         beside.then(|| calendars.beyond(list, least, (cap.limit, cap.term)))?
     };

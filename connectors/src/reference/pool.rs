@@ -277,6 +277,41 @@ fn size(part: &PlanPart) -> Option<(i128, i128)> {
     }
 }
 
+/// When balance groups have price lists.
+pub(super) struct Held(BTreeMap<Name, BTreeMap<Name, Vec<Period>>>);
+
+impl Held {
+    pub(super) fn of(rows: &Rows) -> Self {
+        let mut held: BTreeMap<Name, BTreeMap<Name, Vec<Period>>> = BTreeMap::new();
+        let active = rows.subscriptions.iter().map(|placed| &placed.row);
+        for row in active.filter(|row| row.status == SubscriptionStatus::Active) {
+            let lists = held.entry(row.group).or_default();
+            for list in &row.price_lists {
+                lists.entry(*list).or_default().push(row.valid);
+            }
+        }
+        Self(held)
+    }
+
+    /// Whether a group has both rows at once; two rows of one list, whether anybody may.
+    pub(super) fn at_once(&self, first: &PlanRow, other: &PlanRow) -> bool {
+        if !first.valid.overlaps(other.valid) {
+            return false;
+        }
+        first.list == other.list
+            || self.0.values().any(|lists| {
+                let when = |row: &PlanRow| -> Vec<Period> {
+                    let held = lists.get(&row.list).into_iter().flatten();
+                    held.filter_map(|held| held.intersect(row.valid)).collect()
+                };
+                let (first, other) = (when(first), when(other));
+                first
+                    .iter()
+                    .any(|one| other.iter().any(|two| one.overlaps(*two)))
+            })
+    }
+}
+
 /// One counter of several lists that has another size by each of them, where a group has two at once:
 /// nothing says which holds.
 pub(super) fn contested_sizes(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
@@ -304,27 +339,8 @@ pub(super) fn contested_sizes(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
     if rivals.is_empty() {
         return Vec::new();
     }
-    let mut held: BTreeMap<Name, BTreeMap<Name, Vec<Period>>> = BTreeMap::new();
-    let active = rows.subscriptions.iter().map(|placed| &placed.row);
-    for row in active.filter(|row| row.status == SubscriptionStatus::Active) {
-        let lists = held.entry(row.group).or_default();
-        for list in &row.price_lists {
-            lists.entry(*list).or_default().push(row.valid);
-        }
-    }
-    let at_once = |first: &PlanRow, other: &PlanRow| {
-        held.values().any(|lists| {
-            let when = |row: &PlanRow| -> Vec<Period> {
-                let held = lists.get(&row.list).into_iter().flatten();
-                held.filter_map(|held| held.intersect(row.valid)).collect()
-            };
-            let (first, other) = (when(first), when(other));
-            first
-                .iter()
-                .any(|one| other.iter().any(|two| one.overlaps(*two)))
-        })
-    };
-    rivals.retain(|(first, other)| at_once(&first.row, &other.row));
+    let held = Held::of(rows);
+    rivals.retain(|(first, other)| held.at_once(&first.row, &other.row));
     let finding = |(first, other): (&Placed<PlanRow>, &Placed<PlanRow>)| {
         let id = resource(&other.row.part).map(|name| names.text(name));
         let message = format!(

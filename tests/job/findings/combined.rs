@@ -39,6 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = volumes();
     cases.extend(counters());
     cases.extend(maxima());
+    cases.extend(minima());
     cases.extend(charges());
     cases
 }
@@ -180,6 +181,75 @@ fn maxima() -> Vec<Case> {
         // Two weeks have usage: three at 2 are above what a week lets through, and four are.
         refused("commit to less, or raise the cap: 5 times the cap is to be 1 times the commitment at least", ("20", weekly), ("10", weekly)).total("10 USD"),
         refused("5 times the cap is to be 1 times the commitment at least", ("20", weekly), ("20", "4, cycle: week, anchor: 2026-03-01")).total("20 USD"),
+    ]
+}
+
+/// Commitments that count the same, and a cap and a commitment of two lists of one subscription.
+fn minima() -> Vec<Case> {
+    let two = |all: &str, least: &str| {
+        format!("commitments: [{{ id: all, amount: 80{all} }}, {{ id: least, amount: 60{least} }}]")
+    };
+    let row = "{ item: units, price: 1 }, { item: texts, price: 3 }";
+    let twice = |hint: &'static str, right: &str| {
+        refused(
+            "what both lack would be charged twice",
+            hint,
+            (&two("", ", items: [units]"), row),
+            (right, row),
+        )
+        .wrong(texts())
+    };
+    // Each with a part of its own.
+    let lists = |standard: &str, own: &str| {
+        put(
+            CATALOG,
+            format!(
+                "currency: USD\nplans: [{{ {standard} }}, {{ list: own, {own} }}]\nprices: [{{ item: units, price: 1 }}]\n"
+            ),
+        )
+    };
+    let both = || {
+        swap(
+            ACCOUNTS,
+            "account: acme,",
+            "account: acme, price_lists: [standard, own],",
+        )
+    };
+    let least = |amount: &str| format!("commitments: [{{ id: least, amount: {amount} }}]");
+    vec![
+        twice(
+            "keep one of the two",
+            "commitments: [{ id: all, amount: 80 }]",
+        )
+        .total("80 USD"),
+        // Seven units are less than 60, seven texts at 3 less than 80.
+        twice(
+            "or give them `items` that have none in common",
+            &two(", items: [texts]", ", items: [units]"),
+        )
+        .total("140 USD"),
+        Case::refused(
+            "what both lack would be charged twice",
+            "keep one of the two",
+        )
+        .wrong(lists(
+            "commitments: [{ id: all, amount: 80 }]",
+            &least("60"),
+        ))
+        .wrong(both())
+        .right(lists(
+            "commitments: [{ id: all, amount: 80 }]",
+            "charges: [{ item: fee, amount: 0, when: advance }]",
+        ))
+        .total("80 USD"),
+        Case::refused(
+            "the commitment \"least\"",
+            "commit to 5 at most, or raise the cap to 20 at least",
+        )
+        .wrong(lists("caps: [{ id: most, limit: 5 }]", &least("20")))
+        .wrong(both())
+        .right(lists("caps: [{ id: most, limit: 20 }]", &least("20")))
+        .total("20 USD"),
     ]
 }
 
