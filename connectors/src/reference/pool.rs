@@ -124,7 +124,7 @@ pub(super) fn undated_subscriptions(rows: &Rows, names: &Names) -> Vec<Diagnosti
     findings
 }
 
-/// Plan rows with one identifier that hold at once.
+/// Plan rows with one identifier: of two that are alike one would be lost.
 pub(super) fn repeated_plans(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
     let mut first: BTreeMap<_, &Placed<PlanRow>> = BTreeMap::new();
     let mut findings = Vec::new();
@@ -134,6 +134,22 @@ pub(super) fn repeated_plans(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
                 let id = names.plan(placed.row.key);
                 let message = format!("\"{id}\" is given twice; first at {}", held.origin);
                 let hint = "give each part of a plan its own id";
+                findings.push(placed.origin.error(message).with_hint(hint));
+            }
+            // Each catalog has the accumulators that its prices name.
+            Some(held)
+                if held.origin != placed.origin
+                    && !matches!(
+                        placed.row.part,
+                        PlanPart::Accumulator(_) | PlanPart::Volume(_)
+                    ) =>
+            {
+                let id = names.plan(placed.row.key);
+                let message = format!(
+                    "\"{id}\" is given twice, alike, and holds once; first at {}",
+                    held.origin
+                );
+                let hint = "leave one of the two out, or give it an id of its own: then both hold";
                 findings.push(placed.origin.error(message).with_hint(hint));
             }
             Some(_) => {}

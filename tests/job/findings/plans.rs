@@ -235,6 +235,31 @@ fn twins() -> Vec<Case> {
         .wrong(two("id: free, units: 2", "id: free, units: 1"))
         .right(two("id: free, units: 2", "id: extra, units: 1"))
         .total("4 USD"),
+        // Alike, one was lost: two of seven are free, or four.
+        Case::refused(
+            "is given twice, alike, and holds once; first at",
+            "leave one of the two out",
+        )
+        .wrong(two("id: free, units: 2", "id: free, units: 2"))
+        .right(plans("{ allowances: [{ id: free, units: 2 }] }"))
+        .total("5 USD"),
+        Case::refused(
+            "is given twice, alike, and holds once; first at",
+            "or give it an id of its own: then both hold",
+        )
+        .wrong(two("id: free, units: 2", "id: free, units: 2"))
+        .right(two("id: free, units: 2", "id: extra, units: 2"))
+        .total("3 USD"),
+        Case::refused(
+            "is given twice, alike, and holds once; first at",
+            "or give it an id of its own: then both hold",
+        )
+        .wrong(plans(&format!("{FEE}, {FEE}")))
+        .right(plans(&format!(
+            "{FEE}, {}",
+            FEE.replace("item", "id: more, item")
+        )))
+        .total("13 USD"),
         // Two of the first three are free, and three of the other four.
         overlap()
             .right(dated(", to: 2026-03-15", "free"))
@@ -242,6 +267,8 @@ fn twins() -> Vec<Case> {
         overlap().right(dated("", "extra")).total("2 USD"),
     ]
 }
+
+const FEE: &str = "{ charges: [{ item: fee, amount: 3, when: advance }] }";
 
 const ONE: &str = "  - { id: s1, account: acme, service_type: voice, services: [n1], from: 2026-03-01, to: 2026-04-01, group: ours";
 
