@@ -6,14 +6,15 @@
 //! - **Advice** is a name whose usage waits and is told anyway, or that a catalog shared by several jobs
 //!   may have for the others. Names of one kind are told together.
 //! - Where messages come beside the files, a name may still arrive: no finding is an error.
-//! - What a value is, only usage decides: values are never judged.
+//! - What a value is, only usage decides: values are never judged, but for how a number is written.
 
 use super::rows::{Origin, Placed, Rows};
+use crate::decode::ColumnType;
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::mediate::MediationRule;
 use crate::names::Names;
 use millrace_operators::domain::{
-    AccountKey, Commitment, Counts, Name, PlanPart, PriceRow, Severity,
+    AccountKey, Commitment, Counts, Name, PlanPart, Price, PriceRow, Severity,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ struct RuleWords {
     service_type: String,
     items: BTreeSet<String>,
     attributes: BTreeSet<String>,
+    /// The attributes that are a column declared to be a number.
+    numbers: BTreeSet<String>,
 }
 
 /// The names that the mediation rules of a job define.
@@ -46,6 +49,7 @@ impl Vocabulary {
             service_type: service_type.to_owned(),
             items: names(&rule.charges),
             attributes: names(&rule.attributes),
+            numbers: numbers(rule),
         };
         Self(rules.into_iter().map(words).collect())
     }
@@ -55,6 +59,18 @@ impl Vocabulary {
     pub fn attributes(&self) -> BTreeSet<&str> {
         let attributes = self.0.iter().flat_map(|rule| &rule.attributes);
         attributes.map(String::as_str).collect()
+    }
+
+    /// Whether every rule that charges an item and defines an attribute makes it of a number.
+    fn is_number(&self, item: &str, attribute: &str) -> bool {
+        let defining = self
+            .0
+            .iter()
+            .filter(|rule| rule.items.contains(item) && rule.attributes.contains(attribute));
+        defining.clone().next().is_some()
+            && defining
+                .into_iter()
+                .all(|rule| rule.numbers.contains(attribute))
     }
 
     fn items(&self) -> BTreeSet<&str> {
@@ -77,6 +93,24 @@ impl Vocabulary {
     }
 }
 
+/// The attributes of a rule that are a column declared to be a number, as it is.
+fn numbers(rule: &MediationRule) -> BTreeSet<String> {
+    let is_number = |column: &str| {
+        let declared = rule.columns.get(column);
+        let kind = declared.and_then(|declared| declared.value.kind.as_ref());
+        matches!(kind, Some(ColumnType::BigInt | ColumnType::Decimal { .. }))
+    };
+    let attributes = rule.attributes.0.iter();
+    let numbers = attributes.filter(|(_, sql)| is_number(sql.value.trim()));
+    numbers.map(|(name, _)| name.clone()).collect()
+}
+
+/// The one text that a number has as an attribute, where a text is a number.
+fn text_of_number(text: &str) -> Option<String> {
+    let number = Price::parse(text).ok()?;
+    Some(number.to_string())
+}
+
 /// Names of the rows that nothing has, or that are slips of others. `may_come` says that what is missing
 /// may arrive in messages.
 pub(super) fn unmet(
@@ -92,6 +126,7 @@ pub(super) fn unmet(
     };
     let mut findings = reader.items();
     findings.extend(reader.attributes());
+    findings.extend(reader.numbers());
     findings.extend(reader.lists());
     findings.extend(reader.accounts());
     findings.extend(reader.groups());
@@ -299,6 +334,50 @@ impl<'a> Reader<'a> {
                 findings.push(finding.with_hint(hint));
             }
         }
+        findings
+    }
+
+    /// Numbers in conditions that are not written as attributes that are numbers are. Where that is not
+    /// known, those with zeros at the end alone: other texts are numbers by chance more often.
+    fn numbers(&self) -> Vec<Diagnostic> {
+        let mut findings = Vec::new();
+        let mut doubtful = Places::default();
+        for placed in &self.rows.prices {
+            let item = self.names.text(placed.row.item);
+            for condition in &placed.row.conditions {
+                let (attribute, value) = (
+                    self.names.text(condition.attribute),
+                    self.names.text(condition.value),
+                );
+                let Some(number) = text_of_number(&value).filter(|number| **number != *value)
+                else {
+                    continue;
+                };
+                if self.vocabulary.is_number(&item, &attribute) {
+                    let message = format!(
+                        "no usage has the value \"{value}\" of \"{attribute}\", which is a number: \
+                         the row would never be used"
+                    );
+                    let hint = format!("write \"{number}\": a number has this one text");
+                    findings.push(placed.origin.error(message).with_hint(hint));
+                } else if value.contains('.') && value.ends_with('0') {
+                    doubtful.add(value, &placed.origin);
+                }
+            }
+        }
+        findings.extend(doubtful.together(Severity::Info, |values, _| {
+            let message = format!(
+                "conditions have the values {}, and a number has no zeros at the end as an attribute",
+                listed(values)
+            );
+            let numbers: Vec<String> = values.iter().filter_map(|v| text_of_number(v)).collect();
+            let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+            let hint = format!(
+                "write {} where the attribute is a number; where it is text nothing is to be done",
+                listed(&numbers)
+            );
+            (message, hint)
+        }));
         findings
     }
 

@@ -362,6 +362,17 @@ fn names() -> Vec<Case> {
             .wrong(of(&[base, "item: units, price: 2, when: { tier: far }"]))
     };
     let define = || swap(JOB, "attributes: {", "attributes: { tier: zone,");
+    let sized = |size: &str| {
+        swap(
+            JOB,
+            "attributes: {",
+            format!("attributes: {{ size: {size},"),
+        )
+    };
+    let of_size = |size: &str| {
+        let narrow = format!("item: units, price: 2, when: {{ size: \"{size}\" }}");
+        put(CATALOG, prices(&["item: units, price: 1", &narrow]))
+    };
     vec![
         Case::refused("charges the item \"unts\"", "did you mean \"units\"?")
             .wrong(of(&["item: unts, price: 1"]))
@@ -391,6 +402,17 @@ fn names() -> Vec<Case> {
             .wrong(of(&[base, "item: units, price: 2, account: Acme"]))
             .right(swap(CATALOG, "Acme", "acme"))
             .total("14 USD"),
+        // Three units at 2, four at 1.
+        Case::refused("no usage has the value \"3.0\" of \"size\"", "write \"3\": a number has this one text")
+            .wrong(of_size("3.0"))
+            .wrong(sized("units"))
+            .right(of_size("3"))
+            .total("10 USD"),
+        Case::remark("conditions have the values \"4.50\"", "write \"4.5\" where the attribute is a number; where it is text nothing is to be done")
+            .wrong(of_size("4.50"))
+            .wrong(sized("units * 1.5"))
+            .right(of_size("4.5"))
+            .total("10 USD"),
     ]
 }
 
