@@ -418,6 +418,7 @@ fn a_volume_is_quoted_whole_and_what_is_left_out_is_named() {
     let expected = [
         "commitment least 44 from 2026-02-01",
         "commitment least 50 from 2026-03-01",
+        "commitment yearly 2 from 2026-01-01",
         "forward_recurring fee 9 from 2026-02-01",
         "forward_recurring fee 9 from 2026-03-01",
     ];
