@@ -282,7 +282,6 @@ impl World {
     #[must_use]
     pub fn buckets(&self, rules: &BillRules) -> Vec<(Bucket, i128)> {
         let (_, courses, mut buckets) = self.bill_and_balances(rules);
-        buckets.retain(|bucket| !bucket.kind.is_inner());
         buckets.sort_by_key(|bucket| (bucket.resource, bucket.valid, bucket.key));
         let value = |bucket: &Bucket| {
             let values = courses[&bucket.group].at(None);

@@ -141,7 +141,8 @@ pub(super) fn buckets(names: &Names, buckets: &[(Bucket, i128)]) -> String {
             minute(bucket.valid.end()),
         )
     };
-    let mut rows: Vec<String> = buckets.iter().map(row).collect();
+    let shown = buckets.iter().filter(|(bucket, _)| !bucket.kind.is_inner());
+    let mut rows: Vec<String> = shown.map(row).collect();
     rows.sort();
     match rows.is_empty() {
         true => String::new(),
