@@ -73,6 +73,23 @@ fn bills(parts: &str, prices: &str) -> Option<[String; 2]> {
 
 const COUNTERS: &str = "    accumulators:\n      - { id: total, items: [units] }\n";
 
+/// What money has offset needs no units: they are drawn first, whatever the priorities and ends say.
+#[test]
+fn included_units_are_drawn_before_money_whatever_their_priorities() {
+    let price = "  - { item: units, price: 1 }";
+    for (money, units) in [(0, 1), (1, 0), (-5, 5), (0, 0)] {
+        // The week of money ends before the month of units.
+        for cycle in ["", ", cycle: week, anchor: 2026-01-05"] {
+            let parts = format!(
+                "    allowances:\n      - {{ id: promo, money: 20, priority: {money}{cycle} }}\n\
+                 \x20     - {{ id: pool, units: 100, priority: {units} }}"
+            );
+            let ended = run(&parts, price, &[30, 100]);
+            assert_eq!(ended.totals(), ["10 USD"], "{parts}: {}", ended.err);
+        }
+    }
+}
+
 #[test]
 fn each_price_beside_each_part_of_a_plan_is_right_or_refused() {
     let models = [

@@ -379,6 +379,20 @@ prices:
 ";
 
 #[test]
+fn a_quote_draws_included_units_before_money() {
+    let catalog = "\
+currency: EUR
+plans: [{ allowances: [{ id: promo, money: 20 }, { id: pool, units: 100, priority: 1 }] }]
+prices: [{ id: call, item: call, price: 1 }]
+";
+    let desk = Desk::new(&[("catalog.yaml", catalog)]);
+    let usage = "item,quantity,time\ncall,30,2026-02-01T00:00:00Z\ncall,100,2026-02-02T00:00:00Z\n";
+    let request = request(desk.at("catalog.yaml"), csv());
+    let quoted = quote(&request, Box::new(Cursor::new(usage.to_owned()))).unwrap();
+    assert_eq!(lines(&quoted), ["1 call 0 EUR", "2 call 10 EUR"]);
+}
+
+#[test]
 fn a_volume_is_quoted_whole_and_what_is_left_out_is_named() {
     let desk = Desk::new(&[("catalog.yaml", VOLUME)]);
     let ask = |usage: &str| {

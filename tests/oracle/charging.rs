@@ -91,14 +91,16 @@ pub(super) fn parts_of_tiers(tiers: &[Tier], position: i128, units: i128) -> Opt
     Some(parts)
 }
 
-/// The order in which buckets are met.
-fn meets(bucket: &&Bucket) -> (i32, EventTime, EventTime, BucketKey) {
+/// The order in which buckets are met: allowances of units before those of money, whatever their priorities.
+fn meets(bucket: &&Bucket) -> (bool, i32, EventTime, EventTime, BucketKey) {
     let priority = match bucket.kind {
         BucketKind::Allowance { priority } => priority,
         _ => 0,
     };
     let valid = bucket.valid;
-    (priority, valid.end(), valid.start(), bucket.key)
+    let is_allowance = matches!(bucket.kind, BucketKind::Allowance { .. });
+    let is_money = is_allowance && bucket.measure == Measure::Money;
+    (is_money, priority, valid.end(), valid.start(), bucket.key)
 }
 
 fn is_accumulator(bucket: &Bucket) -> bool {

@@ -118,15 +118,19 @@ impl Slots {
     }
 }
 
-/// The order in which a record meets buckets: allowances, caps, accumulators; allowances by priority;
-/// then earliest end, earliest start, key.
+/// The order in which a record meets buckets: allowances of units, which what money has offset would draw for
+/// nothing, allowances of money, caps, accumulators; allowances by priority; then earliest end, earliest
+/// start, key.
 type Order = (u8, i32, EventTime, EventTime, BucketKey);
 
 fn order(held: Held<'_>) -> Order {
     let (kind, priority) = match held.rule.kind {
-        BucketKind::Allowance { priority } => (0, priority),
-        BucketKind::Cap { .. } => (1, 0),
-        BucketKind::Accumulator { .. } | BucketKind::Spend | BucketKind::Elsewhere { .. } => (2, 0),
+        BucketKind::Allowance { priority } => match held.rule.measure {
+            Measure::Units => (0, priority),
+            Measure::Money => (1, priority),
+        },
+        BucketKind::Cap { .. } => (2, 0),
+        BucketKind::Accumulator { .. } | BucketKind::Spend | BucketKind::Elsewhere { .. } => (3, 0),
     };
     let valid = held.rule.valid;
     (kind, priority, valid.end(), valid.start(), held.key)

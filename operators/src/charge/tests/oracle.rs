@@ -63,12 +63,14 @@ fn tier_of(tiers: &[Tier], position: i128) -> usize {
     found
 }
 
-fn draw_order(bucket: &&Bucket) -> (i32, EventTime, EventTime, BucketKey) {
+/// Allowances of units before those of money, whatever their priorities.
+fn draw_order(bucket: &&Bucket) -> (bool, i32, EventTime, EventTime, BucketKey) {
     let priority = match bucket.kind {
         BucketKind::Allowance { priority } => priority,
         _ => 0,
     };
     (
+        matches!(bucket.kind, BucketKind::Allowance { .. }) && bucket.measure == Measure::Money,
         priority,
         bucket.valid.end(),
         bucket.valid.start(),
