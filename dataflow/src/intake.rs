@@ -196,6 +196,8 @@ pub struct Intake {
     discards: BTreeMap<RecordId, Discard>,
     /// What was archived and forgotten, where records are read.
     archived: Option<Archived>,
+    /// Archived records that the rules of sources would make otherwise, until they are told.
+    otherwise: BTreeMap<usize, u64>,
     /// How often state was forgotten, and what was due has been fed.
     forgotten: u64,
     /// What keeps messages of reference data from being in force.
@@ -310,6 +312,7 @@ impl Intake {
             passed_over: BTreeSet::new(),
             discards: BTreeMap::new(),
             archived: None,
+            otherwise: BTreeMap::new(),
             forgotten: 0,
             held: Vec::new(),
             messages_came: false,

@@ -255,6 +255,53 @@ fn a_file_that_is_gone_keeps_its_records_and_is_told_until_it_is_back() {
     is(&desk, "25 USD", Exit::Ok);
 }
 
+/// What is archived stays as it is, and whoever changes a rule hears what it would change of it: once, and
+/// nothing where it changes nothing. The rule as it was finds all as it is.
+#[test]
+fn records_of_closed_bill_units_that_a_rule_would_change_are_told() {
+    for (from, to, told) in [
+        ("units <> 99", "units <> 3", Some(1)),
+        ("units <> 99", "units > 3", Some(2)),
+        ("units: units", "units: units * 10", Some(2)),
+        ("[id]", "[id, zone]", Some(2)),
+        ("time: at", "time: \"CAST(number AS timestamp)\"", Some(2)),
+        ("units <> 99", "units <> 98", None),
+    ] {
+        let desk = desk(true, TWO);
+        let job = JOB.replace("2026-03-01", "2026-03-10");
+        let kept = "durability: { folder: state }\narchive: { folder: closed, after: 1d }\n";
+        desk.write("job.yaml", job + kept);
+        is(&desk, "2.5 USD", Exit::Ok);
+        desk.write("rule.yaml", rule(from, to));
+        let ended = is_billed(&desk);
+        let says = |records: u64| {
+            format!("{records} records of closed bill units would be mediated otherwise")
+        };
+        match told {
+            Some(records) => {
+                assert!(ended.err.contains(&says(records)), "{to}: {}", ended.err);
+                assert!(
+                    ended.err.contains("amend or void those records"),
+                    "{to}: {}",
+                    ended.err
+                );
+                assert_eq!(ended.exit, Exit::Findings, "{to}");
+                is(&desk, "2.5 USD", Exit::Ok);
+                desk.write("rule.yaml", RULE);
+            }
+            None => assert_eq!(ended.exit, Exit::Ok, "{to}: {}", ended.err),
+        }
+        is(&desk, "2.5 USD", Exit::Ok);
+    }
+}
+
+/// A run that leaves the bill as it is.
+fn is_billed(desk: &Desk) -> Ended {
+    let ended = desk.run();
+    assert_eq!(ended.totals(), ["2.5 USD"], "{}", ended.err);
+    ended
+}
+
 /// What `millrace explain` says of a record, as JSON and as text.
 #[track_caller]
 fn explained(desk: &Desk, record: &str) -> (Value, String) {

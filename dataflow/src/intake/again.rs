@@ -8,7 +8,7 @@ use super::{Halt, count};
 use crate::durable::Stood;
 use millrace_connectors::decode::{Decoder, RawChunk};
 use millrace_connectors::mediate::{Mediated, Mediator};
-use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage};
+use millrace_operators::domain::{Fate, Fault, FileId, Identity, RecordId, Usage};
 use millrace_operators::epoch::Diff;
 use roaring::RoaringTreemap;
 use std::cmp::Ordering;
@@ -17,6 +17,8 @@ use std::ops::{AddAssign, Range};
 
 /// Rows compared at a time.
 const WINDOW_ROWS: u64 = 65_536;
+/// Forgotten records that the archive is asked for at once.
+const ASKED_MAX: usize = 1 << 20;
 
 /// What became of the records of a file or partition before, window by window.
 pub(super) trait Before {
@@ -25,6 +27,8 @@ pub(super) trait Before {
     fn window(&mut self, end: u64, after: &Window, bundle: &mut Bundle) -> Result<Window, Halt>;
     /// Whether all were taken.
     fn is_done(&self) -> bool;
+    /// Whether it says what became of records that the state has forgotten.
+    fn knows_forgotten(&self) -> bool;
     /// What broke the file.
     fn broken(&mut self) -> Option<Fault>;
 }
@@ -213,6 +217,10 @@ impl Before for Replay {
         self.ended && self.usage.is_empty() && self.faults.is_empty() && self.ignored.is_empty()
     }
 
+    fn knows_forgotten(&self) -> bool {
+        true
+    }
+
     fn broken(&mut self) -> Option<Fault> {
         self.broken.take()
     }
@@ -263,6 +271,10 @@ impl Before for Journaled {
         self.usage.is_empty() && self.faults.is_empty()
     }
 
+    fn knows_forgotten(&self) -> bool {
+        false
+    }
+
     fn broken(&mut self) -> Option<Fault> {
         self.broken.take()
     }
@@ -289,18 +301,26 @@ impl AddAssign for Compared {
     }
 }
 
+/// Usage of a record that the state has forgotten, as it is mediated now: the record, its identity and its
+/// content.
+pub(super) type Forgotten = (RecordId, Identity, u64);
+
 /// Adds what differs between the two in these rows of a file or partition to `bundle`, as far as records are
-/// `known`.
+/// `known`. What became of others the journal does not say: how many of them differ is asked of `archive`.
 pub(super) fn differences(
     rows: &Range<u64>,
     mut old: impl Before,
     new: &mut Replay,
     known: impl Fn(RecordId) -> bool,
+    archive: impl Fn(&[Forgotten]) -> Result<u64, Halt>,
     bundle: &mut Bundle,
 ) -> Result<Compared, Halt> {
     let mut archived: BTreeSet<RecordId> = BTreeSet::new();
+    let (mut asked, mut differ): (Vec<Forgotten>, u64) = Default::default();
+    let asks = !old.knows_forgotten();
+    let is_known = &known;
     let mut wanted = |record: RecordId| {
-        let known = known(record);
+        let known = is_known(record);
         if !known {
             archived.insert(record);
         }
@@ -314,16 +334,26 @@ pub(super) fn differences(
         let before = old.window(end, &after, bundle)?.within(rows);
         let before = before.among(after.rows.as_deref());
         let after = after.within(rows).among(before.rows.as_deref());
+        if asks {
+            // What is archived had not been left out.
+            let left_out = after.ignored.iter().filter(|record| !is_known(**record));
+            differ += count_of(left_out.count());
+        }
         changes(
             before.usage,
             after.usage,
             |usage| usage.record,
             |usage, diff| {
-                if wanted(usage.record) {
+                if asks && diff > 0 && !is_known(usage.record) {
+                    asked.push((usage.record, usage.identity, usage.content()));
+                } else if wanted(usage.record) {
                     bundle.usage.push((usage, diff));
                 }
             },
         );
+        if asked.len() >= ASKED_MAX {
+            differ += archive(&std::mem::take(&mut asked))?;
+        }
         changes(
             before.faults,
             after.faults,
@@ -340,7 +370,9 @@ pub(super) fn differences(
             after.ignored,
             |record| *record,
             |record, diff| {
-                if wanted(record) {
+                // The journal does not name what is archived, and it was not left out.
+                let is_asked = asks && !is_known(record);
+                if !is_asked && wanted(record) {
                     count(&mut bundle.fates, file, Fate::Ignored, diff);
                     bundle.ignored.push((record, diff));
                 }
@@ -358,8 +390,12 @@ pub(super) fn differences(
     bundle.fates.retain(|_, diff| *diff != 0);
     Ok(Compared {
         records: new.records,
-        archived: u64::try_from(archived.len()).unwrap_or(u64::MAX),
+        archived: count_of(archived.len()) + differ + archive(&asked)?,
     })
+}
+
+fn count_of(records: usize) -> u64 {
+    u64::try_from(records).unwrap_or(u64::MAX)
 }
 
 /// Walks two lists in record order and tells what is only in one of them, the old before the new.

@@ -10,6 +10,7 @@
 //!   Which of them holds is found there, as ever, and what that changes in the closed bill unit is the next
 //!   adjustment's. They leave again behind it.
 
+use super::again::Forgotten;
 use super::bundle::Bundle;
 use super::{Halt, Intake, count};
 use crate::archive::known::UNNAMED;
@@ -185,6 +186,24 @@ impl Archived {
         bundle.fates.retain(|_, diff| *diff != 0);
     }
 
+    /// How many of these records the archive has under other identities, or with other contents.
+    fn otherwise(&self, records: &[Forgotten]) -> Result<u64, Halt> {
+        let identities = records.iter().map(|(_, identity, _)| *identity);
+        let known = match records.is_empty() {
+            true => BTreeMap::new(),
+            false => self.known(&identities.collect())?,
+        };
+        let differs = |(record, identity, content): &&Forgotten| {
+            let Some(versions) = known.get(identity) else {
+                return true;
+            };
+            // One that repeats another is archived as that.
+            let mut own = versions.iter().map(|version| &version.usage);
+            own.any(|own| own.record == *record && own.content() != *content)
+        };
+        Ok(u64::try_from(records.iter().filter(differs).count()).unwrap_or(u64::MAX))
+    }
+
     fn archive(&self) -> Result<&Archive, Halt> {
         let unnamed = || Halt::Source(UNNAMED.to_owned());
         self.archive.as_ref().ok_or_else(unnamed)
@@ -281,6 +300,12 @@ impl Intake {
         let beside = self.archived.as_ref().map_or(&none, |held| &held.beside);
         self.files
             .among(id, rows, [&self.setting.closed.records, beside])
+    }
+
+    /// How many of these archived records are otherwise in the archive.
+    pub(super) fn archived_otherwise(&self, records: &[Forgotten]) -> Result<u64, Halt> {
+        let archived = self.archived.as_ref();
+        archived.map_or(Ok(0), |archived| archived.otherwise(records))
     }
 
     /// Whether a record is in the archive, or told beside what is.

@@ -13,7 +13,7 @@
 //! that the broker has no more stay as they are too, but nobody can put them back: they are told when they are
 //! left behind.
 
-use super::again::{Before, Compared, Journaled, Replay, differences};
+use super::again::{Before, Compared, Forgotten, Journaled, Replay, differences};
 use super::files::Behind;
 use super::messages::MessagesAgain;
 use super::{Halt, Intake};
@@ -40,6 +40,9 @@ const LAYOUT: &str = "put `format` and `csv` of the source back as they were, or
 /// What does where that of messages is another.
 const FORMAT: &str = "put `format` of the topics back as it was, or give messages of the new format a topic and a source \
                       of their own";
+/// What brings the bill of closed bill units where a rule would have it.
+const ARCHIVED: &str = "amend or void those records by records of their identities, where the rule has a `kind`; or put the \
+                        rule, and the tables that it asks, back as they were";
 /// What makes the rule before that of all messages again, where the broker has some no more.
 const RULE: &str =
     "put the rule, and the tables that it asks, back as they were to have all of them by one rule";
@@ -65,7 +68,7 @@ impl Intake {
                 Err(message) => self.cannot(&behind, &message),
             }
         }
-        self.tell_compared(compared);
+        self.tell_archived_otherwise();
         report.mediated += compared.records;
         Ok(())
     }
@@ -96,7 +99,7 @@ impl Intake {
             }
             records = 0;
         }
-        self.tell_compared(compared);
+        self.tell_archived_otherwise();
         if compared.records > 0 {
             self.setting.listener.message(&format!(
                 "rules or lookup tables have changed since the last run: {} records were mediated again",
@@ -167,9 +170,13 @@ impl Intake {
             Ok(mut now) => {
                 let mut bundle = std::mem::take(&mut self.bundle);
                 let known = |record: RecordId| !self.is_archived(record);
-                let compared = differences(&behind.rows, before, &mut now, known, &mut bundle);
+                let archive = |asked: &[Forgotten]| self.archived_otherwise(asked);
+                let rows = &behind.rows;
+                let compared = differences(rows, before, &mut now, known, archive, &mut bundle);
                 self.bundle = bundle;
                 let compared = compared?;
+                let differ = self.otherwise.entry(behind.source).or_default();
+                *differ += compared.archived;
                 let stay = self.archived_of(behind.id, &behind.rows) | now.unread(&behind.rows);
                 self.files.mediated_but(behind.id, &behind.rows, stay);
                 if behind.file.is_none() {
@@ -245,12 +252,15 @@ impl Intake {
         self.setting.warned.rules.push(finding);
     }
 
-    fn tell_compared(&self, compared: Compared) {
-        if compared.archived > 0 {
-            self.setting.listener.message(&format!(
-                "{} records of closed bill units would be mediated otherwise; they stay as archived",
-                compared.archived
-            ));
+    /// Tells what the rules in force would make otherwise of records that are archived.
+    fn tell_archived_otherwise(&mut self) {
+        for (source, records) in std::mem::take(&mut self.otherwise) {
+            if records > 0 {
+                let message = format!(
+                    "{records} records of closed bill units would be mediated otherwise; they stay as archived"
+                );
+                self.warn_of_rule(source, message, ARCHIVED);
+            }
         }
     }
 }
