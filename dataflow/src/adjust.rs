@@ -362,7 +362,9 @@ impl Desk<'_> {
                 .retain(|row| !withdrawn.contains(&row.usage.record));
         }
         let files = number_files(&period, &scope, &late)?;
-        let opening = scope.opening(&carried, bounds.start());
+        let mut stood = self.stood_before(bounds, &scope, &carried)?;
+        stood.extend(carried.clone());
+        let opening = scope.opening(&stood, bounds.start());
         let portion = Portion {
             usage: scope.usage.iter().map(|row| row.usage.clone()).collect(),
             late: late.iter().map(|late| late.usage.clone()).collect(),
@@ -389,14 +391,17 @@ impl Desk<'_> {
             .into_iter()
             .filter(|(group, stand)| match archived.get(group) {
                 Some(was) => *was != stand.moved,
-                None => !stand.moved.is_empty(),
+                // Where it stood here nobody has noted: a period behind this has.
+                None => !stand.moved.is_empty() || carried.contains_key(group),
             })
             .collect();
         let billed = late
             .iter()
             .any(|late| !rated.suspense.contains_key(&late.usage.record));
         self.carried.extend(moved.clone());
-        if lines.is_empty() && moved.is_empty() && !billed && gives_up.is_empty() {
+        // Archived without being billed; now it is.
+        let unbilled = period.manifest().accounts.is_empty();
+        if lines.is_empty() && moved.is_empty() && !billed && gives_up.is_empty() && !unbilled {
             return Ok(());
         }
         let sequence = period.manifest().sequence + 1;
@@ -428,6 +433,48 @@ impl Desk<'_> {
             self.carried.insert(key, Stand { at, moved });
         }
         Ok(())
+    }
+
+    /// Where groups stood last that used nothing in this period, and that nothing carries into it: it has
+    /// nothing of them, and only edges are between.
+    fn stood_before(
+        &self,
+        bounds: Period,
+        scope: &Scope,
+        carried: &BTreeMap<GroupKey, Stand>,
+    ) -> Result<BTreeMap<GroupKey, Stand>, ArchiveError> {
+        let names = &self.rater.names;
+        let groups = scope.accounts.iter();
+        let groups = groups.flat_map(|account| self.links.groups_of(*account));
+        let mut missing: BTreeSet<GroupKey> = groups
+            .filter(|group| !scope.groups.contains_key(group) && !carried.contains_key(group))
+            .collect();
+        let mut stood = BTreeMap::new();
+        let before = self.archive.periods().rev();
+        for before in before.filter(|before| before.end() <= bounds.start()) {
+            if missing.is_empty() {
+                break;
+            }
+            let period = self.archive.period(before)?;
+            let mut found = BTreeMap::new();
+            for account in missing.iter().flat_map(|group| self.links.members(*group)) {
+                let entry = period.find(&names.account(account))?;
+                for group in entry.into_iter().flat_map(|entry| entry.groups) {
+                    let key = names.enter_group(&group.pool, &group.currency);
+                    let moved = movement(&group.closing);
+                    found.insert(
+                        key,
+                        Stand {
+                            at: before.end(),
+                            moved,
+                        },
+                    );
+                }
+            }
+            found.retain(|group, _| missing.remove(group));
+            stood.extend(found);
+        }
+        Ok(stood)
     }
 
     /// Takes the groups that may begin this period elsewhere than archived: those whose accounts are

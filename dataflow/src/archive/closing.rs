@@ -265,6 +265,20 @@ impl Closing {
         self.profiles.get(&account).copied()
     }
 
+    /// What decides the periods of an account: its cycle, and those of the accounts it shares with.
+    pub(super) fn cycles_of(
+        &self,
+        account: AccountKey,
+    ) -> (
+        Option<BillingProfile>,
+        Option<Arc<BTreeSet<BillingProfile>>>,
+    ) {
+        (
+            self.profile(account),
+            self.mixed.get(&account).map(Arc::clone),
+        )
+    }
+
     /// The period of a bill unit.
     fn stretch(&mut self, account: AccountKey, unit: Period) -> Option<Period> {
         let Some(cycles) = self.mixed.get(&account).map(Arc::clone) else {

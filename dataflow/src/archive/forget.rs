@@ -21,7 +21,7 @@
 
 use super::corrections::Corrections;
 use super::due::differences;
-use super::{ArchiveSetting, Leaving, adjustment, known, members};
+use super::{ArchiveSetting, Closing, Leaving, adjustment, known, members};
 use crate::adjust::{AdjustError, Adjusted, Adjustment, LateUsage, adjust};
 use crate::board::Board;
 use crate::durable::{Closed, Due, Forgetting, KnownPeriod, LeftVersion, versions};
@@ -36,7 +36,8 @@ use millrace_connectors::archive::{
 use millrace_connectors::output::{AggregatedLine, SuspendedUsage};
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{
-    GroupKey, Identity, LineKey, LineSum, Period, Reason, RecordId, Suspense, Usage,
+    AccountKey, ClosedUnits, EventTime, GroupKey, Identity, LineKey, LineSum, Name, Period,
+    PlanPart, Reason, RecordId, Suspense, Usage,
 };
 use millrace_operators::epoch::shard;
 use roaring::RoaringTreemap;
@@ -89,9 +90,17 @@ pub fn forget(
     let archive = Archive::of(Arc::clone(&setting.store))?;
     known::check(&archive, before, &forgetting.generation.manifest)?;
     let waiting = Waiting::find(before, forgetting, &left)?;
+    let archive = with_periods(setting, archive, &waiting.late, &left)?;
     let mut adjusted = Adjusted::default();
-    if !waiting.late.is_empty() || !before.periods.is_empty() {
-        adjusted = bill(setting, forgetting.generation.number, &waiting, &left)?;
+    let was_closed = !before.units.0.is_empty() && archive.periods().next().is_some();
+    if !waiting.late.is_empty() || was_closed {
+        adjusted = bill(
+            setting,
+            forgetting.generation.number,
+            &archive,
+            &waiting,
+            &left,
+        )?;
         // What is open in the state needs nobody to bring it back.
         let forgotten = before.forgotten();
         let returned = &mut adjusted.returned;
@@ -237,12 +246,11 @@ impl Waiting {
 fn bill(
     setting: &ArchiveSetting,
     generation: u64,
+    archive: &Archive,
     waiting: &Waiting,
     left: &Left<'_>,
 ) -> Result<Adjusted, RunError> {
     let late = waiting.late.as_slice();
-    let archive = Archive::of(Arc::clone(&setting.store))?;
-    let archive = with_periods(setting, archive, late, left)?;
     // Which record of an identity holds has been found.
     let file = |usage: &Usage| LateUsage {
         usage: Usage {
@@ -254,12 +262,12 @@ fn bill(
     let forgotten = setting.closed.forgotten();
     let waits: BTreeSet<RecordId> = late.iter().map(|late| late.record).collect();
     let adjusted = adjust(Adjustment {
-        archive: &archive,
+        archive,
         names: Arc::clone(&setting.texts.names),
         late: late.iter().map(file).collect(),
-        ahead: ahead(setting, &archive).collect(),
+        ahead: ahead(setting, archive).collect(),
         withdrawn: &waiting.withdrawn,
-        taken_back: taken_back(setting, &archive)?,
+        taken_back: taken_back(setting, archive)?,
         is_billed_here: &|record| forgotten.contains(record.0) || waits.contains(&record),
         reference: left.reference,
         clock: setting.present.at,
@@ -273,8 +281,8 @@ fn bill(
     })
 }
 
-/// Late records may be of bill units in which nobody used anything: such a period is archived empty,
-/// and adjusted.
+/// Late records, fees and commitments may be of bill units in which nothing was billed: such a period is
+/// archived empty, and adjusted.
 fn with_periods(
     setting: &ArchiveSetting,
     archive: Archive,
@@ -283,22 +291,88 @@ fn with_periods(
 ) -> Result<Archive, ArchiveError> {
     let links = Links::of(left.reference);
     let mut closing = setting.closing(left.reference, &archive);
-    let mut missing: BTreeSet<Period> = BTreeSet::new();
+    // Whether something may have been billed in it since it closed.
+    let mut missing: BTreeMap<Period, bool> = BTreeMap::new();
     for usage in late {
         let payer = links.payers_at(usage.service, usage.time).next();
         let payer = payer.and_then(|payer| Some((payer, closing.profile(payer)?)));
         let period = payer.and_then(|(payer, profile)| closing.period(payer, &profile, usage.time));
-        missing.extend(period.filter(|period| archive.sequence(*period).is_none()));
+        missing.extend(period.map(|period| (period, false)));
     }
+    let before = &setting.closed.units;
+    for (period, account) in billed_by_the_clock(left.reference, &mut closing, before) {
+        let until = before.until(account);
+        *missing.entry(period).or_default() |= until.is_some_and(|until| period.end() <= until);
+    }
+    missing.retain(|period, _| archive.sequence(*period).is_none());
     if missing.is_empty() {
         return Ok(archive);
     }
-    let copy = write_reference(&setting.store, left.reference, &setting.texts.names)?;
-    for period in missing {
+    let names = &setting.texts.names;
+    let now = write_reference(&setting.store, left.reference, names)?;
+    // Nobody knows by what a period came to nothing that was closed without being archived.
+    let unknown = match missing.values().any(|was_closed| *was_closed) {
+        true => write_reference(&setting.store, &Reference::default(), names)?,
+        false => now.clone(),
+    };
+    for (period, was_closed) in missing {
+        let copy = if was_closed { &unknown } else { &now };
         let terms = setting.terms(period, 0);
-        write_manifest(&setting.store, terms, &copy, BTreeMap::new())?;
+        write_manifest(&setting.store, terms, copy, BTreeMap::new())?;
     }
     Archive::of(Arc::clone(&setting.store))
+}
+
+/// The closed periods that plans may bill something in without usage, each with an account.
+fn billed_by_the_clock(
+    reference: &Reference,
+    closing: &mut Closing,
+    before: &ClosedUnits,
+) -> BTreeSet<(Period, AccountKey)> {
+    let mut first: BTreeMap<Name, EventTime> = BTreeMap::new();
+    let bills = |part: &PlanPart| match part {
+        PlanPart::Charge(_) | PlanPart::Commitment(_) | PlanPart::Volume(_) => true,
+        PlanPart::Allowance(_) | PlanPart::Accumulator(_) | PlanPart::Cap(_) => false,
+    };
+    for row in reference.plans.iter().filter(|row| bills(&row.part)) {
+        let start = first.entry(row.list).or_insert(row.valid.start());
+        *start = (*start).min(row.valid.start());
+    }
+    let mut periods = BTreeSet::new();
+    if first.is_empty() {
+        return periods;
+    }
+    let units = closing.units();
+    // Whose cycles, and between which instants: most accounts are like others.
+    let mut seen = BTreeSet::new();
+    for row in &reference.subscriptions {
+        let starts = row.price_lists.iter().filter_map(|list| first.get(list));
+        // A subscription without a first day has no cycles.
+        let dated = row.valid.start() != EventTime::MIN;
+        let start = starts.min().filter(|_| dated);
+        let (Some(start), Some(until)) = (start, units.until(row.account)) else {
+            continue;
+        };
+        let start = row.valid.start().max(*start).max(EventTime::EARLIEST);
+        let closed = (until, before.until(row.account));
+        let like = (
+            closing.cycles_of(row.account),
+            start,
+            row.valid.end(),
+            closed,
+        );
+        if !seen.insert(like) {
+            continue;
+        }
+        let mut next = closing.period_at(row.account, start);
+        while let Some(period) =
+            next.filter(|period| period.end() <= until && period.start() <= row.valid.end())
+        {
+            periods.insert((period, row.account));
+            next = closing.period_at(row.account, period.end());
+        }
+    }
+    periods
 }
 
 /// The periods whose archive is ahead of what the state knows.

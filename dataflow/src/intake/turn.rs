@@ -77,7 +77,7 @@ impl Turn {
         if present.closes && self.closes.is_some_and(|closes| closes <= present.at) {
             return true;
         }
-        if self.begun.elapsed() < self.adjust || closed.periods.is_empty() {
+        if self.begun.elapsed() < self.adjust || closed.units.0.is_empty() {
             return false;
         }
         self.begun = Instant::now();

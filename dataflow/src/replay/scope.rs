@@ -135,6 +135,11 @@ impl<'r> Links<'r> {
             .copied()
     }
 
+    /// The balance groups of an account.
+    pub(crate) fn groups_of(&self, account: AccountKey) -> impl Iterator<Item = GroupKey> {
+        self.of_member.get(&account).into_iter().flatten().copied()
+    }
+
     /// The accounts of a balance group.
     pub(crate) fn members(&self, group: GroupKey) -> impl Iterator<Item = AccountKey> {
         self.groups.get(&group).into_iter().flatten().copied()

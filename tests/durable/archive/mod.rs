@@ -5,6 +5,7 @@ mod adjust;
 mod books;
 mod clock;
 mod corrections;
+mod empty;
 pub(crate) mod forget;
 mod kept;
 mod processes;
