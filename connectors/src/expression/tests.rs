@@ -110,9 +110,9 @@ fn values_are_exact_or_the_row_fails() {
         ),
         (
             "ceil_units(tokens, 4)",
-            ["3", "NULL", "2305843009213693952", "0"],
+            ["3", "NULL", "2305843009213693952", "-1"],
         ),
-        ("ceil_units(price, 0.5)", ["3", "1", "NULL", "0"]),
+        ("ceil_units(price, 0.5)", ["3", "1", "NULL", "-1"]),
         (
             "exact(ratio, 7)",
             ["0.1000000", "2.5000000", "0.0000001", "!"],

@@ -301,8 +301,10 @@ fn ceil_units(x: &ArrayRef, block: &ArrayRef) -> Result<Int64Array> {
                     .checked_mul(x_up)
                     .zip(block.checked_mul(block_up))
                     .and_then(|(x, block)| {
-                        let whole = x.checked_div_euclid(block)?;
-                        let started = i128::from(x.checked_rem_euclid(block)? != 0);
+                        // A negative quantity is a negative one of blocks: towards zero, a small one would
+                        // be nothing, and nobody would be told that it is negative.
+                        let whole = x.checked_div(block)?;
+                        let started = x.checked_rem(block)?.signum();
                         i64::try_from(whole.checked_add(started)?).ok()
                     });
                 units

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// What functions and fields of rules mean: another number where a change of this code makes other usage of
 /// the same record, so that what was taken in before is mediated again.
-const MEANING: u32 = 1;
+const MEANING: u32 = 2;
 
 /// The tables that a rule asks.
 pub(super) fn asked(rule: &MediationRule, lookups: &Lookups) -> Vec<(String, Arc<LookupTable>)> {
