@@ -12,7 +12,8 @@
 //!   another name             more, and it is a beginning of that   refused: a copy, where records are told
 //!                                                                  apart by their places alone
 //!   this name                other content                         refused: told, not guessed; or read,
-//!                                                                  to amend what was read before
+//!                                                                  to amend what was read before, whatever
+//!                                                                  its name has had in between
 //!   any                      nothing of it                         read
 //! ```
 //!
@@ -305,14 +306,21 @@ impl Ledger {
         // What was there before under this name may be there again.
         let again = copied.and_then(|copied| self.entry(copied));
         let again = copied.is_none() || again.is_some_and(|entry| entry.name == *name);
-        if let Some(earlier) = named.filter(|_| arrival.amends && again)
-            && self.change(earlier, &arrival, sight) == Change::Changed
-        {
-            let file = self.enter(arrival)?;
-            if let Some(entry) = self.entry_mut(file) {
-                entry.replaces = Some(earlier);
+        if let Some(earlier) = named.filter(|_| arrival.amends && again) {
+            match self.change(earlier, &arrival, sight) {
+                Change::Changed => {
+                    let file = self.enter(arrival)?;
+                    if let Some(entry) = self.entry_mut(file) {
+                        entry.replaces = Some(earlier);
+                    }
+                    return Ok(Admission::Admitted(file));
+                }
+                Change::Longer => {
+                    self.grow(earlier, arrival);
+                    return Ok(Admission::Grown(earlier));
+                }
+                Change::Same => {}
             }
-            return Ok(Admission::Admitted(file));
         }
         let key = (source.clone(), name.clone(), checksum.clone());
         if let Some(file) = self.passed_over.get(&key) {

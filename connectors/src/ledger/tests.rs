@@ -55,6 +55,33 @@ fn a_file_that_may_change_is_read_again_under_another_number() {
     assert_eq!(knock("one", true), (Admission::Known(FileId(3)), None));
 }
 
+/// A file that was cut, and then is what it was.
+#[test]
+fn a_file_that_was_cut_and_is_whole_again_is_read_on() {
+    let mut ledger = Ledger::default();
+    let mut knock = |text: &str| {
+        let arrival = Arrival {
+            amends: true,
+            ..arrival("calls", "month.csv", text)
+        };
+        let admitted = ledger.admit(arrival, &Seen { text }).unwrap();
+        if let Admission::Admitted(file) | Admission::Grown(file) = admitted {
+            ledger.settle(file, FileState::Loaded, 1, "");
+            let content = Content {
+                digest: text.to_owned(),
+                ..Content::default()
+            };
+            ledger.read(file, Some(content));
+        }
+        admitted
+    };
+    assert_eq!(knock("head\n1\n2\n"), Admission::Admitted(FileId(0)));
+    assert_eq!(knock("head\n1\n"), Admission::Admitted(FileId(1)));
+    assert_eq!(knock("head\n1\n2\n"), Admission::Grown(FileId(1)));
+    assert_eq!(knock("head\n1\n2\n"), Admission::Known(FileId(1)));
+    assert_eq!(knock("head\n1\n"), Admission::Admitted(FileId(2)));
+}
+
 fn admit(ledger: &mut Ledger, source: &str, name: &str, text: &str) -> Admission {
     ledger
         .admit(arrival(source, name, text), &Seen { text })
