@@ -217,8 +217,14 @@ fn record(
             })?;
             Ok(RecordId::new(id, row))
         }
-        _ => Err(format!(
-            "several files are called {file:?}; give the number"
-        )),
+        _ => {
+            let numbers: Vec<String> = files.iter().map(|id| id.0.to_string()).collect();
+            let newest = numbers.last().cloned().unwrap_or_default();
+            let numbers = numbers.join(", ");
+            Err(format!(
+                "several files are called {file:?}, of the numbers {numbers}; name the record by number and \
+                 row: {newest}#0 is the first of the newest"
+            ))
+        }
     }
 }
