@@ -275,9 +275,11 @@ fn groups(board: &Board, texts: &Texts) -> Vec<Share> {
     groups.into_iter().map(share).collect()
 }
 
-/// Whether most of a file came before. Of a partition that is no news: messages are sent again.
+/// Whether most of a file came before. Of a partition that is no news, since messages are sent again, nor of a
+/// file in place of another: what did not change in it is sent once more.
 fn is_mostly_duplicate(file: &LedgerRow) -> bool {
-    file.state != FileState::Followed.name() && file.duplicate > file.received / 2
+    let repeats = file.replaces || file.state == FileState::Followed.name();
+    !repeats && file.duplicate > file.received / 2
 }
 
 /// A file as it stands in the summary: with what is to be told of its records as a whole.

@@ -27,6 +27,9 @@ pub struct LedgerRow {
     pub state: String,
     /// Why it is not simply loaded.
     pub message: String,
+    /// Whether it came in place of another of its name: what did not change in it came before.
+    #[serde(skip)]
+    pub replaces: bool,
     /// Records read.
     pub received: u64,
     /// Records excluded by the mediation rule.
