@@ -496,6 +496,10 @@ impl Files {
                     false => self.settled(index, files),
                 };
                 for meta in files {
+                    if let Some(message) = self.emptied(index, source, &meta) {
+                        unread.insert(message);
+                        continue;
+                    }
                     let seen = self.seen(index, &meta.name);
                     let same = seen.filter(|seen| seen.is(&meta)).map(|seen| seen.id);
                     let same = same.filter(|id| !self.may_amend_now(source, *id));
@@ -600,6 +604,23 @@ impl Files {
         };
         self.see(index, &meta.name, &meta, id);
         Ok(())
+    }
+
+    /// That a file of which records count has no bytes any more, where that would take all of them out: it is
+    /// what a writer leaves that begins anew, so nothing is taken out before there is at least a header.
+    fn emptied(&mut self, index: usize, source: &SourcePlan, meta: &FileMeta) -> Option<String> {
+        if !source.voids_missing || meta.size > 0 {
+            return None;
+        }
+        let entry = self.ledger.named(&source.name, &meta.name)?;
+        let (id, name) = (entry.file, &meta.name);
+        let message = (entry.size > 0).then(|| {
+            format!(
+                "{name:?} was loaded before and has no bytes any more: its records count until it has some; a                  file without records is one with a header alone, or with an empty line where it has none"
+            )
+        })?;
+        self.see(index, name, meta, id);
+        Some(message)
     }
 
     /// Whether a file was refused because it had changed, and its source has it amend what was read now.
@@ -1003,6 +1024,7 @@ impl Files {
                 checksum: entry.checksum.clone(),
                 state: entry.state.name().to_owned(),
                 message: entry.message.clone(),
+                replaces: entry.replaces.is_some(),
                 ..LedgerRow::default()
             }
         };
