@@ -219,7 +219,9 @@ impl World {
             bill.count(file, fate);
         }
         let mut in_order: BTreeMap<GroupKey, Vec<Priced<'_>>> = BTreeMap::new();
-        for (_, usage) in self.usage.values() {
+        let usage = self.usage.values().map(|(_, usage)| usage);
+        // What a rule excludes is counted where it is read.
+        for usage in usage.filter(|usage| !versions::is_excluded(usage)) {
             let outcome = match self.outvoted(usage) {
                 Some((reason, holds)) => Err(suspense(usage, reason, None, holds)),
                 None if self.is_discarded(usage.record) => {

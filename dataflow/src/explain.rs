@@ -418,6 +418,11 @@ impl Explanation {
         let mut found = Found::merge(parts);
         let versions = std::mem::take(&mut found.versions);
         self.versions = versions::told(versions, usage, read_again, &texts);
+        if usage.is_passed_over() {
+            self.usage = None;
+            self.settle(Fate::Ignored);
+            return Ok(());
+        }
         if let Some(duplicate) = board.outvoted(usage.record) {
             let first = duplicate.original.map(|first| shown(first, &texts));
             self.duplicate_of = first;

@@ -15,7 +15,8 @@
 //!   when the kept one is retracted; and one of the others whole for each content that is not the kept
 //!   record's. What an equal copy says is what whoever retracts the kept record brings. Where marks
 //!   decide, each content of an identity whole, and a few bytes of each record. Freed by retraction
-//! - **Invariants:** each identity that is present has exactly one record in `unique`
+//! - **Invariants:** each identity that is present has at most one record in `unique`, and exactly one where
+//!   nothing is taken out or passed over
 //!
 //! A custom operator and not `reduce`: that would hold every record twice, in and out.
 
@@ -103,7 +104,7 @@ impl OpenIdentities {
                 record: version.record,
                 mark: Some(version.mark),
                 outvoted: match standing {
-                    Standing::Holds => None,
+                    Standing::Holds | Standing::PassedOver => None,
                     Standing::Outvoted(reason, holds) => Some((reason, holds)),
                 },
                 usage: Some(packed.usage(&version)),
@@ -281,6 +282,7 @@ impl Seen {
         // Where the first was kept without its content, it stays, and another is told.
         let plain = |(usage, _): &(Usage, Diff)| self.kept.get(usage.identity).is_some();
         let (mut plain, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(plain);
+        plain.retain(|(usage, _)| !usage.is_passed_over());
         plain.iter_mut().for_each(|(usage, _)| usage.mark = None);
         self.insert_plain(epoch, plain, look.sorted, emit);
         self.by_identity(epoch, marked)
@@ -337,6 +339,7 @@ impl Seen {
             if !marked.is_empty() {
                 match court.kept {
                     Some(_) => {
+                        marked.drop_passed_over();
                         marked.unmark();
                         court.settle(marked, emit);
                     }
@@ -375,17 +378,17 @@ impl Seen {
             let before = Outcomes::of(&versions, &replaced);
             let mut places = BTreeMap::new();
             if !removed.is_empty() {
-                let removed: BTreeSet<RecordId> =
-                    removed.iter().map(|usage| usage.record).collect();
+                let going: BTreeSet<RecordId> = removed.iter().map(|usage| usage.record).collect();
                 versions.all.retain(|version| {
-                    let goes = removed.contains(&version.record);
+                    let goes = going.contains(&version.record);
                     if goes {
                         places.insert(version.record, version.arrival);
                     }
                     !goes
                 });
-                let gone = places.len() == removed.len();
-                assert!(gone, "a retracted record was inserted before");
+                // What was passed over before its stream could be corrected never came.
+                let came = |usage: &&Usage| places.contains_key(&usage.record) || usage.is_passed_over();
+                assert!(removed.iter().all(|usage| came(&usage)), "a retracted record was inserted before");
             }
             let known = versions.contents.iter().map(Usage::content);
             let mut numbers: BTreeMap<u64, usize> = known.zip(0..).collect();
@@ -395,6 +398,7 @@ impl Seen {
                     Some(arrival) => *arrival,
                     None => self.arrival(epoch, record),
                 };
+                let passed_over = usage.is_passed_over();
                 let mark = usage.mark.take().map(|mark| *mark).unwrap_or_default();
                 let content = *numbers.entry(usage.content()).or_insert_with(|| {
                     versions.contents.push(usage);
@@ -405,6 +409,7 @@ impl Seen {
                     mark,
                     record,
                     content,
+                    passed_over,
                 });
             }
             before.give_way(&Outcomes::of(&versions, &self.replaced), &versions, emit);
@@ -717,6 +722,12 @@ impl Change {
         self.removed.is_empty() && self.added.is_empty()
     }
 
+    /// Drops what is passed over.
+    fn drop_passed_over(&mut self) {
+        self.removed.retain(|usage| !usage.is_passed_over());
+        self.added.retain(|usage| !usage.is_passed_over());
+    }
+
     /// Takes out what has a mark.
     fn split_off_marked(&mut self) -> Self {
         let split = |usages: &mut Vec<Usage>| {
@@ -737,28 +748,34 @@ impl Change {
     }
 }
 
-/// What becomes of the records of one identity, each with its content, in the order of the records.
-struct Outcomes(Vec<(RecordId, usize, Standing)>);
+/// What becomes of the records of one identity, each with its content and why it does not hold, in the order of
+/// the records; of those that are passed over nothing does.
+struct Outcomes(Vec<(RecordId, usize, Option<(Reason, Option<RecordId>)>)>);
 
 impl Outcomes {
     fn of(versions: &Versions, replaced: &BTreeMap<FileId, FileId>) -> Self {
         let standings = stand(&versions.all, replaced).into_iter();
-        let outcome =
-            |(version, standing): (&Version, _)| (version.record, version.content, standing);
-        let mut outcomes: Vec<_> = versions.all.iter().zip(standings).map(outcome).collect();
+        let outcome = |(version, standing): (&Version, Standing)| {
+            let outvoted = match standing {
+                Standing::Holds => None,
+                Standing::Outvoted(reason, holds) => Some((reason, holds)),
+                Standing::PassedOver => return None,
+            };
+            Some((version.record, version.content, outvoted))
+        };
+        let all = versions.all.iter().zip(standings);
+        let mut outcomes: Vec<_> = all.filter_map(outcome).collect();
         outcomes.sort_unstable_by_key(|(record, ..)| *record);
         Self(outcomes)
     }
 
     /// Tells what is other than it was.
     fn give_way(self, after: &Self, versions: &Versions, emit: &mut impl FnMut(Outcome, Diff)) {
-        let outcome = |(record, content, standing): (RecordId, usize, Standing)| {
+        let outcome = |(record, content, outvoted)| {
             let usage = versions.usage(record, content);
-            match standing {
-                Standing::Holds => Outcome::Unique(usage),
-                Standing::Outvoted(reason, holds) => {
-                    Outcome::Outvoted(Suspense::of(&usage, reason, holds))
-                }
+            match outvoted {
+                None => Outcome::Unique(usage),
+                Some((reason, holds)) => Outcome::Outvoted(Suspense::of(&usage, reason, holds)),
             }
         };
         let (mut was, mut is) = (self.0.as_slice(), after.0.as_slice());
@@ -879,6 +896,7 @@ mod tests {
                 mark: usage.mark.as_deref().copied().unwrap_or_default(),
                 record: usage.record,
                 content: usize::try_from(usage.time.0).unwrap(),
+                passed_over: usage.is_passed_over(),
             };
             let versions: Vec<Version> = self.records.iter().map(version).collect();
             let standings = stand(&versions, &BTreeMap::new());

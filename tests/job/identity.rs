@@ -806,3 +806,250 @@ fn whether_a_file_amends_may_be_said_between_runs() {
     desk.write("job.yaml", kept(amends));
     assert_eq!(desk.run().totals(), ["32 USD"]);
 }
+
+/// A record that `where` excludes is a version of its identity like any other, and leaves nothing of it where it
+/// holds.
+#[test]
+fn what_where_excludes_takes_the_place_of_what_came_before() {
+    const AMENDS: &str = "      kind: CASE WHEN version = 1 THEN 'amend' ELSE 'usage' END\n";
+    let keep = |keep: &str| format!("      keep: {keep}\n");
+    // What the rule says, quantity and version of each record (it excludes zeros), and what is billed.
+    let cases = [
+        (keep("last"), [(5, 0), (0, 1)], 0, Some("SUPERSEDED")),
+        (keep("last"), [(0, 0), (5, 1)], 5, None),
+        (keep("last"), [(0, 0), (0, 1)], 0, None),
+        (
+            keep("greatest(version)"),
+            [(5, 1), (0, 2)],
+            0,
+            Some("SUPERSEDED"),
+        ),
+        (
+            keep("greatest(version)"),
+            [(0, 2), (5, 1)],
+            0,
+            Some("SUPERSEDED"),
+        ),
+        (keep("greatest(version)"), [(5, 2), (0, 1)], 5, None),
+        // Of equally great ones the later says what became of the earlier.
+        (
+            keep("greatest(version)"),
+            [(5, 1), (0, 1)],
+            0,
+            Some("SUPERSEDED"),
+        ),
+        (keep("greatest(version)"), [(0, 1), (5, 1)], 5, None),
+        (
+            "      version: version\n".to_owned(),
+            [(5, 1), (0, 2)],
+            0,
+            Some("SUPERSEDED"),
+        ),
+        (AMENDS.to_owned(), [(5, 0), (0, 1)], 0, Some("AMENDED")),
+        (AMENDS.to_owned(), [(0, 1), (5, 0)], 0, Some("AMENDED")),
+        // Of what reports usage, the first holds.
+        (AMENDS.to_owned(), [(5, 0), (0, 0)], 5, None),
+        (AMENDS.to_owned(), [(0, 0), (5, 0)], 5, None),
+        (String::new(), [(5, 0), (0, 1)], 5, None),
+    ];
+    let row = |(gb, version): (u32, u32)| format!("1,c1,2026-06-01T10:00:00Z,{gb},{version}");
+    for (rule, records, billed, reason) in cases {
+        let told_of = |ended: &Ended| {
+            let records = ended.summary()["records"].clone();
+            let ignored = records["ignored"].as_u64().unwrap();
+            let (total, found) = told(ended);
+            (total, found, ignored, ended.exit)
+        };
+        let total = match billed {
+            0 => Vec::new(),
+            n => vec![format!("{n} USD")],
+        };
+        let found = reason.map(|reason| (reason.to_owned(), 1));
+        let zeros = records.iter().filter(|(gb, _)| *gb == 0).count();
+        let expected = (total, found.into_iter().collect(), zeros as u64, Exit::Ok);
+        let rule = format!("{rule}      where: gb > 0\n");
+        let all = rows(&records.map(row).each_ref().map(String::as_str));
+        let at_once = desk(&job(&rule, ""), &[("usage/a.csv", &all)]);
+        assert_eq!(told_of(&at_once.run()), expected, "{rule} {records:?}");
+        let one = at_once.at("job.yaml").display().to_string();
+        let one = millrace(&["run", &one, "--workers", "1", "--output", "json"]);
+        assert_eq!(told_of(&one), expected, "{rule} {records:?}, one worker");
+        // One after the other, with a restart between, and one behind.
+        let kept = job(&rule, "") + "durability: { folder: state }\n";
+        let [first, second] = records.map(|record| rows(&[&row(record)]));
+        let by_turns = desk(&kept, &[("usage/a.csv", &first)]);
+        assert_eq!(by_turns.run().exit, Exit::Ok);
+        by_turns.write("usage/b.csv", second);
+        for _ in 0..2 {
+            assert_eq!(told_of(&by_turns.run()), expected, "{rule} {records:?}");
+        }
+    }
+}
+
+#[test]
+fn a_correction_that_its_rule_excludes_is_one_and_is_explained() {
+    let usage = rows(&[
+        "1,c1,2026-06-01T10:00:00Z,5,0",
+        "2,c1,2026-06-01T10:00:00Z,7,0",
+    ]);
+    let excludes = format!("{CORRECTIONS}      where: gb > 0\n");
+    let first = desk(
+        &job("", &excludes),
+        &[
+            ("usage/a.csv", &usage),
+            (
+                "corrections/c.csv",
+                "id,customer,at,gb,kind\n1,c1,2026-06-01T10:00:00Z,0,\n",
+            ),
+        ],
+    );
+    let amended = (vec!["7 USD".to_owned()], reasons([("AMENDED", 1)]));
+    assert_eq!(told(&first.run()), amended);
+    let explain = |record: &str| {
+        let job = first.at("job.yaml").display().to_string();
+        let ended = millrace(&["explain", &job, record, "--output", "json"]);
+        serde_json::from_str::<Value>(&ended.out).unwrap()
+    };
+    let original = explain("a.csv:2");
+    assert_eq!(original["code"], "AMENDED", "{original}");
+    let versions = original["versions"].as_array().unwrap().iter();
+    let versions: Vec<_> = versions
+        .map(|version| (version["kind"].clone(), version["code"].clone()))
+        .collect();
+    assert_eq!(
+        versions,
+        [
+            ("usage".into(), "AMENDED".into()),
+            ("passed over".into(), "IGNORED".into())
+        ]
+    );
+    assert_eq!(
+        original["versions"][0]["because"],
+        original["versions"][1]["record"]
+    );
+    let excluded = explain("c.csv:2");
+    assert_eq!(excluded["code"], "IGNORED", "{excluded}");
+    assert_eq!(excluded["versions"], original["versions"]);
+
+    // A file that is sent again with a row that is excluded now.
+    let changed = rows(&[
+        "1,c1,2026-06-01T10:00:00Z,0,0",
+        "2,c1,2026-06-01T10:00:00Z,7,0",
+    ]);
+    for more in ["", "    missing: void\n"] {
+        let source = format!("    on_change: amend\n{more}");
+        let kept = job("      where: gb > 0\n", "") + "durability: { folder: state }\n";
+        let kept = kept.replace("    path: usage\n", &format!("    path: usage\n{source}"));
+        let desk = desk(&kept, &[("usage/a.csv", &usage)]);
+        assert_eq!(desk.run().totals(), ["12 USD"]);
+        desk.write("usage/a.csv", &changed);
+        let expected = (
+            vec!["7 USD".to_owned()],
+            reasons([("AMENDED", 1), ("DUPLICATE", 1)]),
+        );
+        for _ in 0..2 {
+            let ended = desk.run();
+            assert_eq!(
+                (told(&ended), ended.exit),
+                (expected.clone(), Exit::Ok),
+                "{more}"
+            );
+        }
+        // And that is not any more.
+        desk.write("usage/a.csv", &usage);
+        assert_eq!(desk.run().totals(), ["12 USD"], "{more}");
+        // A rule that excludes nothing any more.
+        desk.write("usage/a.csv", &changed);
+        assert_eq!(desk.run().totals(), ["7 USD"], "{more}");
+        desk.write("job.yaml", kept.replace("where: gb > 0", "where: gb >= 0"));
+        assert_eq!(desk.run().totals(), ["7 USD"], "{more}");
+        desk.write("job.yaml", &kept);
+        assert_eq!(desk.run().totals(), ["7 USD"], "{more}");
+    }
+}
+
+/// A writer that begins anew leaves its file empty, and then cut, before it has what it had.
+#[test]
+fn a_file_that_was_emptied_or_cut_and_is_restored_is_billed_whole() {
+    let row = |n: u32| format!("{n},c1,2026-06-01T10:00:00Z,{n},0");
+    let usage = |all: &[u32]| {
+        let all: Vec<String> = all.iter().map(|n| row(*n)).collect();
+        rows(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let source = "    path: usage\n    on_change: amend\n    missing: void\n";
+    let kept = job("", "").replace("    path: usage\n", source);
+    let desk = desk(
+        &(kept + "durability: { folder: state }\n"),
+        &[("usage/a.csv", &usage(&[1, 10, 100]))],
+    );
+    let total = |content: &str| {
+        desk.write("usage/a.csv", content);
+        let once = desk.run();
+        let again = desk.run();
+        assert_eq!(once.totals(), again.totals(), "{} {}", once.err, again.err);
+        assert_eq!(once.exit, again.exit, "{} {}", once.err, again.err);
+        (once.totals().concat(), once.exit, once.err)
+    };
+    let is = |content: &str, billed: &str| {
+        let (total, exit, err) = total(content);
+        assert_eq!(
+            (total.as_str(), exit),
+            (billed, Exit::Ok),
+            "{content:?} {err}"
+        );
+    };
+    is(&usage(&[1, 10, 100]), "111 USD");
+    is(&usage(&[1]), "1 USD");
+    is(&usage(&[1, 10, 100]), "111 USD");
+    is(&usage(&[1, 10]), "11 USD");
+    is(&usage(&[1, 10, 100]), "111 USD");
+    is(&usage(&[1, 10, 100, 1000]), "1111 USD");
+    is(&usage(&[1, 10, 100]), "111 USD");
+    // Nothing at all says nothing.
+    let (held, exit, err) = total("");
+    assert_eq!((held.as_str(), exit), ("111 USD", Exit::Findings));
+    assert!(
+        err.contains("\"a.csv\" was loaded before and has no bytes any more"),
+        "{err}"
+    );
+    is(&usage(&[1, 10, 100]), "111 USD");
+    // A header alone does, as told.
+    is(HEAD, "");
+    is(&usage(&[1, 10, 100]), "111 USD");
+    is(&usage(&[100]), "100 USD");
+    is(&usage(&[1, 10, 100]), "111 USD");
+}
+
+#[test]
+fn a_file_in_place_of_another_may_repeat_what_it_had() {
+    let usage = |first: u32| {
+        let row = |n: u32| {
+            format!(
+                "{n},c1,2026-06-01T10:00:00Z,{},0",
+                if n == 0 { first } else { 1 }
+            )
+        };
+        let all: Vec<String> = (0..40).map(row).collect();
+        rows(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let kept = job("", "").replace(
+        "    path: usage\n",
+        "    path: usage\n    on_change: amend\n",
+    );
+    let desk = desk(
+        &(kept + "durability: { folder: state }\n"),
+        &[("usage/a.csv", &usage(1))],
+    );
+    assert_eq!(desk.run().totals(), ["40 USD"]);
+    desk.write("usage/a.csv", usage(2));
+    for _ in 0..2 {
+        let ended = desk.run();
+        let message = ended.summary()["files"][1]["message"].clone();
+        assert_eq!(
+            (ended.totals(), ended.exit),
+            (vec!["41 USD".to_owned()], Exit::Ok),
+            "{message}"
+        );
+        assert_eq!(message, "");
+    }
+}

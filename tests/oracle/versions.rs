@@ -10,7 +10,16 @@ fn mark(usage: &Usage) -> Mark {
     usage.mark.as_deref().copied().unwrap_or_default()
 }
 
+/// Whether a record is a version without usage, because a rule's `where` excludes it.
+pub(super) fn is_excluded(usage: &Usage) -> bool {
+    let mark = usage.mark.as_deref();
+    usage.quantities.is_empty() && mark.is_some_and(|mark| mark.kind != Kind::Void)
+}
+
 fn same(a: &Usage, b: &Usage) -> bool {
+    if is_excluded(a) || is_excluded(b) {
+        return is_excluded(a) == is_excluded(b);
+    }
     let voids = [a, b].map(|usage| mark(usage).kind == Kind::Void);
     match voids {
         [true, true] => true,
@@ -76,11 +85,23 @@ impl<'w> Dispute<'w> {
             let arrives = self.keep == Keep::First && mark(usage).kind == Kind::Usage;
             (if arrives { *arrival } else { 0 }, usage.record)
         });
-        best
+        // An excluded one steps behind, unless something newer than what it is equal to says so.
+        let newest = best.iter().map(|(_, usage)| *usage);
+        let newest = newest.max_by_key(|usage| usage.record);
+        let newest = newest.filter(|newest| is_excluded(newest) && self.keep != Keep::First);
+        let (mut front, behind): (Vec<_>, Vec<_>) = match newest {
+            Some(newest) => best
+                .into_iter()
+                .partition(|(_, u)| u.record == newest.record),
+            None => best.into_iter().partition(|(_, u)| !is_excluded(u)),
+        };
+        front.extend(behind);
+        front
     }
 }
 
-/// Why `usage` is not what its identity is charged for, and because of which record; nothing if it is.
+/// Why `usage`, which no rule excludes, is not what its identity is charged for, and because of which record;
+/// nothing if it is.
 pub(super) fn outvoted(
     records: Vec<Arrived<'_>>,
     usage: &Usage,
@@ -149,7 +170,7 @@ pub(super) fn outvoted(
     let in_top = top.iter().any(|(_, u)| u.record == usage.record);
     Some(if same(usage, holds) {
         (Reason::Duplicate, because)
-    } else if in_top {
+    } else if in_top && !is_excluded(holds) {
         (Reason::Conflict, because)
     } else if corrected && usage.record == original.record {
         match mark(holds).kind {

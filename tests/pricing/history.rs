@@ -58,6 +58,8 @@ struct RecordSpec {
     quantities: [i64; 3],
     kind: Kind,
     rank: Option<i8>,
+    /// Whether its rule excludes it, where marks decide.
+    is_excluded: bool,
 }
 
 /// A history: operations, epoch by epoch.
@@ -179,7 +181,8 @@ fn record() -> impl Strategy<Value = RecordSpec> {
         1 => Just(Kind::Amend),
         1 => Just(Kind::Void),
     ];
-    let marks = (kind, prop::option::weighted(0.9, 0_i8..3));
+    let is_excluded = prop::bool::weighted(0.25);
+    let marks = (kind, prop::option::weighted(0.9, 0_i8..3), is_excluded);
     let parts = (
         identity,
         service,
@@ -190,26 +193,30 @@ fn record() -> impl Strategy<Value = RecordSpec> {
         marks,
     );
     parts.prop_map(
-        |(identity, service, class, time, quantities, copies, (kind, rank))| match copies {
-            // Content that follows from the identity: two of them are equal.
-            true => RecordSpec {
-                identity,
-                service: identity % 4,
-                class: 0,
-                time: EventTime(START + HOUR * i64::try_from(identity).unwrap_or(0)),
-                quantities: [20, 3, 59],
-                kind,
-                rank,
-            },
-            false => RecordSpec {
-                identity,
-                service,
-                class,
-                time,
-                quantities: quantities.into(),
-                kind,
-                rank,
-            },
+        |(identity, service, class, time, quantities, copies, (kind, rank, is_excluded))| {
+            match copies {
+                // Content that follows from the identity: two of them are equal.
+                true => RecordSpec {
+                    identity,
+                    service: identity % 4,
+                    class: 0,
+                    time: EventTime(START + HOUR * i64::try_from(identity).unwrap_or(0)),
+                    quantities: [20, 3, 59],
+                    kind,
+                    rank,
+                    is_excluded,
+                },
+                false => RecordSpec {
+                    identity,
+                    service,
+                    class,
+                    time,
+                    quantities: quantities.into(),
+                    kind,
+                    rank,
+                    is_excluded,
+                },
+            }
         },
     )
 }
@@ -520,6 +527,9 @@ impl Slots {
             _ => Identity([shuffled(spec.identity), spec.identity]),
         };
         let class = &classes()[spec.class];
+        let mark = mark(identity.0[1], &spec).map(Box::new);
+        let marked = mark.as_ref().is_some_and(|mark| mark.kind != Kind::Void);
+        let has_usage = !(spec.is_excluded && marked);
         let usage = Usage {
             record: position,
             identity,
@@ -529,12 +539,13 @@ impl Slots {
             quantities: class
                 .items
                 .iter()
+                .filter(|_| has_usage)
                 .map(|item| match item.scale {
                     0 => spec.quantities[usize::from(item.name == class.items[0].name)],
                     _ => spec.quantities[2],
                 })
                 .collect(),
-            mark: mark(identity.0[1], &spec).map(Box::new),
+            mark,
         };
         self.records.insert(slot, usage);
     }

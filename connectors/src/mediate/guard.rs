@@ -13,7 +13,9 @@ use arrow::array::{
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampNanosecondType};
-use millrace_operators::domain::{EventTime, Kind, Mark, Quantities, Reason, Usage};
+use millrace_operators::domain::{
+    ClassKey, EventTime, IdentityBuilder, Kind, Mark, Quantities, Reason, Usage, UsageClass,
+};
 
 /// Quantities have up to 18 digits, so that they and their sums keep room.
 const QUANTITY_LIMIT: u64 = 10_u64.pow(18);
@@ -124,6 +126,32 @@ impl IdentityPart<'_> {
     fn is_empty(&self, row: usize) -> bool {
         text(&self.texts, row).is_none_or(str::is_empty)
     }
+
+    /// Makes the part one of an identity. A byte that no text has tells NULL from an empty text.
+    fn enter(&self, row: usize, identity: &mut IdentityBuilder) {
+        let text = text(&self.texts, row).map_or(&b"\xff"[..], str::as_bytes);
+        identity.field(text);
+    }
+}
+
+/// The parts of the identities of these rows; `None` when the position is the identity.
+fn identity_parts<'s>(steps: &'s Steps, rows: &mut Rows) -> Option<Vec<IdentityPart<'s>>> {
+    let part = |planned| IdentityPart {
+        planned,
+        texts: canonical(&rows.decided(planned, Reason::IdentityMissing)),
+    };
+    let fields = steps.identity.as_ref()?;
+    Some(fields.iter().map(part).collect())
+}
+
+/// That a row has no identity.
+fn unidentified(parts: &[IdentityPart<'_>], row: usize) -> Option<Failure> {
+    let missing = parts.iter().find_map(|part| part.missing(row));
+    let is_empty = || parts.iter().all(|part| part.is_empty(row));
+    missing.or_else(|| {
+        let detail = "all identity fields are empty".to_owned();
+        is_empty().then(|| failure(Reason::IdentityMissing, "identity", detail))
+    })
 }
 
 /// The values of a batch, as the guards ask for them.
@@ -211,11 +239,9 @@ impl Mediator {
             };
             self.identity.field(&self.stream_field);
             match &values.identity {
-                // A byte that no text has tells NULL from an empty text.
-                Some(parts) => parts.iter().for_each(|part| {
-                    let text = text(&part.texts, row).map_or(&b"\xff"[..], str::as_bytes);
-                    self.identity.field(text);
-                }),
+                Some(parts) => parts
+                    .iter()
+                    .for_each(|part| part.enter(row, &mut self.identity)),
                 None => {
                     self.identity.field(&record.0.to_le_bytes());
                 }
@@ -242,6 +268,60 @@ impl Mediator {
     }
 }
 
+impl Mediator {
+    /// What rows that `where` passes over are to others of their identities: versions without usage. A row
+    /// whose identity or mark cannot be told is none. Nothing at all where it comes to too much at a time.
+    pub(super) fn passed_over(
+        &mut self,
+        mut rows: Rows,
+        classes: &mut Vec<(ClassKey, UsageClass)>,
+    ) -> Option<Vec<Usage>> {
+        let Some(parts) = identity_parts(&self.steps, &mut rows) else {
+            return Some(Vec::new());
+        };
+        let marks = Marks::of(self.steps.marking.as_ref(), &mut rows);
+        if rows.is_too_much {
+            return None;
+        }
+        let attributes = vec![None; self.steps.attributes.len()];
+        let items = Items::default();
+        let traits = Traits {
+            attributes: &attributes,
+            items: &items,
+        };
+        let mut versions = Vec::new();
+        for (row, &record) in rows.records.iter().enumerate() {
+            let failed = rows.failed.get(&row).is_some_and(stops_void);
+            if failed || unidentified(&parts, row).is_some() {
+                continue;
+            }
+            let Ok(Some(mut mark)) = marks.get(row) else {
+                continue;
+            };
+            if mark.kind == Kind::Void {
+                // To take a record out and to leave it without usage is the same.
+                mark.kind = Kind::Amend;
+            }
+            self.identity.field(&self.stream_field);
+            parts
+                .iter()
+                .for_each(|part| part.enter(row, &mut self.identity));
+            versions.push(Usage {
+                record,
+                identity: self.identity.finish(),
+                service: self
+                    .services
+                    .key(&self.stream.service_type, "", &self.names),
+                class: self.classes.key(&traits, &self.names, classes),
+                time: EventTime::EARLIEST,
+                quantities: Quantities::new(),
+                mark: Some(mark),
+            });
+        }
+        Some(versions)
+    }
+}
+
 fn takes_out(mark: Option<&Mark>) -> bool {
     mark.is_some_and(|mark| mark.kind == Kind::Void)
 }
@@ -265,13 +345,7 @@ fn first<'v>(
 
 impl<'s> Values<'s> {
     fn of(steps: &'s Steps, rules: &TimeRules, rows: &mut Rows) -> Self {
-        let identity = steps.identity.as_ref().map(|fields| {
-            let part = |planned| IdentityPart {
-                planned,
-                texts: canonical(&rows.decided(planned, Reason::IdentityMissing)),
-            };
-            fields.iter().map(part).collect()
-        });
+        let identity = identity_parts(steps, rows);
         let marks = Marks::of(steps.marking.as_ref(), rows);
         let services = canonical(&rows.decided(&steps.service, Reason::ServiceMissing));
         let times = rows.decided(&steps.time, Reason::TimeMissing);
@@ -305,14 +379,9 @@ impl<'s> Values<'s> {
 
     /// Asks the guards of a row, in the order of the reasons.
     fn guard(&self, rows: &Rows, row: usize) -> Result<Passed<'_>, Failure> {
-        if let Some(parts) = &self.identity {
-            if let Some(missing) = parts.iter().find_map(|part| part.missing(row)) {
-                return Err(missing);
-            }
-            if parts.iter().all(|part| part.is_empty(row)) {
-                let detail = "all identity fields are empty".to_owned();
-                return Err(failure(Reason::IdentityMissing, "identity", detail));
-            }
+        let parts = self.identity.as_ref();
+        if let Some(missing) = parts.and_then(|parts| unidentified(parts, row)) {
+            return Err(missing);
         }
         let mark = self.marks.get(row)?;
         let service = text(&self.services, row).filter(|id| !id.is_empty());

@@ -13,7 +13,8 @@
 //!   intended, fails for that record, see [`Decision`](crate::expression::Decision). A charge or an
 //!   attribute that is a mere column is absent when its column is.
 //! - Values that `where` needs are computed first, and a record that `where` excludes is ignored
-//!   whatever else is wrong with it.
+//!   whatever else is wrong with it. Where marks decide and its identity can be told, it is a version of that
+//!   beside: one that the rule excludes now is no reason to bill what came before it.
 //! - A mediator belongs to one worker; the name book behind it is shared. The same records give the
 //!   same usage in every worker and on every run.
 
@@ -56,7 +57,8 @@ const MADE_BYTES_MAX: usize = 256 << 20;
 /// What mediation made of records.
 #[derive(Clone, Debug, Default)]
 pub struct Mediated {
-    /// Records that are usage, in the order of their file.
+    /// Records that are usage, in the order of their file; where marks decide, those that the rule excludes
+    /// are among them, too, without quantities, see [`Usage::is_passed_over`].
     pub usage: Vec<Usage>,
     /// Records that are not, and why; those that the decoder refused included.
     pub faults: Vec<Fault>,
@@ -66,7 +68,7 @@ pub struct Mediated {
     pub ignored: Vec<RecordId>,
     /// Usage classes that this mediator meets for the first time.
     pub classes: Vec<(ClassKey, UsageClass)>,
-    /// Records received: the sum of the three.
+    /// Records received: the sum of the three, each counted once.
     pub received: u64,
 }
 
@@ -202,11 +204,29 @@ impl Mediator {
     fn mediate_rows(&mut self, mut rows: Rows, out: &mut Mediated) -> bool {
         let (before, after) = self.steps.lets.split_at(self.steps.lets_before_filter);
         before.iter().for_each(|planned| rows.name(planned));
+        let mut passed_over = None;
         if let Some(filter) = &self.steps.filter {
-            rows.retain(filter, out);
+            // Where marks decide, a record that is passed over decides, too.
+            passed_over = rows.retain(filter, self.steps.marking.is_some(), out);
         }
         after.iter().for_each(|planned| rows.name(planned));
-        !rows.is_too_much && self.finish(rows, out)
+        let mut without_usage = Vec::new();
+        if let Some(mut passed_over) = passed_over {
+            after.iter().for_each(|planned| passed_over.name(planned));
+            match self.passed_over(passed_over, &mut out.classes) {
+                Some(versions) => without_usage = versions,
+                None => return false,
+            }
+        }
+        let before = out.usage.len();
+        if rows.is_too_much || !self.finish(rows, out) {
+            return false;
+        }
+        if !without_usage.is_empty() {
+            out.usage.append(&mut without_usage);
+            out.usage[before..].sort_by_key(|usage| usage.record);
+        }
+        true
     }
 }
 
@@ -373,8 +393,8 @@ impl Rows {
     }
 
     /// Keeps the rows for which the filter is true. Rows that failed so far are faults, the others
-    /// are ignored.
-    fn retain(&mut self, filter: &Planned, out: &mut Mediated) {
+    /// are ignored, and returned if they are wanted.
+    fn retain(&mut self, filter: &Planned, wanted: bool, out: &mut Mediated) -> Option<Self> {
         let values = self.decided(filter, Reason::FilterUndecided);
         let keep: BooleanArray = match values.as_boolean_opt() {
             Some(values) => values
@@ -384,10 +404,11 @@ impl Rows {
             None => (0..values.len()).map(|_| Some(false)).collect(),
         };
         if self.failed.is_empty() && keep.true_count() == keep.len() {
-            return;
+            return None;
         }
         let mut failed = std::mem::take(&mut self.failed);
         let mut kept = vec![false; keep.len()];
+        let first_ignored = out.ignored.len();
         for (row, kept) in kept.iter_mut().enumerate() {
             match failed.remove(&row) {
                 Some(failure) => out.faults.push(self.fault(row, failure)),
@@ -395,13 +416,34 @@ impl Rows {
                 None => out.ignored.push(self.records[row]),
             }
         }
-        let mut mask = kept.iter();
-        self.records
-            .retain(|_| mask.next().copied().unwrap_or(false));
-        let mut mask = kept.iter();
-        self.lines.retain(|_| mask.next().copied().unwrap_or(false));
-        self.batch = filter_record_batch(&self.batch, &BooleanArray::from(kept))
-            .expect("the mask has one entry per row");
+        let ignored = &out.ignored[first_ignored..];
+        let passed_over = (wanted && !ignored.is_empty()).then(|| {
+            let is_ignored = |record: &RecordId| ignored.binary_search(record).is_ok();
+            self.only(self.records.iter().map(is_ignored).collect())
+        });
+        *self = self.only(kept);
+        passed_over
+    }
+
+    /// The rows of a mask.
+    fn only(&self, kept: Vec<bool>) -> Self {
+        let among = |row: usize| kept.get(row).copied().unwrap_or(false);
+        let records = self.records.iter().enumerate();
+        let lines = self.lines.iter().enumerate();
+        Self {
+            records: records
+                .filter_map(|(row, record)| among(row).then_some(*record))
+                .collect(),
+            lines: lines
+                .filter_map(|(row, line)| among(row).then_some(*line))
+                .collect(),
+            batch: filter_record_batch(&self.batch, &BooleanArray::from(kept))
+                .expect("the mask has one entry per row"),
+            odd_times: self.odd_times.clone(),
+            failed: BTreeMap::new(),
+            bytes_left: self.bytes_left,
+            is_too_much: self.is_too_much,
+        }
     }
 }
 

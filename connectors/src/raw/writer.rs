@@ -99,7 +99,8 @@ impl<W: Write + Send> RawWriter<W> {
                 file: self.source.name.clone(),
             });
         };
-        let mut usage = usage.iter().peekable();
+        let usage = usage.iter().filter(|usage| !usage.is_passed_over());
+        let mut usage = usage.peekable();
         let mut faults = chunk
             .faults
             .iter()

@@ -57,8 +57,16 @@ impl Corrections {
         behind.flatten().copied().collect()
     }
 
-    /// The records of identities that are taken out, with those that take them out.
-    pub(super) fn taken_out(&self) -> BTreeSet<RecordId> {
+    /// The records because of which archived ones do not hold any more.
+    pub(super) fn deciding(&self) -> BTreeSet<RecordId> {
+        let rows = self.withdrawn.iter();
+        let rows = rows.filter_map(|record| self.outvoted.get(record));
+        rows.filter_map(|row| row.original).collect()
+    }
+
+    /// The records of identities that are taken out, with those that take them out; `passed_over` are those
+    /// that a rule excludes, which stay in the graph and are told nowhere.
+    pub(super) fn taken_out(&self, passed_over: &BTreeSet<RecordId>) -> BTreeSet<RecordId> {
         let is_void = |record: &RecordId| {
             let row = self.outvoted.get(record);
             row.is_some_and(|row| row.reason == Reason::Void)
@@ -78,7 +86,10 @@ impl Corrections {
                 None if row.original.is_none() && row.reason == Reason::Voided => {
                     gone.insert(*record);
                 }
-                None => {}
+                None => {
+                    let original = row.original.filter(|record| passed_over.contains(record));
+                    gone.extend(original.map(|_| *record));
+                }
             }
         }
         gone

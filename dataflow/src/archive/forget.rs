@@ -211,7 +211,10 @@ impl Waiting {
             .behind(late.iter().copied())
             .into_iter()
             .collect();
-        let taken_out = corrections.taken_out();
+        let deciding = forgetting.usage(&corrections.deciding())?;
+        let passed_over = deciding.values().filter(|usage| usage.is_passed_over());
+        let passed_over = passed_over.map(|usage| usage.record).collect();
+        let taken_out = corrections.taken_out(&passed_over);
         let all = [&late, &behind, &taken_out, &corrections.withdrawn];
         let usage = forgetting.usage(&all.into_iter().flatten().copied().collect())?;
         let of = |records: &BTreeSet<RecordId>| {

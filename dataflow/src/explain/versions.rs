@@ -11,11 +11,11 @@ use serde::Serialize;
 pub struct VersionTold {
     /// File name and row.
     pub record: String,
-    /// `usage`, `amend`, `void`, or `row sent again`.
+    /// `usage`, `amend`, `void`, `row sent again`, or `passed over` by the rule's `where`.
     pub kind: &'static str,
     /// Its version, or what else it is ranked by.
     pub rank: Option<String>,
-    /// `HOLDS`, or the code of the reason why it does not.
+    /// `HOLDS`, `IGNORED`, or the code of the reason why it does not hold.
     pub code: &'static str,
     /// The record that decides: the one that holds, or the one that it takes out.
     pub because: Option<String>,
@@ -55,8 +55,11 @@ pub(super) fn told(
     let told = |version: KnownVersion| {
         let mark = version.mark.unwrap_or_default();
         let record = shown(version.record);
+        let held = version.usage.as_ref();
+        let passed_over = held.is_some_and(|usage| mark.passes_over(&usage.quantities));
         let usage = match mark.kind {
             Kind::Void => None,
+            _ if passed_over => None,
             _ => match is_equal(&&version) {
                 true => equal.clone(),
                 false => version.usage.or_else(|| whole(version.record)),
@@ -67,12 +70,14 @@ pub(super) fn told(
             Some(usage_told(&usage, &class, &texts.names))
         });
         let (code, because) = match version.outvoted {
+            None if passed_over => ("IGNORED", None),
             None => ("HOLDS", None),
             Some((reason, because)) => (reason.code(), because.map(shown)),
         };
         VersionTold {
             record,
             kind: match mark.kind {
+                _ if passed_over => "passed over",
                 Kind::Usage => "usage",
                 Kind::Restate => "row sent again",
                 Kind::Amend => "amend",

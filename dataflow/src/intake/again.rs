@@ -252,13 +252,15 @@ impl Before for Journaled {
         let before = |record: RecordId| record.row() < end;
         let usage = take_while(&mut self.usage, |usage| before(usage.record));
         let faults = take_while(&mut self.faults, |fault| before(fault.record));
-        let named = usage.iter().map(|usage| usage.record);
+        let named = usage.iter().filter(|usage| !usage.is_passed_over());
+        let named = named.map(|usage| usage.record);
         let named: BTreeSet<RecordId> = named.chain(faults.iter().map(|f| f.record)).collect();
         let known = after.usage.iter().map(|usage| usage.record);
         let known = known.chain(after.faults.iter().map(|fault| fault.record));
         let known = known.chain(after.ignored.iter().copied());
         let mut ignored: Vec<RecordId> = known.filter(|record| !named.contains(record)).collect();
         ignored.sort_unstable();
+        ignored.dedup();
         Ok(Window {
             usage,
             faults,

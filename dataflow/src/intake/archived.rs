@@ -112,6 +112,10 @@ impl Archived {
             let Some(versions) = known.get(&usage.identity) else {
                 return true;
             };
+            if usage.is_passed_over() && is_plain(usage.mark.as_deref()) {
+                // The first to report usage holds, whatever is passed over.
+                return false;
+            }
             let Some((reason, original)) = verdict(usage, versions) else {
                 usage.mark.get_or_insert_default();
                 corrected.insert(usage.identity);

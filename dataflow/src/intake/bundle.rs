@@ -213,7 +213,8 @@ impl Bundle {
     ) {
         let mut records: Vec<RecordId> = Vec::new();
         for usage in mediated.usage.drain(..) {
-            records.push(usage.record);
+            // One that is passed over is counted as ignored already.
+            records.extend((!usage.is_passed_over()).then_some(usage.record));
             retract(&mut self.usage, usage);
         }
         self.classes

@@ -12,6 +12,10 @@
 //!
 //! The first record of the last group holds, or what is equal to it right before. Corrections wait until
 //! there is something to correct.
+//!
+//! A record that its rule's `where` passes over is a version like the others, without usage: where it holds,
+//! the identity has none. The first to report *usage* holds, so with `first` it gives way to all originals;
+//! among equally great ones it holds if it is the last to come.
 
 use super::pack::{put, step, stepped, take, unzigzag, zigzag};
 use crate::domain::{FileId, Keep, Kind, Mark, Rank, Reason, RecordId, Usage};
@@ -29,6 +33,8 @@ pub(super) struct Version {
     pub(super) record: RecordId,
     /// The number of its content.
     pub(super) content: usize,
+    /// Whether its rule's `where` passes it over, see [`Usage::is_passed_over`].
+    pub(super) passed_over: bool,
 }
 
 /// All records of an identity, and each of their contents once.
@@ -80,6 +86,8 @@ impl Packed {
             if word & CONTENT != 0 {
                 last.content = usize::try_from(take(&mut bytes)?).ok()?;
             }
+            let quantities = &self.contents.get(last.content)?.quantities;
+            last.passed_over = last.mark.passes_over(quantities);
             Some(last)
         })
     }
@@ -199,6 +207,8 @@ pub(super) enum Standing {
     Holds,
     /// It is not, for this reason, and because of that record.
     Outvoted(Reason, Option<RecordId>),
+    /// It is passed over, and told as that alone.
+    PassedOver,
 }
 
 /// Greater keys go before smaller ones; equal keys contradict each other.
@@ -219,10 +229,14 @@ impl Version {
             mark: Mark::default(),
             record: RecordId(0),
             content: 0,
+            passed_over: false,
         }
     }
 
     fn same(&self, other: &Self) -> bool {
+        if self.passed_over || other.passed_over {
+            return self.passed_over && other.passed_over;
+        }
         match (self.mark.kind, other.mark.kind) {
             (Kind::Void, Kind::Void) => true,
             (Kind::Void, _) | (_, Kind::Void) => false,
@@ -275,11 +289,25 @@ impl Court<'_> {
         }
     }
 
-    /// The order inside a group: the first of equal precedence holds.
-    fn turn(&self, version: &Version) -> ((Epoch, u64), u64) {
+    /// The order inside a group: the first of equal precedence holds, of those that are usage.
+    fn turn(&self, version: &Version) -> (bool, (Epoch, u64), u64) {
         let arrives = self.keep == Keep::First && version.mark.kind == Kind::Usage;
         let arrival = if arrives { version.arrival } else { (0, 0) };
-        (arrival, version.record.0)
+        (version.passed_over, arrival, version.record.0)
+    }
+
+    /// The one of a group, in its order, that holds against the others.
+    fn lead(&self, group: &[(Precedence, usize)]) -> &Version {
+        let of = |at: usize| &self.versions[group[at].1];
+        let (first, last) = (of(0), of(group.len() - 1));
+        let newest = || {
+            let mut others = (0..group.len()).map(of);
+            others.all(|other| other.passed_over || other.record < last.record)
+        };
+        match self.keep != Keep::First && last.passed_over && newest() {
+            true => last,
+            false => first,
+        }
     }
 }
 
@@ -305,6 +333,7 @@ pub(super) fn stand(versions: &[Version], replaced: &BTreeMap<FileId, FileId>) -
     let each = versions.iter();
     each.map(|version| match is_there(&version) {
         true => standings.next().unwrap_or(gone),
+        false if version.passed_over => Standing::PassedOver,
         false => gone,
     })
     .collect()
@@ -315,8 +344,11 @@ fn stand_all(versions: &[Version]) -> Vec<Standing> {
     let restated = versions.iter().filter(|v| v.mark.kind == Kind::Restate);
     let restated = restated.map(|v| v.record.file().0).min();
     if !usage && restated.is_none() {
-        let waits = Standing::Outvoted(Reason::OriginalMissing, None);
-        return vec![waits; versions.len()];
+        let waits = |version: &Version| match version.passed_over {
+            true => Standing::PassedOver,
+            false => Standing::Outvoted(Reason::OriginalMissing, None),
+        };
+        return versions.iter().map(waits).collect();
     }
     let keep = versions.iter().map(|v| v.mark.keep).max();
     let court = Court {
@@ -332,7 +364,7 @@ fn stand_all(versions: &[Version]) -> Vec<Standing> {
         .collect();
     order.sort_by_key(|(precedence, at)| (*precedence, court.turn(&versions[*at])));
     let groups: Vec<&[(Precedence, usize)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
-    let lead = |group: &[(Precedence, usize)]| &versions[group[0].1];
+    let lead = |group: &[(Precedence, usize)]| court.lead(group);
     let newest = groups[groups.len().saturating_sub(1)];
     let mut holds = lead(newest);
     for group in groups.iter().rev().skip(1) {
@@ -352,6 +384,9 @@ fn stand_all(versions: &[Version]) -> Vec<Standing> {
         let version = &versions[at];
         let because = Some(holds.record);
         let outvoted = |reason, because| Standing::Outvoted(reason, because);
+        if version.passed_over {
+            return Standing::PassedOver;
+        }
         if version.record == holds.record {
             return match version.mark.kind {
                 Kind::Void => outvoted(Reason::Void, Some(reported.record)),
@@ -361,7 +396,7 @@ fn stand_all(versions: &[Version]) -> Vec<Standing> {
         if version.same(holds) {
             return outvoted(Reason::Duplicate, because);
         }
-        if contradicts(version) {
+        if contradicts(version) && !holds.passed_over {
             return outvoted(Reason::Conflict, because);
         }
         let original = court.is_original(version);
@@ -424,6 +459,7 @@ mod tests {
                 mark,
                 record: RecordId(record),
                 content,
+                passed_over: false,
             };
             let all: Vec<Version> = rows.into_iter().map(version).collect();
             let versions = Versions { contents: (0..4).map(content).collect(), all: all.clone() };

@@ -1,5 +1,6 @@
 //! Marks: what decides between the records of one identity, where it is more than the order of arrival.
 
+use super::usage::Quantities;
 use serde::{Deserialize, Serialize};
 
 /// Which of several records of one identity holds.
@@ -54,4 +55,12 @@ pub struct Mark {
     pub kind: Kind,
     /// What it is ranked by; a record without is below all others.
     pub rank: Option<Rank>,
+}
+
+impl Mark {
+    /// Whether a record of these quantities is one that its rule's `where` passes over.
+    #[must_use]
+    pub fn passes_over(&self, quantities: &Quantities) -> bool {
+        self.kind != Kind::Void && quantities.is_empty()
+    }
 }

@@ -135,6 +135,14 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Whether its rule's `where` passes it over: it has no fate here, and only keeps others of its identity
+    /// from being usage where it holds against them. No other record but a void is without quantities.
+    #[must_use]
+    pub fn is_passed_over(&self) -> bool {
+        let mark = self.mark.as_deref();
+        mark.is_some_and(|mark| mark.passes_over(&self.quantities))
+    }
+
     /// What tells two records of one identity apart: time, service, class and quantities, in 64 bits.
     #[must_use]
     pub fn content(&self) -> u64 {
