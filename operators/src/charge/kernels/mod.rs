@@ -173,7 +173,7 @@ impl<'a> ItemUsage<'a> {
     /// The bucket of what an accumulator counts and the item's price by its total does not charge.
     fn elsewhere(&self, total: Name) -> Option<u32> {
         let list = self.item.list;
-        let mut found = self.eligible().filter(|(_, held)| {
+        let mut found = self.eligible(self.parted().1).filter(|(_, held)| {
             held.rule.resource == total && held.rule.kind == BucketKind::Elsewhere { list }
         });
         found.next().map(|(slot, _)| slot)
