@@ -31,7 +31,7 @@
 
 mod beginnings;
 
-use crate::decode::Content;
+use crate::decode::{Content, Unmet};
 use crate::lines::LineMap;
 use crate::stream::StreamId;
 use beginnings::Beginnings;
@@ -99,6 +99,8 @@ pub struct LedgerEntry {
     pub message: String,
     /// What was read of it, as far as it is text.
     pub content: Option<Content>,
+    /// Fields that its rule reads and that none of its records has.
+    pub unmet: Vec<Unmet>,
     /// Whether its last row is no record, and may be one where more follows.
     pub torn: bool,
     /// What broke it off.
@@ -460,6 +462,7 @@ impl Ledger {
             state: FileState::Reading,
             message: String::new(),
             content: None,
+            unmet: Vec::new(),
             torn: false,
             broken: None,
             from: 0,

@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 /// Rows of a source's first file that are looked at for fields that are empty.
 const FIRST_ROWS: usize = 1_000;
+/// As many rows again are looked at so often, in search of a field that none of the first has; of a file that
+/// has more only the run tells.
+const MORE_CHUNKS: usize = 1_000;
 
 /// All findings about the job file at `path` and the files that it names, sorted by file and place.
 #[must_use]
@@ -156,7 +159,29 @@ fn first_file(
     if let Some(chunk) = decoder.next_chunk() {
         mediator.mediate(&chunk, FileId(0), &mut mediated);
     }
-    empty_fields(&file.name, plan, &mediated)
+    let mut findings = empty_fields(&file.name, plan, &mediated);
+    // A field that is rare may come later.
+    let mut chooses = mediated.chooses();
+    let mut lacks = Vec::new();
+    for _ in 0..MORE_CHUNKS {
+        if decoder.unmet().is_empty() {
+            break;
+        }
+        let Some(chunk) = decoder.next_chunk() else {
+            lacks = plan.misses(decoder.unmet(), chooses);
+            break;
+        };
+        mediated.clear();
+        mediator.mediate(&chunk, FileId(0), &mut mediated);
+        chooses |= mediated.chooses();
+    }
+    // What hangs on a field that no record has is told with it.
+    let named = lacks.iter().map(|unmet| format!("`{}`", unmet.field));
+    let named: Vec<String> = named.collect();
+    findings.retain(|finding| !named.iter().any(|name| finding.message.contains(name)));
+    let told = lacks.iter();
+    findings.extend(told.filter_map(|unmet| plan.tell_unmet(&file.name, unmet)));
+    findings
 }
 
 /// Expressions that hang on fields which are empty in the first rows of a file, each once.

@@ -332,6 +332,7 @@ impl Intake {
                 self.doubt();
                 let doubt = self.doubts();
                 self.setting.warned.job.extend(doubt);
+                self.setting.warned.files = self.files.lacking(&self.setting.rules);
                 let taken = TakenIn {
                     ledger: self.files.ledger_rows(),
                     unread: self.files.unread(),
@@ -1040,6 +1041,7 @@ impl Intake {
             }
             let id = opened.id;
             let missing = self.void_missing(&opened)?;
+            self.warn_of_unmet(id, opened.decoder.unmet(), opened.chooses);
             let finished = self.files.finish(opened);
             self.tell_lines(id);
             let source = self.files.source_of(id);
@@ -1053,12 +1055,14 @@ impl Intake {
         opened.number_lines(&chunk);
         let before = opened.received;
         opened.received += chunk.received;
-        if opened.received < opened.skip && opened.archive.is_none() && opened.replaces.is_none() {
+        let unused = opened.archive.is_none() && opened.replaces.is_none() && opened.chooses;
+        if opened.received < opened.skip && unused {
             return Ok(());
         }
         opened
             .mediator
             .mediate(&chunk, opened.id, &mut self.mediated);
+        opened.chooses |= self.mediated.chooses();
         if let Some(archive) = &mut opened.archive
             && let Err(error) = archive.write(&chunk, &self.mediated.usage)
         {

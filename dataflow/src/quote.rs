@@ -16,7 +16,7 @@ use crate::publish::{Collector, EpochChanges, Outbox};
 use crate::worker::{self, Epochs, Fed};
 use millrace_connectors::container::{Container, read};
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
-use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::mediate::Mediated;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{Reference, ReferenceFiles};
@@ -141,6 +141,7 @@ pub fn quote(request: &QuoteRequest, usage: Box<dyn Read + Send>) -> Result<Quot
     let loaded = files.load();
     let reference = loaded.map_err(QuoteError::Configuration)?.reference;
     let mut desk = Desk::new(request, names, reference);
+    desk.knows(job.as_ref())?;
     match &job {
         Some(job) => desk.mediate(job, usage)?,
         None => desk.containers(usage)?,
@@ -177,6 +178,26 @@ impl Customer {
     }
 }
 
+/// The columns of usage that are no attributes.
+const COLUMNS: [&str; 6] = [
+    "item",
+    "quantity",
+    "time",
+    "account",
+    "price_list",
+    "service_type",
+];
+
+/// Refuses a name that is none of those that are known.
+fn is_known(asked: &str, known: &[&str], nowhere: &str) -> Result<(), QuoteError> {
+    if known.contains(&asked) {
+        return Ok(());
+    }
+    let meant = did_you_mean(asked, known.iter().copied());
+    let meant = meant.map_or_else(String::new, |name| format!("; did you mean \"{name}\"?"));
+    Err(QuoteError::Request(format!("{nowhere} \"{asked}\"{meant}")))
+}
+
 /// The account of rows that name none.
 const NOBODY: &str = "quote";
 
@@ -192,6 +213,67 @@ impl<'a> Desk<'a> {
             customers,
             failed,
         }
+    }
+
+    /// Refuses an account and a price list that are asked for and that nobody has.
+    fn knows(&self, job: Option<&Job>) -> Result<(), QuoteError> {
+        let Reference { prices, plans, .. } = &self.reference;
+        if let Some(asked) = &self.request.price_list {
+            let lists = prices.iter().map(|price| price.list);
+            let lists = lists.chain(plans.iter().map(|plan| plan.list));
+            let lists: BTreeSet<Arc<str>> = lists.map(|list| self.names.text(list)).collect();
+            let known: Vec<&str> = lists.iter().map(|list| &**list).collect();
+            is_known(asked, &known, "the catalog has no price list")?;
+        }
+        if let Some(asked) = &self.request.account {
+            let owners = prices.iter().filter_map(|price| price.account);
+            let mut accounts: BTreeSet<Arc<str>> =
+                owners.map(|account| self.names.account(account)).collect();
+            // Its prices may be those of everybody.
+            if let Some(job) = job {
+                let names = Arc::clone(&self.names);
+                let loaded = job.reference_files(Arc::clone(&names)).load();
+                let loaded = loaded.map_err(QuoteError::Configuration)?;
+                let rows = loaded.reference.accounts.iter();
+                accounts.extend(rows.map(|row| names.account(row.key)));
+            }
+            let known: Vec<&str> = accounts.iter().map(|account| &**account).collect();
+            let nowhere = match job {
+                Some(_) => "the job has no account",
+                None => "the catalog has no prices of an account",
+            };
+            is_known(asked, &known, nowhere)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses usage whose columns are most likely meant to be others: what prices would depend on, or whom
+    /// they are for, would be passed over.
+    fn is_meant(&self, columns: &BTreeSet<String>) -> Result<(), QuoteError> {
+        let asked = self.reference.prices.iter();
+        let asked = asked.flat_map(|price| price.conditions.iter());
+        let asked: BTreeSet<Arc<str>> = asked
+            .map(|condition| self.names.text(condition.attribute))
+            .collect();
+        let known = || COLUMNS.into_iter().chain(asked.iter().map(|name| &**name));
+        for column in columns {
+            if known().any(|known| known == column) {
+                continue;
+            }
+            let plain = |name: &str| name.to_lowercase().replace(['-', ' ', '.'], "_");
+            let same = |known: &&str| plain(known) == plain(column);
+            let meant = known().find(same).or(match plain(column).as_str() {
+                "list" | "pricelist" => Some("price_list"),
+                _ => None,
+            });
+            if let Some(meant) = meant {
+                return Err(QuoteError::Request(format!(
+                    "{}: no price depends on the column \"{column}\"; did you mean \"{meant}\"?",
+                    self.request.name
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Who the row with these fields is for; returns the service id.
@@ -306,6 +388,9 @@ impl<'a> Desk<'a> {
     fn containers(&mut self, usage: Box<dyn Read + Send>) -> Result<(), QuoteError> {
         let rows = read(usage, &self.request.format)
             .map_err(|error| QuoteError::Request(format!("{}: {error}", self.request.name)))?;
+        let columns = rows.iter().flatten();
+        let columns = columns.flat_map(|container| container.fields.keys().cloned());
+        self.is_meant(&columns.collect())?;
         for row in rows {
             let (row, outcome) = match row {
                 Ok(container) => (container.row, self.container(container)),

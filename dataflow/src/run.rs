@@ -680,6 +680,7 @@ impl Prepared {
             job: of_job,
             rules: of_rules,
             reference: of_reference,
+            files: Vec::new(),
         };
         if mode == Mode::Write {
             warned.job.extend(never_archived(&job, &reference, &names));

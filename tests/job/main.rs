@@ -27,6 +27,7 @@ mod reference_pages;
 mod schemas;
 mod sums;
 mod two_sources;
+mod unmet;
 mod unpriced;
 mod unsettled;
 mod warned;

@@ -472,3 +472,52 @@ fn a_volume_is_quoted_whole_and_what_is_left_out_is_named() {
     assert!(csv.err.contains("not included: least 44 EUR"), "{csv:?}");
     assert!(csv.out.contains("8.8"), "{csv:?}");
 }
+
+#[test]
+fn whoever_and_whatever_nobody_knows_is_refused() {
+    let desk = desk();
+    let refused = |list: Option<&str>, account: Option<&str>, usage: &str| {
+        let request = QuoteRequest {
+            price_list: list.map(str::to_owned),
+            account: account.map(str::to_owned),
+            ..request(desk.at("catalog.yaml"), csv())
+        };
+        let quoted = quote(&request, Box::new(Cursor::new(usage.to_owned())));
+        quoted.map_err(|error| error.to_string()).err()
+    };
+    let usage = "item,quantity\ntoken,1\n";
+    for (list, account, usage, told) in [
+        (
+            Some("uss"),
+            None,
+            usage,
+            "the catalog has no price list \"uss\"; did you mean \"us\"?",
+        ),
+        (
+            None,
+            Some("acmee"),
+            usage,
+            "the catalog has no prices of an account \"acmee\"; did you mean \"acme\"?",
+        ),
+        (
+            None,
+            None,
+            "item,quantity,Region\ntoken,1,far\n",
+            "-: no price depends on the column \"Region\"; did you mean \"region\"?",
+        ),
+        (
+            None,
+            None,
+            "item,quantity,list\ntoken,1,us\n",
+            "-: no price depends on the column \"list\"; did you mean \"price_list\"?",
+        ),
+    ] {
+        assert_eq!(refused(list, account, usage).as_deref(), Some(told));
+    }
+    for (list, account, usage) in [
+        (Some("us"), Some("acme"), usage),
+        (None, None, "item,quantity,model,note\ntoken,1,opus,mine\n"),
+    ] {
+        assert_eq!(refused(list, account, usage), None, "{usage}");
+    }
+}

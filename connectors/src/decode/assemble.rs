@@ -1,6 +1,7 @@
 //! Puts fields of text formats together to a chunk: typed columns, row numbers, faults.
 
 use super::columns::{ColumnBuilder, ColumnType, Refused};
+use super::unmet::{Met, Unmet};
 use super::{ColumnRequest, OddTime, Originals, RawChunk, text_schema};
 use arrow::array::{BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::compute::filter_record_batch;
@@ -39,6 +40,8 @@ pub(crate) struct Assembler {
     /// Bytes of values and originals since the last chunk.
     bytes: usize,
     originals: Option<OriginalsBuilder>,
+    /// Which fields records have had, where each names its own.
+    met: Met,
 }
 
 struct OriginalsBuilder {
@@ -70,6 +73,7 @@ impl Assembler {
             received: 0,
             bytes: 0,
             originals: None,
+            met: Met::new(columns),
         }
     }
 
@@ -157,6 +161,21 @@ impl Assembler {
         self.rows.push(self.next_row);
         self.lines.push(line);
         self.good.push(true);
+    }
+
+    /// The current row has the field of column `column`, whatever its value.
+    pub(super) fn meet(&mut self, column: usize) {
+        self.met.meet(column);
+    }
+
+    /// The text of the current row, whose fields it names itself.
+    pub(super) fn read(&mut self, record: &str) {
+        self.met.read(record);
+    }
+
+    /// The fields that no row has had.
+    pub(crate) fn unmet(&self) -> Vec<Unmet> {
+        self.met.unmet(&self.names)
     }
 
     /// The value of column `column` in the current row.

@@ -200,20 +200,9 @@ impl DecodeError {
     }
 }
 
-/// The way to declare a column that only some files have, as it can be pasted.
+/// The way to declare a column that only some files have, where there is one.
 fn declaration(column: &ColumnRequest) -> String {
-    let kind = match column.kind.unwrap_or(ColumnType::Text) {
-        kind @ ColumnType::Decimal { .. } => format!("\"{kind}\""),
-        kind => kind.to_string(),
-    };
-    let name = &column.name;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
-    let name = if name.bytes().all(is_plain) {
-        name.clone()
-    } else {
-        format!("{name:?}")
-    };
-    format!(
-        "; if files may lack it, declare it in `columns`: {name}: {{ type: {kind}, may_be: absent }}"
-    )
+    column.declaration().map_or_else(String::new, |declared| {
+        format!("; if files may lack it, declare it in `columns`: {declared}")
+    })
 }

@@ -3,7 +3,7 @@
 use super::assemble::{Assembler, quoted};
 use super::split::{Broken, Elements, Lines, Slice};
 use super::window::{BYTE_ORDER_MARK, RECORD_BYTES_MAX, Window, breaks_off};
-use super::{Content, DecodeOptions, RawChunk, Source};
+use super::{Content, DecodeOptions, RawChunk, Source, Unmet};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -140,6 +140,10 @@ impl Source for JsonSource {
     fn content(&mut self) -> Option<Content> {
         self.window.content()
     }
+
+    fn unmet(&self) -> Vec<Unmet> {
+        self.assembler.unmet()
+    }
 }
 
 /// The requested fields as a tree of names: `usage.input_tokens` is `input_tokens` below `usage`.
@@ -221,11 +225,18 @@ impl FieldPaths {
         for (column, value) in found.into_iter().enumerate() {
             match (value, key) {
                 (None, Some((key_column, name))) if key_column == column => {
+                    assembler.meet(column);
                     assembler.value(column, Some(name));
                 }
-                (value, _) => assembler.json_value(column, value, text.damaged),
+                (value, _) => {
+                    if value.is_some() {
+                        assembler.meet(column);
+                    }
+                    assembler.json_value(column, value, text.damaged);
+                }
             }
         }
+        assembler.read(&text.text);
         assembler.end_row();
     }
 }

@@ -34,6 +34,7 @@ mod parquet_pages;
 pub(crate) mod scalar;
 mod shape;
 mod split;
+mod unmet;
 mod window;
 
 pub use assemble::CHUNK_BYTES_MAX;
@@ -44,6 +45,7 @@ pub use error::DecodeError;
 pub use messages::{MessageDecoder, MessageFormat, Registry, RegistryUrl};
 pub use names::{Fields, fields_of};
 pub use parquet::{RowGroup, row_groups};
+pub use unmet::Unmet;
 pub use window::RECORD_BYTES_MAX;
 
 pub(crate) use assemble::quoted;
@@ -141,6 +143,8 @@ pub struct ColumnRequest {
     pub names_zone: bool,
     /// Times that are nothing special; of others the text is kept beside the chunk.
     pub range: TimeRange,
+    /// Whether records are told apart by it: without it, different ones are taken for one.
+    pub identifies: bool,
 }
 
 impl ColumnRequest {
@@ -154,7 +158,26 @@ impl ColumnRequest {
             times: TimeReading::default(),
             names_zone: false,
             range: TimeRange::default(),
+            identifies: false,
         }
+    }
+
+    /// The declaration by which files may lack the column, as it can be pasted; nothing where they may not.
+    pub(crate) fn declaration(&self) -> Option<String> {
+        if self.identifies || self.name.is_empty() {
+            return None;
+        }
+        let kind = match self.kind.unwrap_or(ColumnType::Text) {
+            kind @ ColumnType::Decimal { .. } => format!("\"{kind}\""),
+            kind => kind.to_string(),
+        };
+        let name = &self.name;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
+        let name = match name.bytes().all(is_plain) {
+            true => name.clone(),
+            false => format!("{name:?}"),
+        };
+        Some(format!("{name}: {{ type: {kind}, may_be: absent }}"))
     }
 }
 
@@ -258,6 +281,11 @@ pub(crate) trait Source: Send {
     /// What has been read so far, where that is remembered.
     fn content(&mut self) -> Option<Content> {
         None
+    }
+
+    /// The fields asked for that no record read so far has, where no header tells.
+    fn unmet(&self) -> Vec<Unmet> {
+        Vec::new()
     }
 }
 
@@ -424,6 +452,14 @@ impl Decoder {
     pub fn content(&mut self) -> Option<Content> {
         let source = self.source.as_mut()?;
         shielded(|| source.content()).ok().flatten()
+    }
+
+    /// The fields asked for that no record read so far has, unless they may be absent. Of formats with a
+    /// header it is none: a file without such a column is not opened.
+    #[must_use]
+    pub fn unmet(&self) -> Vec<Unmet> {
+        let source = self.source.as_ref();
+        source.map_or_else(Vec::new, |source| source.unmet())
     }
 
     /// What a person should look at in a file that was read to its end.

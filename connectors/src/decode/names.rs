@@ -61,7 +61,7 @@ fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, Decod
                 let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
                 // What is no record is a fault of its own when it is read.
                 if let Ok(record) = serde_json::from_slice(line) {
-                    enter(&record, "", DEPTH, &mut names);
+                    enter(&record, "", DEPTH, usize::MAX, &mut names);
                 }
             }
             Ok(json(Format::JsonLines, names))
@@ -86,7 +86,7 @@ fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, Decod
                 other => vec![other],
             };
             for record in records.into_iter().take(RECORDS) {
-                enter(record, "", DEPTH, &mut names);
+                enter(record, "", DEPTH, usize::MAX, &mut names);
             }
             Ok(json(Format::Json, names))
         }
@@ -144,7 +144,14 @@ fn header_line(mut text: impl BufRead) -> io::Result<(char, Vec<String>)> {
     Ok((delimiter, names))
 }
 
-fn enter(record: &Value, path: &str, depth: usize, names: &mut Vec<String>) {
+/// Adds the fields of a record to `names`, which has `most` at most.
+pub(super) fn enter(
+    record: &Value,
+    path: &str,
+    depth: usize,
+    most: usize,
+    names: &mut Vec<String>,
+) {
     let Value::Object(fields) = record else {
         return;
     };
@@ -154,9 +161,9 @@ fn enter(record: &Value, path: &str, depth: usize, names: &mut Vec<String>) {
             path => format!("{path}.{name}"),
         };
         match value {
-            Value::Object(_) if depth > 0 => enter(value, &name, depth - 1, names),
+            Value::Object(_) if depth > 0 => enter(value, &name, depth - 1, most, names),
             Value::Object(_) | Value::Array(_) => {}
-            _ if names.contains(&name) => {}
+            _ if names.len() >= most || names.contains(&name) => {}
             _ => names.push(name),
         }
     }

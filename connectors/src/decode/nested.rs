@@ -117,8 +117,9 @@ pub(super) fn reach(
     column: &ArrayRef,
     steps: &[Step],
     mut twice: impl FnMut(usize, &str),
-) -> Result<ArrayRef, ArrowError> {
+) -> Result<Reached, ArrowError> {
     let mut column = ArrayRef::clone(column);
+    let mut maps = None;
     for step in steps {
         column = match step {
             Step::Field(name) => {
@@ -132,10 +133,36 @@ pub(super) fn reach(
                     place.expect("the field was there when the file was opened"),
                 )
             }
-            Step::Key(key) => entries(&column, key, &mut twice)?,
+            Step::Key(key) => {
+                let found = entries(&column, key, &mut twice)?;
+                let values = take(column.as_map().values(), &found, None)?;
+                let lacks = found.null_count() == found.len();
+                maps = lacks.then(|| ArrayRef::clone(&column));
+                values
+            }
         };
     }
-    Ok(column)
+    let values = column;
+    Ok(Reached { values, maps })
+}
+
+/// Values, and the maps that they were looked for in when none of these has the key.
+pub(super) struct Reached {
+    pub(super) values: ArrayRef,
+    pub(super) maps: Option<ArrayRef>,
+}
+
+/// The keys of the first `rows` maps.
+pub(super) fn keys(maps: &ArrayRef, rows: usize) -> Result<Vec<String>, ArrowError> {
+    let maps = maps.slice(0, rows.min(maps.len()));
+    let maps = maps.as_map();
+    let keys = cast(maps.keys(), &DataType::Utf8)?;
+    let keys = keys.as_string::<i32>();
+    let offsets = maps.value_offsets();
+    let ends = [offsets.first(), offsets.last()];
+    let [first, last] = ends.map(|end| end.and_then(|end| usize::try_from(*end).ok()).unwrap_or(0));
+    let known = (first..last).filter(|entry| keys.is_valid(*entry));
+    Ok(known.map(|entry| keys.value(entry).to_owned()).collect())
 }
 
 /// The field of a struct, NULL where the struct is.
@@ -146,12 +173,12 @@ pub(super) fn child(parent: &StructArray, place: usize) -> ArrayRef {
     make_array(child.build().expect("only more values are NULL"))
 }
 
-/// The values of a key of each map, NULL where the map has none.
+/// The entry of a key of each map, NULL where the map has none.
 fn entries(
     column: &ArrayRef,
     wanted: &str,
     twice: &mut impl FnMut(usize, &str),
-) -> Result<ArrayRef, ArrowError> {
+) -> Result<UInt64Array, ArrowError> {
     let maps = column.as_map();
     let keys = cast(maps.keys(), &DataType::Utf8)?;
     let keys = keys.as_string::<i32>();
@@ -171,5 +198,5 @@ fn entries(
             u64::try_from(entry).ok()
         })
         .collect();
-    take(maps.values(), &found, None)
+    Ok(found)
 }

@@ -22,6 +22,7 @@ use super::error::DecodeError;
 use super::nested::{self, Place, Step};
 use super::parquet_layout::{Footer, adds_up};
 use super::parquet_pages::{Pages, Values};
+use super::unmet::{self, LISTED_RECORDS, Unmet};
 use super::{CHUNK_BYTES_MAX, ColumnRequest, DecodeOptions, RawChunk, Source, opening};
 use crate::shield::shielded;
 use crate::store::{FileMeta, RandomAccess, Store};
@@ -175,6 +176,12 @@ pub(super) fn open(
         steps: place.steps,
         conversion,
     };
+    let missed = wanted.iter().zip(columns).map(|(read, column)| {
+        let steps = read.as_ref().map(|(place, _)| place.steps.last());
+        let is_key = matches!(steps, Some(Some(Step::Key(_))));
+        (is_key && !column.may_be.absent).then(Vec::new)
+    });
+    let missed = missed.collect();
     let columns = wanted.into_iter().map(|read| read.map(place)).collect();
     let schema = Arc::new(Schema::new(fields));
     let part = Part {
@@ -192,6 +199,7 @@ pub(super) fn open(
         one_by_one: false,
         ahead: None,
         damage: None,
+        missed,
         shape: Shape {
             schema: Arc::clone(&schema),
             columns,
@@ -308,6 +316,8 @@ pub(super) struct ParquetSource {
     ahead: Option<RecordBatch>,
     /// What is behind them, when it is no row.
     damage: Option<String>,
+    /// By column, the keys of the maps in which its own was not met so far.
+    missed: Vec<Option<Vec<String>>>,
     shape: Shape,
     part: Part,
     id: FileId,
@@ -480,12 +490,22 @@ impl ParquetSource {
                     });
                 }
             };
-            let column = nested::reach(read.column(*position), steps, |row, key| {
+            let reached = nested::reach(read.column(*position), steps, |row, key| {
                 let detail = format!("its map has the key {} twice", quoted(key));
                 let reason = Reason::RowUnreadable;
                 refuse(row, Refused { reason, detail });
             })?;
-            columns.push(conversion.apply(&column, refuse));
+            match reached.maps {
+                None => self.missed[index] = None,
+                Some(maps) => {
+                    if let Some(there) = &mut self.missed[index] {
+                        let rows = usize::try_from(first_row - self.part.first_row);
+                        let rows = LISTED_RECORDS.saturating_sub(rows.unwrap_or(usize::MAX));
+                        unmet::list(there, nested::keys(&maps, rows)?);
+                    }
+                }
+            }
+            columns.push(conversion.apply(&reached.values, refuse));
         }
         let count = RecordBatchOptions::new().with_row_count(Some(read.num_rows()));
         let mut batch =
@@ -510,6 +530,26 @@ impl ParquetSource {
 }
 
 impl Source for ParquetSource {
+    fn unmet(&self) -> Vec<Unmet> {
+        if self.next_row == self.part.first_row {
+            return Vec::new();
+        }
+        let fields = self.shape.schema.fields().iter().zip(&self.missed);
+        let columns = fields.zip(&self.shape.columns);
+        let unmet = columns.filter_map(|((field, missed), column)| {
+            let Step::Key(key) = column.as_ref()?.steps.last()? else {
+                return None;
+            };
+            let map = field.name().strip_suffix(key.as_str()).unwrap_or_default();
+            let keys = missed.as_ref()?.iter();
+            Some(Unmet {
+                field: field.name().clone(),
+                there: keys.map(|key| format!("{map}{key}")).collect(),
+            })
+        });
+        unmet.collect()
+    }
+
     fn next_chunk(&mut self) -> Option<RawChunk> {
         if self.ahead.is_none() && self.damage.is_none() {
             self.read_on();

@@ -685,6 +685,61 @@ fn a_path_leads_into_structs_and_maps() {
     );
 }
 
+/// The fields that no record has, read with chunks of so many rows.
+fn unmet(store: &Store, format: &Format, wanted: &[(&str, &str)], chunk_rows: usize) -> Vec<Unmet> {
+    let file = store.list().unwrap().remove(0);
+    let options = DecodeOptions {
+        chunk_rows,
+        ..DecodeOptions::default()
+    };
+    let wanted = columns(wanted);
+    let mut decoder = Decoder::open(store, &file, FileId(7), format, &wanted, &options).unwrap();
+    while decoder.next_chunk().is_some() {}
+    decoder.unmet()
+}
+
+#[test]
+fn a_key_that_no_map_has_is_unmet() {
+    let (_folder, store) = troubled();
+    let wanted = [("tags.team", ""), ("tags.teams", ""), ("usage.name", "")];
+    let there = ["tags.team", "tags.a.b"].map(str::to_owned).to_vec();
+    let teams = Unmet {
+        field: "tags.teams".to_owned(),
+        there,
+    };
+    for chunk_rows in [1, 3, 100] {
+        let found = unmet(&store, &Format::Parquet, &wanted, chunk_rows);
+        assert_eq!(found, [teams.clone()], "{chunk_rows}");
+    }
+}
+
+#[test]
+fn a_field_that_no_record_of_json_has_is_unmet() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for row in 0..300 {
+        // What comes late is listed no more, and what is asked for is met wherever it stands.
+        let late = if row == 250 { "late" } else { "a" };
+        text += &format!("{{\"{late}\": null, \"u\": {{\"tokens\": {row}}}}}\n");
+    }
+    std::fs::write(folder.path().join("a.jsonl"), text).unwrap();
+    let store = Store::open("a.jsonl", folder.path()).unwrap();
+    let wanted = [
+        ("late", ""),
+        ("u.token", "bigint"),
+        ("u.tokens", ""),
+        ("a", ""),
+    ];
+    let token = Unmet {
+        field: "u.token".to_owned(),
+        there: ["a", "u.tokens"].map(str::to_owned).to_vec(),
+    };
+    for chunk_rows in [1, 7, 1000] {
+        let found = unmet(&store, &Format::JsonLines, &wanted, chunk_rows);
+        assert_eq!(found, [token.clone()], "{chunk_rows}");
+    }
+}
+
 #[test]
 fn a_name_that_a_typed_file_has_twice_is_told() {
     use arrow::array::{ArrayRef, Int64Array, MapBuilder, StringBuilder, StructArray};

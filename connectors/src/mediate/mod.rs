@@ -83,6 +83,12 @@ impl Mediated {
         self.received = 0;
     }
 
+    /// Whether there is any record that the rule does not exclude.
+    #[must_use]
+    pub fn chooses(&self) -> bool {
+        !self.usage.is_empty() || !self.faults.is_empty()
+    }
+
     /// Forgets all records but these.
     pub fn keep(&mut self, wanted: impl Fn(RecordId) -> bool) {
         self.usage.retain(|usage| wanted(usage.record));

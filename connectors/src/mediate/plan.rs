@@ -9,7 +9,7 @@ use super::Mediator;
 use super::marks::{Marking, ranks};
 use super::rule::{IdentityRule, MediationRule, Sql};
 use super::text::has_text;
-use crate::decode::{ColumnRequest, MayBe, text_schema};
+use crate::decode::{ColumnRequest, MayBe, Unmet, text_schema};
 use crate::diagnostic::{Diagnostic, did_you_mean, unread_column};
 use crate::expression::{Decision, Expression, ExpressionError, Functions, Inputs, Parsed};
 use crate::lookup::{LookupTable, Lookups};
@@ -67,6 +67,17 @@ pub struct Treatment {
     pub corrects: bool,
     /// Records of its stream may be corrected, so all of them are held whole.
     pub correctable: bool,
+}
+
+/// The raw columns that a value is made of, itself or through named values.
+fn behind(lets: &[Written], written: &Written) -> BTreeSet<String> {
+    let mut wanted = written.parsed.columns().clone();
+    for named in lets.iter().rev() {
+        if wanted.remove(&named.name) {
+            wanted.extend(named.parsed.columns().iter().cloned());
+        }
+    }
+    wanted
 }
 
 /// One expression of the rule.
@@ -148,6 +159,10 @@ impl MediationPlan {
             return Err(compiler.findings);
         };
         let warnings = unread(rule, &columns, file);
+        let mut identifies = BTreeSet::new();
+        for written in identity.iter().flatten() {
+            identifies.extend(behind(&lets, written));
+        }
         let request = |name: String| {
             let declared = rule.columns.get(&name).map(|declared| &declared.value);
             let (zone, ambiguous) = declared.map_or((None, None), |declared| {
@@ -159,6 +174,7 @@ impl MediationPlan {
                 names_zone: zone.is_some(),
                 times: times.reading.declared(zone, ambiguous),
                 range: times.range,
+                identifies: identifies.contains(&name),
                 name,
             }
         };
@@ -263,15 +279,69 @@ impl MediationPlan {
         (&self.file, place)
     }
 
+    /// Where the rule reads a raw column first: the file, its line and column.
+    #[must_use]
+    pub fn place_of_column(&self, name: &str) -> (&str, (u64, u64)) {
+        let reads = |written: &&Written| written.parsed.columns().contains(name);
+        let written = self.lets.iter().chain(self.all()).find(reads);
+        let place = written.map_or((0, 0), |written| (written.line, written.column));
+        (&self.file, place)
+    }
+
+    /// Of these raw columns that no record of a file has those that this is to be told of: of a file of
+    /// which `where` chooses no record, only what it may not choose them for.
+    #[must_use]
+    pub fn misses(&self, unmet: Vec<Unmet>, chooses: bool) -> Vec<Unmet> {
+        if chooses {
+            return unmet;
+        }
+        let filter = self.filter.as_ref();
+        let by = filter.map_or_else(Vec::new, |filter| self.columns_behind(filter));
+        let mut unmet = unmet;
+        unmet.retain(|unmet| by.contains(&unmet.field));
+        unmet
+    }
+
+    /// Says that no record of `file` has a field that the rule reads; nothing where the rule in force does
+    /// not, or has it that files may lack it.
+    #[must_use]
+    pub fn tell_unmet(&self, file: &str, unmet: &Unmet) -> Option<Diagnostic> {
+        let asked = |column: &&ColumnRequest| column.name == unmet.field && !column.may_be.absent;
+        let column = self.columns.iter().find(asked)?;
+        let names = || unmet.there.iter().map(String::as_str);
+        let meant = did_you_mean(&column.name, names());
+        let meant = meant.map_or_else(String::new, |name| format!(", did you mean {name:?}"));
+        let there = names().collect::<Vec<_>>().join(", ");
+        let there = match there.is_empty() {
+            true => there,
+            false => format!("; its fields are {there}"),
+        };
+        let message = format!(
+            "no record of {file:?} has the field {:?}{meant}{there}",
+            column.name
+        );
+        let (rule, place) = self.place_of_column(&column.name);
+        let hint = match column.declaration() {
+            Some(declared) => format!(
+                "correct the name; if files may lack the field, declare it in `columns`: {declared}"
+            ),
+            None => "correct the name".to_owned(),
+        };
+        Some(Diagnostic::warning(rule, place, message).with_hint(hint))
+    }
+
+    /// The expressions of the rule, but for named values.
+    fn all(&self) -> impl Iterator<Item = &Written> {
+        let marks = self.rank.iter().chain(&self.kind);
+        let single = [&self.service, &self.time];
+        let first = self.filter.iter().chain(self.identity.iter().flatten());
+        let last = self.attributes.iter().chain(&self.charges);
+        first.chain(marks).chain(single).chain(last)
+    }
+
     /// The raw columns that a value is made of, itself or through named values.
     fn columns_behind(&self, written: &Written) -> Vec<String> {
-        let mut wanted = written.parsed.columns().clone();
-        for named in self.lets.iter().rev() {
-            if wanted.remove(&named.name) {
-                wanted.extend(named.parsed.columns().iter().cloned());
-            }
-        }
-        wanted.into_iter().collect()
+        behind(&self.lets, written).into_iter().collect()
     }
 
     /// The columns for which the rule's time, itself or through named values, has something to stand in

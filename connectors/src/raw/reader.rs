@@ -4,7 +4,7 @@ use super::writer::RawSource;
 use super::{FAULT, LINE, META_FILE_FAULT, META_HEADER, META_SOURCE, RAW, ROW};
 use crate::decode::{
     Assembler, ColumnRequest, DecodeError, DecodeOptions, Decoder, FieldPaths, Format, KEY_COLUMN,
-    KeptRows, RawChunk, Source, batch_rows, opening, text_schema,
+    KeptRows, RawChunk, Source, Unmet, batch_rows, opening, text_schema,
 };
 use crate::store::{FileMeta, Store};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -183,6 +183,13 @@ impl Archived {
 }
 
 impl Source for Archived {
+    fn unmet(&self) -> Vec<Unmet> {
+        match self.paths {
+            Some(_) => self.assembler.unmet(),
+            None => Vec::new(),
+        }
+    }
+
     fn next_chunk(&mut self) -> Option<RawChunk> {
         if self.done {
             return None;

@@ -264,7 +264,7 @@ impl ReferenceFiles {
             }
         }
         for path in self.accounts.clone() {
-            let Some((accounts, refused)) = read_file::<AccountsFile>(&path, &mut findings) else {
+            let Some((accounts, refused)) = read_accounts(&path, &mut findings) else {
                 continue;
             };
             let file: Arc<str> = Arc::from(path.display().to_string());
@@ -283,6 +283,25 @@ impl ReferenceFiles {
         self.files.extend(self.tables.end());
         (rows, findings)
     }
+}
+
+const BLANK: &str = "write what it had again; `accounts: []` says that there are none";
+
+/// The content of an accounts file. One that is being saved, or was emptied by mistake, must not end
+/// everybody's bill.
+fn read_accounts(path: &Path, findings: &mut Vec<Diagnostic>) -> Option<(AccountsFile, Refused)> {
+    let says_something = |line: &str| {
+        let line = line.trim().trim_start_matches('\u{feff}');
+        !line.is_empty() && !line.starts_with('#') && line != "---" && line != "..."
+    };
+    let text = read_text(path, "the file");
+    if text.is_ok_and(|text| !text.lines().any(says_something)) {
+        let file = path.display().to_string();
+        let finding = Diagnostic::error(&file, (0, 0), "the file says nothing");
+        findings.push(finding.with_hint(BLANK));
+        return None;
+    }
+    read_file(path, findings)
 }
 
 /// The typed content of a YAML file, and what it lacks for having been found wrong.

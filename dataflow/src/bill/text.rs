@@ -33,12 +33,13 @@ impl Bills {
         if !self.totals.is_empty() {
             page.line("");
         }
-        let bills = match self.bills.len() {
-            1 => "1 bill".to_owned(),
-            many => format!("{} bills", grouped(&many.to_string())),
-        };
         for total in &self.totals {
             let (exact, of) = (&total.exact, &total.of);
+            let bills = self.bills.iter().filter(|bill| bill.currency == *of);
+            let bills = match bills.count() {
+                1 => "1 bill".to_owned(),
+                many => format!("{} bills", grouped(&many.to_string())),
+            };
             let (rounding, paid) = (&total.rounding, grouped(&total.total));
             page.line(&format!(
                 "{bills} in {of}: exact {exact}, rounding {rounding}, total {paid} {of}"

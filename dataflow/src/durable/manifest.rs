@@ -24,7 +24,7 @@ const KEPT: u64 = 16;
 const ATTEMPTS: u32 = 8;
 
 /// The form of state that this build writes and reads.
-const FORM: u32 = 9;
+const FORM: u32 = 10;
 
 /// What must be equal for state to be of use: what identities, keys and lines are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use super::files::Opened;
 use super::messages::MessagesAgain;
 use super::{Halt, count};
 use crate::durable::Stood;
-use millrace_connectors::decode::{Decoder, RawChunk};
+use millrace_connectors::decode::{Decoder, RawChunk, Unmet};
 use millrace_connectors::mediate::{Mediated, Mediator};
 use millrace_operators::domain::{Fate, Fault, FileId, Identity, RecordId, Usage};
 use millrace_operators::epoch::Diff;
@@ -82,6 +82,8 @@ pub(super) struct Replay {
     broken: Option<Fault>,
     /// Records mediated.
     records: u64,
+    /// Whether any of them was not ignored.
+    chooses: bool,
     /// Which, where it may not be all up to the last.
     read: RoaringTreemap,
 }
@@ -152,6 +154,7 @@ impl Replay {
             rows,
             broken: None,
             records: 0,
+            chooses: false,
             read: RoaringTreemap::new(),
         }
     }
@@ -165,6 +168,16 @@ impl Replay {
             unread -= &self.read;
         }
         unread
+    }
+
+    /// The fields that no record has, and whether any record was not ignored; nothing of messages, which are
+    /// never all there.
+    pub(super) fn unmet(&self) -> (Vec<Unmet>, bool) {
+        let unmet = match &self.reading {
+            Reading::File { decoder, .. } => decoder.unmet(),
+            Reading::Messages(_) => Vec::new(),
+        };
+        (unmet, self.chooses)
     }
 
     fn record(&self, row: u64) -> u64 {
@@ -187,6 +200,7 @@ impl Replay {
             }
             mediated.clear();
             self.mediator.mediate(&chunk, self.id, &mut mediated);
+            self.chooses |= mediated.chooses();
             bundle
                 .classes
                 .extend(mediated.classes.drain(..).map(|(_, class)| class));

@@ -182,6 +182,8 @@ impl Intake {
                 if behind.file.is_none() {
                     self.tell_gone(behind, compared.records);
                 }
+                let (unmet, chooses) = now.unmet();
+                self.warn_of_unmet(behind.id, unmet, chooses);
                 self.files.mediated(behind.id);
                 Ok(compared)
             }

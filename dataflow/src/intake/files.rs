@@ -18,6 +18,7 @@ mod inputs;
 mod kin;
 mod moving;
 mod raw;
+mod unmet;
 
 use super::Halt;
 use crate::durable::{FileRecord, Position, Staged};
@@ -100,6 +101,8 @@ pub(super) struct Opened {
     pub(super) replaces: Option<FileId>,
     /// Records that were stopped before they became usage.
     pub(super) faults: usize,
+    /// Whether the rule chooses any of its records.
+    pub(super) chooses: bool,
 }
 
 impl Opened {
@@ -167,6 +170,8 @@ pub(super) struct Files {
     inputs: Vec<Inputs>,
     /// What they were mediated by before, and which of them.
     mediated: inputs::MediatedBy,
+    /// Fields of sources that were told to be in no record.
+    told_unmet: BTreeSet<(usize, String)>,
     /// Whether all content is remembered, for files that come again longer.
     remembers: bool,
     raw: RawFolder,
@@ -197,6 +202,7 @@ impl Files {
             opened_at: 0,
             inputs: Vec::new(),
             mediated: inputs::MediatedBy::default(),
+            told_unmet: BTreeSet::new(),
             remembers: false,
             raw,
         }
@@ -1054,6 +1060,7 @@ fn opened(file: &SourceFile, decoder: Decoder, rule: &MediationPlan) -> Result<O
         lines: LineMap::default(),
         replaces: None,
         faults: 0,
+        chooses: false,
     })
 }
 

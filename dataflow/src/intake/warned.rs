@@ -2,7 +2,9 @@
 
 use super::Intake;
 use super::messages::Messages;
+use millrace_connectors::decode::Unmet;
 use millrace_connectors::diagnostic::Diagnostic;
+use millrace_operators::domain::FileId;
 
 /// Findings by what they are about: each is judged again on its own.
 #[derive(Clone, Debug, Default)]
@@ -13,13 +15,15 @@ pub struct Warned {
     pub rules: Vec<Diagnostic>,
     /// Catalog and accounts.
     pub reference: Vec<Diagnostic>,
+    /// What files lack that rules read.
+    pub files: Vec<Diagnostic>,
 }
 
 impl Warned {
     /// All of them, in the order of files and places.
     #[must_use]
     pub fn all(&self) -> Vec<Diagnostic> {
-        let parts = [&self.job, &self.rules, &self.reference];
+        let parts = [&self.job, &self.rules, &self.reference, &self.files];
         let mut all: Vec<Diagnostic> = parts.into_iter().flatten().cloned().collect();
         all.sort();
         all.dedup();
@@ -52,6 +56,16 @@ impl Intake {
     pub(super) fn warn_of_job(&mut self, warnings: Vec<Diagnostic>) {
         self.warn(&warnings);
         self.setting.warned.job.extend(warnings);
+    }
+
+    /// Tells which fields that the rule reads are in no record of a file.
+    pub(super) fn warn_of_unmet(&mut self, id: FileId, unmet: Vec<Unmet>, chooses: bool) {
+        if let Some(source) = self.files.source_of(id) {
+            let rule = &self.setting.rules[source];
+            let unmet = rule.misses(unmet, chooses);
+            let told = self.files.lacks(id, unmet, rule);
+            self.warn(&told);
+        }
     }
 
     fn warn(&self, warnings: &[Diagnostic]) {

@@ -27,7 +27,68 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = places();
     cases.extend(changes());
     cases.extend(messages());
+    cases.extend(fields());
     cases
+}
+
+/// The usage as JSON, whose records name their own fields.
+const RECORDS: &str =
+    "{\"id\":1,\"number\":\"n1\",\"at\":\"2026-03-10T00:00:00Z\",\"units\":3,\"zone\":\"far\"}
+{\"id\":2,\"number\":\"n1\",\"at\":\"2026-03-20T00:00:00Z\",\"units\":4,\"zone\":\"far\"}
+";
+
+/// Fields that the rule reads and that no record has.
+fn fields() -> Vec<Case> {
+    let lacks = |billed, field, hint| {
+        Case::doubtful(billed, field, hint)
+            .wrong(path("    path: usage.jsonl\n"))
+            .wrong(put("usage.jsonl", RECORDS))
+    };
+    let misspelled = "no record of \"usage.jsonl\" has the field \"unit\", did you mean \"units\"";
+    let absent =
+        "no record of \"usage.jsonl\" has the field \"level\"; its fields are at, id, number";
+    let declared = "level: { type: text, may_be: absent }";
+    vec![
+        lacks(
+            "0 USD",
+            misspelled,
+            "correct the name; if files may lack the field, declare it",
+        )
+        .wrong(swap(
+            JOB,
+            "columns: { units: bigint",
+            "columns: { unit: bigint",
+        ))
+        .wrong(swap(JOB, "units: units", "units: \"coalesce(unit, 0)\""))
+        .right(swap(
+            JOB,
+            "columns: { unit: bigint",
+            "columns: { units: bigint",
+        ))
+        .right(swap(JOB, "coalesce(unit, 0)", "units")),
+        lacks("7 USD", absent, declared)
+            .wrong(swap(
+                JOB,
+                "attributes: { region:",
+                "attributes: { level: level, region:",
+            ))
+            .right(swap(JOB, "columns: {", format!("columns: {{ {declared},"))),
+        // Declared, it would make one record of two.
+        lacks(
+            "4 USD",
+            "no record of \"usage.jsonl\" has the field \"Id\", did you mean \"id\"",
+            "correct the name",
+        )
+        .wrong(swap(
+            JOB,
+            "identity: [id]",
+            "identity: [\"coalesce(Id, 'none')\"]",
+        ))
+        .wrong(swap("usage.jsonl", "\"units\":3", "\"units\":4"))
+        .wrong(swap("usage.jsonl", "2026-03-20", "2026-03-10"))
+        .right(swap(JOB, "coalesce(Id, 'none')", "id"))
+        .total("8 USD"),
+    ]
 }
 
 fn places() -> Vec<Case> {
