@@ -530,7 +530,17 @@ impl Judge {
         zone: &jiff::tz::TimeZone,
     ) -> TimeRules {
         let earliest = written.earliest.as_ref();
-        let earliest = earliest.and_then(|earliest| self.clock(earliest, zone));
+        let earliest = earliest.and_then(|earliest| {
+            let found = self.clock(earliest, zone)?;
+            // Instants of records are read as 64 bits of nanoseconds.
+            if found.0.checked_mul(1_000).is_none() {
+                let message = format!("\"{}\" is no time of usage", earliest.value);
+                let hint =
+                    "write a day from 1678-01-01 to 2261-12-31: no time before or behind is read";
+                self.error(place_of(earliest), message, hint);
+            }
+            Some(found)
+        });
         let ahead = match &written.ahead {
             None if clock.is_some() => Some(AHEAD_OF_CLOCK.days()),
             None => Some(AHEAD_DEFAULT.days()),
@@ -539,7 +549,12 @@ impl Judge {
                 let span = span.filter(|span| !span.is_negative());
                 if span.is_none() {
                     let message = format!("\"{}\" is no length of time", ahead.value);
-                    let hint = "write days, 2d or P2D, or any span that is not below zero";
+                    let hint = match ahead.value.parse::<u16>() {
+                        Ok(days) => format!("write its unit; {days} days are `{days}d`"),
+                        Err(_) => {
+                            "write days, 2d or P2D, or any span that is not below zero".to_owned()
+                        }
+                    };
                     self.error(place_of(ahead), message, hint);
                 }
                 span

@@ -354,6 +354,23 @@ const CASES: &[Case] = &[
         )],
     ),
     row(
+        Reason::ServiceNotEffective,
+        "or add the service to one that is valid there",
+        &[
+            (USAGE, Rows("2,n1,2026-10-11T00:00:00Z,4,far,1\n")),
+            (
+                "accounts.yaml",
+                Replaced("from: 2026-01-01", "from: 2026-01-01, to: 2026-10-11"),
+            ),
+        ],
+        &[(
+            "accounts.yaml",
+            More(
+                "  - { id: s2, account: acme, service_type: voice, services: [n1], from: 2026-10-11 }\n",
+            ),
+        )],
+    ),
+    row(
         Reason::SubscriptionUnknown,
         "add the subscription",
         &[

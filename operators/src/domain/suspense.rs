@@ -184,7 +184,8 @@ reasons! {
         "add the service to a subscription";
     ServiceNotEffective = "SERVICE_NOT_EFFECTIVE", Guide, Warning,
         "The service has a subscription, but not at the time of usage.",
-        "extend the subscription's validity to the time of usage";
+        "extend the subscription's validity to the time of usage, which its fees are charged for then, or add the \
+         service to one that is valid there";
     SubscriptionUnknown = "SUBSCRIPTION_UNKNOWN", Guide, Warning,
         "The service names a subscription that does not exist.",
         "add the subscription, or correct the service's row";

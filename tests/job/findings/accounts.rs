@@ -58,6 +58,12 @@ fn fields() -> Vec<Case> {
         .wrong(swap(ACCOUNTS, "service_type: voice, ", ""))
     };
     vec![
+        Case::refused(
+            "the file says nothing",
+            "write what it had again; `accounts: []` says that there are none",
+        )
+        .wrong(put(ACCOUNTS, "# to be filled\n---\n"))
+        .right(put(ACCOUNTS, ACCOUNTS_TEXT)),
         of(
             "\"anniversary\" is not a date: \"31st\"",
             "write a date like 2026-01-31",

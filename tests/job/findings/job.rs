@@ -43,6 +43,15 @@ fn keys() -> Vec<Case> {
         Case::refused("\"soon\" is no length of time", "write days, 2d or P2D")
             .wrong(more(JOB, "time: { ahead: soon }\n"))
             .right(swap(JOB, "soon", "2d")),
+        Case::refused("\"31\" is no length of time", "31 days are `31d`")
+            .wrong(more(JOB, "time: { ahead: 31 }\n"))
+            .right(swap(JOB, "ahead: 31", "ahead: 31d")),
+        Case::refused(
+            "\"0014-01-01\" is no time of usage",
+            "write a day from 1678-01-01 to 2261-12-31",
+        )
+        .wrong(more(JOB, "time: { earliest: 0014-01-01 }\n"))
+        .right(swap(JOB, "0014-01-01", "2014-01-01")),
         Case::refused("not an address to listen on", "or a port alone")
             .wrong(more(JOB, "metrics: { listen: everywhere }\n"))
             .right(swap(JOB, "everywhere", "0")),
