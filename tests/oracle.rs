@@ -172,7 +172,10 @@ impl World {
     /// Records received per file.
     #[must_use]
     pub fn received(&self) -> BTreeMap<FileId, Diff> {
-        let usage = self.usage.keys().map(|record| record.file());
+        // What a rule excludes has its fate where it is read.
+        let usage = self.usage.values().map(|(_, usage)| usage);
+        let usage = usage.filter(|usage| !versions::is_excluded(usage));
+        let usage = usage.map(|usage| usage.record.file());
         let fates = self.fates.iter().map(|(file, _)| *file);
         let mut received = BTreeMap::new();
         for file in usage.chain(fates) {
