@@ -387,8 +387,12 @@ impl Seen {
                     !goes
                 });
                 // What was passed over before its stream could be corrected never came.
-                let came = |usage: &&Usage| places.contains_key(&usage.record) || usage.is_passed_over();
-                assert!(removed.iter().all(|usage| came(&usage)), "a retracted record was inserted before");
+                let came =
+                    |usage: &&Usage| places.contains_key(&usage.record) || usage.is_passed_over();
+                assert!(
+                    removed.iter().all(|usage| came(&usage)),
+                    "a retracted record was inserted before"
+                );
             }
             let known = versions.contents.iter().map(Usage::content);
             let mut numbers: BTreeMap<u64, usize> = known.zip(0..).collect();
@@ -902,6 +906,7 @@ mod tests {
             let standings = stand(&versions, &BTreeMap::new());
             let row = |((usage, _), standing): (&(Usage, Arrival), Standing)| match standing {
                 Standing::Holds => (plain(usage), None),
+                Standing::PassedOver => unreachable!("all records have quantities"),
                 Standing::Outvoted(reason, holds) => {
                     (plain(usage), Some(Suspense::of(usage, reason, holds)))
                 }

@@ -453,6 +453,18 @@ fn tables() -> Vec<Case> {
             good,
         ),
         of(
+            "hangs on whose, which is empty or absent, for \"price\"",
+            "say what an empty field means, with coalesce(field, value) or field IS NULL",
+            &good.replace(
+                "price: price",
+                "price: \"decimal(price, 2) * decimal(whose, 2)\"",
+            ),
+            &good.replace(
+                "price: price",
+                "price: \"decimal(price, 2) * coalesce(decimal(whose, 2), 1)\"",
+            ),
+        ),
+        of(
             "lacks \"price\"",
             "give it as an SQL expression",
             "item: \"'units'\"",

@@ -261,6 +261,24 @@ fn times() -> Vec<Case> {
             "CAST(to_unixtime(at) AS text)",
         ),
         attribute(
+            "to_unixtime of a day",
+            "write to_unixtime(instant(day)), the midnight of the tenant's zone",
+            "CAST(to_unixtime(CAST(at AS date)) AS text)",
+            "CAST(to_unixtime(instant(CAST(at AS date))) AS text)",
+        ),
+        attribute(
+            "as a number, in",
+            "write to_unixtime(end) - to_unixtime(start), the seconds between two instants",
+            "CAST(CAST(at - at AS bigint) AS text)",
+            "CAST(to_unixtime(at) - to_unixtime(at) AS text)",
+        ),
+        attribute(
+            "as a number, in",
+            "write date_part('hour', x) * 3600 + date_part('minute', x) * 60 + date_part('second', x)",
+            "CAST(CAST(TIME '10:00:05' AS bigint) AS text)",
+            "CAST(date_part('hour', TIME '10:00:05') * 3600 + date_part('second', TIME '10:00:05') AS text)",
+        ),
+        attribute(
             "to_unixtime of a text",
             "write to_unixtime(instant(text))",
             "CAST(to_unixtime(seen) AS text)",
