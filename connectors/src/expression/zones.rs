@@ -101,17 +101,18 @@ fn is_read(kind: &DataType) -> bool {
 
 /// What to write instead of a number of a unit that only the file knows.
 fn unit_hint(kind: &DataType) -> Option<&'static str> {
-    match kind {
-        DataType::Duration(_) => Some(
+    let hint = match kind {
+        DataType::Duration(_) => {
             "write to_unixtime(end) - to_unixtime(start), the seconds between two instants; a column of \
-             durations is to come as a number",
-        ),
-        DataType::Time32(_) | DataType::Time64(_) => Some(
+             durations is to come as a number"
+        }
+        DataType::Time32(_) | DataType::Time64(_) => {
             "write date_part('hour', x) * 3600 + date_part('minute', x) * 60 + date_part('second', x), the \
-             seconds since midnight",
-        ),
-        _ => None,
-    }
+             seconds since midnight"
+        }
+        _ => return None,
+    };
+    Some(hint)
 }
 
 /// Looks for times without a zone, and for casts that would guess a unit or a zone.

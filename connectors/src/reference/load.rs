@@ -285,7 +285,7 @@ impl ReferenceFiles {
     }
 }
 
-const BLANK: &str = "write what it had again; `accounts: []` says that there are none";
+const HINT_BLANK: &str = "write what it had again; `accounts: []` says that there are none";
 
 /// The content of an accounts file. One that is being saved, or was emptied by mistake, must not end
 /// everybody's bill.
@@ -298,7 +298,7 @@ fn read_accounts(path: &Path, findings: &mut Vec<Diagnostic>) -> Option<(Account
     if text.is_ok_and(|text| !text.lines().any(says_something)) {
         let file = path.display().to_string();
         let finding = Diagnostic::error(&file, (0, 0), "the file says nothing");
-        findings.push(finding.with_hint(BLANK));
+        findings.push(finding.with_hint(HINT_BLANK));
         return None;
     }
     read_file(path, findings)

@@ -275,9 +275,16 @@ fn times() -> Vec<Case> {
         attribute(
             "as a number, in",
             "write date_part('hour', x) * 3600 + date_part('minute', x) * 60 + date_part('second', x)",
-            "CAST(CAST(TIME '10:00:05' AS bigint) AS text)",
-            "CAST(date_part('hour', TIME '10:00:05') * 3600 + date_part('second', TIME '10:00:05') AS text)",
-        ),
+            "CAST(CAST(CAST(seen AS time) AS bigint) AS text)",
+            "CAST(date_part('hour', CAST(seen AS time)) * 3600 + date_part('minute', CAST(seen AS time)) * 60 \
+             + date_part('second', CAST(seen AS time)) AS text)",
+        )
+        .wrong(put(
+            USAGE,
+            USAGE_TEXT
+                .replace("zone\n", "zone,seen\n")
+                .replace("far\n", "far,10:02:05\n"),
+        )),
         attribute(
             "to_unixtime of a text",
             "write to_unixtime(instant(text))",

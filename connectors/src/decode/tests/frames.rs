@@ -107,11 +107,21 @@ fn padding_behind_compressed_data_is_no_fault_and_other_bytes_are_told() {
         assert_eq!(read(&[&pack(two), &[0; 512]]), rows);
         assert_eq!(read(&[&pack(two), &zeros]), rows);
         assert_eq!(read(&[&parts[0], &zeros, &parts[1]]), rows);
-        let told = read(&[&pack(two), b"\0\0\0and more"]);
+        let marked = [&pack(two)[..], b"\0\0\0and more"].concat();
+        let mut decoder = open(name, &CSV, marked, &[("a", ""), ("b", "")]).unwrap();
+        let chunks = std::iter::from_fn(|| decoder.next_chunk());
+        assert_eq!(chunks.map(|chunk| chunk.rows.len()).sum::<usize>(), 2);
+        let remark = decoder.remark().unwrap_or_default();
+        assert!(
+            remark.starts_with("the last 11 bytes, behind its"),
+            "{remark}"
+        );
+        let records = b"2026-03-01,call,of,more,than,a,mark\n".repeat(2);
+        let told = read(&[&pack(two), &records]);
         assert_eq!(told[..2], rows);
         assert!(told[2].contains("FILE_UNREADABLE"), "{told:?}");
         assert!(
-            told[2].contains("the last 11 bytes, behind its"),
+            told[2].contains("the last 72 bytes, behind its"),
             "{told:?}"
         );
         // A part whose beginning is damaged, or cut off, is not taken for padding.

@@ -205,7 +205,7 @@ fn nothing_is_guessed() {
         ("to_timestamp_seconds(local)", "bigint"),
         ("CAST(at AS BIGINT)", "to_unixtime"),
         ("CAST(at - at AS BIGINT)", "to_unixtime(end)"),
-        ("CAST(TIME '10:00:00' AS BIGINT)", "date_part('hour'"),
+        ("CAST(CAST(local AS TIME) AS BIGINT)", "date_part('hour'"),
         ("to_unixtime(CAST(at AS DATE))", "to_unixtime(instant(day))"),
         ("CAST(at AS TIMESTAMP(3))", "date_trunc"),
         ("date_bin(INTERVAL '1 day', at)", "date_trunc"),
