@@ -752,9 +752,12 @@ impl Change {
     }
 }
 
-/// What becomes of the records of one identity, each with its content and why it does not hold, in the order of
-/// the records; of those that are passed over nothing does.
-struct Outcomes(Vec<(RecordId, usize, Option<(Reason, Option<RecordId>)>)>);
+/// Why a record does not hold, and because of which.
+type WhyNot = (Reason, Option<RecordId>);
+
+/// What becomes of the records of one identity, each with its content, in the order of the records; of those
+/// that are passed over nothing does.
+struct Outcomes(Vec<(RecordId, usize, Option<WhyNot>)>);
 
 impl Outcomes {
     fn of(versions: &Versions, replaced: &BTreeMap<FileId, FileId>) -> Self {

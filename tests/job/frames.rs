@@ -609,9 +609,25 @@ fn bytes_behind_the_end_are_told_and_padding_is_not() {
     );
     let ended = desk.run();
     assert_eq!(ended.totals(), ["3 EUR"]);
-    assert_eq!(states(&ended)[0].1, "loaded");
+    assert_eq!(
+        (states(&ended)[0].1.as_str(), ended.exit),
+        ("doubtful", Exit::Findings)
+    );
     let message = text(&files(&ended)[0], "message").to_owned();
-    assert!(message.contains("4 bytes behind the end"), "{message}");
+    assert!(
+        message.contains("the last 4 bytes, behind its gzip data"),
+        "{message}"
+    );
+    // A second part whose first byte is damaged is no padding.
+    let mut damaged = gzip(&records("csv", 3), 6);
+    damaged[0] ^= 1;
+    desk.write("usage/a.csv.gz", [gzip(&rows, 6), damaged].concat());
+    let ended = desk.run();
+    assert_eq!(ended.totals(), ["3 EUR"]);
+    assert_eq!(
+        (states(&ended)[0].1.as_str(), ended.exit),
+        ("incomplete", Exit::Findings)
+    );
 }
 
 #[test]

@@ -358,10 +358,8 @@ fn other_price(price: &Placed<PriceRow>, others: &Others<'_>, names: &Names) -> 
          be charged by it",
         other.origin
     );
-    let hint = format!(
-        "give what is priced otherwise an item of its own; prices that follow each other in time are \
-         volume prices both, or on price lists of their own"
-    );
+    let hint = "give what is priced otherwise an item of its own; prices that follow each other in time are \
+         volume prices both, or on price lists of their own";
     Some(price.origin.error(message).with_hint(hint))
 }
 
