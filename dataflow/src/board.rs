@@ -316,11 +316,12 @@ impl Board {
     /// All billing lines, in the order of their keys.
     #[must_use]
     pub fn lines(&self) -> Vec<AggregatedLine> {
-        let line = |line: &Box<Line>| AggregatedLine {
+        let line = |line: &Line| AggregatedLine {
             key: line.key.clone(),
             sum: line.sum,
         };
-        let mut lines: Vec<AggregatedLine> = self.lines.values().map(line).collect();
+        let lines = self.lines.values();
+        let mut lines: Vec<AggregatedLine> = lines.map(|held| line(held)).collect();
         lines.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         lines
     }
@@ -409,14 +410,14 @@ impl Board {
     #[must_use]
     pub fn out_of_range(&self) -> Vec<LineOutOfRange> {
         let names = &self.texts.names;
-        let mut lines: Vec<(&AggregateId, &Box<Line>)> = self
+        let mut lines: Vec<(&AggregateId, &Line)> = self
             .beyond
             .iter()
-            .filter_map(|id| Some((id, self.lines.get(id)?)))
+            .filter_map(|id| Some((id, &**self.lines.get(id)?)))
             .collect();
         lines.sort_unstable_by(|a, b| a.1.key.cmp(&b.1.key));
-        let told = |(id, line): (&AggregateId, &Box<Line>)| {
-            let Line { key, sum, .. } = &**line;
+        let told = |(id, line): (&AggregateId, &Line)| {
+            let Line { key, sum, .. } = line;
             LineOutOfRange {
                 aggregate_id: id.to_string(),
                 account: names.account(key.account).to_string(),

@@ -369,7 +369,7 @@ impl Explanation {
 
     /// A record of which the journal has no usage any more, or never had.
     fn unknown(&mut self, record: RecordId, ended: &Ended<()>, job: &Job) {
-        let stopped = ended.board.stopped().into_iter();
+        let stopped = ended.board.stopped();
         let mut stopped = stopped.filter(|stopped| stopped.record() == record);
         match stopped.next() {
             Some(SuspendedUsage::Fault(fault)) => self.stopped(&fault),

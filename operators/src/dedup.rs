@@ -969,7 +969,7 @@ mod tests {
             0
         };
         Usage {
-            identity: Identity([bits % 5 << 60, bits % 5]),
+            identity: Identity([(bits % 5) << 60, bits % 5]),
             service: ServiceKey(content),
             ..usage(record.0, content.cast_signed(), marked.then_some(mark))
         }

@@ -213,7 +213,7 @@ impl World {
             account,
             subscription: self.name("subscription"),
             group: self.dice.one_in(3).then(|| self.name("group")),
-            list: *self.dice.pick(&["standard", "standard", "flat"]),
+            list: self.dice.pick::<&str>(&["standard", "standard", "flat"]),
             from,
             to: None,
         }

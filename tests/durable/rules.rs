@@ -317,8 +317,8 @@ fn explained(desk: &Desk, record: &str) -> (Value, String) {
 fn made(desk: &Desk, record: &str) -> (String, String, bool) {
     let (told, _) = explained(desk, record);
     let parts = told["rule"]["content"]["expressions"].as_array();
-    let parts = parts.unwrap_or_else(|| panic!("{told}")).iter();
-    let charge = parts.filter(|part| part["field"] == "charges").next_back();
+    let mut parts = parts.unwrap_or_else(|| panic!("{told}")).iter();
+    let charge = parts.rfind(|part| part["field"] == "charges");
     (
         told["usage"]["items"][0][1]
             .as_str()

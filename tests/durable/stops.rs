@@ -345,7 +345,7 @@ fn stops(kind: Kind, wanted: u32) -> Told {
         world.run(&format!("{what}: the last run"));
         world.compare(&what);
     }
-    println!("stops, and how many of them were told: {told:?}");
+    eprintln!("stops, and how many of them were told: {told:?}");
     told
 }
 
@@ -404,7 +404,7 @@ impl Holding {
     }
 
     /// What is to be ended late, if this request is the one.
-    fn late(&self, request: HttpRequest) -> Result<Late, HttpRequest> {
+    fn late(&self, request: HttpRequest) -> Result<Late, Box<HttpRequest>> {
         let uri = request.uri();
         let path = uri.path().trim_start_matches('/').to_owned();
         let completes = request.method() == hyper::Method::POST
@@ -421,7 +421,7 @@ impl Holding {
             .take_if(|name| is_it(name))
             .is_none()
         {
-            return Err(request);
+            return Err(Box::new(request));
         }
         Ok(match origin {
             Some(origin) => {
@@ -441,7 +441,7 @@ impl Holding {
                 *self.held.lock().unwrap() = Some(late);
                 std::future::pending().await
             }
-            Err(request) => self.store.call(request).await,
+            Err(request) => self.store.call(*request).await,
         }
     }
 

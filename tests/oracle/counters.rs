@@ -66,6 +66,9 @@ pub(super) fn count(
     }
 }
 
+/// A price by a total, with the plan row that asks for it and the time that it holds for.
+type Counted<'a> = (&'a PlanRow, &'a Volume, (i64, i64));
+
 impl<'a> Counter<'a> {
     fn count(&self, made: &mut Made) {
         let counted = |held: &&&Holding<'_>| {
@@ -303,7 +306,7 @@ impl<'a> Counter<'a> {
         &self,
         counted: &Accumulator,
         bucket: &Bucket,
-    ) -> BTreeMap<(Name, Name), (&'a PlanRow, &'a Volume, (i64, i64))> {
+    ) -> BTreeMap<(Name, Name), Counted<'a>> {
         let mut last = BTreeMap::new();
         for row in &self.world.plans {
             let PlanPart::Volume(volume) = &row.part else {

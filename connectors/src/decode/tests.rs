@@ -709,7 +709,7 @@ fn a_key_that_no_map_has_is_unmet() {
     };
     for chunk_rows in [1, 3, 100] {
         let found = unmet(&store, &Format::Parquet, &wanted, chunk_rows);
-        assert_eq!(found, [teams.clone()], "{chunk_rows}");
+        assert_eq!(found, std::slice::from_ref(&teams), "{chunk_rows}");
     }
 }
 
@@ -736,7 +736,7 @@ fn a_field_that_no_record_of_json_has_is_unmet() {
     };
     for chunk_rows in [1, 7, 1000] {
         let found = unmet(&store, &Format::JsonLines, &wanted, chunk_rows);
-        assert_eq!(found, [token.clone()], "{chunk_rows}");
+        assert_eq!(found, std::slice::from_ref(&token), "{chunk_rows}");
     }
 }
 

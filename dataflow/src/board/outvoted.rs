@@ -267,7 +267,8 @@ mod tests {
         // Which record each is a copy of, and where it stands.
         let few = |n| (20 + n, mixed(n) % 20);
         let twice = |n| (FILE + n, n);
-        let cases: [(&str, &dyn Fn(u64) -> (u64, u64), usize); 2] = [
+        type Copied<'c> = &'c dyn Fn(u64) -> (u64, u64);
+        let cases: [(&str, Copied<'_>, usize); 2] = [
             ("few records again and again", &few, 5),
             ("a file that came twice", &twice, 16),
         ];

@@ -251,7 +251,8 @@ mod tests {
         const FILE: u64 = 1 << 40;
         const COPIES: u64 = 200_000;
         let mix = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        let cases: [(&str, fn(u64, u64) -> (u64, u64), usize); 4] = [
+        type Copied = fn(u64, u64) -> (u64, u64);
+        let cases: [(&str, Copied, usize); 4] = [
             // Which record each is a copy of, and where it stands.
             (
                 "few records again and again",

@@ -91,7 +91,7 @@ fn terms(key: u64, items: &[(&str, u8, PriceModel)]) -> Arc<Terms> {
         name: Name::new(name),
         scale: *scale,
         price: PriceKey::of(&[name]),
-        list: Name::new(["standard", "own"][usize::from(key % 2 == 0)]),
+        list: Name::new(["standard", "own"][usize::from(key.is_multiple_of(2))]),
         model: model.clone(),
     };
     let anniversary = jiff::civil::date(2025, 1, 1);
