@@ -101,10 +101,10 @@ impl<'b> World<'b> {
         self.seen(Moment::Manifest).pop_last()
     }
 
-    /// Waits until a run has committed so often, or has ended.
-    fn commits(&self, times: usize, run: &mut Child) {
-        let (begun, before) = (Instant::now(), self.newest());
-        let is_new = |name: &String| Some(name) > before.as_ref();
+    /// Waits until a run has committed so often behind this manifest, or has ended.
+    fn commits(&self, times: usize, before: Option<&String>, run: &mut Child) {
+        let begun = Instant::now();
+        let is_new = |name: &String| Some(name) > before;
         while self
             .seen(Moment::Manifest)
             .iter()
@@ -141,12 +141,14 @@ fn a_run_that_stood_still_harms_no_younger_one() {
         world.send(&mut dice);
         let (older, younger) = if is_older && number % 2 == 0 {
             // The younger goes on with what is sent when the older has ended, whatever that one did.
+            let before = world.newest();
             let mut younger = world.start(&["--watch"]);
-            world.commits(2, &mut younger);
+            world.commits(2, before.as_ref(), &mut younger);
             signals.tell("CONT", &older);
             let older = older.wait_with_output().unwrap();
+            let before = world.newest();
             world.send(&mut dice);
-            world.commits(1, &mut younger);
+            world.commits(1, before.as_ref(), &mut younger);
             signals.tell("TERM", &younger);
             beside += 1;
             (older, younger.wait_with_output().unwrap())
