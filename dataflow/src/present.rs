@@ -60,6 +60,8 @@ impl Witness {
     pub fn committed(self, clock: Option<EventTime>, now: EventTime) -> Self {
         let believed = match clock {
             Some(clock) => Some(clock),
+            // Before any usage nothing bears witness, and a clock is no witness of itself.
+            None if self == Self::default() => None,
             None => self.leap(now).is_none().then_some(now),
         };
         Self {
@@ -171,6 +173,9 @@ mod tests {
         }
         assert_eq!(closes(witness("2026-01-20", ""), "2026-03-21"), None);
         assert_eq!(closes(Witness::default(), "2026-03-21"), None);
+        // A commit from before any usage does not make a leap its own witness.
+        let first = Witness::default().committed(None, at("2100-01-01"));
+        assert_eq!(first, Witness::default());
     }
 
     #[test]
