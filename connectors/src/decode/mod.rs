@@ -23,6 +23,7 @@ mod convert;
 mod csv;
 mod declared;
 mod error;
+mod fields;
 mod json;
 mod members;
 mod messages;

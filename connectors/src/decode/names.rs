@@ -1,5 +1,6 @@
 //! Which fields the records of a file have: for whoever has no rule for it yet.
 
+use super::fields::enter;
 use super::members::Remark;
 use super::{BYTE_ORDER_MARK, DecodeError, Format, decompress, opening, parquet};
 use crate::store::{FileMeta, Store};
@@ -13,8 +14,6 @@ const RECORDS: usize = 10_000;
 const VALUE_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of records that are looked at, where each has a line.
 const LINES_BYTES_MAX: u64 = 64 << 20;
-/// How deep objects in objects are looked into.
-const DEPTH: usize = 4;
 
 /// The fields of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +60,7 @@ fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, Decod
                 let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
                 // What is no record is a fault of its own when it is read.
                 if let Ok(record) = serde_json::from_slice(line) {
-                    enter(&record, "", DEPTH, usize::MAX, &mut names);
+                    enter(&record, usize::MAX, &mut names);
                 }
             }
             Ok(json(Format::JsonLines, names))
@@ -86,7 +85,7 @@ fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, Decod
                 other => vec![other],
             };
             for record in records.into_iter().take(RECORDS) {
-                enter(record, "", DEPTH, usize::MAX, &mut names);
+                enter(record, usize::MAX, &mut names);
             }
             Ok(json(Format::Json, names))
         }
@@ -142,31 +141,6 @@ fn header_line(mut text: impl BufRead) -> io::Result<(char, Vec<String>)> {
         None => Vec::new(),
     };
     Ok((delimiter, names))
-}
-
-/// Adds the fields of a record to `names`, which has `most` at most.
-pub(super) fn enter(
-    record: &Value,
-    path: &str,
-    depth: usize,
-    most: usize,
-    names: &mut Vec<String>,
-) {
-    let Value::Object(fields) = record else {
-        return;
-    };
-    for (name, value) in fields {
-        let name = match path {
-            "" => name.clone(),
-            path => format!("{path}.{name}"),
-        };
-        match value {
-            Value::Object(_) if depth > 0 => enter(value, &name, depth - 1, most, names),
-            Value::Object(_) | Value::Array(_) => {}
-            _ if names.len() >= most || names.contains(&name) => {}
-            _ => names.push(name),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Fields that are asked for and that no record of a file has, where no header tells so before.
 
 use super::ColumnRequest;
-use super::names::enter;
+use super::fields::enter;
 use serde::{Deserialize, Serialize};
 
 /// Records whose fields are listed, for whoever asks for another.
@@ -11,8 +11,6 @@ const LISTED_FIELDS: usize = 100;
 const NAME_BYTES_MAX: usize = 100;
 /// Bytes of a record whose fields are listed.
 const RECORD_BYTES_MAX: usize = 64 << 10;
-/// How deep objects in objects are looked into.
-const DEPTH: usize = 4;
 
 /// A field that is asked for and that no record of a file has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +56,7 @@ impl Met {
             && record.len() <= RECORD_BYTES_MAX
             && let Ok(record) = serde_json::from_str(record)
         {
-            enter(&record, "", DEPTH, LISTED_FIELDS, &mut self.there);
+            enter(&record, LISTED_FIELDS, &mut self.there);
             self.there.retain(|name| name.len() <= NAME_BYTES_MAX);
         }
         self.records = self.records.saturating_add(1);

@@ -8,7 +8,7 @@
 //!
 //! Parts of other price lists count where subscriptions have both lists, or one balance group does.
 
-use super::pool::Held;
+use super::held::Held;
 use super::rows::{Placed, Rows, Setting};
 use super::terms::{Calendars, Together};
 use crate::diagnostic::Diagnostic;

@@ -21,6 +21,7 @@ mod commitment;
 mod currencies;
 mod difference;
 mod field;
+mod held;
 pub mod layout;
 mod load;
 pub mod location;
