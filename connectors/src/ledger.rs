@@ -61,6 +61,12 @@ pub enum FileState {
 }
 
 impl FileState {
+    /// Whether the file was read, and its records count.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Loaded | Self::Doubtful | Self::Incomplete)
+    }
+
     /// Lower-case name, as in outputs.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -1,8 +1,11 @@
 //! Fields that a rule reads and that no record of a file has: a wrong name bills nothing, or by another price, so
 //! it is told by every run until the rule is put right.
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use millrace::cli::Exit;
 use millrace_tests::jobs::{Desk, Ended, millrace};
+use std::io::Write as _;
 
 const JOB: &str = "\
 name: tokens
@@ -159,6 +162,24 @@ fn a_job_with_state_tells_it_until_the_rule_is_put_right() {
     desk.write("rule.yaml", RULE.replace("inn", "in"));
     for _ in 0..2 {
         tells(&desk.run(), "6 USD", &[]);
+    }
+}
+
+#[test]
+fn a_file_to_be_looked_at_for_something_else_tells_it_too() {
+    let desk = desk(USAGE);
+    std::fs::remove_file(desk.at("usage/a.jsonl")).unwrap();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(USAGE.as_bytes()).unwrap();
+    let marked = [packed.finish().unwrap(), b"END\n".to_vec()].concat();
+    desk.write("usage/a.jsonl.gz", marked);
+    let state = "durability: { folder: state }\n";
+    desk.write("job.yaml", format!("{JOB}{state}"));
+    let told = TOLD.replace("a.jsonl", "a.jsonl.gz");
+    for _ in 0..2 {
+        let ended = desk.run();
+        assert_eq!(ended.summary()["files"][0]["state"], "doubtful");
+        tells(&ended, "1 USD", &[&told]);
     }
 }
 

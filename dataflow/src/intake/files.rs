@@ -622,7 +622,7 @@ impl Files {
         let (id, name) = (entry.file, &meta.name);
         let message = (entry.size > 0).then(|| {
             format!(
-                "{name:?} was loaded before and has no bytes any more: its records count until it has some; a                  file without records is one with a header alone, or with an empty line where it has none"
+                "{name:?} was loaded before and has no bytes any more: its records count until it has some; a file without records is one with a header alone, or with an empty line where it has none"
             )
         })?;
         self.see(index, name, meta, id);
@@ -915,11 +915,8 @@ impl Files {
     /// Files whose records count, in order.
     pub(super) fn read_files(&self) -> Vec<SourceFile> {
         let read = |id: &FileId| {
-            let state = self.ledger.entry(*id).map(|entry| entry.state);
-            matches!(
-                state,
-                Some(FileState::Loaded | FileState::Doubtful | FileState::Incomplete)
-            )
+            let entry = self.ledger.entry(*id);
+            entry.is_some_and(|entry| entry.state.counts())
         };
         self.known
             .values()

@@ -12,7 +12,6 @@ use crate::job::Job;
 use crate::run::RunError;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millrace_connectors::decode::row_groups;
 use millrace_connectors::ledger::LedgerEntry;
 use millrace_connectors::mediate::{MediationPlan, RuleContent};
@@ -281,23 +280,8 @@ fn kept_fields(batch: &RecordBatch, row: u64) -> Option<Fields> {
     let raw = batch.column_by_name("millrace_raw");
     let raw = raw.and_then(|raw| raw.as_binary_opt::<i32>());
     if let Some(raw) = raw.filter(|raw| raw.is_valid(0)) {
-        let text = String::from_utf8_lossy(raw.value(0)).into_owned();
-        return Some(match serde_json::from_str(&text) {
-            Ok(record) => Fields::Json(record),
-            Err(_) => Fields::Text(text),
-        });
+        return Some(Fields::of_bytes(raw.value(0)));
     }
-    let options = FormatOptions::default();
-    let schema = batch.schema();
-    let columns = schema.fields().iter().zip(batch.columns());
-    let own = columns.filter(|(field, _)| !field.name().starts_with("millrace_"));
-    let field = |(field, values): (&Arc<arrow::datatypes::Field>, &Arc<dyn Array>)| {
-        let shown = ArrayFormatter::try_new(values.as_ref(), &options).ok();
-        let text = shown.filter(|_| values.is_valid(0));
-        (
-            field.name().clone(),
-            text.map(|text| text.value(0).to_string()),
-        )
-    };
-    Some(Fields::Columns(own.map(field).collect()))
+    let is_own = |name: &str| !name.starts_with("millrace_");
+    Some(Fields::of_columns(batch, is_own))
 }

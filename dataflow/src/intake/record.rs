@@ -33,6 +33,32 @@ pub enum Fields {
     Gone(String),
 }
 
+impl Fields {
+    /// Those of a record that is kept as its bytes.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        match serde_json::from_str(&text) {
+            Ok(record) => Self::Json(record),
+            Err(_) => Self::Text(text),
+        }
+    }
+
+    /// Those of the first row of a batch, of the columns that are wanted.
+    pub(super) fn of_columns(batch: &RecordBatch, wanted: impl Fn(&str) -> bool) -> Self {
+        let options = FormatOptions::default();
+        let schema = batch.schema();
+        let columns = schema.fields().iter().zip(batch.columns());
+        let columns = columns.filter(|(field, _)| wanted(field.name()));
+        let fields = columns.map(|(field, values)| {
+            let shown = ArrayFormatter::try_new(values.as_ref(), &options).ok();
+            let text = shown.filter(|_| values.is_valid(0));
+            let text = text.map(|text| text.value(0).to_string());
+            (field.name().clone(), text)
+        });
+        Self::Columns(fields.collect())
+    }
+}
+
 impl Serialize for Fields {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -206,59 +232,54 @@ fn read(
         Wanted::Line(line) => row_on(files, file, line, source, rule)?,
     };
     let mut opened = files.open_whole(file, source, rule)?;
-    let record = RecordId::new(file.id, row);
-    let mut before = 0_u64;
-    while let Some(chunk) = opened.decoder.next_chunk() {
-        let after = before.saturating_add(chunk.received);
-        if row >= after {
-            before = after;
-            continue;
-        }
-        let line = line(&chunk, record);
-        let alone = originals_on(&chunk, line).count() < 2;
-        let mut mediated = Mediated::default();
-        opened.mediator.mediate(&chunk, file.id, &mut mediated);
-        let fields = fields_in(&chunk, file, row);
-        return Ok(RawRecord {
-            record,
-            name: match line {
-                0 => format!("{}:{row}", file.meta.name),
-                line if alone => format!("{}:{line}", file.meta.name),
-                _ => format!("{}#{row}", file.meta.name),
-            },
-            file: file.meta.name.clone(),
-            source: file.source,
-            line,
-            fields: fields
-                .ok_or_else(|| format!("row {row} of {:?} cannot be read", file.meta.name))?,
-            mediation: outcome(mediated, record),
-        });
-    }
-    let name = &file.meta.name;
-    Err(match before {
+    let (record, name) = (RecordId::new(file.id, row), &file.meta.name);
+    let chunk = chunk_with(&mut opened, row).map_err(|records| match records {
         0 => format!("{name:?} has no records"),
         count => format!(
-            "{name:?} has {count} records; did you mean {}#{}, the last?",
-            name,
+            "{name:?} has {count} records; did you mean {name}#{}, the last?",
             count.saturating_sub(1)
         ),
+    })?;
+    let line = line(&chunk, record);
+    let alone = originals_on(&chunk, line).count() < 2;
+    let fields = fields_in(&chunk, file, row);
+    Ok(RawRecord {
+        record,
+        name: match line {
+            0 => format!("{name}:{row}"),
+            line if alone => format!("{name}:{line}"),
+            _ => format!("{name}#{row}"),
+        },
+        file: name.clone(),
+        source: file.source,
+        line,
+        fields: fields.ok_or_else(|| format!("row {row} of {name:?} cannot be read"))?,
+        mediation: mediated_in(&mut opened, &chunk, record),
     })
+}
+
+/// The chunk of a file with a row, or how many rows it has.
+fn chunk_with(opened: &mut Opened, row: u64) -> Result<RawChunk, u64> {
+    let mut before = 0_u64;
+    while let Some(chunk) = opened.decoder.next_chunk() {
+        before = before.saturating_add(chunk.received);
+        if row < before {
+            return Ok(chunk);
+        }
+    }
+    Err(before)
+}
+
+fn mediated_in(opened: &mut Opened, chunk: &RawChunk, record: RecordId) -> Mediation {
+    let mut mediated = Mediated::default();
+    opened.mediator.mediate(chunk, record.file(), &mut mediated);
+    outcome(mediated, record)
 }
 
 /// What mediation makes of one record of a file.
 pub(super) fn mediated_alone(mut opened: Opened, record: RecordId) -> Option<Mediation> {
-    let mut before = 0_u64;
-    loop {
-        let chunk = opened.decoder.next_chunk()?;
-        before = before.saturating_add(chunk.received);
-        if record.row() < before {
-            let mut mediated = Mediated::default();
-            opened
-                .mediator
-                .mediate(&chunk, record.file(), &mut mediated);
-            return Some(outcome(mediated, record));
-        }
-    }
+    let chunk = chunk_with(&mut opened, record.row()).ok()?;
+    Some(mediated_in(&mut opened, &chunk, record))
 }
 
 /// The fields of a record as it stands in its file.
@@ -269,14 +290,8 @@ pub(super) fn original(
     row: u64,
 ) -> Option<Fields> {
     let mut opened = files.open_whole(file, source, rule).ok()?;
-    let mut before = 0_u64;
-    loop {
-        let chunk = opened.decoder.next_chunk()?;
-        before = before.saturating_add(chunk.received);
-        if row < before {
-            return fields_in(&chunk, file, row);
-        }
-    }
+    let chunk = chunk_with(&mut opened, row).ok()?;
+    fields_in(&chunk, file, row)
 }
 
 fn fields_in(chunk: &RawChunk, file: &SourceFile, row: u64) -> Option<Fields> {
@@ -363,11 +378,7 @@ fn outcome(mediated: Mediated, record: RecordId) -> Mediation {
 fn original_of(originals: &Originals, row: u64) -> Option<Fields> {
     let at = originals.rows.iter().position(|held| *held == row)?;
     if at < originals.raw.len() && originals.raw.is_valid(at) {
-        let text = String::from_utf8_lossy(originals.raw.value(at)).into_owned();
-        return Some(match serde_json::from_str(&text) {
-            Ok(record) => Fields::Json(record),
-            Err(_) => Fields::Text(text),
-        });
+        return Some(Fields::of_bytes(originals.raw.value(at)));
     }
     let columns = &originals.columns;
     let schema = columns.schema();
@@ -388,19 +399,7 @@ fn of_parquet(file: &SourceFile, row: u64) -> Option<Fields> {
     // What stands in a damaged footer is not believed.
     row_groups(&file.store, &file.meta).ok()?;
     let batch = shielded(|| row_of_parquet(&file.store, &file.meta, row));
-    let batch = batch.ok().flatten()?;
-    let options = FormatOptions::default();
-    let schema = batch.schema();
-    let field = |(field, values): (&Arc<arrow::datatypes::Field>, &Arc<dyn Array>)| {
-        let shown = ArrayFormatter::try_new(values.as_ref(), &options).ok();
-        let text = shown.filter(|_| values.is_valid(0));
-        (
-            field.name().clone(),
-            text.map(|text| text.value(0).to_string()),
-        )
-    };
-    let fields = schema.fields().iter().zip(batch.columns()).map(field);
-    Some(Fields::Columns(fields.collect()))
+    Some(Fields::of_columns(&batch.ok().flatten()?, |_| true))
 }
 
 /// A row of a Parquet file.

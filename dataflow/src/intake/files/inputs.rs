@@ -377,7 +377,7 @@ impl Files {
     fn taken_in(&self, id: FileId) -> Option<Range<u64>> {
         let rows = self.range(id);
         match self.ledger.entry(id)?.state {
-            FileState::Loaded | FileState::Doubtful | FileState::Incomplete => Some(rows),
+            state if state.counts() => Some(rows),
             FileState::Reading => {
                 let read = self.positions.get(&id).copied().unwrap_or(0);
                 let rows = rows.start..rows.end.min(read);

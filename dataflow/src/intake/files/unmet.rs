@@ -1,7 +1,7 @@
 //! Fields that rules read and that no record of a file has: what a wrong name comes to where no header names the
 //! fields. It is a fact of the file's entry in the ledger, so that every run tells it.
 
-use super::{FileState, Files};
+use super::Files;
 use millrace_connectors::decode::Unmet;
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::mediate::MediationPlan;
@@ -40,8 +40,8 @@ impl Files {
         let replaced: BTreeSet<FileId> = entries().filter_map(|entry| entry.replaces).collect();
         let mut first = BTreeMap::new();
         for entry in entries() {
-            let counts = matches!(entry.state, FileState::Loaded | FileState::Incomplete);
-            let Some(source) = self.source_of(entry.file).filter(|_| counts) else {
+            let source = self.source_of(entry.file);
+            let Some(source) = source.filter(|_| entry.state.counts()) else {
                 continue;
             };
             if !replaced.contains(&entry.file) {
