@@ -99,9 +99,8 @@ pub(super) fn names(fields: &Fields) -> Vec<String> {
     found
 }
 
-/// Whether more than one column, field or map of a file can be meant by a name.
-pub(super) fn is_ambiguous(fields: &Fields, name: &str) -> bool {
-    let names = names(fields);
+/// Whether more than one of the [`names`] of a file can be meant by a name.
+pub(super) fn is_ambiguous(names: &[String], name: &str) -> bool {
     let meant = names
         .iter()
         .filter(|known| match known.strip_suffix("<key>") {

@@ -103,6 +103,7 @@ pub(super) fn open(
 ) -> Result<(SchemaRef, ParquetSource), DecodeError> {
     let footer = footer(access, file)?;
     let found = Arc::clone(footer.schema());
+    let names = nested::names(found.fields());
     let mut wanted = Vec::with_capacity(columns.len());
     let mut fields = Vec::with_capacity(columns.len());
     for column in columns {
@@ -116,11 +117,10 @@ pub(super) fn open(
                 wanted.push(None);
                 continue;
             }
-            let names = nested::names(found.fields());
             let names = names.iter().map(String::as_str);
             return Err(DecodeError::unknown_column(file, column, names));
         };
-        if nested::is_ambiguous(found.fields(), &column.name) {
+        if nested::is_ambiguous(&names, &column.name) {
             return Err(DecodeError::AmbiguousColumn {
                 file: file.to_owned(),
                 column: column.name.clone(),

@@ -469,6 +469,14 @@ fn parquet_columns_keep_their_types_and_row_groups_stand_alone() {
     assert!(error.contains("not a whole Parquet file"), "{error}");
 }
 
+/// Writes a batch as the file `a.parquet` of a folder.
+fn write_parquet(folder: &std::path::Path, batch: &RecordBatch) {
+    let file = std::fs::File::create(folder.join("a.parquet")).unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+}
+
 /// A Parquet file of one column for each kind of trouble.
 fn troubled() -> (tempfile::TempDir, Store) {
     use arrow::array::{ArrayRef, BinaryArray, Decimal128Array, Int64Array, MapBuilder};
@@ -510,10 +518,7 @@ fn troubled() -> (tempfile::TempDir, Store) {
     )
     .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let file = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
-    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
+    write_parquet(folder.path(), &batch);
     let store = Store::open("a.parquet", folder.path()).unwrap();
     (folder, store)
 }
@@ -765,10 +770,7 @@ fn a_name_that_a_typed_file_has_twice_is_told() {
     ];
     let batch = RecordBatch::try_from_iter(fields).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let file = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
-    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
+    write_parquet(folder.path(), &batch);
     let store = Store::open("a.parquet", folder.path()).unwrap();
     let file = store.list().unwrap().remove(0);
     let open = |name: &str| {
@@ -810,10 +812,7 @@ fn a_column_that_may_be_absent_is_empty_in_files_without_it() {
     let folder = tempfile::tempdir().unwrap();
     let ids: arrow::array::ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a", "b"]));
     let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
-    let file = std::fs::File::create(folder.path().join("a.parquet")).unwrap();
-    let mut writer = ::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
+    write_parquet(folder.path(), &batch);
     std::fs::write(folder.path().join("a.csv"), "id,x\na,\nb,1\n").unwrap();
     std::fs::write(
         folder.path().join("a.jsonl"),

@@ -99,9 +99,12 @@ fn is_read(kind: &DataType) -> bool {
     kind.is_string() || matches!(kind, DataType::Date32 | DataType::Date64)
 }
 
-/// What to write instead of a number of a unit that only the file knows.
-fn unit_hint(kind: &DataType) -> Option<&'static str> {
+/// What to write instead of a number of a time, whose unit only the file knows.
+fn number_hint(kind: &DataType) -> Option<&'static str> {
     let hint = match kind {
+        DataType::Timestamp(_, _) => {
+            "write to_unixtime(x), the seconds since 1970, or to_char(x, '%Y%m%d')"
+        }
         DataType::Duration(_) => {
             "write to_unixtime(end) - to_unixtime(start), the seconds between two instants; a column of \
              durations is to come as a number"
@@ -143,12 +146,8 @@ fn check_node(node: &Expr, schema: &DFSchema, sql: &str) -> Result<(), Expressio
             let hint = "write instant(x), or CAST(x AS TIMESTAMP)";
             return refused(format!("`{inner}` is read as a time, in `{sql}`"), hint);
         }
-        if is_time(&source) && target.is_numeric() {
-            let hint = "write to_unixtime(x), the seconds since 1970, or to_char(x, '%Y%m%d')";
-            return refused(format!("`{inner}` as a number, in `{sql}`"), hint);
-        }
         if target.is_numeric()
-            && let Some(hint) = unit_hint(&source)
+            && let Some(hint) = number_hint(&source)
         {
             return refused(format!("`{inner}` as a number, in `{sql}`"), hint);
         }
@@ -162,12 +161,12 @@ fn check_node(node: &Expr, schema: &DFSchema, sql: &str) -> Result<(), Expressio
         && let Some(kind) = call.args.first().and_then(|x| x.get_type(schema).ok())
         && is_read(&kind)
     {
-        let what = if kind.is_string() { "text" } else { "day" };
-        let hint = match what {
-            "text" => "write to_unixtime(instant(text))",
-            _ => "write to_unixtime(instant(day)), the midnight of the tenant's zone",
-        };
-        return refused(format!("to_unixtime of a {what}, in `{sql}`"), hint);
+        if kind.is_string() {
+            let hint = "write to_unixtime(instant(text))";
+            return refused(format!("to_unixtime of a text, in `{sql}`"), hint);
+        }
+        let hint = "write to_unixtime(instant(day)), the midnight of the tenant's zone";
+        return refused(format!("to_unixtime of a day, in `{sql}`"), hint);
     }
     // A constant that is still a call could not be read.
     if let Expr::ScalarFunction(call) = node

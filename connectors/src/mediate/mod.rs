@@ -414,19 +414,18 @@ impl Rows {
         }
         let mut failed = std::mem::take(&mut self.failed);
         let mut kept = vec![false; keep.len()];
-        let first_ignored = out.ignored.len();
-        for (row, kept) in kept.iter_mut().enumerate() {
+        let mut ignored = vec![false; keep.len()];
+        for row in 0..keep.len() {
             match failed.remove(&row) {
                 Some(failure) => out.faults.push(self.fault(row, failure)),
-                None if keep.value(row) => *kept = true,
-                None => out.ignored.push(self.records[row]),
+                None if keep.value(row) => kept[row] = true,
+                None => {
+                    ignored[row] = true;
+                    out.ignored.push(self.records[row]);
+                }
             }
         }
-        let ignored = &out.ignored[first_ignored..];
-        let passed_over = (wanted && !ignored.is_empty()).then(|| {
-            let is_ignored = |record: &RecordId| ignored.binary_search(record).is_ok();
-            self.only(self.records.iter().map(is_ignored).collect())
-        });
+        let passed_over = (wanted && ignored.contains(&true)).then(|| self.only(ignored));
         *self = self.only(kept);
         passed_over
     }

@@ -291,13 +291,12 @@ impl MediationPlan {
     /// Of these raw columns that no record of a file has those that this is to be told of: of a file of
     /// which `where` chooses no record, only what it may not choose them for.
     #[must_use]
-    pub fn misses(&self, unmet: Vec<Unmet>, chooses: bool) -> Vec<Unmet> {
+    pub fn misses(&self, mut unmet: Vec<Unmet>, chooses: bool) -> Vec<Unmet> {
         if chooses {
             return unmet;
         }
         let filter = self.filter.as_ref();
         let by = filter.map_or_else(Vec::new, |filter| self.columns_behind(filter));
-        let mut unmet = unmet;
         unmet.retain(|unmet| by.contains(&unmet.field));
         unmet
     }

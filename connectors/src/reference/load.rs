@@ -294,14 +294,14 @@ fn read_accounts(path: &Path, findings: &mut Vec<Diagnostic>) -> Option<(Account
         let line = line.trim().trim_start_matches('\u{feff}');
         !line.is_empty() && !line.starts_with('#') && line != "---" && line != "..."
     };
-    let text = read_text(path, "the file");
-    if text.is_ok_and(|text| !text.lines().any(says_something)) {
+    let text = text_of(path, findings)?;
+    if !text.lines().any(says_something) {
         let file = path.display().to_string();
         let finding = Diagnostic::error(&file, (0, 0), "the file says nothing");
         findings.push(finding.with_hint(HINT_BLANK));
         return None;
     }
-    read_file(path, findings)
+    typed(path, &text, findings)
 }
 
 /// The typed content of a YAML file, and what it lacks for having been found wrong.
@@ -309,17 +309,23 @@ fn read_file<T: serde::de::DeserializeOwned>(
     path: &Path,
     findings: &mut Vec<Diagnostic>,
 ) -> Option<(T, Refused)> {
-    match read_text(path, "the file") {
-        Ok(text) => {
-            let mut read = read::<T>(&path.display().to_string(), &text);
-            findings.append(&mut read.findings);
-            Some((read.value?, read.refused))
-        }
-        Err(finding) => {
-            findings.push(finding);
-            None
-        }
-    }
+    let text = text_of(path, findings)?;
+    typed(path, &text, findings)
+}
+
+fn text_of(path: &Path, findings: &mut Vec<Diagnostic>) -> Option<String> {
+    let text = read_text(path, "the file");
+    text.map_err(|finding| findings.push(finding)).ok()
+}
+
+fn typed<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    text: &str,
+    findings: &mut Vec<Diagnostic>,
+) -> Option<(T, Refused)> {
+    let mut read = read::<T>(&path.display().to_string(), text);
+    findings.append(&mut read.findings);
+    Some((read.value?, read.refused))
 }
 
 #[cfg(test)]

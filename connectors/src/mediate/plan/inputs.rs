@@ -99,24 +99,19 @@ impl RuleContent {
         if self.keep == "Last" {
             lines.push("keep: last".to_owned());
         }
-        let mut expressions = self.expressions.iter().peekable();
-        while let Some(ExpressionContent { field, name, sql }) = expressions.next() {
-            if field == "identity" {
-                let mut all = vec![quoted(sql)];
-                while let Some(more) = expressions.next_if(|next| next.field == "identity") {
-                    all.push(quoted(&more.sql));
-                }
-                lines.push(format!("identity: [{}]", all.join(", ")));
-            } else if name.is_empty() {
-                lines.push(format!("{field}: {}", quoted(sql)));
-            } else {
-                let mut all = vec![format!("{}: {}", quoted(name), quoted(sql))];
-                let of_field = |next: &&ExpressionContent| next.field == *field;
-                while let Some(more) = expressions.next_if(of_field) {
-                    all.push(format!("{}: {}", quoted(&more.name), quoted(&more.sql)));
-                }
-                lines.push(format!("{field}: {{ {} }}", all.join(", ")));
-            }
+        for parts in self.expressions.chunk_by(|a, b| a.field == b.field) {
+            let (field, sql) = (&parts[0].field, |part: &ExpressionContent| {
+                quoted(&part.sql)
+            });
+            let named = |part: &ExpressionContent| format!("{}: {}", quoted(&part.name), sql(part));
+            let all = |shown: &dyn Fn(&ExpressionContent) -> String| {
+                parts.iter().map(shown).collect::<Vec<_>>().join(", ")
+            };
+            lines.push(match &parts[0] {
+                _ if field == "identity" => format!("{field}: [{}]", all(&sql)),
+                part if part.name.is_empty() => format!("{field}: {}", sql(part)),
+                _ => format!("{field}: {{ {} }}", all(&named)),
+            });
         }
         lines
     }
@@ -147,36 +142,19 @@ impl MediationPlan {
                 reading(&column.times)
             ),
         });
-        let expression = |field: &str, written: &super::Written| ExpressionContent {
-            field: field.to_owned(),
-            name: written.name.clone(),
-            sql: written.parsed.sql().to_owned(),
-        };
-        let ranked = match self.keep {
-            Keep::Version => "version",
-            Keep::First | Keep::Last | Keep::Greatest => "keep",
-        };
-        let lets = self.lets.iter().map(|written| expression("let", written));
-        let filter = self.filter.iter();
-        let filter = filter.map(|written| expression("where", written));
-        let identity = self.identity.iter().flatten();
-        let identity = identity.map(|written| expression("identity", written));
-        let rank = self.rank.iter().map(|written| {
-            let mut rank = expression(ranked, written);
-            if self.keep == Keep::Greatest {
-                rank.sql = format!("greatest({})", rank.sql);
+        let expression = |written: &super::Written| {
+            let (field, sql) = (written.field.split('.').next(), written.parsed.sql());
+            let field = field.unwrap_or_default();
+            ExpressionContent {
+                field: field.to_owned(),
+                name: written.name.clone(),
+                sql: match (field, self.keep) {
+                    ("keep", Keep::Greatest) => format!("greatest({sql})"),
+                    _ => sql.to_owned(),
+                },
             }
-            rank
-        });
-        let kind = self.kind.iter().map(|written| expression("kind", written));
-        let single = [
-            expression("service", &self.service),
-            expression("time", &self.time),
-        ];
-        let attributes = self.attributes.iter();
-        let attributes = attributes.map(|written| expression("attributes", written));
-        let charges = self.charges.iter();
-        let charges = charges.map(|written| expression("charges", written));
+        };
+        let expressions = self.lets.iter().chain(self.all());
         let content = RuleContent {
             meaning: MEANING,
             stream: self.stream.to_string(),
@@ -194,15 +172,7 @@ impl MediationPlan {
             keep: format!("{:?}", self.keep),
             // Whether records may be corrected is for the state to know: what did stays so.
             source: self.treatment.source.clone(),
-            expressions: lets
-                .chain(filter)
-                .chain(identity)
-                .chain(rank)
-                .chain(kind)
-                .chain(single)
-                .chain(attributes)
-                .chain(charges)
-                .collect(),
+            expressions: expressions.map(expression).collect(),
         };
         serde_json::to_string(&content).expect("texts have a JSON form")
     }
