@@ -172,6 +172,22 @@ pub fn rows(folder: &Path) -> Vec<Value> {
     rows
 }
 
+/// Makes sure that the same rows stand, and tells the first that do not.
+#[track_caller]
+pub fn same_rows(ours: &BTreeMap<String, i64>, theirs: &BTreeMap<String, i64>, what: &str) {
+    let only = |rows: &BTreeMap<String, i64>, others: &BTreeMap<String, i64>| {
+        let only = rows.iter().filter(|(row, n)| others.get(*row) != Some(n));
+        let only = only.take(4).map(|(row, n)| format!("{n} of {row}"));
+        only.collect::<Vec<_>>().join("\n")
+    };
+    assert!(
+        ours == theirs,
+        "{what} differ; ours:\n{}\ntheirs:\n{}",
+        only(ours, theirs),
+        only(theirs, ours)
+    );
+}
+
 /// What changes come to: each row with how often it stands. A snapshot's rows stand once each.
 #[must_use]
 pub fn standing(changes: Vec<Value>) -> BTreeMap<String, i64> {

@@ -28,6 +28,7 @@ use millrace_operators::domain::{
 };
 use millrace_operators::epoch::Diff;
 use outvoted::Outvoted;
+pub(crate) use outvoted::in_order;
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 use subjects::Subjects;
@@ -352,15 +353,9 @@ impl Board {
 
     /// Records stopped before rating, in record order.
     pub fn stopped(&self) -> impl Iterator<Item = SuspendedUsage> {
-        let mut faults = self.faults.values().peekable();
-        let mut outvoted = self.outvoted.all().peekable();
-        std::iter::from_fn(move || match (faults.peek(), outvoted.peek()) {
-            (Some(fault), Some(row)) if row.record < fault.record => {
-                outvoted.next().map(SuspendedUsage::Suspense)
-            }
-            (Some(_), _) => faults.next().cloned().map(SuspendedUsage::Fault),
-            (None, _) => outvoted.next().map(SuspendedUsage::Suspense),
-        })
+        let faults = self.faults.values().cloned().map(SuspendedUsage::Fault);
+        let outvoted = self.outvoted.all().map(SuspendedUsage::Suspense);
+        in_order(faults, outvoted, SuspendedUsage::record)
     }
 
     /// The record that holds instead of this one, and why; nothing where none does.

@@ -171,9 +171,11 @@ fn first_file(
             lacks = plan.misses(decoder.unmet(), chooses);
             break;
         };
-        mediated.clear();
-        mediator.mediate(&chunk, FileId(0), &mut mediated);
-        chooses |= mediated.chooses();
+        if !chooses {
+            mediated.clear();
+            mediator.mediate(&chunk, FileId(0), &mut mediated);
+            chooses = mediated.chooses();
+        }
     }
     // What hangs on a field that no record has is told with it.
     let named = lacks.iter().map(|unmet| format!("`{}`", unmet.field));

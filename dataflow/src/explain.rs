@@ -373,18 +373,23 @@ impl Explanation {
         let mut stopped = stopped.filter(|stopped| stopped.record() == record);
         match stopped.next() {
             Some(SuspendedUsage::Fault(fault)) => self.stopped(&fault),
-            Some(SuspendedUsage::Suspense(suspense)) => {
-                let original = suspense.original;
-                self.duplicate_of = original.map(|first| shown(first, &ended.texts));
-                self.settle(Fate::of(suspense.reason));
-                self.reason = Some(reason_told(suspense.reason, None));
-            }
-            None if ended.closed.has(record) => {
-                self.settle(Fate::Monetised);
-                self.archived = job.archive.as_ref().map(|archive| archive.folder.clone());
-            }
+            Some(SuspendedUsage::Suspense(outvoted)) => self.outvoted(&outvoted, &ended.texts),
+            None if ended.closed.has(record) => self.is_archived(job),
             None => self.settle(Fate::Ignored),
         }
+    }
+
+    /// A record of whose identity another holds.
+    fn outvoted(&mut self, outvoted: &Suspense, texts: &Texts) {
+        self.duplicate_of = outvoted.original.map(|first| shown(first, texts));
+        self.settle(Fate::of(outvoted.reason));
+        self.reason = Some(reason_told(outvoted.reason, None));
+    }
+
+    /// A record of a closed bill unit.
+    fn is_archived(&mut self, job: &Job) {
+        self.settle(Fate::Monetised);
+        self.archived = job.archive.as_ref().map(|archive| archive.folder.clone());
     }
 
     fn stopped(&mut self, fault: &Fault) {
@@ -423,16 +428,12 @@ impl Explanation {
             self.settle(Fate::Ignored);
             return Ok(());
         }
-        if let Some(duplicate) = board.outvoted(usage.record) {
-            let first = duplicate.original.map(|first| shown(first, &texts));
-            self.duplicate_of = first;
-            self.settle(Fate::of(duplicate.reason));
-            self.reason = Some(reason_told(duplicate.reason, None));
+        if let Some(outvoted) = board.outvoted(usage.record) {
+            self.outvoted(&outvoted, &texts);
             return Ok(());
         }
         if closed.has(usage.record) && found.fate().is_none() {
-            self.settle(Fate::Monetised);
-            self.archived = job.archive.as_ref().map(|archive| archive.folder.clone());
+            self.is_archived(job);
             return Ok(());
         }
         self.settle(found.fate().ok_or(ExplainError::Lost)?);

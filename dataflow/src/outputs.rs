@@ -30,7 +30,7 @@ pub use parts::WorkerSnapshot;
 pub(crate) use parts::{all_buckets_of, buckets_of, carry};
 pub use pieces::Piece;
 
-use crate::board::Board;
+use crate::board::{Board, in_order};
 use crate::durable::progress::PROGRESS;
 use crate::durable::{DurableError, GATES, Generation, STAGE, Staged, generation_of};
 use crate::job::OutputPlan;
@@ -42,7 +42,7 @@ use millrace_connectors::output::{
     RawStatus, ResourceImpact, SubscriptionActivity, SuspendedUsage, Texts, encode, schema,
 };
 use millrace_connectors::reference::Reference;
-use millrace_connectors::store::{NewFile, Store, StoreError};
+use millrace_connectors::store::{NewFile, Store, StoreError, Waiting};
 use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
     AccountKey, Activity, Amount, Charge, EventTime, Fate, FileId, GroupKey, Period, RecordId,
@@ -350,7 +350,8 @@ impl Outputs {
         if planned || !notices.is_empty() {
             self.write_rows("notices", plan.notices, notices, staged)?;
         }
-        let suspended = merged(board.stopped(), open);
+        let open = open.into_iter().map(SuspendedUsage::Suspense);
+        let suspended = in_order(board.stopped(), open, SuspendedUsage::record);
         self.write_rows("suspense", plan.suspense, suspended, staged)?;
         self.write_rows("aggregated", plan.aggregated, board.lines(), staged)?;
         self.write_rows("ledger", plan.ledger, ledger.iter().cloned(), staged)?;
@@ -409,47 +410,37 @@ impl Outputs {
         staged: &mut Vec<Staged>,
     ) -> Result<(), OutputError> {
         let schema = schema::<T>(&self.texts);
-        let begun = |place: String| {
-            let spot = self.hidden(place);
-            let file = self.begin(&spot)?;
-            Ok::<_, OutputError>((spot, file))
-        };
-        let parquet = forms.snapshot.then(|| {
-            let (spot, file) = begun(self.parquet(&format!("{name}/snapshot"), "part-00"))?;
-            Ok::<_, OutputError>((spot, ParquetFile::of(file, &schema)?))
-        });
-        let json = forms.json.then(|| {
-            let (spot, file) = begun(format!("{name}/snapshot.jsonl"))?;
-            Ok::<_, OutputError>((spot, JsonFile::of(file)))
-        });
-        let csv = forms.is_csv().then(|| {
-            let (spot, file) = begun(format!("{name}/snapshot.csv"))?;
-            Ok::<_, OutputError>((spot, CsvFile::of(file, &schema)?))
-        });
-        let mut parquet = parquet.transpose()?;
-        let mut json = json.transpose()?;
-        let mut csv = csv.transpose()?;
+        let mut files: Vec<(Staged, SnapshotFile)> = Vec::new();
+        let mut begin =
+            |place: String, of: &dyn Fn(NewFile) -> Result<SnapshotFile, OutputError>| {
+                let spot = self.hidden(place);
+                let file = of(self.begin(&spot)?)?;
+                files.push((spot, file));
+                Ok::<_, OutputError>(())
+            };
+        if forms.snapshot {
+            let place = self.parquet(&format!("{name}/snapshot"), "part-00");
+            begin(place, &|file| {
+                Ok(SnapshotFile::Parquet(ParquetFile::of(file, &schema)?))
+            })?;
+        }
+        if forms.json {
+            let place = format!("{name}/snapshot.jsonl");
+            begin(place, &|file| Ok(SnapshotFile::Json(JsonFile::of(file))))?;
+        }
+        if forms.is_csv() {
+            let place = format!("{name}/snapshot.csv");
+            begin(place, &|file| {
+                Ok(SnapshotFile::Csv(CsvFile::of(file, &schema)?))
+            })?;
+        }
         for batch in batches {
             let batch = batch?;
-            if let Some((_, file)) = &mut parquet {
-                file.write(&batch)?;
-            }
-            if let Some((_, file)) = &mut json {
-                file.write(&batch)?;
-            }
-            if let Some((_, file)) = &mut csv {
-                file.write(&batch)?;
-            }
+            files
+                .iter_mut()
+                .try_for_each(|(_, file)| file.write(&batch))?;
         }
-        if let Some((mut spot, file)) = parquet {
-            spot.waiting = file.finish()?;
-            staged.push(spot);
-        }
-        if let Some((mut spot, file)) = json {
-            spot.waiting = file.finish()?;
-            staged.push(spot);
-        }
-        if let Some((mut spot, file)) = csv {
+        for (mut spot, file) in files {
             spot.waiting = file.finish()?;
             staged.push(spot);
         }
@@ -457,18 +448,29 @@ impl Outputs {
     }
 }
 
-/// What is suspended at the end of a run, in the order of the records.
-fn merged(
-    stopped: impl Iterator<Item = SuspendedUsage>,
-    open: Vec<Suspense>,
-) -> impl Iterator<Item = SuspendedUsage> {
-    let open = open.into_iter().map(SuspendedUsage::Suspense);
-    let (mut stopped, mut open) = (stopped.peekable(), open.peekable());
-    std::iter::from_fn(move || match (stopped.peek(), open.peek()) {
-        (Some(a), Some(b)) if b.record() < a.record() => open.next(),
-        (Some(_), _) => stopped.next(),
-        (None, _) => open.next(),
-    })
+/// A file of a snapshot, in one of its forms.
+enum SnapshotFile {
+    Parquet(ParquetFile),
+    Json(JsonFile),
+    Csv(CsvFile),
+}
+
+impl SnapshotFile {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), OutputError> {
+        match self {
+            Self::Parquet(file) => file.write(batch),
+            Self::Json(file) => file.write(batch),
+            Self::Csv(file) => file.write(batch),
+        }
+    }
+
+    fn finish(self) -> Result<Option<Waiting>, OutputError> {
+        match self {
+            Self::Parquet(file) => file.finish(),
+            Self::Json(file) => file.finish(),
+            Self::Csv(file) => file.finish(),
+        }
+    }
 }
 
 /// What stands at the end of a run.

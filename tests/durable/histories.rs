@@ -22,7 +22,7 @@ use millrace::metrics::Metrics;
 use millrace::run::{RunOptions, Stop, run};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_tests::dice::Dice;
-use millrace_tests::jobs::{Desk, instant, millrace, rows, standing, totals};
+use millrace_tests::jobs::{Desk, instant, millrace, rows, same_rows, standing, totals};
 use millrace_tests::kills::{start, variable};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -584,7 +584,7 @@ impl World {
             let is_whole = self.mix != Mix::Archive || ["aggregated", "suspense"].contains(&output);
             if output != "balances" && is_whole {
                 let what = format!("changes and snapshot of {output}");
-                same(&standing(changes), &standing(snapshot), &what);
+                same_rows(&standing(changes), &standing(snapshot), &what);
             }
         }
         for row in self.desk.snapshot("ledger") {
@@ -651,7 +651,7 @@ impl World {
                 (Mix::Archive, "aggregated" | "suspense")
                 | (Mix::Once | Mix::Copies | Mix::Corrections, _) => {
                     let (found, expected) = (self.content(found), self.content(expected));
-                    same(
+                    same_rows(
                         &found,
                         &expected,
                         &format!("{output} and that from scratch"),
@@ -710,20 +710,6 @@ impl World {
         }
         standing(rows)
     }
-}
-
-fn same(found: &BTreeMap<String, i64>, expected: &BTreeMap<String, i64>, what: &str) {
-    let only = |rows: &BTreeMap<String, i64>, others: &BTreeMap<String, i64>| {
-        let only = rows.iter().filter(|(row, n)| others.get(*row) != Some(n));
-        let only = only.take(4).map(|(row, n)| format!("{n} of {row}"));
-        only.collect::<Vec<_>>().join("\n")
-    };
-    assert!(
-        found == expected,
-        "{what} differ; the first:\n{}\nthe second:\n{}",
-        only(found, expected),
-        only(expected, found)
-    );
 }
 
 /// Nothing has a key in the place of a name.

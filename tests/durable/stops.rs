@@ -14,13 +14,13 @@ use crate::s3::{self, KEY, SECRET, serve};
 use hyper::body::Incoming;
 use millrace::cli::Exit;
 use millrace_tests::dice::Dice;
-use millrace_tests::jobs::{Desk, millrace, rows, standing};
+use millrace_tests::jobs::{Desk, millrace, rows, same_rows, standing};
 use millrace_tests::kills::{CATALOG, MEDIATION, accounts, command, variable};
 use millrace_tests::stops::{Moment, PATIENCE, Signals, Told, wanted, within};
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, HttpRequest, HttpResponse};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -220,13 +220,13 @@ impl World {
             let expected = standing(of_content(rows(&theirs("snapshot"))));
             assert!(!expected.is_empty(), "{told}: {output}");
             let found = standing(of_content(rows(&ours("snapshot"))));
-            same(&found, &expected, &format!("{told}: snapshot of {output}"));
+            same_rows(&found, &expected, &format!("{told}: snapshot of {output}"));
             let found = standing(of_content(lines(&ours("snapshot.jsonl"))));
             let text = standing(of_content(lines(&theirs("snapshot.jsonl"))));
-            same(&found, &text, &format!("{told}: lines of {output}"));
+            same_rows(&found, &text, &format!("{told}: lines of {output}"));
             if output != "balances" {
                 let found = standing(of_content(rows(&ours("changes"))));
-                same(&found, &expected, &format!("{told}: changes of {output}"));
+                same_rows(&found, &expected, &format!("{told}: changes of {output}"));
             }
             if output != "ledger" {
                 let csv = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
@@ -236,7 +236,7 @@ impl World {
         }
         let raw = |folder: &Path| standing(rows(&folder.join("switch/voice/postpaid")));
         let (found, kept) = (raw(&self.at("out/raw")), raw(&self.desk.at("plain/raw")));
-        same(&found, &kept, &format!("{told}: raw records"));
+        same_rows(&found, &kept, &format!("{told}: raw records"));
     }
 }
 
@@ -251,20 +251,6 @@ const OUTPUTS: [&str; 9] = [
     "raw_status",
     "ledger",
 ];
-
-fn same(found: &BTreeMap<String, i64>, expected: &BTreeMap<String, i64>, what: &str) {
-    let only = |rows: &BTreeMap<String, i64>, others: &BTreeMap<String, i64>| {
-        let only = rows.iter().filter(|(row, n)| others.get(*row) != Some(n));
-        let only = only.take(4).map(|(row, n)| format!("{n} of {row}"));
-        only.collect::<Vec<_>>().join("\n")
-    };
-    assert!(
-        found == expected,
-        "{what} differ; ours:\n{}\ntheirs:\n{}",
-        only(found, expected),
-        only(expected, found)
-    );
-}
 
 /// The rows of a file of JSON lines.
 fn lines(path: &Path) -> Vec<Value> {

@@ -79,13 +79,9 @@ impl Outvoted {
 
     /// All rows, in the order of their records.
     pub(super) fn all(&self) -> impl Iterator<Item = Suspense> {
-        let mut packed = self.blocks.values().flat_map(Block::rows).peekable();
-        let mut recent = self.recent.values().copied().peekable();
-        std::iter::from_fn(move || match (packed.peek(), recent.peek()) {
-            (Some(a), Some(b)) if b.record < a.record => recent.next(),
-            (Some(_), _) => packed.next(),
-            (None, _) => recent.next(),
-        })
+        let packed = self.blocks.values().flat_map(Block::rows);
+        let recent = self.recent.values().copied();
+        in_order(packed, recent, |row| row.record)
     }
 
     /// Takes sorted rows out of their blocks, where they are there.
@@ -149,6 +145,20 @@ impl Outvoted {
         });
         self.blocks.extend(blocks);
     }
+}
+
+/// Rows of two lists, each in the order of its records, in that order; of one record those of the first come first.
+pub(crate) fn in_order<T>(
+    first: impl Iterator<Item = T>,
+    other: impl Iterator<Item = T>,
+    record: impl Fn(&T) -> RecordId,
+) -> impl Iterator<Item = T> {
+    let (mut first, mut other) = (first.peekable(), other.peekable());
+    std::iter::from_fn(move || match (first.peek(), other.peek()) {
+        (Some(a), Some(b)) if record(b) < record(a) => other.next(),
+        (Some(_), _) => first.next(),
+        (None, _) => other.next(),
+    })
 }
 
 /// The columns of a block: of positions and times what they differ by from those of the row before.

@@ -14,7 +14,7 @@
 use super::DurableError;
 use super::committer::{JOURNAL, rank};
 use super::journal::{Epochs, Item, Left, without};
-use super::manifest::{Generation, Manifest, Object, create};
+use super::manifest::{Generation, Manifest, Object, create, packed};
 use super::versions::{LeftVersion, write};
 use crate::graph::{Opening, Resume, Shift, Stand};
 use millrace_connectors::names::Entered;
@@ -151,11 +151,7 @@ impl Closed {
         let Some(object) = &manifest.closed else {
             return Ok(Self::default());
         };
-        let plain = zstd::stream::decode_all(object.read(store)?.as_slice());
-        let plain = plain.map_err(|error| error.to_string());
-        let closed =
-            plain.and_then(|plain| bincode::deserialize(&plain).map_err(|e| e.to_string()));
-        closed.map_err(|problem| object.damaged(store, problem))
+        object.read_packed(store)
     }
 
     /// Where balance groups stand, adjustments and all.
@@ -310,8 +306,7 @@ impl Forgetting<'_> {
         }
         let place = format!("{commit:020}-{tag}");
         closed.versions = write(self.store, &closed.versions, versions, &place)?;
-        let content = bincode::serialize(&closed).expect("memory takes all bytes");
-        let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
+        let content = packed(&closed);
         let name = format!("{CLOSED}/{place}.closed");
         let next = Manifest {
             // Everything is published, and the lines that stand have all charges in them.

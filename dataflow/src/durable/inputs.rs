@@ -13,7 +13,7 @@
 //! - Money does not depend on them: what a record came to is in the journal, and mediation is by what is in force.
 
 use super::DurableError;
-use super::manifest::{Manifest, Object, create};
+use super::manifest::{Manifest, Object, create, packed};
 use millrace_connectors::lookup::LookupTable;
 use millrace_connectors::store::Store;
 use serde::{Deserialize, Serialize};
@@ -68,13 +68,8 @@ impl KeptInputs {
     /// # Errors
     /// When the object is missing or damaged, or cannot be read.
     pub fn of(store: &Store, manifest: &Manifest) -> Result<Self, DurableError> {
-        let Some(object) = &manifest.inputs else {
-            return Ok(Self::default());
-        };
-        let plain = zstd::stream::decode_all(object.read(store)?.as_slice());
-        let plain = plain.map_err(|error| error.to_string());
-        let kept = plain.and_then(|plain| bincode::deserialize(&plain).map_err(|e| e.to_string()));
-        kept.map_err(|problem| object.damaged(store, problem))
+        let object = manifest.inputs.as_ref();
+        object.map_or_else(|| Ok(Self::default()), |object| object.read_packed(store))
     }
 
     /// The objects of tables.
@@ -106,8 +101,7 @@ impl KeptInputs {
             texts: wanted.texts,
             tables,
         };
-        let content = bincode::serialize(self).expect("memory takes all bytes");
-        let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
+        let content = packed(self);
         let object = Object::of(format!("{INPUTS}/{place}.inputs"), &content, 0);
         create(store, &object, &content)?;
         Ok(object)
@@ -123,14 +117,8 @@ impl KeptTable {
     /// # Errors
     /// When the object is missing or damaged, or cannot be read.
     pub fn read(&self, store: &Store) -> Result<Option<(Vec<String>, TableRows)>, DurableError> {
-        let Some(object) = &self.object else {
-            return Ok(None);
-        };
-        let plain = zstd::stream::decode_all(object.read(store)?.as_slice());
-        let plain = plain.map_err(|error| error.to_string());
-        let rows = plain.and_then(|plain| bincode::deserialize(&plain).map_err(|e| e.to_string()));
-        rows.map(Some)
-            .map_err(|problem| object.damaged(store, problem))
+        let rows = self.object.as_ref();
+        rows.map(|object| object.read_packed(store)).transpose()
     }
 }
 
@@ -141,8 +129,7 @@ fn write(store: &Store, table: &LookupTable, place: &str) -> Result<KeptTable, D
     }
     let columns: Vec<&str> = table.columns().collect();
     let content: Vec<Vec<Option<&str>>> = table.text_rows().collect();
-    let content = bincode::serialize(&(columns, content)).expect("memory takes all bytes");
-    let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
+    let content = packed(&(columns, content));
     let object = Object::of(format!("{INPUTS}/{place}.table"), &content, rows);
     create(store, &object, &content)?;
     let object = Some(object);

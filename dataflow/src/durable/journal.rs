@@ -414,6 +414,6 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
     zstd::stream::decode_all(packed).map_err(|error| error.to_string())
 }
 
-fn decode<T: for<'d> Deserialize<'d>>(packed: &[u8]) -> Result<T, String> {
+pub(super) fn decode<T: for<'d> Deserialize<'d>>(packed: &[u8]) -> Result<T, String> {
     bincode::deserialize(&unpack(packed)?).map_err(|error| error.to_string())
 }

@@ -5,7 +5,7 @@
 
 use super::DurableError;
 use super::commands::Applied;
-use super::journal::Position;
+use super::journal::{Position, decode};
 use crate::job::{Job, SourcePlan};
 use millrace_connectors::archive::StateMark;
 use millrace_connectors::mediate::MediationPlan;
@@ -137,6 +137,18 @@ impl Object {
         Ok(content)
     }
 
+    /// Reads what [`packed`] made of a value.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, or cannot be read.
+    pub(super) fn read_packed<T: for<'d> Deserialize<'d>>(
+        &self,
+        store: &Store,
+    ) -> Result<T, DurableError> {
+        let value = decode(&self.read(store)?);
+        value.map_err(|problem| self.damaged(store, problem))
+    }
+
     /// Why it cannot be used.
     pub(super) fn damaged(&self, store: &Store, problem: String) -> DurableError {
         DurableError::Damaged {
@@ -145,6 +157,12 @@ impl Object {
             problem,
         }
     }
+}
+
+/// The content of an object that is one value.
+pub(super) fn packed(value: &impl Serialize) -> Vec<u8> {
+    let content = bincode::serialize(value).expect("memory takes all bytes");
+    zstd::bulk::compress(&content, 0).expect("memory takes all bytes")
 }
 
 /// An output written under a hidden name, and the place that it takes when it is committed.

@@ -5,7 +5,7 @@
 //! whose records are marked alone. Nobody reads them until such an identity is met again.
 
 use super::DurableError;
-use super::manifest::{Object, create};
+use super::manifest::{Object, create, packed};
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{Fate, Identity, RecordId, Suspense, Usage};
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub fn versions(
 ) -> Result<BTreeMap<Identity, Vec<LeftVersion>>, DurableError> {
     let mut found: BTreeMap<Identity, Vec<LeftVersion>> = BTreeMap::new();
     for object in objects {
-        for version in read(store, object)? {
+        for version in object.read_packed::<Vec<LeftVersion>>(store)? {
             if wanted(&version.usage) {
                 let held = found.entry(version.usage.identity).or_default();
                 replace(held, version);
@@ -59,13 +59,6 @@ fn replace(held: &mut Vec<LeftVersion>, version: LeftVersion) {
         Some(held) => *held = version,
         None => held.push(version),
     }
-}
-
-fn read(store: &Store, object: &Object) -> Result<Vec<LeftVersion>, DurableError> {
-    let plain = zstd::stream::decode_all(object.read(store)?.as_slice());
-    let plain = plain.map_err(|error| error.to_string());
-    let versions = plain.and_then(|plain| bincode::deserialize(&plain).map_err(|e| e.to_string()));
-    versions.map_err(|problem| object.damaged(store, problem))
 }
 
 /// Writes versions behind those of `objects`, and returns the objects that have all of them then. Small
@@ -85,15 +78,15 @@ pub(super) fn write(
         && last.rows <= 2 * rows(&all)
     {
         let mut merged: BTreeMap<Identity, Vec<LeftVersion>> = BTreeMap::new();
-        for version in read(store, last)?.into_iter().chain(all) {
+        let before: Vec<LeftVersion> = last.read_packed(store)?;
+        for version in before.into_iter().chain(all) {
             let held = merged.entry(version.usage.identity).or_default();
             replace(held, version);
         }
         all = merged.into_values().flatten().collect();
         kept.pop();
     }
-    let content = bincode::serialize(&all).expect("memory takes all bytes");
-    let content = zstd::bulk::compress(&content, 0).expect("memory takes all bytes");
+    let content = packed(&all);
     let object = Object::of(format!("{VERSIONS}/{place}.versions"), &content, rows(&all));
     create(store, &object, &content)?;
     kept.push(object);
