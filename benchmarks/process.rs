@@ -82,6 +82,8 @@ impl Memory {
 pub(crate) struct Process {
     child: Child,
     began: Instant,
+    /// What it says of itself.
+    told: PathBuf,
 }
 
 /// A job that has ended by itself.
@@ -141,6 +143,7 @@ impl Process {
         workers: usize,
         more: &[&str],
     ) -> Result<Self, Box<dyn Error>> {
+        let told = job.with_extension("told");
         let (job, workers) = (job.display().to_string(), workers.to_string());
         let run = ["run", &job, "--workers", &workers, "--output", "json"];
         let arguments = [&run, more].concat().join("\n");
@@ -148,9 +151,9 @@ impl Process {
         let child = command
             .env(ARGUMENTS, arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(&told)?)
             .spawn()?;
-        Ok(Self { child, began })
+        Ok(Self { child, began, told })
     }
 
     /// When it was started.
@@ -212,7 +215,8 @@ impl Process {
         let ended = self.child.wait_with_output()?;
         let elapsed = self.began.elapsed();
         if !ended.status.success() {
-            return Err(format!("the job ended with {}", ended.status).into());
+            let told = fs::read_to_string(&self.told).unwrap_or_default();
+            return Err(format!("the job ended with {}: {told}", ended.status).into());
         }
         Ok(Ended {
             elapsed,

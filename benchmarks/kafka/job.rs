@@ -79,7 +79,7 @@ impl Published {
         format!(
             "{job}epoch: {{ rows: 131072 }}\n\
              durability: {{ folder: state-{name}, interval: {interval} }}\n\
-             outputs:\n  \
+             outputs:\n  folder: out-{name}\n  \
              kafka: {{ brokers: \"{address}\", topics: {{ {topics} }} }}\n{NO_FILES}"
         )
     }
