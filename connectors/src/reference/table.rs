@@ -413,14 +413,14 @@ impl Reader<'_> {
             let mut failed = BTreeSet::new();
             for ((name, sql), (expression, decision)) in output.expressions().zip(expressions) {
                 let evaluated = expression.evaluate(&batch);
-                for (row, empty) in decision.undecided(&batch).rows {
+                for (row, lacking) in decision.undecided_or_unread(&batch).rows {
                     // A field that is made from nothing is one that the row does not have.
-                    if decision.is_bare() || empty.len() == decision.reads().len() {
+                    if lacking.parts.is_empty() && lacking.empty.len() == decision.reads().len() {
                         continue;
                     }
                     let (line, _) = place(row);
                     failed.insert(row);
-                    let message = format!("{}, for \"{name}\"", hanging(&sql.value, &empty));
+                    let message = format!("{}, for \"{name}\"", hanging(&sql.value, &lacking));
                     self.findings
                         .push(Diagnostic::error(file, (line, 0), message).with_hint(HINT_EMPTY));
                 }
@@ -455,9 +455,9 @@ impl Reader<'_> {
         chunk: &RawChunk,
     ) -> (RecordBatch, Vec<usize>) {
         let evaluated = filter.evaluate(&chunk.batch);
-        for (row, empty) in decision.undecided(&chunk.batch).rows {
+        for (row, lacking) in decision.undecided(&chunk.batch).rows {
             let line = chunk.lines.get(row).copied().unwrap_or(0);
-            let message = format!("{}, for \"where\"", hanging(filter.sql(), &empty));
+            let message = format!("{}, for \"where\"", hanging(filter.sql(), &lacking));
             self.findings
                 .push(Diagnostic::error(file, (line, 0), message).with_hint(HINT_EMPTY));
         }
