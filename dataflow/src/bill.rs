@@ -71,6 +71,9 @@ pub struct Bills {
     /// Bill units that there are, where none is of the period asked for.
     #[serde(skip)]
     pub others: Vec<String>,
+    /// The job's time zone.
+    #[serde(skip)]
+    pub zone: TimeZone,
 }
 
 /// What an account is billed for a bill unit, in a currency.
@@ -272,6 +275,7 @@ pub fn bill(
         unsettled: summary.unsettled,
         bills,
         others,
+        zone: job.zone,
     })
 }
 

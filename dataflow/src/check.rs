@@ -31,6 +31,7 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
         let rules = job.judge_rules(&names);
         let mut inside = rules.findings;
         let mut files = job.reference_files(Arc::clone(&names));
+        files.foretell();
         if let Some(vocabulary) = rules.vocabulary {
             files.know(vocabulary);
         }

@@ -64,6 +64,9 @@ pub struct ExplainRequest {
 pub struct Explanation {
     /// File and line, or row in a format without lines.
     pub record: String,
+    /// The job's time zone, where that is not UTC, in which instants are told.
+    #[serde(skip)]
+    pub zone: Option<String>,
     /// `processed`, `pending` or `failed`, as in the raw status.
     pub status: &'static str,
     /// `MONETISED`, `IGNORED`, or the code of the reason why it is neither.
@@ -336,8 +339,10 @@ impl Found {
 
 impl Explanation {
     fn of_raw(job: &Job, raw: &RawRecord) -> Self {
+        let zone = job.zone.iana_name();
         let mut told = Self {
             record: raw.name.clone(),
+            zone: zone.filter(|zone| *zone != "UTC").map(str::to_owned),
             status: "",
             code: "",
             reason: None,

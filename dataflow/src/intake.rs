@@ -206,6 +206,8 @@ pub struct Intake {
     messages_came: bool,
     /// When the sources were looked at last.
     looked: Instant,
+    /// What stood in the job file when it was told of last.
+    job_text: Arc<str>,
 }
 
 /// How long an epoch gathers messages that come one by one.
@@ -289,6 +291,7 @@ impl Intake {
         Self {
             turn: Turn::of(&setting.job).filter(|_| watches),
             turns: false,
+            job_text: Arc::clone(&setting.job.text),
             setting,
             channels,
             files,
@@ -1241,6 +1244,7 @@ impl Intake {
         if saved.is_empty() && !came {
             return self.look();
         }
+        self.tell_of_job(saved);
         let mut report = ChangeReport::default();
         let held = self.held.clone();
         let files = self.setting.reference_files.files();
@@ -1272,6 +1276,28 @@ impl Intake {
         drop(waiting);
         self.setting.metrics.reference_changed();
         self.bind()
+    }
+
+    /// Says once of each change of the job file that it is not in force yet.
+    fn tell_of_job(&mut self, saved: &Saved) {
+        let job = &self.setting.job;
+        if !saved.contains(&job.path) {
+            return;
+        }
+        // An editor may have it away for the moment.
+        let found = std::fs::read_to_string(&job.path).ok();
+        let Some(text) = found.filter(|text| **text != *self.job_text) else {
+            return;
+        };
+        let file = job.path.display();
+        let message = match *text == *job.text {
+            true => format!("{file} is again what the job runs by"),
+            false => format!(
+                "{file} has changed; the job goes on as it began, and applies it at its next start"
+            ),
+        };
+        self.setting.listener.message(&message);
+        self.job_text = Arc::from(text);
     }
 
     /// Reads the files again, where one was saved, and puts messages in force.

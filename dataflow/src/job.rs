@@ -73,6 +73,8 @@ const COMMITS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::
 pub struct Job {
     /// The job file, as the user named it.
     pub path: PathBuf,
+    /// What stands in it.
+    pub text: Arc<str>,
     /// Where its relative paths begin.
     pub folder: PathBuf,
     /// Its name.
@@ -331,7 +333,7 @@ impl Job {
             refused: read.refused,
             findings: read.findings,
         };
-        let job = judge.job(path, written);
+        let job = judge.job((path, text), written);
         judge.findings.sort();
         (Some(job), judge.findings)
     }
@@ -382,7 +384,7 @@ struct Judge {
 }
 
 impl Judge {
-    fn job(&mut self, path: &Path, written: JobFile) -> Job {
+    fn job(&mut self, (path, text): (&Path, &str), written: JobFile) -> Job {
         if written.sources.is_empty() && !self.refused.has_in_file("sources") {
             self.error(
                 (1, 1),
@@ -422,6 +424,7 @@ impl Judge {
         self.apart(&sources, &outputs, durability.as_ref(), archive.as_ref());
         Job {
             path: path.to_owned(),
+            text: Arc::from(text),
             folder: self.folder.clone(),
             name: written.name,
             zone,

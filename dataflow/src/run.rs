@@ -847,6 +847,7 @@ impl Prepared {
         };
         let mut watched = reference_files.files().clone();
         watched.extend(job.rule_files());
+        watched.insert(job.path.clone());
         let written = outputs.clone();
         let clears = Box::new(move || written.as_ref().map_or(Ok(()), Outputs::clear_snapshots));
         let wants_ignored = outputs.as_ref().is_some_and(Outputs::wants_ignored);

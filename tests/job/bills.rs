@@ -257,11 +257,16 @@ fn csv_adds_up_to_what_is_paid_and_holds_no_formula() {
         rows.map(|row| row[10].parse::<f64>().unwrap()).sum::<f64>()
     };
     assert!(
-        (sum("'=acme", "2026-01-31T23:00:00Z") - 10.20).abs() < 1e-9,
+        (sum("'=acme", "2026-02-01T00:00:00+01:00") - 10.20).abs() < 1e-9,
         "{csv}"
     );
     assert!(
-        (sum("tokyo", "2026-01-31T23:00:00Z") - 102.0).abs() < 1e-9,
+        (sum("tokyo", "2026-02-01T00:00:00+01:00") - 102.0).abs() < 1e-9,
+        "{csv}"
+    );
+    // Where clocks are set forward, the offset is that of the end.
+    assert!(
+        csv.contains(",2026-03-01T00:00:00+01:00,2026-04-01T00:00:00+02:00,"),
         "{csv}"
     );
     assert!(

@@ -113,6 +113,17 @@ fn verdicts(candidates: &Value, name: &str) -> Vec<(String, String)> {
 }
 
 #[test]
+fn a_job_of_another_zone_is_told_in_utc_and_says_so() {
+    let desk = calls();
+    let said = |desk: &Desk| explain(desk, "calls.csv:2", &[]).out;
+    let told =
+        "instants are in UTC; days, months and bill units begin at midnight in Europe/Prague";
+    assert!(!said(&desk).contains("instants are in"));
+    desk.write("job.yaml", JOB.replace("UTC", "Europe/Prague"));
+    assert!(said(&desk).contains(told), "{}", said(&desk));
+}
+
+#[test]
 fn a_model_call_of_the_example() {
     let job = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/llm/job.yaml");
     let ended = millrace(&["explain", job, "requests.csv.gz:3", "--workers", "2"]);

@@ -203,6 +203,38 @@ id,number,at,zone,seconds
     assert_eq!(job.process.wait().unwrap().code(), Some(0));
 }
 
+/// Sources, outputs and inline rules of a running job stay as they were, and nobody is left to think otherwise.
+#[test]
+fn a_saved_job_file_is_told_once_a_change_and_applied_at_the_next_start() {
+    let known = CALLS.replace("4,+9,2026-01-05T12:00:00Z,home,7\n", "");
+    let desk = Desk::new(&[
+        ("job.yaml", JOB),
+        ("catalog.yaml", CATALOG),
+        ("accounts.yaml", ACCOUNTS),
+        ("usage/a.csv", &known),
+    ]);
+    let mut job = Watching::start(&desk);
+    job.until("Ctrl-C ends");
+    let changed =
+        "job.yaml has changed; the job goes on as it began, and applies it at its next start";
+    let doubled = JOB.replace("seconds: seconds }", "seconds: seconds * 2 }");
+    // Saved twice, it has changed once.
+    desk.write("job.yaml", &doubled);
+    job.until(changed);
+    desk.write("job.yaml", &doubled);
+    desk.write("catalog.yaml", CATALOG.replace("0.01", "0.02"));
+    let told = job.until("EUR 13.65 → 24.25");
+    assert!(!told.contains(changed), "{told}");
+    desk.write("job.yaml", JOB);
+    job.until("job.yaml is again what the job runs by");
+    desk.write("job.yaml", &doubled);
+    job.until(changed);
+    interrupt(&job.process);
+    assert_eq!(job.process.wait().unwrap().code(), Some(0));
+    let ended = desk.run();
+    assert_eq!(ended.totals(), ["48.5 EUR"]);
+}
+
 #[test]
 fn a_saved_file_that_does_not_hold_is_told_to_the_end() {
     let known = CALLS.replace("4,+9,2026-01-05T12:00:00Z,home,7\n", "");

@@ -26,7 +26,7 @@ mod zones;
 pub use evaluate::{Evaluated, RowFailure};
 pub use functions::{Functions, LookupMissing, TimeUnread};
 pub use undecided::{Decision, Inputs};
-pub(crate) use undecided::{hanging, quoted_sql};
+pub(crate) use undecided::{UndecidedRows, hanging, quoted_sql};
 
 use crate::diagnostic::did_you_mean;
 use crate::shield::shielded;

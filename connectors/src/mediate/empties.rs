@@ -268,6 +268,73 @@ fn what_is_declared_is_what_sql_makes_of_it() {
 }
 
 #[test]
+fn what_cannot_be_read_is_told_in_every_place_and_format() {
+    let quantity = Some(Reason::QuantityMissing);
+    let part = "`TRY_CAST(x AS Int64)`, which has no value";
+    let table = [
+        ("charges", "TRY_CAST(x AS bigint)", quantity, part),
+        ("charges", "coalesce(TRY_CAST(x AS bigint), 0)", None, ""),
+        (
+            "charges",
+            "CASE WHEN TRY_CAST(x AS bigint) > 5 THEN n ELSE 1 END",
+            quantity,
+            part,
+        ),
+        ("charges", "nullif(c, 4)", None, ""),
+        ("charges", "n - nullif(c, 4)", quantity, "`nullif(c, 4)`"),
+        ("charges", "n - coalesce(nullif(c, 4), 0)", None, ""),
+        (
+            "where",
+            "TRY_CAST(x AS bigint) > 5",
+            Some(Reason::FilterUndecided),
+            part,
+        ),
+        (
+            "identity",
+            "TRY_CAST(x AS bigint)",
+            Some(Reason::IdentityMissing),
+            part,
+        ),
+        (
+            "service",
+            "TRY_CAST(x AS bigint)",
+            Some(Reason::ServiceMissing),
+            part,
+        ),
+        (
+            "attributes",
+            "TRY_CAST(x AS bigint)",
+            Some(Reason::AttributeUndecided),
+            part,
+        ),
+        ("attributes", "nullif(x, 'a')", None, ""),
+    ];
+    for format in FORMATS {
+        let folder = tempfile::tempdir().unwrap();
+        let record = Record {
+            c: Some(4),
+            x: Some("a"),
+        };
+        write(folder.path(), format, &[record], true);
+        for (place, sql, reason, part) in table {
+            for place in [place.to_owned(), format!("let {place}")] {
+                // That a field may be empty says nothing of one that cannot be read.
+                for may_be in ["", ", may_be: empty"] {
+                    let told = format!("{place} {sql} {format} {may_be}");
+                    let found = mediated(&rule(&place, sql, may_be), folder.path(), format);
+                    let found = found.unwrap();
+                    let reasons: Vec<_> = found.faults.iter().map(|f| f.reason).collect();
+                    assert_eq!(reasons, Vec::from_iter(reason), "{told}");
+                    for fault in &found.faults {
+                        assert!(fault.detail.contains(part), "{told}: {}", fault.detail);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn guards_keep_their_order_around_what_is_undecided() {
     let csv = "id,team,t,n,k,c,x\nr0,,2026-08-01,10,k,,\n,red,2026-08-01,10,,,\nr2,red,,10,k,,\n";
     let folder = tempfile::tempdir().unwrap();

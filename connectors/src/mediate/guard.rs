@@ -196,14 +196,7 @@ impl Mediator {
             .steps
             .attributes
             .iter()
-            .map(|planned| {
-                let values = if planned.decision.is_bare() {
-                    rows.values(planned)
-                } else {
-                    rows.decided(planned, Reason::AttributeUndecided)
-                };
-                canonical(&values)
-            })
+            .map(|planned| canonical(&rows.decided_or_absent(planned, Reason::AttributeUndecided)))
             .collect();
 
         if rows.is_too_much {
@@ -353,11 +346,7 @@ impl<'s> Values<'s> {
         let charges = steps.charges.iter().map(|charge| {
             let (planned, item_scale) = charge;
             // An item whose column is absent is absent itself.
-            let values = if planned.decision.is_bare() {
-                rows.values(planned)
-            } else {
-                rows.decided(planned, Reason::QuantityMissing)
-            };
+            let values = rows.decided_or_absent(planned, Reason::QuantityMissing);
             Charge {
                 planned,
                 item_scale: *item_scale,

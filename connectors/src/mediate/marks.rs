@@ -113,13 +113,14 @@ impl Marks {
         let rank = marking.and_then(|marking| marking.rank.as_ref());
         Self {
             marking: marking.map(|marking| (marking.keep, marking.unless_told)),
-            kinds: kind.map(|planned| canonical(&unless_bare(rows, planned, Reason::KindUnknown))),
+            kinds: kind
+                .map(|planned| canonical(&rows.decided_or_absent(planned, Reason::KindUnknown))),
             ranks: rank.map(|planned| {
                 let reason = match marking.map(|marking| marking.keep) {
                     Some(Keep::Version) => Reason::VersionMissing,
                     _ => Reason::RuleFailed,
                 };
-                Ranks::of(&unless_bare(rows, planned, reason))
+                Ranks::of(&rows.decided_or_absent(planned, reason))
             }),
         }
     }
@@ -163,15 +164,6 @@ impl Marks {
                 });
             }
         })
-    }
-}
-
-/// The values of an expression; unless it is a mere column, rows for which it hangs on an empty field
-/// fail.
-fn unless_bare(rows: &mut Rows, planned: &Planned, reason: Reason) -> ArrayRef {
-    match planned.decision.is_bare() {
-        true => rows.values(planned),
-        false => rows.decided(planned, reason),
     }
 }
 

@@ -9,9 +9,9 @@
 //! - Every record received is exactly one of: usage, fault, ignored. A fault of the whole file is
 //!   reported apart; it is not a record.
 //! - The guards ask in the order of [`Reason`]; a record is filed under the first that applies.
-//! - An expression that hangs on a field that is empty, without a word in the rule that this is
-//!   intended, fails for that record, see [`Decision`](crate::expression::Decision). A charge or an
-//!   attribute that is a mere column is absent when its column is.
+//! - An expression that hangs on a field that is empty or cannot be read, without a word in the rule that
+//!   this is intended, fails for that record, see [`Decision`]. A charge or an attribute that is a mere
+//!   column is absent when its column is.
 //! - Values that `where` needs are computed first, and a record that `where` excludes is ignored
 //!   whatever else is wrong with it. Where marks decide and its identity can be told, it is a version of that
 //!   beside: one that the rule excludes now is no reason to bill what came before it.
@@ -30,7 +30,7 @@ pub use plan::{ColumnContent, ExpressionContent, MediationPlan, RuleContent, Tre
 pub use rule::{IdentityRule, MediationRule, NamedSql, Sql};
 
 use crate::decode::{OddTime, RawChunk, quoted};
-use crate::expression::{RowFailure, hanging};
+use crate::expression::{Decision, RowFailure, UndecidedRows, hanging};
 use crate::names::Names;
 use crate::stream::StreamId;
 use crate::times::TimeRules;
@@ -308,15 +308,29 @@ impl Rows {
         evaluated.values
     }
 
-    /// The values of an expression; the rows for which it hangs on an empty field fail with `reason`.
+    /// The values of an expression; the rows for which it hangs on what is NULL fail with `reason`.
     fn decided(&mut self, planned: &Planned, reason: Reason) -> ArrayRef {
+        self.told(planned, reason, Decision::undecided)
+    }
+
+    /// The same, but for a mere column, or a conversion of one: that is absent when the column is.
+    fn decided_or_absent(&mut self, planned: &Planned, reason: Reason) -> ArrayRef {
+        self.told(planned, reason, Decision::undecided_or_unread)
+    }
+
+    fn told(
+        &mut self,
+        planned: &Planned,
+        reason: Reason,
+        undecided: fn(&Decision, &RecordBatch) -> UndecidedRows,
+    ) -> ArrayRef {
         let values = self.values(planned);
-        let undecided = planned.decision.undecided(&self.batch);
+        let undecided = undecided(&planned.decision, &self.batch);
         let sql = planned.expression.sql();
-        let told = undecided.rows.into_iter().map(|(row, empty)| RowFailure {
+        let told = undecided.rows.into_iter().map(|(row, lacking)| RowFailure {
             row,
             reason,
-            detail: hanging(sql, &empty),
+            detail: hanging(sql, &lacking),
         });
         self.fail(planned, told.chain(undecided.failures));
         values

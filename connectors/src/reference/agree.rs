@@ -30,6 +30,7 @@ pub(super) fn disagreements(rows: &Rows, setting: Setting<'_>) -> Vec<Diagnostic
     for kind in [
         ambiguous_prices(rows, names),
         outranked_prices(rows, names),
+        interrupted_prices(rows, names),
         repeated_price_ids(rows, names),
         repeated_accounts(rows, names),
         overlapping_subscriptions(rows, names),
@@ -137,6 +138,70 @@ fn outranked_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
     };
     let alike = alike.into_values().flat_map(outranked);
     alike.map(finding).collect()
+}
+
+/// Stretches of time between two prices of a list, for one item under the same conditions, in which the
+/// list has none that would hold instead.
+fn interrupted_prices(rows: &Rows, names: &Names) -> Vec<Diagnostic> {
+    type Prices<'a> = Vec<&'a Placed<PriceRow>>;
+    let mut items: BTreeMap<_, BTreeMap<&[Condition], Prices<'_>>> = BTreeMap::new();
+    // What an account pays for some time it pays instead of the list, and that goes on.
+    for placed in rows.prices.iter().filter(|p| p.row.account.is_none()) {
+        let slots = items.entry((placed.row.list, placed.row.item)).or_default();
+        slots
+            .entry(&placed.row.conditions)
+            .or_default()
+            .push(placed);
+    }
+    let mut findings = Vec::new();
+    for ((list, item), mut slots) in items {
+        for prices in slots.values_mut() {
+            prices.sort_by_key(|placed| (placed.row.valid, &placed.origin));
+        }
+        for (conditions, prices) in &slots {
+            let mut last = prices[0];
+            for &next in prices {
+                let (ends, begins) = (last.row.valid.end(), next.row.valid.start());
+                if next.row.valid.end() > ends {
+                    let gap = Period::new(ends, begins);
+                    let wider = slots.iter().filter(|(other, _)| {
+                        other.len() < conditions.len()
+                            && other.iter().all(|c| conditions.contains(c))
+                    });
+                    let wider = wider.flat_map(|(_, prices)| prices).map(|p| p.row.valid);
+                    if let Some(gap) = gap.and_then(|gap| uncovered(gap, wider)) {
+                        let (list, item) = (names.text(list), names.text(item));
+                        let (id, before) = (names.price(next.row.key), names.price(last.row.key));
+                        let message = format!(
+                            "the price list \"{list}\" has no price for \"{item}\" in {gap}, between \
+                             \"{before}\" of {} and \"{id}\"",
+                            last.origin
+                        );
+                        let hint = "begin the later price where the earlier ends (`to` is exclusive), or \
+                                    add one for the time between: its usage waits";
+                        findings.push(next.origin.warning(message).with_hint(hint));
+                    }
+                    last = next;
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// The first part of a gap that none of these periods covers.
+fn uncovered(gap: Period, periods: impl Iterator<Item = Period>) -> Option<Period> {
+    let mut periods: Vec<Period> = periods.filter(|period| period.overlaps(gap)).collect();
+    periods.sort();
+    let (mut start, mut end) = (gap.start(), gap.end());
+    for period in periods {
+        if period.start() > start {
+            end = end.min(period.start());
+            break;
+        }
+        start = start.max(period.end());
+    }
+    Period::new(start, end)
 }
 
 /// Pairs of neighbours that share a slot and an instant; `sorted` is in the order of slot and

@@ -13,7 +13,7 @@ use super::mapping::Mapping;
 use super::messages::{Agreed, HeldMessage, Messages, Section};
 use super::rows::{Rows, Setting};
 use super::table::TableCache;
-use super::vocabulary::{Vocabulary, unmet};
+use super::vocabulary::{Vocabulary, unmet, unpriced};
 use super::yaml::{Refused, read};
 use crate::diagnostic::Diagnostic;
 use crate::kafka::{FeedChange, FeedFault};
@@ -48,6 +48,8 @@ pub struct ReferenceFiles {
     rows: Option<Rows>,
     /// What the job's mediation rules call things, once that is known.
     vocabulary: Option<Vocabulary>,
+    /// Whether what a run tells of the records that it concerns is told of the files.
+    foretells: bool,
 }
 
 impl ReferenceFiles {
@@ -77,7 +79,13 @@ impl ReferenceFiles {
             messages: Messages::default(),
             rows: None,
             vocabulary: None,
+            foretells: false,
         }
+    }
+
+    /// From the next load on, what a run tells of the records that it concerns is told of the files.
+    pub fn foretell(&mut self) {
+        self.foretells = true;
     }
 
     /// From the next load on, names that these do not have are told; whether these are others than before.
@@ -183,7 +191,12 @@ impl ReferenceFiles {
         let Some(vocabulary) = &self.vocabulary else {
             return findings;
         };
-        let unmet = unmet(rows, vocabulary, &self.names, self.rows.is_some());
+        let mut unmet = unmet(rows, vocabulary, &self.names, self.rows.is_some());
+        // What a slip leaves without a price is told with the slip; what is not there yet may come.
+        let is_whole = self.rows.is_none() && !unmet.iter().any(Diagnostic::is_error);
+        if self.foretells && is_whole {
+            unmet.extend(unpriced(rows, vocabulary, &self.names));
+        }
         // What is an error here is no warning beside it.
         let is_worse = |finding: &Diagnostic| {
             let errors = unmet.iter().filter(|unmet| unmet.is_error());

@@ -162,6 +162,20 @@ impl<'a> Mapping<'a> {
         }
     }
 
+    /// Whether rows can be the history of a subscription that says nothing of its services' time: they are
+    /// the subscription's whichever of its rows names them.
+    pub(super) fn keeps_services(&self) -> bool {
+        let has_time = |output: &Output<'_>| {
+            let mut fields = output.fields.iter();
+            fields.any(|(name, _)| matches!(*name, "from" | "to"))
+        };
+        let of = |kind: Kind| {
+            let outputs = self.outputs.iter();
+            outputs.filter(move |output| output.kind == kind)
+        };
+        of(Kind::Subscription).any(has_time) && of(Kind::Service).any(|output| !has_time(output))
+    }
+
     /// What is wrong with the mapping by itself.
     pub(super) fn faults(&self) -> Vec<Diagnostic> {
         let fault = |message: String| Diagnostic::error(self.yaml, place_of(self.file), message);

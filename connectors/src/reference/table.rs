@@ -24,12 +24,13 @@ use crate::expression::{
     Decision, Expression, ExpressionError, Functions, Inputs, Parsed, hanging,
 };
 use crate::lookup::Lookups;
+use crate::names::Names;
 use crate::store::{FileMeta, Store, Unread};
 use crate::times::TimeReading;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
-use millrace_operators::domain::{FileId, Period};
+use millrace_operators::domain::{FileId, Period, ServiceKey, SubscriptionKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -311,6 +312,7 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
         setting,
         rows: Rows::default(),
         findings: Vec::new(),
+        histories: mapping.keeps_services().then(Histories::default),
     };
     for file in &source.files {
         let (format, options) = (&source.format, DecodeOptions::default());
@@ -362,6 +364,8 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
         }
     }
     let mut findings = reader.findings;
+    let histories = reader.histories;
+    findings.extend(histories.and_then(|histories| histories.kept(setting.names)));
     findings.sort();
     findings.dedup();
     let more = findings.len().saturating_sub(ROW_FINDINGS_MAX);
@@ -381,6 +385,58 @@ struct Reader<'a> {
     setting: Setting<'a>,
     rows: Rows,
     findings: Vec<Diagnostic>,
+    /// What rows say of subscriptions whose services have no time of their own.
+    histories: Option<Histories>,
+}
+
+/// The rows of subscriptions, and the services that each names.
+#[derive(Default)]
+struct Histories {
+    subscriptions: Vec<(SubscriptionKey, Period, Origin, u64)>,
+    services: BTreeMap<(Arc<str>, u64, SubscriptionKey), BTreeSet<ServiceKey>>,
+}
+
+impl Histories {
+    /// That a subscription keeps a service in a time whose row does not name it.
+    fn kept(mut self, names: &Names) -> Option<Diagnostic> {
+        self.subscriptions.sort();
+        let mut found = Vec::new();
+        for rows in self.subscriptions.chunk_by(|one, other| one.0 == other.0) {
+            // Several rows of one time have the services of all of them.
+            let times = rows.chunk_by(|one, other| one.1 == other.1);
+            let times = times.map(|rows| {
+                let of_row = |(key, _, origin, number): &(SubscriptionKey, _, Origin, u64)| {
+                    self.services
+                        .get(&(Arc::clone(&origin.file), *number, *key))
+                };
+                let services = rows.iter().filter_map(of_row).flatten();
+                let services: BTreeSet<ServiceKey> = services.copied().collect();
+                (&rows[0], services)
+            });
+            let times: Vec<_> = times.collect();
+            let all: BTreeSet<ServiceKey> = times.iter().flat_map(|(_, s)| s).copied().collect();
+            let lacking = times.iter().find_map(|((key, _, origin, _), services)| {
+                let service = all.difference(services).next()?;
+                Some((*key, origin, *service))
+            });
+            found.extend(lacking);
+        }
+        let (key, origin, service) = found.first()?;
+        let (_, service) = names.service(*service);
+        let more = match found.len() - 1 {
+            0 => String::new(),
+            1 => ", and so with another subscription of the table".to_owned(),
+            more => format!(", and so with {more} more subscriptions of the table"),
+        };
+        let message = format!(
+            "the subscription \"{}\" keeps the service \"{service}\" of another row in the time of this \
+             one{more}: services of the table have no time of their own",
+            names.subscription(*key)
+        );
+        let hint = "give `services` of the table `from` and `to` as its `subscriptions` have, or name the \
+                    service in every row of the subscription";
+        Some(origin.warning(message).with_hint(hint))
+    }
 }
 
 impl Reader<'_> {
@@ -413,14 +469,14 @@ impl Reader<'_> {
             let mut failed = BTreeSet::new();
             for ((name, sql), (expression, decision)) in output.expressions().zip(expressions) {
                 let evaluated = expression.evaluate(&batch);
-                for (row, empty) in decision.undecided(&batch).rows {
+                for (row, lacking) in decision.undecided_or_unread(&batch).rows {
                     // A field that is made from nothing is one that the row does not have.
-                    if decision.is_bare() || empty.len() == decision.reads().len() {
+                    if lacking.empty.len() == decision.reads().len() {
                         continue;
                     }
                     let (line, _) = place(row);
                     failed.insert(row);
-                    let message = format!("{}, for \"{name}\"", hanging(&sql.value, &empty));
+                    let message = format!("{}, for \"{name}\"", hanging(&sql.value, &lacking));
                     self.findings
                         .push(Diagnostic::error(file, (line, 0), message).with_hint(HINT_EMPTY));
                 }
@@ -455,9 +511,9 @@ impl Reader<'_> {
         chunk: &RawChunk,
     ) -> (RecordBatch, Vec<usize>) {
         let evaluated = filter.evaluate(&chunk.batch);
-        for (row, empty) in decision.undecided(&chunk.batch).rows {
+        for (row, lacking) in decision.undecided(&chunk.batch).rows {
             let line = chunk.lines.get(row).copied().unwrap_or(0);
-            let message = format!("{}, for \"where\"", hanging(filter.sql(), &empty));
+            let message = format!("{}, for \"where\"", hanging(filter.sql(), &lacking));
             self.findings
                 .push(Diagnostic::error(file, (line, 0), message).with_hint(HINT_EMPTY));
         }
@@ -516,6 +572,10 @@ impl Reader<'_> {
                     .filter(|list| !list.is_empty())
                     .collect();
                 subscription_row(text, &lists, setting).map(|row| {
+                    if let Some(histories) = &mut self.histories {
+                        let of = (row.0.key, row.0.valid, origin.clone(), number);
+                        histories.subscriptions.push(of);
+                    }
                     rows.subscribe(Placed {
                         row,
                         origin: origin.clone(),
@@ -523,6 +583,13 @@ impl Reader<'_> {
                 })
             }
             Kind::Service => service_row(text, Period::ALWAYS, setting).map(|row| {
+                if let Some(histories) = &mut self.histories
+                    && row.valid == Period::ALWAYS
+                {
+                    let of = (Arc::clone(&origin.file), number, row.subscription);
+                    let named = histories.services.entry(of).or_default();
+                    named.insert(row.service);
+                }
                 rows.services.push(Placed {
                     row,
                     origin: origin.clone(),

@@ -164,6 +164,52 @@ prices:
 }
 
 #[test]
+fn a_gap_between_prices_is_told_as_far_as_no_wider_price_fills_it() {
+    let told = |rows: &str| {
+        let found = findings(&format!("currency: USD\nprices: [{rows}]"), "");
+        let gap = found
+            .split_once(" in [")
+            .and_then(|(_, gap)| gap.split_once(')'));
+        gap.map_or(found.clone(), |(gap, _)| gap.replace("T23:00:00Z", ""))
+    };
+    let first = "{ item: t, price: 1, when: { r: eu }, to: 2026-01-11 }";
+    let next = "{ item: t, price: 2, when: { r: eu }, from: 2026-01-21 }";
+    let gap = "2026-01-10, 2026-01-20";
+    for (between, expected) in [
+        ("{ item: u, price: 3 }", gap),
+        ("{ item: t, price: 3, list: other }", gap),
+        ("{ item: t, price: 3, when: { r: us } }", gap),
+        ("{ item: t, price: 3, when: { r: eu, s: x } }", gap),
+        ("{ item: t, price: 3 }", ""),
+        (
+            "{ item: t, price: 3, to: 2026-01-16 }",
+            "2026-01-15, 2026-01-20",
+        ),
+        (
+            "{ item: t, price: 3, from: 2026-01-16 }",
+            "2026-01-10, 2026-01-15",
+        ),
+        (
+            "{ item: t, price: 3, when: { r: eu }, priority: 1, from: 2026-01-01, to: 2026-02-01 }",
+            "",
+        ),
+    ] {
+        assert_eq!(
+            told(&format!("{first}, {between}, {next}")),
+            expected,
+            "{between}"
+        );
+    }
+    // An account pays by its list outside of what it was promised.
+    let promised = [first, next].map(|row| row.replace("price:", "account: a, price:"));
+    let found = findings(
+        &format!("currency: USD\nprices: [{}]", promised.join(", ")),
+        "",
+    );
+    assert!(!found.contains("has no price for"), "{found}");
+}
+
+#[test]
 fn prices_for_an_account_overlap_whatever_their_list() {
     let text = "\
 currency: USD

@@ -2,7 +2,8 @@
 //!
 //! - **An error** is a name that would let other money stand in silence: a row that no usage can ever
 //!   meet while another row prices it instead, or a slip of a name that there is.
-//! - **A warning** is a name that a plan or a condition has: what it gives or limits would be left out.
+//! - **A warning** is a name that a plan or a condition has: what it gives or limits would be left out. So is,
+//!   for `check`, an item that rules charge and no price is for: every record that has some of it would wait whole.
 //! - **Advice** is a name whose usage waits and is told anyway, or that a catalog shared by several jobs
 //!   may have for the others. Names of one kind are told together.
 //! - Where messages come beside the files, a name may still arrive: no finding is an error.
@@ -28,7 +29,8 @@ const SLIP_LETTERS: usize = 5;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct RuleWords {
     service_type: String,
-    items: BTreeSet<String>,
+    /// The items, and where the rule charges each.
+    items: BTreeMap<String, Origin>,
     attributes: BTreeSet<String>,
     /// The attributes that are a column declared to be a number.
     numbers: BTreeSet<String>,
@@ -39,17 +41,27 @@ struct RuleWords {
 pub struct Vocabulary(Vec<RuleWords>);
 
 impl Vocabulary {
-    /// The names of these rules, each with the service type of its stream.
-    pub fn of<'a>(rules: impl IntoIterator<Item = (&'a str, &'a MediationRule)>) -> Self {
+    /// The names of these rules, each with the service type of its stream and the file that it stands in.
+    pub fn of<'a>(
+        rules: impl IntoIterator<Item = (&'a str, (&'a str, &'a MediationRule))>,
+    ) -> Self {
         let names = |named: &crate::mediate::NamedSql| {
             let names = named.0.iter().map(|(name, _)| name.clone());
             names.collect::<BTreeSet<String>>()
         };
-        let words = |(service_type, rule): (&str, &MediationRule)| RuleWords {
-            service_type: service_type.to_owned(),
-            items: names(&rule.charges),
-            attributes: names(&rule.attributes),
-            numbers: numbers(rule),
+        let words = |(service_type, (file, rule)): (&str, (&str, &MediationRule))| {
+            let file: Arc<str> = Arc::from(file);
+            let charges = rule.charges.0.iter().map(|(item, sql)| {
+                let (line, column) = (sql.referenced.line(), sql.referenced.column());
+                let file = Arc::clone(&file);
+                (item.clone(), Origin { file, line, column })
+            });
+            RuleWords {
+                service_type: service_type.to_owned(),
+                items: charges.collect(),
+                attributes: names(&rule.attributes),
+                numbers: numbers(rule),
+            }
         };
         Self(rules.into_iter().map(words).collect())
     }
@@ -66,7 +78,7 @@ impl Vocabulary {
         let defining = self
             .0
             .iter()
-            .filter(|rule| rule.items.contains(item) && rule.attributes.contains(attribute));
+            .filter(|rule| rule.items.contains_key(item) && rule.attributes.contains(attribute));
         defining.clone().next().is_some()
             && defining
                 .into_iter()
@@ -74,7 +86,7 @@ impl Vocabulary {
     }
 
     fn items(&self) -> BTreeSet<&str> {
-        let items = self.0.iter().flat_map(|rule| &rule.items);
+        let items = self.0.iter().flat_map(|rule| rule.items.keys());
         items.map(String::as_str).collect()
     }
 
@@ -87,7 +99,7 @@ impl Vocabulary {
 
     /// The attributes that usage of an item may have; of no item, those of all.
     fn attributes_of(&self, item: &str) -> BTreeSet<&str> {
-        let charging = self.0.iter().filter(|rule| rule.items.contains(item));
+        let charging = self.0.iter().filter(|rule| rule.items.contains_key(item));
         let attributes = charging.flat_map(|rule| &rule.attributes);
         attributes.map(String::as_str).collect()
     }
@@ -138,6 +150,16 @@ pub(super) fn unmet(
     }
     findings.sort();
     findings
+}
+
+/// Items that rules charge and that no price list of a subscription, and no price of an account, is for.
+pub(super) fn unpriced(rows: &Rows, vocabulary: &Vocabulary, names: &Names) -> Vec<Diagnostic> {
+    let reader = Reader {
+        rows,
+        vocabulary,
+        names,
+    };
+    reader.unpriced()
 }
 
 /// Looks at the rows of a job with its rules' names at hand.
@@ -262,6 +284,42 @@ impl<'a> Reader<'a> {
         findings.extend(priced.together(Severity::Info, |items, n| unmet(ROWS, items, n)));
         findings.extend(planned.together(Severity::Warning, |items, n| unmet(PARTS, items, n)));
         findings
+    }
+
+    /// See [`unpriced`].
+    fn unpriced(&self) -> Vec<Diagnostic> {
+        let subscriptions = self.rows.subscriptions.iter();
+        let lists = subscriptions.flat_map(|placed| &placed.row.price_lists);
+        let lists: BTreeSet<Name> = lists.copied().collect();
+        let in_force =
+            |row: &PriceRow| row.account.is_some() || lists.is_empty() || lists.contains(&row.list);
+        let prices = self.rows.prices.iter().map(|placed| &placed.row);
+        let priced: BTreeSet<Name> = prices
+            .filter(|row| in_force(row))
+            .map(|row| row.item)
+            .collect();
+        let (mut charged, mut none) = (BTreeSet::new(), BTreeMap::new());
+        for (item, place) in self.vocabulary.0.iter().flat_map(|rule| &rule.items) {
+            if priced.contains(&Name::new(item)) {
+                charged.insert(item);
+                continue;
+            }
+            let first: &mut &Origin = none.entry(item).or_insert(place);
+            *first = place.min(first);
+        }
+        // Without a price for any of them there is no catalog yet.
+        if charged.is_empty() {
+            return Vec::new();
+        }
+        let finding = |(item, first): (&String, &Origin)| {
+            let message = format!(
+                "no price list that a subscription has prices the item \"{item}\", which is charged here"
+            );
+            let hint = "add a price to such a list, or leave the item out of `charges`: until then every \
+                        record that has some of it waits";
+            first.warning(message).with_hint(hint)
+        };
+        none.into_iter().map(finding).collect()
     }
 
     /// Attributes of conditions that no usage of the item can have.

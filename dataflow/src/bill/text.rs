@@ -4,6 +4,8 @@ use super::{Bill, Bills};
 use crate::report::{grouped, shortened};
 use crate::shown::shown;
 use crate::table::{Column, Style, wrap};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use millrace_connectors::output::spreadsheet_text;
 use std::fmt::Write as _;
 
@@ -95,8 +97,8 @@ impl Bills {
             let row = |kind: &str, item: &str, groups: &[Option<String>], numbers: [String; 5]| {
                 let begins = [
                     spreadsheet_text(&bill.account),
-                    bill.bill_unit_start.clone(),
-                    bill.bill_unit_end.clone(),
+                    with_offset(&bill.bill_unit_start, &self.zone),
+                    with_offset(&bill.bill_unit_end, &self.zone),
                     kind.to_owned(),
                     spreadsheet_text(item),
                 ];
@@ -136,6 +138,16 @@ impl Bills {
         }
         let bytes = writer.into_inner().map_err(|error| error.into_error())?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// An instant with the offset that the zone has then: a bill unit begins at the midnight that people know.
+fn with_offset(instant: &str, zone: &TimeZone) -> String {
+    let at = instant.parse::<Timestamp>().ok();
+    let at = at.map(|at| (at, zone.to_offset(at)));
+    match at.filter(|(_, offset)| !offset.is_zero()) {
+        Some((at, offset)) => at.display_with_offset(offset).to_string(),
+        None => instant.to_owned(),
     }
 }
 

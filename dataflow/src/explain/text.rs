@@ -24,6 +24,11 @@ impl Explanation {
             text: String::new(),
         };
         page.title(&format!("{} is {}", self.record, self.code));
+        if let Some(zone) = &self.zone {
+            page.note(&format!(
+                "instants are in UTC; days, months and bill units begin at midnight in {zone}"
+            ));
+        }
         if let Some(reason) = &self.reason {
             page.pairs(&reason_pairs(reason, self.duplicate_of.as_deref()));
         }

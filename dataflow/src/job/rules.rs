@@ -161,7 +161,8 @@ impl Job {
             return None;
         }
         let rules: Option<Vec<&Written>> = written.iter().map(Option::as_ref).collect();
-        let rules = rules?.into_iter().map(|written| &written.rule);
+        let rules = rules?.into_iter();
+        let rules = rules.map(|written| (written.file.as_str(), &written.rule));
         Some(Vocabulary::of(types.zip(rules)))
     }
 

@@ -120,7 +120,7 @@ reasons! {
         "A reference table has no row, or no value, for the record's key.",
         "add the row or its value to the reference table; the record is mediated again by itself";
     FilterUndecided = "FILTER_UNDECIDED", Mediation, Error,
-        "The `where` of the mediation rule hangs on a field that is empty.",
+        "The `where` of the mediation rule hangs on a field that is empty, or on a value that is missing.",
         "say in `where` what an empty field means, with coalesce(field, value) or field IS NULL, or declare the column `may_be: empty`";
     IdentityMissing = "IDENTITY_MISSING", Mediation, Error,
         "An identity field is empty.",
@@ -144,10 +144,10 @@ reasons! {
         "A correction has no version.",
         "have the source fill the version, or correct the `version` expression of the mediation rule";
     AttributeUndecided = "ATTRIBUTE_UNDECIDED", Mediation, Error,
-        "An attribute is computed from a field that is empty.",
+        "An attribute is computed from a field that is empty, or from a value that is missing.",
         "say in `attributes` what an empty field means, with coalesce(field, value), or declare the column `may_be: empty`";
     QuantityMissing = "QUANTITY_MISSING", Mediation, Error,
-        "The record has no quantity for any item, or one is computed from a field that is empty.",
+        "The record has no quantity for any item, or one is computed from a field that is empty or a value that is missing.",
         "say in `charges` what an empty field means, with coalesce(field, 0), declare the column `may_be: empty`, or ignore such records with `where`";
     QuantityNegative = "QUANTITY_NEGATIVE", Mediation, Error,
         "A quantity is below zero.",

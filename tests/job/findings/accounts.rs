@@ -372,6 +372,17 @@ fn tables() -> Vec<Case> {
             .wrong(more(ACCOUNTS, table(services)))
     };
     let unknown = |hint| Case::doubtful("0 USD", "which is unknown", hint);
+    // The subscription goes on from the 15th, and names no service any more.
+    let history = "id,from,to,s\ns1,2026-03-01,2026-03-15,n1\ns1,2026-03-15,2026-04-01,\n";
+    let kept = |billed| {
+        let hint = "give `services` of the table `from` and `to` as its `subscriptions` have, or name the service in every row of the subscription";
+        let message = "the subscription \"s1\" keeps the service \"n1\" of another row in the time of this one: services of the table have no time of their own";
+        let accounts = ACCOUNTS_TEXT.split_once("subscriptions:").unwrap().0;
+        let table = "tables: [{ file: history.csv, subscriptions: [{ id: id, account: \"'acme'\", from: from, to: to }], services: [{ service_type: \"'voice'\", service: s, subscription: id }] }]\n";
+        Case::doubtful(billed, message, hint)
+            .wrong(put("history.csv", history))
+            .wrong(put(ACCOUNTS, format!("{accounts}{table}")))
+    };
     vec![
         of(unknown("did you mean \"s1\"? Otherwise add the subscription"), "s11", good)
             .right(put("services.csv", "s,sub\nn1,s1\n")),
@@ -386,5 +397,10 @@ fn tables() -> Vec<Case> {
             .wrong(put("lists.csv", "id,list\ns2,\n"))
             .wrong(swap(ACCOUNTS, "tables: [", "tables: [{ file: lists.csv, subscriptions: [{ id: id, account: \"'acme'\", price_list: list }] }, "))
             .right(put("lists.csv", "id,list\ns2,standard\n")),
+        kept("7 USD").right(put("history.csv", history.replace("04-01,", "04-01,n1"))),
+        kept("3 USD")
+            .wrong(swap(USAGE, "2,n1,2026-03-20T00:00:00Z,4,far\n", ""))
+            .right(swap(ACCOUNTS, "subscription: id }", "subscription: id, from: from, to: to }"))
+            .total("3 USD"),
     ]
 }

@@ -330,6 +330,17 @@ fn rivals() -> Vec<Case> {
             ]),
         ))
     };
+    let interrupted = || {
+        let hint = "begin the later price where the earlier ends (`to` is exclusive), or add one for the time between: its usage waits";
+        let message = "has no price for \"units\" in [2026-03-15T00:00:00Z, 2026-03-25T00:00:00Z)";
+        Case::doubtful("3 USD", message, hint).wrong(put(
+            CATALOG,
+            prices(&[
+                "id: a, item: units, price: 1, to: 2026-03-15",
+                "id: b, item: units, price: 1, from: 2026-03-25",
+            ]),
+        ))
+    };
     vec![
         rows("overlaps", apart, &["id: a, item: units, price: 1", "id: b, item: units, price: 2"], &["id: b, item: units, price: 2"]).total("14 USD"),
         // Three at 1, and four at 2 from the 15th.
@@ -343,6 +354,11 @@ fn rivals() -> Vec<Case> {
         outranked()
             .right(put(CATALOG, prices(&["id: low, item: units, price: 1, to: 2026-03-15", "id: high, item: units, price: 2, priority: 1, from: 2026-03-15"])))
             .total("11 USD"),
+        // Four units of the 20th wait, or cost 1 or 3 each.
+        interrupted().right(put(CATALOG, prices(&["id: a, item: units, price: 1, to: 2026-03-15", "id: b, item: units, price: 1, from: 2026-03-15"]))),
+        interrupted()
+            .right(put(CATALOG, prices(&["id: a, item: units, price: 1, to: 2026-03-15", "id: c, item: units, price: 3, from: 2026-03-15, to: 2026-03-25", "id: b, item: units, price: 1, from: 2026-03-25"])))
+            .total("15 USD"),
         rows("the price id \"p\" is given twice", "give each row its own id, or leave the id out", &["id: p, item: units, price: 1", "id: p, item: units, price: 2, when: { region: abroad }"], &["id: p, item: units, price: 1", "id: q, item: units, price: 2, when: { region: abroad }"]).total("14 USD"),
         rows("the price id \"p\" is given twice", "give each row its own id, or leave the id out", &["id: p, item: units, price: 1", "id: p, item: units, price: 2, when: { region: abroad }"], &["item: units, price: 1", "item: units, price: 2, when: { region: abroad }"]).total("14 USD"),
     ]
@@ -356,6 +372,11 @@ fn names() -> Vec<Case> {
         Case::doubtful("0 USD", "defines the attribute \"tier\"", "define it under `attributes` of the rule, or take the condition out: usage of the item waits for a price")
             .wrong(of(&["item: units, price: 2, when: { tier: far }"]))
             .total("14 USD")
+    };
+    let unpriced = || {
+        Case::doubtful("0 USD", "no price list that a subscription has prices the item \"texts\"", "add a price to such a list, or leave the item out of `charges`: until then every record that has some of it waits")
+            .wrong(of(&[base, "item: texts, price: 1, list: other"]))
+            .wrong(swap(JOB, "charges: { units: units", "charges: { units: units, texts: units"))
     };
     let beside = || {
         Case::refused("defines the attribute \"tier\"", "define it under `attributes` of the rule, or leave the row out: other rows would price the item instead")
@@ -387,6 +408,10 @@ fn names() -> Vec<Case> {
             .wrong(of(&[base, "item: units, price: 2, when: { regin: abroad }"]))
             .right(of(&[base, "item: units, price: 2, when: { region: abroad }"]))
             .total("14 USD"),
+        unpriced().right(of(&[base, "item: texts, price: 1"])).total("14 USD"),
+        unpriced()
+            .right(swap(JOB, ", texts: units", ""))
+            .right(of(&[base])),
         alone().right(define()),
         alone().right(of(&["item: units, price: 2"])),
         beside().right(define()).total("14 USD"),

@@ -97,6 +97,7 @@ fn volumes() -> Vec<Case> {
 
 fn counters() -> Vec<Case> {
     let graduated = format!("{{ item: units, model: graduated, by: total, {TIERS} }}");
+    let with_texts = format!("{graduated}, {TEXTS}");
     let package = "{ item: units, model: package, by: total, price: 5, block: 3 }";
     let counter = |what: &str| {
         format!("accumulators: [{{ id: total, {what} }}, {{ id: other, items: [units] }}]")
@@ -111,8 +112,8 @@ fn counters() -> Vec<Case> {
         refused(
             "does not count \"units\"",
             "add \"units\" to the `items` of the accumulator",
-            (&counter("items: [texts]"), &graduated),
-            (&counter("items: [texts, units]"), &graduated),
+            (&counter("items: [texts]"), &with_texts),
+            (&counter("items: [texts, units]"), &with_texts),
         )
         .wrong(swap(
             JOB,
