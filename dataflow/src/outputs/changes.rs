@@ -332,6 +332,9 @@ fn statuses(changes: &EpochChanges) -> Vec<(RawStatus, Diff)> {
     for (record, diff) in &changes.ignored {
         add(*record, Fate::Ignored, *diff);
     }
+    for (record, diff) in &changes.archived {
+        add(*record, Fate::Monetised, *diff);
+    }
     net.into_iter()
         .filter(|(_, diff)| *diff != 0)
         .map(|((record, fate), diff)| (RawStatus { record, fate }, diff))

@@ -165,7 +165,7 @@ fn bills_as_the_twin(desk: &Desk, ran: &Ended) -> Value {
     for (bucket, value) in &ours {
         assert_eq!(Some(value), theirs.get(bucket), "{bucket}");
     }
-    for output in ["aggregated", "suspense"] {
+    for output in ["aggregated", "suspense", "raw_status"] {
         let there = |kind: &str| standing(rows(&desk.at(&format!("out/{output}/{kind}"))));
         assert_eq!(there("changes"), there("snapshot"), "{output}");
     }
