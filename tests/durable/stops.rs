@@ -455,6 +455,7 @@ fn what_a_bucket_ends_late_changes_nothing() {
         "/aggregated/snapshot.csv",
         "/suspense/snapshot.jsonl",
         "/monetised/snapshot/",
+        "/ledger/changes/",
     ] {
         let holding = std::cell::OnceCell::new();
         let mut world = World::behind(Kind::Bucket, |buckets| {
