@@ -7,6 +7,7 @@ use super::together::{Start, Together, snapshots};
 use super::{RunError, RunOptions, Seating, Stop, finder, output_folder, watchdog, workers};
 use crate::archive::lend;
 use crate::cluster::{ClusterError, ClusterPlan, Ears, Go, Guest, Terms};
+use crate::durable::Manifest;
 use crate::graph::GraphStats;
 use crate::intake::{FileList, channels};
 use crate::interrupt::is_asked_to_end;
@@ -84,7 +85,13 @@ fn assist_once(
     let outputs = Outputs::of_another_process(store, job.outputs.clone(), texts.clone());
 
     let terms = Terms::of(path, workers);
-    let guest = Guest::report(plan, terms, Arc::as_ref(listener))?;
+    let state = job.durability.as_ref();
+    let state = state.and_then(|kept| Store::open(&kept.folder, &job.folder).ok());
+    let newest = || {
+        let newest = Manifest::newest(state.as_ref()?).ok()?;
+        Some(newest.map_or(0, |newest| newest.generation))
+    };
+    let guest = Guest::report(plan, terms, Arc::as_ref(listener), &newest)?;
     let resume = guest.resume().from_clock(job.clock.unwrap_or_else(machine));
     if let Err(error) = sees(&outputs, guest.go(), plan.place.process, &folder) {
         guest.fail(&error.to_string());
