@@ -195,6 +195,7 @@ mod tests {
             Word::Go(go),
             Word::Ready,
             Word::Begin,
+            Word::Gathered,
             Word::Alive(77),
             Word::End,
             Word::Failed(text()),
