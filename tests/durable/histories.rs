@@ -579,7 +579,7 @@ impl World {
             all.for_each(|row| named(output, &row.to_string()));
             // What is archived is in the archive, and only its bill in the outputs.
             let is_whole = self.mix != Mix::Archive
-                || ["aggregated", "suspense", "raw_status"].contains(&output);
+                || ["activity", "aggregated", "suspense", "raw_status"].contains(&output);
             if output != "balances" && is_whole {
                 let what = format!("changes and snapshot of {output}");
                 same_rows(&standing(changes), &standing(snapshot), &what);
