@@ -371,6 +371,19 @@ impl Guest {
         self.resume.clone()
     }
 
+    /// Whether process 0 is still there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn is_led(&self) -> Result<(), ClusterError> {
+        while let Some((process, heard)) = self.links.hear(Duration::ZERO) {
+            if let Ok(Word::Failed(reason)) | Err(reason) = heard {
+                return Err(ClusterError::Lost { process, reason });
+            }
+        }
+        Ok(())
+    }
+
     /// Tells process 0 that this one cannot do its part.
     pub fn fail(&self, reason: &str) {
         self.links.say(&Word::Failed(reason.to_owned()));

@@ -6,7 +6,7 @@
 use super::together::{Start, Together, snapshots};
 use super::{RunError, RunOptions, Seating, Stop, finder, output_folder, watchdog, workers};
 use crate::archive::lend;
-use crate::cluster::{ClusterError, ClusterPlan, Ears, Go, Guest, Terms};
+use crate::cluster::{ClusterError, ClusterPlan, Ears, Guest, Terms};
 use crate::durable::Manifest;
 use crate::graph::GraphStats;
 use crate::intake::{FileList, channels};
@@ -93,7 +93,7 @@ fn assist_once(
     };
     let guest = Guest::report(plan, terms, Arc::as_ref(listener), &newest)?;
     let resume = guest.resume().from_clock(job.clock.unwrap_or_else(machine));
-    if let Err(error) = sees(&outputs, guest.go(), plan.place.process, &folder) {
+    if let Err(error) = sees(&outputs, &guest, plan.place.process, &folder) {
         guest.fail(&error.to_string());
         return Err(error);
     }
@@ -195,8 +195,8 @@ fn assist_once(
 }
 
 /// Whether this process sees what process 0 has put among the outputs.
-fn sees(outputs: &Outputs, go: &Go, process: usize, folder: &str) -> Result<(), RunError> {
-    let Some((name, content)) = go.mark() else {
+fn sees(outputs: &Outputs, guest: &Guest, process: usize, folder: &str) -> Result<(), RunError> {
+    let Some((name, content)) = guest.go().mark() else {
         return Ok(());
     };
     let begun = Instant::now();
@@ -204,6 +204,8 @@ fn sees(outputs: &Outputs, go: &Go, process: usize, folder: &str) -> Result<(), 
         if outputs.marked(name)?.as_deref() == Some(content) {
             return Ok(());
         }
+        // Process 0 takes it away when it ends.
+        guest.is_led()?;
         std::thread::sleep(Duration::from_millis(100));
     }
     let folder = folder.to_owned();
