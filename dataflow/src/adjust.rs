@@ -17,8 +17,8 @@
 //! - **Withdrawn:** an archived record that does not hold any more, because a correction of it has come, is
 //!   given up by its period; what holds instead is late usage.
 //! - **Duplicates:** a late record whose identity the archive has, in any period, is not billed.
-//! - **Suspense:** late records that cannot be rated are handed back and are not archived; archived
-//!   records that cannot be rated any more stay archived, and their charges are taken back.
+//! - **Suspense:** late records that cannot be rated are handed back and are not archived. So are archived
+//!   records that cannot be rated any more: the period gives them up, and they wait as late ones do.
 //! - **Moved:** usage that goes to an account with another billing cycle now is taken back here and
 //!   billed by the period of that account, or handed back if that is not closed or cannot rate it.
 //! - **Repeated:** an overlay is written before its manifest. Cut off in between, the adjustment never
@@ -322,6 +322,22 @@ impl Desk<'_> {
         self.sort(records);
     }
 
+    /// Hands back what was archived and cannot be rated any more; whether there is any.
+    fn give_back(&mut self, scope: &Scope, rated: &Rated) -> bool {
+        let mut leaves = false;
+        for usage in scope.usage.iter().map(|row| &row.usage) {
+            let Some(suspense) = rated.suspense.get(&usage.record) else {
+                continue;
+            };
+            leaves = true;
+            if (self.is_billed_here)(usage.record) {
+                self.taken_back.insert(usage.record, usage.clone());
+                self.adjusted.suspended.push(*suspense);
+            }
+        }
+        leaves
+    }
+
     /// What it came to.
     fn adjusted(self) -> Adjusted {
         let (mut adjusted, taken) = (self.adjusted, self.taken_back);
@@ -379,6 +395,7 @@ impl Desk<'_> {
         rated.closing.retain(|group, _| of_own(group));
         let mut leaving = overlay::leaving(&scope, &late, &rated, &files);
         leaving.retain(|left| (self.is_billed_here)(left.usage.record));
+        let leaves = self.give_back(&scope, &rated) || !leaving.is_empty();
         self.take_back(leaving);
         self.adjusted.rated.push((bounds, scope.accounts.len()));
         let suspended = late
@@ -401,7 +418,8 @@ impl Desk<'_> {
         self.carried.extend(moved.clone());
         // Archived without being billed; now it is.
         let unbilled = period.manifest().accounts.is_empty();
-        if lines.is_empty() && moved.is_empty() && !billed && gives_up.is_empty() && !unbilled {
+        let stays = lines.is_empty() && moved.is_empty() && !billed && !leaves;
+        if stays && gives_up.is_empty() && !unbilled {
             return Ok(());
         }
         let sequence = period.manifest().sequence + 1;

@@ -54,6 +54,7 @@ pub use tls::TlsFiles;
 pub use watchdog::Watchdog;
 pub use wire::Go;
 
+use crate::durable::DurableError;
 use door::Keys;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -169,6 +170,9 @@ pub enum ClusterError {
         /// What is known.
         reason: String,
     },
+    /// Another run has taken the job over while this process waited for its process 0.
+    #[error(transparent)]
+    TakenOver(DurableError),
     /// Another process could not do its part.
     #[error("process {process}: {reason}")]
     Elsewhere {

@@ -59,6 +59,8 @@ pub enum Published {
     Received(Vec<(FileId, u64)>),
     /// Records that a mediation rule excluded, where an output wants each.
     Ignored(Vec<(RecordId, Diff)>),
+    /// Charged records that are archived now, or open again.
+    Archived(Vec<(RecordId, Diff)>),
 }
 
 /// What a worker tells the publisher.
@@ -182,6 +184,8 @@ pub struct EpochChanges {
     pub received: Vec<(FileId, u64)>,
     /// Records excluded.
     pub ignored: Vec<(RecordId, Diff)>,
+    /// Charged records that adjustments put into the archive, or that came back from it.
+    pub archived: Vec<(RecordId, Diff)>,
 }
 
 impl EpochChanges {
@@ -203,6 +207,7 @@ impl EpochChanges {
             }
             Published::Received(mut counts) => self.received.append(&mut counts),
             Published::Ignored(mut changes) => self.ignored.append(&mut changes),
+            Published::Archived(mut changes) => self.archived.append(&mut changes),
         }
     }
 
@@ -234,6 +239,7 @@ impl EpochChanges {
             rerated: self.rerated,
             received: self.received,
             ignored: consolidate(self.ignored),
+            archived: consolidate(self.archived),
         }
     }
 }

@@ -5,16 +5,21 @@
 
 use crate::durability::{bytes, calls, compare, desk, job};
 use millrace::cli::Exit;
-use millrace::cluster::{Supervisor, SupervisorError};
+use millrace::cluster::{
+    ClusterPlan, Guest, Host, Place, Secret, Supervisor, SupervisorError, Terms,
+};
+use millrace::listener::{ChangeReport, Listener};
+use millrace_connectors::diagnostic::Diagnostic;
 use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, Ended, millrace};
 use millrace_tests::kills::{command, start, variable};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Disturbances of the short form.
@@ -96,29 +101,15 @@ impl Processes {
         processes.all(|process| process.try_wait().unwrap().is_some())
     }
 
-    /// Waits for so long, and kills those that go on then; says whether any did.
-    pub(crate) fn killed_after(&mut self, patience: Duration) -> bool {
-        let begun = Instant::now();
-        while !self.is_over() && begun.elapsed() < patience {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let go_on = !self.is_over();
-        for process in &mut self.0 {
-            process.kill().ok();
-        }
-        go_on
-    }
-
     /// Waits until all have ended by themselves: how, and what they said.
     pub(crate) fn end(mut self, what: &str) -> Vec<(ExitStatus, String)> {
         let begun = Instant::now();
-        while !self.is_over() {
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "{what}: processes go on: {:?}",
-                self.0
-            );
+        while !self.is_over() && begun.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
+        }
+        let is_over = self.is_over();
+        for process in self.0.iter_mut().filter(|_| !is_over) {
+            process.kill().ok();
         }
         let processes = std::mem::take(&mut self.0).into_iter();
         let ended = processes.map(|process| {
@@ -128,7 +119,9 @@ impl Processes {
                 String::from_utf8_lossy(&ended.stderr).into_owned(),
             )
         });
-        ended.collect()
+        let ended = ended.collect();
+        assert!(is_over, "{what}: processes go on: {ended:#?}");
+        ended
     }
 }
 
@@ -504,4 +497,49 @@ fn a_supervisor_keeps_a_job_running() {
     assert!(said.contains("all processes are started again"), "{said}");
     assert_eq!(started.load(Ordering::Relaxed), 4);
     compare(&desk, 5);
+}
+
+/// Whether a process says that it waits.
+struct Waits(Mutex<Sender<()>>);
+
+impl Listener for Waits {
+    fn message(&self, _: &str) {
+        // Nobody may be waiting for it any more.
+        self.0.lock().unwrap().send(()).ok();
+    }
+    fn warned(&self, _: &[Diagnostic]) {}
+    fn rejected(&self, _: &[Diagnostic]) {}
+    fn changed(&self, _: &ChangeReport) {}
+    fn settled(&self) {}
+}
+
+#[test]
+fn a_process_that_has_lost_process_0_ends_when_another_run_has_taken_over() {
+    let desk = desk();
+    let (job, hosts) = (desk.at("job.yaml"), PathBuf::from(hostfile(&desk, 2)));
+    let plan = |process| {
+        let place = Place::of(Some(2), Some(process), Some(&hosts)).unwrap();
+        let secret = Secret::of(None, None).unwrap();
+        ClusterPlan::of(place.unwrap(), PATIENCE, secret, true, None).unwrap()
+    };
+    let (first, other, terms) = (plan(0), plan(1), Terms::of(&job, 1));
+    let newest = Arc::new(AtomicU64::new(4));
+    let (seen, theirs) = (Arc::clone(&newest), terms.clone());
+    let (waits, waiting) = channel();
+    let process = std::thread::spawn(move || {
+        let newest = || Some(seen.load(Ordering::Relaxed));
+        Guest::report(&other, theirs, &Waits(Mutex::new(waits)), &newest)
+    });
+    let unheard = Waits(Mutex::new(channel().0));
+    drop(Host::gather(&first, terms, &unheard).unwrap());
+    // That was its own process 0, which may come again.
+    newest.store(5, Ordering::Relaxed);
+    waiting.recv_timeout(PATIENCE).unwrap();
+    assert!(!process.is_finished());
+    newest.store(6, Ordering::Relaxed);
+    let Err(ended) = process.join().unwrap() else {
+        panic!("nobody told it to go");
+    };
+    let told = "another run of this job has taken over (generation 6, this is 5)";
+    assert!(ended.to_string().starts_with(told), "{ended}");
 }

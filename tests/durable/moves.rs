@@ -5,10 +5,10 @@
 //! condition, somebody before it looks.
 
 use crate::durability::{calls, job};
-use crate::object_store::run;
+use crate::object_store::{ended, process, run};
 use crate::s3::{SECRET, serve, serve_with, store};
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use millrace::cli::Exit;
 use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, Ended};
@@ -153,6 +153,96 @@ fn what_comes_in_the_place_of_an_object_that_leaves_is_not_lost() {
     assert!(meanwhile.lock().unwrap().is_none(), "nothing left");
     assert_eq!(world.content("input/a.csv"), Some(of(1)));
     assert_eq!(world.content("processed/a.csv"), Some(of(0)));
+}
+
+/// A server that knows the condition, and the requests with it that it was asked for.
+#[derive(Clone)]
+struct Asked {
+    server: Conditional,
+    conditional: Arc<Mutex<Vec<(String, HeaderMap)>>>,
+}
+
+impl Asked {
+    /// Of a store that wants no signatures, or those of its key.
+    fn of(buckets: &Path, wants_signatures: bool) -> Self {
+        let open = S3ServiceBuilder::new(FileSystem::new(buckets).unwrap()).build();
+        let server = Conditional {
+            store: match wants_signatures {
+                true => store(buckets),
+                false => open.clone(),
+            },
+            open,
+            meanwhile: Meanwhile::default(),
+        };
+        Self {
+            server,
+            conditional: Arc::default(),
+        }
+    }
+
+    fn serve(&self) -> SocketAddr {
+        let asked = self.clone();
+        serve_with(move |request: HttpRequest<Incoming>| {
+            if request.headers().contains_key("if-match") {
+                let told = (request.uri().to_string(), request.headers().clone());
+                asked.conditional.lock().unwrap().push(told);
+            }
+            asked.server.clone().answer(request)
+        })
+    }
+
+    /// The requests, of which there are some: the question, and one a file.
+    fn told(&self) -> Vec<(String, HeaderMap)> {
+        let told = self.conditional.lock().unwrap().clone();
+        assert!(told.len() >= 2, "{told:?}");
+        told
+    }
+}
+
+#[test]
+fn what_takes_objects_away_goes_the_way_of_all_other_requests() {
+    let world = World::new();
+    world.put("input/a.csv", &of(0));
+    let asked = Asked::of(&world.0.at("buckets"), true);
+    let server = asked.serve();
+    let mut command = process(&world.0, "job.yaml", server, SECRET);
+    // There is no such host: whoever does not ask the proxy reaches nobody.
+    command
+        .env("AWS_ENDPOINT_URL", "http://buckets.invalid")
+        .env("AWS_ALLOW_HTTP", "true")
+        .env("AWS_PROXY_URL", format!("http://{server}"))
+        .env("AWS_USER_AGENT", "of this test")
+        .env("AWS_REGION", "eu-north-1")
+        .env("AWS_SESSION_TOKEN", "a-session");
+    let ended = ended(&world.0, "job.yaml", &mut command);
+    assert_eq!(ended.exit, Exit::Findings, "{}", ended.err);
+    assert_eq!(world.names("input"), [""; 0], "{}", ended.err);
+    assert_eq!(world.names("processed"), ["a.csv"]);
+    for (url, headers) in asked.told() {
+        assert!(url.starts_with("http://buckets.invalid/moves/"), "{url}");
+        assert!(url.contains("X-Amz-Security-Token=a-session"), "{url}");
+        assert!(url.contains("%2Feu-north-1%2Fs3%2F"), "{url}");
+        assert_eq!(headers["user-agent"], "of this test");
+    }
+}
+
+#[test]
+fn what_takes_objects_away_is_signed_by_nobody_where_nothing_is() {
+    let world = World::new();
+    world.put("input/a.csv", &of(0));
+    let asked = Asked::of(&world.0.at("buckets"), false);
+    let mut command = process(&world.0, "job.yaml", asked.serve(), SECRET);
+    command
+        .env("AWS_SKIP_SIGNATURE", "true")
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
+    let ended = ended(&world.0, "job.yaml", &mut command);
+    assert_eq!(ended.exit, Exit::Findings, "{}", ended.err);
+    assert_eq!(world.names("input"), [""; 0], "{}", ended.err);
+    assert_eq!(world.names("processed"), ["a.csv"]);
+    for (url, _) in asked.told() {
+        assert!(!url.contains("X-Amz"), "{url}");
+    }
 }
 
 #[test]

@@ -31,8 +31,8 @@ const STOPS: u32 = 4;
 const STOPS_OF_BUCKETS: u32 = 2;
 const STOPS_OF_MOVES: u32 = 2;
 const STOPS_OF_CLUSTERS: u32 = 2;
-/// How long the processes of an older cluster may go on.
-const LEFT: Duration = Duration::from_secs(20);
+/// For how long a process of a cluster stands still at least: the others have left one that is as silent.
+const SILENCE: Duration = Duration::from_secs(11);
 /// Tries after which a job begins anew: much of what may be harmed is harmed at the very beginning.
 const TRIES_OF_A_JOB: u32 = 3;
 
@@ -292,6 +292,7 @@ fn stops(kind: Kind, wanted: u32) -> Told {
         let what = format!("seed {seed}, stop {number} of process {one} at {moment:?}");
         let seen = || world.seen(moment);
         let stopped = signals.stop_at(moment, &mut dice, &mut older.0[one], seen);
+        let since = Instant::now();
         // One that has not taken over yet is the younger when it goes on.
         let is_older = stopped && world.newest_manifest() != before;
         let may_end = !is_older || world.is_concluded();
@@ -299,14 +300,15 @@ fn stops(kind: Kind, wanted: u32) -> Told {
         world.run(&format!("{what}: the younger run"));
         let younger = world.generation();
         if stopped {
+            if kind == Kind::Cluster {
+                std::thread::sleep(SILENCE.saturating_sub(since.elapsed()));
+            }
             signals.tell("CONT", &older.0[one]);
         }
-        // Processes that wait for each other do so for minutes: they are what is left of an older run, and
-        // what they do meanwhile is compared below.
-        let go_on = kind == Kind::Cluster && older.killed_after(LEFT);
         let mut ended = older.end(&what).into_iter();
         let (status, said) = ended.next().unwrap();
-        let is_told = said.contains("another run of this job has taken over");
+        let tells = |said: &str| said.contains("another run of this job has taken over");
+        let is_told = tells(&said);
         // One that had committed everything may have nothing to be told, and one that was still about to
         // take over has done so after the younger. Where another process is stopped, process 0 goes on.
         let may_end = may_end || world.generation() > younger || one > 0;
@@ -316,16 +318,16 @@ fn stops(kind: Kind, wanted: u32) -> Told {
         let may_fail = match kind {
             Kind::Folder | Kind::Moving => false,
             Kind::Bucket => true,
-            Kind::Cluster => go_on || status.code() == Some(LOST) && said.contains("lost process"),
+            Kind::Cluster => status.code() == Some(LOST) && said.contains("lost process"),
         };
         assert!(status.success() != is_told || may_fail, "{what}: {said}");
         for (status, said) in ended {
-            let is_good = go_on || status.success() || status.code() == Some(LOST);
+            let is_good = status.success() || status.code() == Some(LOST) || tells(&said);
             assert!(is_good, "{what}: another process: {status} {said}");
         }
-        let (stops, tells) = told.entry(moment).or_default();
+        let (stops, count) = told.entry(moment).or_default();
         *stops += u32::from(stopped);
-        *tells += u32::from(is_told);
+        *count += u32::from(is_told);
         // What is there now is the younger's work, and what the next makes of it.
         world.compare(&format!("{what}, before the last run"));
         world.run(&format!("{what}: the last run"));
@@ -455,6 +457,7 @@ fn what_a_bucket_ends_late_changes_nothing() {
         "/aggregated/snapshot.csv",
         "/suspense/snapshot.jsonl",
         "/monetised/snapshot/",
+        "/ledger/changes/",
     ] {
         let holding = std::cell::OnceCell::new();
         let mut world = World::behind(Kind::Bucket, |buckets| {

@@ -9,7 +9,7 @@
 //!
 //! One store is behind all buckets of a process, so how long it was silent is known to all of them.
 
-use super::conditional::Conditional;
+use super::conditional::{Client, Conditional};
 use super::heard::Heard;
 use super::silence::{PATIENCE, Silence};
 use super::upload::{Kept, Upload, uncompleted};
@@ -141,8 +141,10 @@ impl Bucket {
                 hint: "the bucket is missing; write s3://bucket/prefix",
             });
         }
+        let client = Client::default();
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
+            .with_http_connector(client.clone())
             .with_copy_if_not_exists(S3CopyIfNotExists::Multipart)
             .with_retry(retries());
         if asks_instance(&builder) && is_told_not_to() {
@@ -157,17 +159,25 @@ impl Bucket {
         }
         let prefix = parsed(prefix, location)?;
         let silence = of_process(&builder);
-        let objects = builder
-            .build()
-            .map_err(|e| StoreError::remote("open", location, e))?;
-        let objects = Arc::new(objects);
+        let failed = |error| StoreError::remote("open", location, error);
+        let nobodys = is_unsigned(&builder).then(|| {
+            let keyed = builder.clone().with_access_key_id("nobody");
+            keyed.with_secret_access_key("nothing")
+        });
+        let objects = Arc::new(builder.build().map_err(failed)?);
+        let conditional = match nobodys {
+            None => Conditional::of(Arc::clone(&objects) as _, client),
+            Some(nobodys) => {
+                Conditional::unsigned(Arc::new(nobodys.build().map_err(failed)?), client)
+            }
+        };
         Ok(Self {
             location: location.to_owned(),
             root: format!("s3://{bucket}/"),
             prefix,
             pages: Some(Arc::clone(&objects) as _),
             uploads: Some(Arc::clone(&objects) as _),
-            conditional: Some(Conditional::of(Arc::clone(&objects) as _)),
+            conditional: Some(conditional),
             objects,
             silence,
         })
@@ -562,7 +572,6 @@ fn asks_instance(builder: &AmazonS3Builder) -> bool {
     use AmazonS3ConfigKey as Key;
     let has = |key: Key| builder.get_config_value(&key).is_some();
     let has_all = |keys: [Key; 2]| keys.into_iter().all(has);
-    let unsigned = builder.get_config_value(&Key::SkipSignature);
     !(has(Key::AccessKeyId)
         || has(Key::SecretAccessKey)
         || has_all([Key::WebIdentityTokenFile, Key::RoleArn])
@@ -571,10 +580,16 @@ fn asks_instance(builder: &AmazonS3Builder) -> bool {
             Key::ContainerCredentialsFullUri,
             Key::ContainerAuthorizationTokenFile,
         ])
-        || unsigned.is_some_and(|unsigned| {
-            let unsigned = unsigned.to_ascii_lowercase();
-            ["1", "true", "on", "yes", "y"].contains(&unsigned.as_str())
-        }))
+        || is_unsigned(builder))
+}
+
+/// Whether requests have no signature.
+fn is_unsigned(builder: &AmazonS3Builder) -> bool {
+    let unsigned = builder.get_config_value(&AmazonS3ConfigKey::SkipSignature);
+    unsigned.is_some_and(|unsigned| {
+        let unsigned = unsigned.to_ascii_lowercase();
+        ["1", "true", "on", "yes", "y"].contains(&unsigned.as_str())
+    })
 }
 
 /// Whether the environment says that nobody is to be asked there, in the words of AWS.

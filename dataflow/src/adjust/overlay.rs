@@ -66,25 +66,20 @@ impl Overlay<'_> {
         content
     }
 
-    /// The usage of the accounts: as rated now; what cannot be rated any more stays with whom it was
-    /// billed to.
+    /// The usage of the accounts, as rated now.
     fn usage(&self) -> Vec<BilledUsage> {
         let mut rows: BTreeMap<RecordId, BilledUsage> = BTreeMap::new();
         for row in &self.scope.usage {
             rows.insert(row.usage.record, row.clone());
         }
         for row in identified(&self.scope, &self.late, &self.rated) {
-            let record = row.usage.record;
-            if !self.scope.accounts.contains(&row.account) {
-                rows.remove(&record);
-                continue;
-            }
-            let billed = !self.rated.suspense.contains_key(&record);
-            // A late record that is priced but cannot be charged in order is not billed.
-            if billed || rows.contains_key(&record) {
-                rows.insert(record, row);
-            }
+            match self.scope.accounts.contains(&row.account) {
+                true => rows.insert(row.usage.record, row),
+                false => rows.remove(&row.usage.record),
+            };
         }
+        // What is priced may still be such that it cannot be charged in order.
+        rows.retain(|record, _| !self.rated.suspense.contains_key(record));
         rows.into_values().collect()
     }
 }
@@ -110,14 +105,17 @@ fn identified<'a>(
     })
 }
 
-/// Usage that goes to accounts which the period does not bill; `files` are named by number.
+/// Rated usage that goes to accounts which the period does not bill; `files` are named by number.
 pub(super) fn leaving(
     scope: &Scope,
     late: &[LateUsage],
     rated: &Rated,
     files: &[Arc<str>],
 ) -> Vec<LateUsage> {
-    let away = |row: &BilledUsage| !scope.accounts.contains(&row.account);
+    let away = |row: &BilledUsage| {
+        let suspended = rated.suspense.contains_key(&row.usage.record);
+        !suspended && !scope.accounts.contains(&row.account)
+    };
     let rows = identified(scope, late, rated).filter(away);
     let named = rows.map(|row| {
         let file = usize::try_from(row.usage.record.file().0).unwrap_or(usize::MAX);

@@ -8,6 +8,9 @@
 //!
 //! Nobody who waits ends because another does: a process that is started again reports again. Once the
 //! run has begun, the end of one is the end of all.
+//!
+//! Process 0 takes the job over when all are there, so whoever has lost it knows how many generations that
+//! made at most. Where more were made since, another run has taken over, and nobody waits for this one.
 
 use super::door::{Claim, Come, Door, Keys, Purpose, knock};
 use super::link::{Links, SILENCE};
@@ -15,6 +18,7 @@ use super::secret::draw;
 use super::sockets::{AGAIN, Connected, LOOK, PREPARE, connect, listen};
 use super::wire::{self, Go, Hello, RunNumber, Word};
 use super::{ClusterError, ClusterPlan, Place};
+use crate::durable::DurableError;
 use crate::graph::Resume;
 use crate::listener::Listener;
 use crate::outputs::MARKS;
@@ -26,6 +30,8 @@ use std::time::{Duration, Instant};
 
 /// How often those who wait say for whom.
 const SAY: Duration = Duration::from_secs(5);
+/// How often those who have lost process 0 look whether another run has taken over.
+const LOOK_FOR_OTHERS: Duration = Duration::from_secs(1);
 
 /// What all processes must agree on.
 #[derive(Clone, Debug)]
@@ -189,6 +195,7 @@ impl Host {
             }
         }
         let run = draw().map_err(failed)?;
+        links.say(&Word::Gathered);
         Ok(Self {
             place,
             terms,
@@ -281,15 +288,20 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Reports to process 0, as often as it takes, and waits for its word.
+    /// Reports to process 0, as often as it takes, and waits for its word. `newest` is the generation of the
+    /// job's newest run, where that can be seen.
     ///
     /// # Errors
-    /// When it refuses this process, or is not there.
+    /// When it refuses this process, or is not there, or another run has taken over.
     pub fn report(
         plan: &ClusterPlan,
         terms: Terms,
         talk: &dyn Listener,
+        newest: &dyn Fn() -> Option<u64>,
     ) -> Result<Self, ClusterError> {
+        // What process 0 may have made of it since: a generation each time that all were there.
+        let mut ours = newest();
+        let mut looked = Instant::now();
         let (place, patience, keys) = (plan.place.clone(), plan.patience, plan.keys()?);
         let until = Instant::now() + patience;
         let failed = |error: io::Error| ClusterError::Missing(error.to_string());
@@ -313,11 +325,21 @@ impl Guest {
                     return Err(ClusterError::Refused { process, reason });
                 }
                 Err(Missed::Yet(reason)) => reason,
-                Err(Missed::Lost(reason)) => {
+                Err(Missed::Lost { reason, gathered }) => {
                     gone = true;
+                    ours = ours.map(|ours| ours + u64::from(gathered));
                     reason
                 }
             };
+            if gone && looked.elapsed() >= LOOK_FOR_OTHERS {
+                looked = Instant::now();
+                if let (Some(ours), Some(theirs)) = (ours, newest())
+                    && theirs > ours
+                {
+                    let taken_over = DurableError::Superseded { ours, theirs };
+                    return Err(ClusterError::TakenOver(taken_over));
+                }
+            }
             let host = &place.hosts[0];
             if Instant::now() >= until && gone {
                 let reason = not_again(&last, patience);
@@ -347,6 +369,19 @@ impl Guest {
     #[must_use]
     pub fn resume(&self) -> Resume {
         self.resume.clone()
+    }
+
+    /// Whether process 0 is still there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn is_led(&self) -> Result<(), ClusterError> {
+        while let Some((process, heard)) = self.links.hear(Duration::ZERO) {
+            if let Ok(Word::Failed(reason)) | Err(reason) = heard {
+                return Err(ClusterError::Lost { process, reason });
+            }
+        }
+        Ok(())
     }
 
     /// Tells process 0 that this one cannot do its part.
@@ -406,8 +441,11 @@ enum Missed {
     Refused(String),
     /// Not yet.
     Yet(String),
-    /// Process 0 was there.
-    Lost(String),
+    /// Process 0 was there; whether it has said that all were.
+    Lost {
+        reason: String,
+        gathered: bool,
+    },
 }
 
 /// Why a process is lost that was there, and is not at the end of all patience.
@@ -433,19 +471,23 @@ fn meet(place: &Place, terms: &Terms, keys: &Keys) -> Result<(Links, Go, Resume)
     let stream = knock(&place.hosts[0], claim, Some(hello), keys)?;
     let mut links = Links::new()?;
     links.add(0, stream)?;
-    let mut resume = Vec::new();
+    let (mut resume, mut gathered) = (Vec::new(), false);
     loop {
         match links.hear(SILENCE).map(|(_, heard)| heard) {
             Some(Ok(Word::Part(mut part))) => resume.append(&mut part),
             Some(Ok(Word::Go(go))) => {
-                let resume = wire::decode(&resume, go.resume)?;
+                let resume = wire::decode(&resume, go.resume).map_err(|error| {
+                    let reason = error.to_string();
+                    Missed::Lost { reason, gathered }
+                })?;
                 return Ok((links, go, resume));
             }
             Some(Ok(Word::Refused(reason))) => return Err(Missed::Refused(reason)),
             Some(Ok(Word::Failed(reason)) | Err(reason)) => {
                 links.drop_link(0);
-                return Err(Missed::Lost(reason));
+                return Err(Missed::Lost { reason, gathered });
             }
+            Some(Ok(Word::Gathered)) => gathered = true,
             Some(Ok(_)) | None => {}
         }
     }

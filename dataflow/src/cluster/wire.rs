@@ -132,6 +132,8 @@ pub(super) enum Word {
     Bye,
     /// From process 0: it is done, and the job begins again: report again.
     Again,
+    /// From process 0: all are there, and it takes the job over.
+    Gathered,
 }
 
 /// A word as it is sent.
@@ -193,6 +195,7 @@ mod tests {
             Word::Go(go),
             Word::Ready,
             Word::Begin,
+            Word::Gathered,
             Word::Alive(77),
             Word::End,
             Word::Failed(text()),

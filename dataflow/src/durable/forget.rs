@@ -113,6 +113,17 @@ impl Due {
         self.duplicates.extend(row.map(|row| (row, diff)));
     }
 
+    /// Those of the records that are charged, and so told by no row of suspense.
+    pub fn monetised(&self) -> impl Iterator<Item = (RecordId, Diff)> {
+        let told = self.duplicates.iter();
+        let told: BTreeSet<(RecordId, Diff)> =
+            told.map(|(row, diff)| (row.record, *diff)).collect();
+        let leave = self.usage.iter().map(|usage| (usage.record, 1));
+        let come_back = self.reopened.iter().map(|usage| (usage.record, -1));
+        let all = leave.chain(come_back);
+        all.filter(move |record| !told.contains(record))
+    }
+
     /// What leaves of it, as it will be known.
     fn versions(&self) -> impl Iterator<Item = LeftVersion> {
         let told = self.duplicates.iter().filter(|(_, diff)| *diff > 0);

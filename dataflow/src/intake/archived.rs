@@ -177,9 +177,12 @@ impl Archived {
                 continue;
             }
             count(&mut bundle.fates, record.file(), version.fate(), -1);
-            if let Some(row) = version.outvoted {
-                self.beside.remove(record.0);
-                bundle.duplicates.push((row, -1));
+            match version.outvoted {
+                Some(row) => {
+                    self.beside.remove(record.0);
+                    bundle.duplicates.push((row, -1));
+                }
+                None => bundle.archived.push((record, -1)),
             }
             self.reopened.insert(record.0);
             bundle.reopened.push(record);

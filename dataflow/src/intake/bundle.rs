@@ -42,6 +42,8 @@ pub struct Bundle {
     /// Files of which what the second has no more is taken out of the first.
     pub(super) replaced: Vec<(Replacement, Diff)>,
     pub(super) ignored: Vec<(RecordId, Diff)>,
+    /// Charged records that are archived now, or open again: nothing in the graph says what became of them.
+    pub(super) archived: Vec<(RecordId, Diff)>,
     pub(super) received: BTreeMap<FileId, u64>,
     pub(super) reference: ReferenceChanges,
     pub(super) clock: Vec<(EventTime, Diff)>,
@@ -133,6 +135,7 @@ impl Bundle {
 
     /// Adds what follows from adjustments of closed bill units.
     pub(super) fn take_due(&mut self, due: Due) {
+        self.archived.extend(due.monetised());
         self.usage
             .extend(due.usage.into_iter().map(|usage| (usage, -1)));
         self.usage
@@ -370,6 +373,7 @@ impl Epochs for Feed {
             (!bundle.received.is_empty())
                 .then(|| Published::Received(bundle.received.into_iter().collect())),
             (!bundle.ignored.is_empty()).then_some(Published::Ignored(bundle.ignored)),
+            (!bundle.archived.is_empty()).then_some(Published::Archived(bundle.archived)),
         ];
         for published in told.into_iter().flatten() {
             // A publisher that is gone has said why; the worker ends by itself.

@@ -37,15 +37,22 @@ impl Outputs {
 }
 
 /// A file is entered in the ledger once, when it is settled: its only change is its entry, which is told
-/// at the end.
+/// at the end. Each run writes all of them, in the place of those of the runs before: so they are a snapshot,
+/// which takes its place as one, and not a file of changes that may be put there at any time.
 pub(super) fn write_ledger(
     outputs: &Outputs,
     ledger: &[LedgerRow],
-) -> Result<Vec<Staged>, OutputError> {
-    let mut changes = ChangeFile::default();
-    changes.write(outputs, "ledger", 0, ledger, vec![1; ledger.len()])?;
-    changes.finish()?;
-    Ok(changes.staged)
+) -> Result<Option<Staged>, OutputError> {
+    if ledger.is_empty() {
+        return Ok(None);
+    }
+    let mut spot = outputs.hidden(outputs.parquet("ledger/changes", &format!("{:020}", 0)));
+    let schema = change_schema::<LedgerRow>(&outputs.texts);
+    let mut file = ParquetFile::of(outputs.begin(&spot)?, &schema)?;
+    let come = vec![1; ledger.len()];
+    file.write(&encode_changes(0, ledger, come, &outputs.texts)?)?;
+    spot.waiting = file.finish()?;
+    Ok(Some(spot))
 }
 
 /// A file of changes, begun with its first row.
@@ -331,6 +338,9 @@ fn statuses(changes: &EpochChanges) -> Vec<(RawStatus, Diff)> {
     }
     for (record, diff) in &changes.ignored {
         add(*record, Fate::Ignored, *diff);
+    }
+    for (record, diff) in &changes.archived {
+        add(*record, Fate::Monetised, *diff);
     }
     net.into_iter()
         .filter(|(_, diff)| *diff != 0)

@@ -6,7 +6,8 @@
 use super::together::{Start, Together, snapshots};
 use super::{RunError, RunOptions, Seating, Stop, finder, output_folder, watchdog, workers};
 use crate::archive::lend;
-use crate::cluster::{ClusterError, ClusterPlan, Ears, Go, Guest, Terms};
+use crate::cluster::{ClusterError, ClusterPlan, Ears, Guest, Terms};
+use crate::durable::Manifest;
 use crate::graph::GraphStats;
 use crate::intake::{FileList, channels};
 use crate::interrupt::is_asked_to_end;
@@ -84,9 +85,15 @@ fn assist_once(
     let outputs = Outputs::of_another_process(store, job.outputs.clone(), texts.clone());
 
     let terms = Terms::of(path, workers);
-    let guest = Guest::report(plan, terms, Arc::as_ref(listener))?;
+    let state = job.durability.as_ref();
+    let state = state.and_then(|kept| Store::open(&kept.folder, &job.folder).ok());
+    let newest = || {
+        let newest = Manifest::newest(state.as_ref()?).ok()?;
+        Some(newest.map_or(0, |newest| newest.generation))
+    };
+    let guest = Guest::report(plan, terms, Arc::as_ref(listener), &newest)?;
     let resume = guest.resume().from_clock(job.clock.unwrap_or_else(machine));
-    if let Err(error) = sees(&outputs, guest.go(), plan.place.process, &folder) {
+    if let Err(error) = sees(&outputs, &guest, plan.place.process, &folder) {
         guest.fail(&error.to_string());
         return Err(error);
     }
@@ -188,8 +195,8 @@ fn assist_once(
 }
 
 /// Whether this process sees what process 0 has put among the outputs.
-fn sees(outputs: &Outputs, go: &Go, process: usize, folder: &str) -> Result<(), RunError> {
-    let Some((name, content)) = go.mark() else {
+fn sees(outputs: &Outputs, guest: &Guest, process: usize, folder: &str) -> Result<(), RunError> {
+    let Some((name, content)) = guest.go().mark() else {
         return Ok(());
     };
     let begun = Instant::now();
@@ -197,6 +204,8 @@ fn sees(outputs: &Outputs, go: &Go, process: usize, folder: &str) -> Result<(), 
         if outputs.marked(name)?.as_deref() == Some(content) {
             return Ok(());
         }
+        // Process 0 takes it away when it ends.
+        guest.is_led()?;
         std::thread::sleep(Duration::from_millis(100));
     }
     let folder = folder.to_owned();

@@ -203,7 +203,7 @@ fn a_late_duplicate_is_found_wherever_its_first_is() {
 }
 
 #[test]
-fn what_cannot_be_rated_is_handed_back_and_what_was_stays_archived() {
+fn what_cannot_be_rated_is_handed_back_with_what_was_archived() {
     let books = Books::new();
     let calls: Vec<Usage> = (0..10_u64)
         .map(|n| {
@@ -229,14 +229,16 @@ fn what_cannot_be_rated_is_handed_back_and_what_was_stays_archived() {
     let adjusted = books
         .adjust(std::slice::from_ref(&late), &reference)
         .unwrap();
-    assert_eq!(adjusted.suspended.len(), 1);
+    let far: Vec<Usage> = calls.iter().step_by(2).cloned().collect();
+    assert_eq!((adjusted.suspended.len(), &adjusted.returned), (6, &far));
     assert_eq!(adjusted.lines.len(), 1);
     assert_eq!(adjusted.lines[0].sum.amount.to_string(), "-2.5");
     assert_eq!(books.archived(), books.expected(&calls, &reference));
-    // With the price back they are billed again, the late one with them.
-    let adjusted = books
-        .adjust(std::slice::from_ref(&late), &books.reference)
-        .unwrap();
+    // They wait beside the late one, and with the price back all are billed again.
+    let waiting: Vec<Usage> = far.iter().chain([&late]).cloned().collect();
+    let adjusted = books.adjust(&waiting, &reference).unwrap();
+    assert_eq!((adjusted.suspended.len(), adjusted.written.len()), (6, 0));
+    let adjusted = books.adjust(&waiting, &books.reference).unwrap();
     assert!(adjusted.suspended.is_empty());
     let all: Vec<Usage> = calls.iter().chain([&late]).cloned().collect();
     assert_eq!(books.archived(), books.expected(&all, &books.reference));
@@ -251,13 +253,13 @@ fn one_number_is_one_file() {
     let books = Books::new();
     books.archive(&[books.usage(plain(0, 1, 3, 10))]);
     let mut late = books.usage(plain(1_000, 1, 3, 10));
-    late.record = RecordId::new(FileId(0), 5);
+    late.record = RecordId::new(FileId(0), 1_005);
     let error = books
         .adjust(&[late], &books.reference)
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("0:5 of \"late.csv\" has the number") && error.contains("calls.csv"),
+        error.contains("0:1005 of \"late.csv\" has the number") && error.contains("calls.csv"),
         "{error}"
     );
 }

@@ -180,9 +180,14 @@ impl Books {
         reference: &Reference,
         ahead: BTreeMap<Period, u32>,
     ) -> Result<Adjusted, AdjustError> {
+        // What was archived and given back is still of the file that it was read from.
+        let was_archived = |record: RecordId| record.file() == FileId(0) && record.row() < 1_000;
         let late = late.iter().map(|usage| LateUsage {
             usage: usage.clone(),
-            file: "late.csv".into(),
+            file: match was_archived(usage.record) {
+                true => "calls.csv".into(),
+                false => "late.csv".into(),
+            },
         });
         adjust(Adjustment {
             archive: &self.opened(),

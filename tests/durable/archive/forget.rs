@@ -165,7 +165,7 @@ fn bills_as_the_twin(desk: &Desk, ran: &Ended) -> Value {
     for (bucket, value) in &ours {
         assert_eq!(Some(value), theirs.get(bucket), "{bucket}");
     }
-    for output in ["aggregated", "suspense"] {
+    for output in ["aggregated", "suspense", "raw_status"] {
         let there = |kind: &str| standing(rows(&desk.at(&format!("out/{output}/{kind}"))));
         assert_eq!(there("changes"), there("snapshot"), "{output}");
     }
@@ -275,6 +275,24 @@ fn usage_of_a_closed_bill_unit_can_move_to_an_open_one() {
     desk.write("accounts.yaml", world::ACCOUNTS);
     is_the_twins(&desk, &run(&desk));
     desk.write("accounts.yaml", moved());
+    is_the_twins(&desk, &run(&desk));
+    as_of(&desk, DAYS[3]);
+    is_the_twins(&desk, &run(&desk));
+    assert_eq!(open(&desk), 0, "everything is closed");
+}
+
+#[test]
+fn archived_usage_that_cannot_be_rated_any_more_waits_beside_late_records() {
+    let desk = desk_that_forgot();
+    let held = open(&desk);
+    // Nobody has the number of January's usage any more.
+    let nobodys = world::ACCOUNTS.replace("[\"+1\", \"+2\"]", "[\"+2\"]");
+    desk.write("accounts.yaml", nobodys);
+    is_the_twins(&desk, &run(&desk));
+    assert!(open(&desk) > held, "it is open, and suspended");
+    desk.write("calls/c.csv", calls(590..640));
+    is_the_twins(&desk, &run(&desk));
+    desk.write("accounts.yaml", world::ACCOUNTS);
     is_the_twins(&desk, &run(&desk));
     as_of(&desk, DAYS[3]);
     is_the_twins(&desk, &run(&desk));
