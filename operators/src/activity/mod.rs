@@ -2,12 +2,12 @@
 //! subscription activity.
 //!
 //! ```text
-//!  subscriptions ─► listings ─► holdings ─┬─► own parts ───┐
-//!  accounts ───────────┘   plans ─────────┴─► pools ───────┼─► buckets, edges, activity
-//!  clock ──────────────────────────────────► cycles ───────┘
+//!  subscriptions with accounts ─► listings ─► holdings ─┬─► own parts ───┐
+//!                                         plans ────────┴─► pools ───────┼─► buckets, edges, activity
+//!  clock ────────────────────────────────────────────────► cycles ───────┘
 //! ```
 //!
-//! - **In:** `subscriptions: Subscription`, `accounts: Account`, `plans: PlanRow`,
+//! - **In:** `subscriptions: (Subscription, Account)`, those that have an account; `plans: PlanRow`,
 //!   `clock: EventTime` (one value, moved by a retraction and an insertion), `ahead: (GroupKey,
 //!   EventTime)` (days with usage, of which those ahead of the clock count), the tenant's time zone
 //! - **Out:** `buckets: Bucket`, `edges: Edge`, `activity: Activity`
@@ -53,10 +53,8 @@ use std::sync::Arc;
 
 /// What the operator reads.
 pub struct ActivityInputs<'scope> {
-    /// Subscriptions.
-    pub subscriptions: Collection<'scope, Subscription>,
-    /// Their accounts.
-    pub accounts: Collection<'scope, Account>,
+    /// Subscriptions with their accounts.
+    pub subscriptions: Collection<'scope, (Arc<Subscription>, Account)>,
     /// The plans of their price lists.
     pub plans: Collection<'scope, PlanRow>,
     /// The present: one instant.
@@ -86,7 +84,7 @@ enum Outcome {
 /// Makes buckets, edges and subscription activity; see the module. Cycles begin at 00:00 in `zone`.
 pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Activities<'scope> {
     let plans = inputs.plans;
-    let held = held(inputs.subscriptions, inputs.accounts, plans.clone());
+    let held = held(inputs.subscriptions, plans.clone());
     let by_list = held.map(|holding| ((holding.list, shard(holding.subscription.0)), holding));
     // Every holding has the row of its list, and all of them the same one.
     let spread = plans.flat_map(|row| {
@@ -171,8 +169,7 @@ pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Acti
 
 /// What subscriptions hold of the lists that have a plan.
 fn held<'scope>(
-    subscriptions: Collection<'scope, Subscription>,
-    accounts: Collection<'scope, Account>,
+    subscriptions: Collection<'scope, (Arc<Subscription>, Account)>,
     plans: Collection<'scope, PlanRow>,
 ) -> Collection<'scope, Arc<Holding>> {
     let planned = plans
@@ -180,11 +177,6 @@ fn held<'scope>(
         .distinct()
         .flat_map(|list| (0..SHARDS).map(move |shard| (list, shard)));
     subscriptions
-        .map(|subscription| (subscription.account, subscription))
-        .join_map(
-            accounts.map(|account| (account.key, account)),
-            |_, subscription, account| (subscription.clone(), account.clone()),
-        )
         .flat_map(|(subscription, account)| {
             let listing = Listing {
                 valid: subscription.valid,
