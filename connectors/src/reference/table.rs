@@ -37,8 +37,9 @@ use std::sync::Arc;
 /// Findings about the rows of one table that are told apart; the others are counted.
 const ROW_FINDINGS_MAX: usize = 20;
 
-/// What a table became.
-type Outcome = (Rows, Vec<Diagnostic>);
+/// What a table became: of each of its files the rows, with the lines that they stand in, and everything found.
+/// It is kept, and would take half as much again if each row named its file.
+type Outcome = (Vec<(Arc<str>, Rows<u64>)>, Vec<Diagnostic>);
 
 /// The tables of the last load, by the digest of what they were made from.
 #[derive(Debug, Default)]
@@ -88,7 +89,14 @@ impl TableCache {
         let known = digest.as_ref().and_then(|digest| self.known.remove(digest));
         let outcome = known.unwrap_or_else(|| read(mapping, &plan, &source, setting));
         findings.extend_from_slice(&outcome.1);
-        let rows = outcome.0.clone();
+        let mut rows = Rows::default();
+        for (file, of_file) in &outcome.0 {
+            rows.append(of_file.placed(|line| Origin {
+                file: Arc::clone(file),
+                line: *line,
+                column: 0,
+            }));
+        }
         if let Some(digest) = digest {
             self.used.insert(digest, outcome);
         }
@@ -312,6 +320,7 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
         rows: Rows::default(),
         findings: Vec::new(),
     };
+    let mut files = Vec::new();
     for file in &source.files {
         let (format, options) = (&source.format, DecodeOptions::default());
         let mut columns = plan.columns.clone();
@@ -356,6 +365,9 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
                 while let Some(chunk) = decoder.next_chunk() {
                     reader.chunk(&path, &planned, &chunk);
                 }
+                let mut rows = std::mem::take(&mut reader.rows);
+                rows.trim();
+                files.push((path, rows));
             }
             Ok(_) => {}
             Err(mut faults) => reader.findings.append(&mut faults),
@@ -372,14 +384,14 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
         last.hint
             .push_str(&format!(" (and {more} more findings about this table)"));
     }
-    reader.rows.trim();
-    (reader.rows, findings)
+    (files, findings)
 }
 
 struct Reader<'a> {
     mapping: &'a Mapping<'a>,
     setting: Setting<'a>,
-    rows: Rows,
+    /// Those of the file that is read.
+    rows: Rows<u64>,
     findings: Vec<Diagnostic>,
 }
 
@@ -498,14 +510,14 @@ impl Reader<'_> {
                 price_row(text, &when, None, self.mapping.currency, setting).map(|row| {
                     rows.prices.push(Placed {
                         row,
-                        origin: origin.clone(),
+                        origin: origin.line,
                     })
                 })
             }
             Kind::Account => account_row(text, setting).map(|row| {
                 rows.accounts.push(Placed {
                     row,
-                    origin: origin.clone(),
+                    origin: origin.line,
                 })
             }),
             Kind::Subscription => {
@@ -518,14 +530,14 @@ impl Reader<'_> {
                 subscription_row(text, &lists, setting).map(|row| {
                     rows.subscribe(Placed {
                         row,
-                        origin: origin.clone(),
+                        origin: origin.line,
                     })
                 })
             }
             Kind::Service => service_row(text, Period::ALWAYS, setting).map(|row| {
                 rows.services.push(Placed {
                     row,
-                    origin: origin.clone(),
+                    origin: origin.line,
                 })
             }),
         };
