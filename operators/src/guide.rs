@@ -106,7 +106,7 @@ impl ServiceTimeline {
 }
 
 /// One claim on a service: its subscription's terms in force for a stretch of time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Claim {
     /// When it holds; never, where service and terms do not meet in time: the service is known then,
     /// but not in effect.
@@ -121,6 +121,26 @@ struct Terms {
     account: Option<Account>,
     /// See [`Guided::ordered`].
     ordered: bool,
+}
+
+/// A service row with a row of its subscription, or without any. Claims are made of it when the service is
+/// looked at, and take twice as much.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Served {
+    valid: Period,
+    terms: Option<Terms>,
+}
+
+impl Served {
+    fn claim(&self) -> Claim {
+        match &self.terms {
+            Some(terms) => claim(self.valid, terms),
+            None => Claim {
+                valid: Some(self.valid),
+                outcome: Err(Reason::SubscriptionUnknown),
+            },
+        }
+    }
 }
 
 /// What [`guide`] makes.
@@ -189,23 +209,19 @@ pub fn guide<'scope>(
     let served = by_subscription
         .clone()
         .join_core(terms, |_, service, terms| {
-            [(service.service, claim(service.valid, terms))]
+            let (valid, terms) = (service.valid, Some(terms.clone()));
+            [(service.service, Served { valid, terms })]
         });
     let orphans = without(by_subscription, known).map(|(_, service)| {
-        let outcome = Err(Reason::SubscriptionUnknown);
-        (
-            service.service,
-            Claim {
-                valid: Some(service.valid),
-                outcome,
-            },
-        )
+        let (valid, terms) = (service.valid, None);
+        (service.service, Served { valid, terms })
     });
 
     let timelines = served
         .concat(orphans)
-        .reduce_named("guide", move |_, claims, timelines| {
-            let claims: Vec<&Claim> = claims.iter().map(|(claim, _)| *claim).collect();
+        .reduce_named("guide", move |_, served, timelines| {
+            let claims: Vec<Claim> = served.iter().map(|(served, _)| served.claim()).collect();
+            let claims: Vec<&Claim> = claims.iter().collect();
             timelines.push((timeline(&claims, &closed), 1));
         });
     Guides {

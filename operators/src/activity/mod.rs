@@ -37,7 +37,6 @@ mod tests;
 
 use crate::domain::{
     Account, Activity, Bucket, Edge, EventTime, GroupKey, PlanPart, PlanRow, Subscription,
-    SubscriptionStatus,
 };
 use crate::epoch::{Collection, SHARDS, shard};
 use ahead::cycles_ahead;
@@ -49,6 +48,7 @@ use own::Own;
 use pool::pools;
 use serde::{Deserialize, Serialize};
 pub use settle::settle;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the operator reads.
@@ -176,26 +176,22 @@ fn held<'scope>(
         .map(|row| row.list)
         .distinct()
         .flat_map(|list| (0..SHARDS).map(move |shard| (list, shard)));
+    // Of a row only what it shares with others is held: listings are made of it when they are looked at.
     subscriptions
         .flat_map(|(subscription, account)| {
-            let listing = Listing {
-                valid: subscription.valid,
-                active: subscription.status == SubscriptionStatus::Active,
-                group: crate::domain::GroupKey::of_pool(subscription.group, account.currency),
-                account: account.key,
-                currency: account.currency,
-                profile: account.profile,
-            };
-            let lists = subscription.price_lists.iter();
-            let key = subscription.key;
-            lists
-                .map(|list| ((*list, shard(key.0)), (key, listing.clone())))
-                .collect::<Vec<_>>()
+            let shard = shard(subscription.key.0);
+            let lists = subscription.price_lists.clone().into_iter();
+            lists.map(move |list| {
+                let row = (Arc::clone(&subscription), account.clone());
+                ((list, shard), row)
+            })
         })
         .semijoin(planned)
-        .map(|((list, _), (subscription, listing))| ((subscription, list), listing))
-        .reduce_named("holdings", |(subscription, list), listings, held| {
-            let listings: Vec<&Listing> = listings.iter().map(|(listing, _)| *listing).collect();
+        .map(|((list, _), row)| ((row.0.key, list), row))
+        .reduce_named("holdings", |(subscription, list), rows, held| {
+            let listings = rows.iter().map(|(row, _)| Listing::of(&row.0, &row.1));
+            let listings: BTreeSet<Listing> = listings.collect();
+            let listings: Vec<&Listing> = listings.iter().collect();
             let found = holdings(*subscription, *list, &listings);
             // Shared by all that is made of it: each part of its plan holds it again.
             held.extend(found.into_iter().map(|holding| (Arc::new(holding), 1)));
