@@ -123,7 +123,7 @@ fn a_process_of_its_own() {
         main_with(words, &mut Console::new(&mut out, talk, surroundings))
     });
     let begun = Instant::now();
-    let mut patience = || {
+    let patience = || {
         let late = begun.elapsed() > Duration::from_secs(240);
         assert!(!late, "{}", String::from_utf8_lossy(&said.lock().unwrap()));
         std::thread::sleep(Duration::from_millis(20));
