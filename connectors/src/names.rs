@@ -191,16 +191,16 @@ pub struct UnknownName {
 
 macro_rules! book {
     ($enter:ident, $text:ident, $known:ident, $field:ident, $key:ty, $entered:ident, $what:literal) => {
-        book!($enter, $text, $known, $field, $key, $entered, $what, |_: &Self, _| None);
+        book!($enter, $text, $known, $field, $key, $entered, $what, held_nowhere);
     };
-    ($enter:ident, $text:ident, $known:ident, $field:ident, $key:ty, $entered:ident, $what:literal, $held:expr) => {
+    ($enter:ident, $text:ident, $known:ident, $field:ident, $key:ty, $entered:ident, $what:literal, $held:ident) => {
         #[doc = concat!("Enters ", $what, " and returns its key.")]
         ///
         /// # Panics
         /// When another text already has the same key.
         pub fn $enter(&self, text: &str) -> $key {
             let key = <$key>::of(&[text]);
-            if self.$field.enter_shared(key.0, text, || $held(self, text)) {
+            if self.$field.enter_shared(key.0, text, || self.$held(text)) {
                 self.note(|| Entered::$entered(text.to_owned()));
             }
             key
@@ -235,8 +235,7 @@ impl Names {
         Name,
         Name,
         "a name",
-        // Most subscriptions are a pool of their own, named like them.
-        |names: &Self, text| names.subscriptions.text(SubscriptionKey::of(&[text]).0)
+        held_of_subscription
     );
     book!(
         enter_account,
@@ -274,6 +273,15 @@ impl Names {
         Plan,
         "a plan row"
     );
+
+    fn held_nowhere(&self, _: &str) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Most subscriptions are a pool of their own, named like them.
+    fn held_of_subscription(&self, text: &str) -> Option<Arc<str>> {
+        self.known_subscription(SubscriptionKey::of(&[text]))
+    }
 
     /// A book that notes what is entered, for [`Self::entered`].
     #[must_use]
