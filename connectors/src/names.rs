@@ -36,6 +36,11 @@ impl Texts {
 
     /// Enters a text; says whether it is new.
     fn enter(&self, key: u64, text: &str) -> bool {
+        self.enter_shared(key, text, || None)
+    }
+
+    /// The same of a text that may be held elsewhere, and is then held once.
+    fn enter_shared(&self, key: u64, text: &str, held: impl FnOnce() -> Option<Arc<str>>) -> bool {
         let shard = self.shard(key);
         let known = |held: &Arc<str>| {
             assert!(
@@ -55,7 +60,8 @@ impl Texts {
         let mut new = false;
         known(shard.entry(key).or_insert_with(|| {
             new = true;
-            Arc::from(text)
+            let held = held().filter(|held| **held == *text);
+            held.unwrap_or_else(|| Arc::from(text))
         }));
         new
     }
@@ -77,6 +83,9 @@ impl Texts {
             .map(Arc::clone)
     }
 }
+
+/// Balance groups by key, each the keys of its pool and currency: their texts are names.
+type Groups = RwLock<HashMap<GroupKey, (Name, Name)>>;
 
 /// A text as it was entered, so that it can be entered again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +173,7 @@ pub struct Names {
     subscriptions: Texts,
     prices: Texts,
     plans: Texts,
-    groups: Texts,
+    groups: Groups,
     classes: RwLock<HashMap<ClassKey, Arc<UsageClass>>>,
     /// What was entered since it was last asked for, where somebody asks.
     log: Option<Mutex<Vec<Entered>>>,
@@ -182,13 +191,16 @@ pub struct UnknownName {
 
 macro_rules! book {
     ($enter:ident, $text:ident, $known:ident, $field:ident, $key:ty, $entered:ident, $what:literal) => {
+        book!($enter, $text, $known, $field, $key, $entered, $what, held_nowhere);
+    };
+    ($enter:ident, $text:ident, $known:ident, $field:ident, $key:ty, $entered:ident, $what:literal, $held:ident) => {
         #[doc = concat!("Enters ", $what, " and returns its key.")]
         ///
         /// # Panics
         /// When another text already has the same key.
         pub fn $enter(&self, text: &str) -> $key {
             let key = <$key>::of(&[text]);
-            if self.$field.enter(key.0, text) {
+            if self.$field.enter_shared(key.0, text, || self.$held(text)) {
                 self.note(|| Entered::$entered(text.to_owned()));
             }
             key
@@ -215,7 +227,16 @@ macro_rules! book {
 }
 
 impl Names {
-    book!(enter, text, known_text, names, Name, Name, "a name");
+    book!(
+        enter,
+        text,
+        known_text,
+        names,
+        Name,
+        Name,
+        "a name",
+        held_of_subscription
+    );
     book!(
         enter_account,
         account,
@@ -252,6 +273,15 @@ impl Names {
         Plan,
         "a plan row"
     );
+
+    fn held_nowhere(&self, _: &str) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Most subscriptions are a pool of their own, named like them.
+    fn held_of_subscription(&self, text: &str) -> Option<Arc<str>> {
+        self.known_subscription(SubscriptionKey::of(&[text]))
+    }
 
     /// A book that notes what is entered, for [`Self::entered`].
     #[must_use]
@@ -333,12 +363,12 @@ impl Names {
         add(&self.subscriptions, Entered::Subscription);
         add(&self.prices, Entered::Price);
         add(&self.plans, Entered::Plan);
-        let mut add_pairs = |texts: &Texts, entered: fn(String, String) -> Entered| {
-            let pairs = texts.all().into_iter().map(pair);
-            all.extend(pairs.map(|(first, second)| entered(first, second)));
-        };
-        add_pairs(&self.services, Entered::Service);
-        add_pairs(&self.groups, Entered::Group);
+        let services = self.services.all().into_iter().map(pair);
+        all.extend(services.map(|(first, second)| Entered::Service(first, second)));
+        let groups = self.groups.read().expect("the name book is not poisoned");
+        let text = |name| self.text(name).to_string();
+        let groups = groups.values();
+        all.extend(groups.map(|(pool, currency)| Entered::Group(text(*pool), text(*currency))));
         all
     }
 
@@ -396,8 +426,16 @@ impl Names {
     /// # Panics
     /// When another group already has the same key.
     pub fn enter_group(&self, pool: &str, currency: &str) -> GroupKey {
-        let key = GroupKey::of_pool(self.enter(pool), self.enter(currency));
-        if self.groups.enter(key.0, &format!("{pool}\u{1f}{currency}")) {
+        let group = (self.enter(pool), self.enter(currency));
+        let key = GroupKey::of_pool(group.0, group.1);
+        let mut groups = self.groups.write().expect("the name book is not poisoned");
+        let held = groups.insert(key, group);
+        drop(groups);
+        assert!(
+            held.is_none_or(|held| held == group),
+            "two balance groups have the same 64-bit key, of them {pool:?} in {currency}; rename its pool"
+        );
+        if held.is_none() {
             self.note(|| Entered::Group(pool.to_owned(), currency.to_owned()));
         }
         key
@@ -406,9 +444,9 @@ impl Names {
     /// The balance group's pool and currency; of one that was never entered as [`Self::text`].
     #[must_use]
     pub fn group(&self, key: GroupKey) -> (Arc<str>, Arc<str>) {
-        let text = self.groups.text(key.0);
-        match text.as_deref().and_then(|text| text.split_once('\u{1f}')) {
-            Some((pool, currency)) => (Arc::from(pool), Arc::from(currency)),
+        let groups = self.groups.read().expect("the name book is not poisoned");
+        match groups.get(&key) {
+            Some((pool, currency)) => (self.text(*pool), self.text(*currency)),
             None => (self.miss("a balance group", key.0), Arc::from("")),
         }
     }

@@ -68,15 +68,15 @@ pub struct Board {
 struct Line {
     key: LineKey,
     sum: LineSum,
-    /// What it stood at before it moved, where that is noted.
-    before: Option<LineSum>,
+    /// Its place among the lines that moved, where that is noted.
+    moved: Option<usize>,
 }
 
-/// The lines that moved: each once, and those of them that are gone, with what they stood at before.
+/// The lines that moved: each once, with what it stood at before, and which of them are gone.
 #[derive(Default)]
 struct Moved {
-    ids: Vec<AggregateId>,
-    gone: HashMap<AggregateId, (LineKey, LineSum)>,
+    lines: Vec<(AggregateId, LineSum)>,
+    gone: HashMap<AggregateId, (LineKey, Option<usize>)>,
 }
 
 /// A billing line that moved.
@@ -142,15 +142,15 @@ impl Board {
                     key: key.clone(),
                     sum: LineSum::default(),
                     // It may have been there before.
-                    before: self.moved.as_mut().and_then(|moved| {
-                        let (_, before) = moved.gone.remove(&id)?;
-                        Some(before)
+                    moved: self.moved.as_mut().and_then(|moved| {
+                        let (_, place) = moved.gone.remove(&id)?;
+                        place
                     }),
                 })
             });
-            if let (Some(noted), None) = (&mut self.moved, line.before) {
-                line.before = Some(line.sum);
-                noted.ids.push(id);
+            if let (Some(noted), None) = (&mut self.moved, line.moved) {
+                line.moved = Some(noted.lines.len());
+                noted.lines.push((id, line.sum));
             }
             line.sum.plus_equals(&moved);
             if !line.sum.fits() {
@@ -161,8 +161,7 @@ impl Board {
             if line.sum.is_zero() {
                 let gone = self.lines.remove(&id);
                 if let (Some(noted), Some(gone)) = (&mut self.moved, gone) {
-                    let before = gone.before.unwrap_or_default();
-                    noted.gone.insert(id, (gone.key, before));
+                    noted.gone.insert(id, (gone.key, gone.moved));
                 }
             }
         }
@@ -206,16 +205,17 @@ impl Board {
     /// The billing lines that moved since the last call, by their identifiers.
     pub fn moved(&mut self) -> Vec<MovedLine> {
         let noted = self.moved.as_mut().map(std::mem::take).unwrap_or_default();
-        let Moved { ids, mut gone } = noted;
-        let moved = ids.into_iter().filter_map(|id| {
+        let Moved { lines, mut gone } = noted;
+        let moved = lines.into_iter().filter_map(|(id, before)| {
             let Some(line) = self.lines.get_mut(&id) else {
-                let (key, sum) = gone.remove(&id)?;
-                let line = AggregatedLine { key, sum };
+                let (key, _) = gone.remove(&id)?;
+                let line = AggregatedLine { key, sum: before };
                 // What came and went meanwhile was nowhere.
-                let (moved, gone) = (!sum.is_zero(), true);
+                let (moved, gone) = (!before.is_zero(), true);
                 return moved.then_some(MovedLine { id, line, gone });
             };
-            let (before, sum) = (line.before.take().unwrap_or_default(), line.sum);
+            line.moved = None;
+            let sum = line.sum;
             (sum != before).then(|| MovedLine {
                 id,
                 line: AggregatedLine {

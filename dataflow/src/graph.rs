@@ -319,17 +319,17 @@ pub fn build(
 
     let unique = dedup(usage, replaced, live, Arc::clone(&stats.dedup));
     let stopped = discard_faults(faults, discards.clone());
-    let timelines = guide(
+    let guided = guide(
         services,
-        subscriptions.clone(),
-        accounts.clone(),
+        subscriptions,
+        accounts,
         plans.clone(),
         Arc::clone(&resume.closed),
     );
     let rated = rate(
         RateInputs {
             usage: unique.unique,
-            timelines,
+            timelines: guided.timelines,
             prices,
             classes,
             discards,
@@ -340,8 +340,7 @@ pub fn build(
     let ahead = days_ahead(rated.priced.clone(), resume.ahead_of, finder.zone());
     let activities = activity(
         ActivityInputs {
-            subscriptions,
-            accounts,
+            subscriptions: guided.subscriptions,
             plans,
             clock,
             ahead,

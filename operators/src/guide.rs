@@ -3,7 +3,8 @@
 //!
 //! - **In:** `services: ServiceUse`, `subscriptions: Subscription`, `accounts: Account`,
 //!   `plans: PlanRow`; `closed: ClosedUnits`, which bill units are closed, for as long as the graph lives
-//! - **Out:** `timelines: (ServiceKey, ServiceTimeline)`, one per known service
+//! - **Out:** `timelines: (ServiceKey, ServiceTimeline)`, one per known service;
+//!   `subscriptions: (Subscription, Account)`, those that have an account
 //! - **Key:** `ServiceKey`; usage is not an input: a service is guided once for all its records, and
 //!   the rate stage looks the event time of each record up in the timeline
 //! - **Time:** event time selects the segment; a late or corrected row replaces the timeline of the
@@ -105,7 +106,7 @@ impl ServiceTimeline {
 }
 
 /// One claim on a service: its subscription's terms in force for a stretch of time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Claim {
     /// When it holds; never, where service and terms do not meet in time: the service is known then,
     /// but not in effect.
@@ -116,10 +117,38 @@ struct Claim {
 /// A subscription row with what is known of its account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Terms {
-    subscription: Subscription,
+    subscription: Arc<Subscription>,
     account: Option<Account>,
     /// See [`Guided::ordered`].
     ordered: bool,
+}
+
+/// A service row with a row of its subscription, or without any. Claims are made of it when the service is
+/// looked at, and take twice as much.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Served {
+    valid: Period,
+    terms: Option<Terms>,
+}
+
+impl Served {
+    fn claim(&self) -> Claim {
+        match &self.terms {
+            Some(terms) => claim(self.valid, terms),
+            None => Claim {
+                valid: Some(self.valid),
+                outcome: Err(Reason::SubscriptionUnknown),
+            },
+        }
+    }
+}
+
+/// What [`guide`] makes.
+pub struct Guides<'scope> {
+    /// Where the usage of each service goes.
+    pub timelines: Collection<'scope, (ServiceKey, ServiceTimeline)>,
+    /// Subscriptions with their accounts.
+    pub subscriptions: Collection<'scope, (Arc<Subscription>, Account)>,
 }
 
 /// Guides every service; see the module.
@@ -129,19 +158,20 @@ pub fn guide<'scope>(
     accounts: Collection<'scope, Account>,
     plans: Collection<'scope, PlanRow>,
     closed: Arc<ClosedUnits>,
-) -> Collection<'scope, (ServiceKey, ServiceTimeline)> {
+) -> Guides<'scope> {
     // Subscriptions with their account, or without one.
     let accounts = accounts
         .map(|account| (account.key, account))
         .arrange_by_key_named("accounts");
     let account_keys = keys(accounts.clone(), "account keys");
+    // Each is held by account, by group and by its own key.
     let by_account = subscriptions
-        .map(|subscription| (subscription.account, subscription))
+        .map(|subscription| (subscription.account, Arc::new(subscription)))
         .arrange_by_key_named("subscriptions by account");
     let with_account = by_account
         .clone()
         .join_core(accounts, |_, subscription, account| {
-            [(subscription.clone(), account.clone())]
+            [(Arc::clone(subscription), account.clone())]
         });
     let without_account = without(by_account, account_keys).map(|(_, subscription)| Terms {
         subscription,
@@ -151,6 +181,7 @@ pub fn guide<'scope>(
 
     let ordered = ordered_groups(with_account.clone(), plans);
     let by_group = with_account
+        .clone()
         .map(|(subscription, account)| {
             let group = GroupKey::of_pool(subscription.group, account.currency);
             (group, (subscription, account))
@@ -178,25 +209,25 @@ pub fn guide<'scope>(
     let served = by_subscription
         .clone()
         .join_core(terms, |_, service, terms| {
-            [(service.service, claim(service.valid, terms))]
+            let (valid, terms) = (service.valid, Some(terms.clone()));
+            [(service.service, Served { valid, terms })]
         });
     let orphans = without(by_subscription, known).map(|(_, service)| {
-        let outcome = Err(Reason::SubscriptionUnknown);
-        (
-            service.service,
-            Claim {
-                valid: Some(service.valid),
-                outcome,
-            },
-        )
+        let (valid, terms) = (service.valid, None);
+        (service.service, Served { valid, terms })
     });
 
-    served
+    let timelines = served
         .concat(orphans)
-        .reduce_named("guide", move |_, claims, timelines| {
-            let claims: Vec<&Claim> = claims.iter().map(|(claim, _)| *claim).collect();
+        .reduce_named("guide", move |_, served, timelines| {
+            let claims: Vec<Claim> = served.iter().map(|(served, _)| served.claim()).collect();
+            let claims: Vec<&Claim> = claims.iter().collect();
             timelines.push((timeline(&claims, &closed), 1));
-        })
+        });
+    Guides {
+        timelines,
+        subscriptions: with_account,
+    }
 }
 
 /// Rows by key, held once for all that read them.
@@ -246,7 +277,7 @@ fn without<'scope, K: ExchangeData + Hashable, V: ExchangeData>(
 /// may be everybody's, so its rows are spread: a list is looked up under the shard of the
 /// subscription.
 fn ordered_groups<'scope>(
-    subscriptions: Collection<'scope, (Subscription, Account)>,
+    subscriptions: Collection<'scope, (Arc<Subscription>, Account)>,
     plans: Collection<'scope, PlanRow>,
 ) -> Keys<'scope, GroupKey> {
     let ordering = plans
@@ -258,7 +289,7 @@ fn ordered_groups<'scope>(
         .flat_map(|(subscription, account)| {
             let shard = shard(subscription.key.0);
             let group = GroupKey::of_pool(subscription.group, account.currency);
-            let lists = subscription.price_lists.into_iter();
+            let lists = subscription.price_lists.clone().into_iter();
             lists.map(move |list| ((list, shard), (group, account.currency)))
         })
         .join_map(ordering, |_, (group, billed), currency| {
@@ -467,7 +498,7 @@ mod tests {
             status: SubscriptionStatus::Active,
         };
         let terms = Terms {
-            subscription,
+            subscription: Arc::new(subscription),
             account: None,
             ordered: false,
         };
@@ -587,8 +618,9 @@ mod tests {
                 let (subscription_input, subscriptions) = scope.new_collection();
                 let (account_input, accounts) = scope.new_collection();
                 let (plan_input, plans) = scope.new_collection();
-                let timelines = guide(services, subscriptions, accounts, plans, Arc::default());
-                let (probe, _) = timelines
+                let guides = guide(services, subscriptions, accounts, plans, Arc::default());
+                let (probe, _) = guides
+                    .timelines
                     .inspect(move |change| sender.send(change.clone()).unwrap())
                     .inner
                     .probe();

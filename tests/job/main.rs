@@ -24,6 +24,7 @@ mod pricing;
 mod quiet;
 mod quote;
 mod reference_pages;
+mod resting;
 mod schemas;
 mod sums;
 mod two_sources;

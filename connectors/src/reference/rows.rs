@@ -43,26 +43,51 @@ impl fmt::Display for Origin {
 
 /// A row and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Placed<T> {
+pub(super) struct Placed<T, O = Origin> {
     pub(super) row: T,
-    pub(super) origin: Origin,
+    pub(super) origin: O,
 }
 
 /// The rows of one file, or of all.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rows {
-    pub(super) prices: Vec<Placed<PriceRow>>,
-    pub(super) plans: Vec<Placed<PlanRow>>,
-    pub(super) accounts: Vec<Placed<Account>>,
-    pub(super) subscriptions: Vec<Placed<Subscription>>,
-    pub(super) services: Vec<Placed<ServiceUse>>,
+#[derive(Clone, Debug)]
+pub(super) struct Rows<O = Origin> {
+    pub(super) prices: Vec<Placed<PriceRow, O>>,
+    pub(super) plans: Vec<Placed<PlanRow, O>>,
+    pub(super) accounts: Vec<Placed<Account, O>>,
+    pub(super) subscriptions: Vec<Placed<Subscription, O>>,
+    pub(super) services: Vec<Placed<ServiceUse, O>>,
     /// Subscriptions and their parents.
-    pub(super) parents: Vec<Placed<(SubscriptionKey, SubscriptionKey)>>,
+    pub(super) parents: Vec<Placed<(SubscriptionKey, SubscriptionKey), O>>,
 }
 
-impl Rows {
+impl<O> Default for Rows<O> {
+    fn default() -> Self {
+        Self {
+            prices: Vec::new(),
+            plans: Vec::new(),
+            accounts: Vec::new(),
+            subscriptions: Vec::new(),
+            services: Vec::new(),
+            parents: Vec::new(),
+        }
+    }
+}
+
+impl<O: Clone> Rows<O> {
+    /// The same rows, each with what `place` makes of where it stands.
+    pub(super) fn placed<P>(&self, place: impl Fn(&O) -> P) -> Rows<P> {
+        Rows {
+            prices: each_placed(&self.prices, &place),
+            plans: each_placed(&self.plans, &place),
+            accounts: each_placed(&self.accounts, &place),
+            subscriptions: each_placed(&self.subscriptions, &place),
+            services: each_placed(&self.services, &place),
+            parents: each_placed(&self.parents, &place),
+        }
+    }
+
     /// Adds a subscription, and what it says of its parent.
-    pub(super) fn subscribe(&mut self, placed: Placed<(Subscription, Option<SubscriptionKey>)>) {
+    pub(super) fn subscribe(&mut self, placed: Placed<(Subscription, Option<SubscriptionKey>), O>) {
         let Placed { row, origin } = placed;
         let (row, parent) = row;
         if let Some(parent) = parent {
@@ -91,6 +116,17 @@ impl Rows {
         self.services.append(&mut other.services);
         self.parents.append(&mut other.parents);
     }
+}
+
+fn each_placed<T: Clone, O, P>(
+    rows: &[Placed<T, O>],
+    place: &impl Fn(&O) -> P,
+) -> Vec<Placed<T, P>> {
+    let rows = rows.iter().map(|placed| Placed {
+        row: placed.row.clone(),
+        origin: place(&placed.origin),
+    });
+    rows.collect()
 }
 
 /// What every row is read with.

@@ -38,8 +38,9 @@ use std::sync::Arc;
 /// Findings about the rows of one table that are told apart; the others are counted.
 const ROW_FINDINGS_MAX: usize = 20;
 
-/// What a table became.
-type Outcome = (Rows, Vec<Diagnostic>);
+/// What a table became: of each of its files the rows, with the lines that they stand in, and everything found.
+/// It is kept, and would take half as much again if each row named its file.
+type Outcome = (Vec<(Arc<str>, Rows<u64>)>, Vec<Diagnostic>);
 
 /// The tables of the last load, by the digest of what they were made from.
 #[derive(Debug, Default)]
@@ -89,7 +90,14 @@ impl TableCache {
         let known = digest.as_ref().and_then(|digest| self.known.remove(digest));
         let outcome = known.unwrap_or_else(|| read(mapping, &plan, &source, setting));
         findings.extend_from_slice(&outcome.1);
-        let rows = outcome.0.clone();
+        let mut rows = Rows::default();
+        for (file, of_file) in &outcome.0 {
+            rows.append(of_file.placed(|line| Origin {
+                file: Arc::clone(file),
+                line: *line,
+                column: 0,
+            }));
+        }
         if let Some(digest) = digest {
             self.used.insert(digest, outcome);
         }
@@ -314,6 +322,7 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
         findings: Vec::new(),
         histories: mapping.keeps_services().then(Histories::default),
     };
+    let mut files = Vec::new();
     for file in &source.files {
         let (format, options) = (&source.format, DecodeOptions::default());
         let mut columns = plan.columns.clone();
@@ -358,6 +367,9 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
                 while let Some(chunk) = decoder.next_chunk() {
                     reader.chunk(&path, &planned, &chunk);
                 }
+                let mut rows = std::mem::take(&mut reader.rows);
+                rows.trim();
+                files.push((path, rows));
             }
             Ok(_) => {}
             Err(mut faults) => reader.findings.append(&mut faults),
@@ -376,14 +388,14 @@ fn read(mapping: &Mapping<'_>, plan: &Plan, source: &Source, setting: Setting<'_
         last.hint
             .push_str(&format!(" (and {more} more findings about this table)"));
     }
-    reader.rows.trim();
-    (reader.rows, findings)
+    (files, findings)
 }
 
 struct Reader<'a> {
     mapping: &'a Mapping<'a>,
     setting: Setting<'a>,
-    rows: Rows,
+    /// Those of the file that is read.
+    rows: Rows<u64>,
     findings: Vec<Diagnostic>,
     /// What rows say of subscriptions whose services have no time of their own.
     histories: Option<Histories>,
@@ -554,14 +566,14 @@ impl Reader<'_> {
                 price_row(text, &when, None, self.mapping.currency, setting).map(|row| {
                     rows.prices.push(Placed {
                         row,
-                        origin: origin.clone(),
+                        origin: origin.line,
                     })
                 })
             }
             Kind::Account => account_row(text, setting).map(|row| {
                 rows.accounts.push(Placed {
                     row,
-                    origin: origin.clone(),
+                    origin: origin.line,
                 })
             }),
             Kind::Subscription => {
@@ -578,7 +590,7 @@ impl Reader<'_> {
                     }
                     rows.subscribe(Placed {
                         row,
-                        origin: origin.clone(),
+                        origin: origin.line,
                     })
                 })
             }
@@ -592,7 +604,7 @@ impl Reader<'_> {
                 }
                 rows.services.push(Placed {
                     row,
-                    origin: origin.clone(),
+                    origin: origin.line,
                 })
             }),
         };

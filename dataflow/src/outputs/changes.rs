@@ -4,6 +4,7 @@ use super::{Outputs, monetise, place};
 use crate::durable::Staged;
 use crate::job::OutputPlan;
 use crate::publish::EpochChanges;
+use hashbrown::HashMap;
 use millrace_connectors::output::{
     AggregatedLine, ImpactCause, LedgerRow, OutputError, OutputRow, ParquetFile, RawStatus,
     ResourceImpact, SuspendedUsage, change_schema, encode_changes,
@@ -23,7 +24,7 @@ impl Outputs {
         ChangeWriter {
             outputs: self.clone(),
             finder,
-            resources: BTreeMap::new(),
+            resources: HashMap::new(),
             monetised: None,
             impacts: None,
             buckets: None,
@@ -128,8 +129,9 @@ impl ChangeFile {
 pub struct ChangeWriter {
     outputs: Outputs,
     finder: LineFinder,
-    /// The resources of buckets, as rows of impacts name them.
-    resources: BTreeMap<BucketKey, Name>,
+    /// The resources of buckets, as rows of impacts name them. They are only looked up, and a tree of so small
+    /// entries takes twice as much.
+    resources: HashMap<BucketKey, Name>,
     monetised: Option<ChangeFile>,
     impacts: Option<ChangeFile>,
     /// Written with impacts, which cannot be added up without what buckets begin with.
@@ -276,14 +278,14 @@ fn diffs<T>(changes: &[(T, Diff)]) -> Vec<i64> {
 /// buckets come before and go after the rows of their epoch.
 fn impacts(
     changes: &EpochChanges,
-    resources: &mut BTreeMap<BucketKey, Name>,
+    resources: &mut HashMap<BucketKey, Name>,
 ) -> (Vec<ResourceImpact>, Vec<i64>) {
     let (come, gone): (Vec<_>, Vec<_>) = changes.buckets.iter().partition(|(_, diff)| *diff > 0);
     let come: BTreeMap<BucketKey, Name> = come
         .into_iter()
         .map(|(bucket, _)| (bucket.key, bucket.resource))
         .collect();
-    resources.extend(&come);
+    resources.extend(come.iter().map(|(bucket, resource)| (*bucket, *resource)));
     let usage = changes.impacts.iter();
     let usage = usage.map(|(impact, diff)| (ImpactCause::Usage(*impact), *diff));
     let edges = changes.edges.iter().flat_map(|(edge, diff)| {

@@ -1,8 +1,8 @@
 //! What a subscription holds of a price list: when it was active with it, and who pays.
 
 use crate::domain::{
-    AccountKey, BillingProfile, EventTime, GroupKey, Name, Period, PlanRow, Proration, Scale,
-    SubscriptionKey,
+    Account, AccountKey, BillingProfile, EventTime, GroupKey, Name, Period, PlanRow, Proration,
+    Scale, Subscription, SubscriptionKey, SubscriptionStatus,
 };
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub(super) type Stretches = SmallVec<[Period; 1]>;
 
 /// One row of a subscription, for one of its price lists.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Listing {
     pub(super) valid: Period,
     pub(super) active: bool,
@@ -21,6 +21,19 @@ pub(super) struct Listing {
     pub(super) account: AccountKey,
     pub(super) currency: Name,
     pub(super) profile: BillingProfile,
+}
+
+impl Listing {
+    pub(super) fn of(subscription: &Subscription, account: &Account) -> Self {
+        Self {
+            valid: subscription.valid,
+            active: subscription.status == SubscriptionStatus::Active,
+            group: GroupKey::of_pool(subscription.group, account.currency),
+            account: account.key,
+            currency: account.currency,
+            profile: account.profile,
+        }
+    }
 }
 
 /// What a subscription holds of a price list for one account and in one balance group.

@@ -2,12 +2,12 @@
 //! subscription activity.
 //!
 //! ```text
-//!  subscriptions ─► listings ─► holdings ─┬─► own parts ───┐
-//!  accounts ───────────┘   plans ─────────┴─► pools ───────┼─► buckets, edges, activity
-//!  clock ──────────────────────────────────► cycles ───────┘
+//!  subscriptions with accounts ─► listings ─► holdings ─┬─► own parts ───┐
+//!                                         plans ────────┴─► pools ───────┼─► buckets, edges, activity
+//!  clock ────────────────────────────────────────────────► cycles ───────┘
 //! ```
 //!
-//! - **In:** `subscriptions: Subscription`, `accounts: Account`, `plans: PlanRow`,
+//! - **In:** `subscriptions: (Subscription, Account)`, those that have an account; `plans: PlanRow`,
 //!   `clock: EventTime` (one value, moved by a retraction and an insertion), `ahead: (GroupKey,
 //!   EventTime)` (days with usage, of which those ahead of the clock count), the tenant's time zone
 //! - **Out:** `buckets: Bucket`, `edges: Edge`, `activity: Activity`
@@ -37,7 +37,6 @@ mod tests;
 
 use crate::domain::{
     Account, Activity, Bucket, Edge, EventTime, GroupKey, PlanPart, PlanRow, Subscription,
-    SubscriptionStatus,
 };
 use crate::epoch::{Collection, SHARDS, shard};
 use ahead::cycles_ahead;
@@ -49,14 +48,13 @@ use own::Own;
 use pool::pools;
 use serde::{Deserialize, Serialize};
 pub use settle::settle;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the operator reads.
 pub struct ActivityInputs<'scope> {
-    /// Subscriptions.
-    pub subscriptions: Collection<'scope, Subscription>,
-    /// Their accounts.
-    pub accounts: Collection<'scope, Account>,
+    /// Subscriptions with their accounts.
+    pub subscriptions: Collection<'scope, (Arc<Subscription>, Account)>,
     /// The plans of their price lists.
     pub plans: Collection<'scope, PlanRow>,
     /// The present: one instant.
@@ -86,7 +84,7 @@ enum Outcome {
 /// Makes buckets, edges and subscription activity; see the module. Cycles begin at 00:00 in `zone`.
 pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Activities<'scope> {
     let plans = inputs.plans;
-    let held = held(inputs.subscriptions, inputs.accounts, plans.clone());
+    let held = held(inputs.subscriptions, plans.clone());
     let by_list = held.map(|holding| ((holding.list, shard(holding.subscription.0)), holding));
     // Every holding has the row of its list, and all of them the same one.
     let spread = plans.flat_map(|row| {
@@ -171,39 +169,29 @@ pub fn activity<'scope>(inputs: ActivityInputs<'scope>, zone: &TimeZone) -> Acti
 
 /// What subscriptions hold of the lists that have a plan.
 fn held<'scope>(
-    subscriptions: Collection<'scope, Subscription>,
-    accounts: Collection<'scope, Account>,
+    subscriptions: Collection<'scope, (Arc<Subscription>, Account)>,
     plans: Collection<'scope, PlanRow>,
 ) -> Collection<'scope, Arc<Holding>> {
     let planned = plans
         .map(|row| row.list)
         .distinct()
         .flat_map(|list| (0..SHARDS).map(move |shard| (list, shard)));
+    // Of a row only what it shares with others is held: listings are made of it when they are looked at.
     subscriptions
-        .map(|subscription| (subscription.account, subscription))
-        .join_map(
-            accounts.map(|account| (account.key, account)),
-            |_, subscription, account| (subscription.clone(), account.clone()),
-        )
         .flat_map(|(subscription, account)| {
-            let listing = Listing {
-                valid: subscription.valid,
-                active: subscription.status == SubscriptionStatus::Active,
-                group: crate::domain::GroupKey::of_pool(subscription.group, account.currency),
-                account: account.key,
-                currency: account.currency,
-                profile: account.profile,
-            };
-            let lists = subscription.price_lists.iter();
-            let key = subscription.key;
-            lists
-                .map(|list| ((*list, shard(key.0)), (key, listing.clone())))
-                .collect::<Vec<_>>()
+            let shard = shard(subscription.key.0);
+            let lists = subscription.price_lists.clone().into_iter();
+            lists.map(move |list| {
+                let row = (Arc::clone(&subscription), account.clone());
+                ((list, shard), row)
+            })
         })
         .semijoin(planned)
-        .map(|((list, _), (subscription, listing))| ((subscription, list), listing))
-        .reduce_named("holdings", |(subscription, list), listings, held| {
-            let listings: Vec<&Listing> = listings.iter().map(|(listing, _)| *listing).collect();
+        .map(|((list, _), row)| ((row.0.key, list), row))
+        .reduce_named("holdings", |(subscription, list), rows, held| {
+            let listings = rows.iter().map(|(row, _)| Listing::of(&row.0, &row.1));
+            let listings: BTreeSet<Listing> = listings.collect();
+            let listings: Vec<&Listing> = listings.iter().collect();
             let found = holdings(*subscription, *list, &listings);
             // Shared by all that is made of it: each part of its plan holds it again.
             held.extend(found.into_iter().map(|holding| (Arc::new(holding), 1)));

@@ -41,9 +41,16 @@ pub(super) fn run(zone: &TimeZone, epochs: Vec<Vec<(Row, Diff)>>) -> Vec<Made> {
                 let (plan_input, plans) = scope.new_collection();
                 let (clock_input, clock) = scope.new_collection();
                 let (_, ahead) = scope.new_collection();
+                let subscriptions = subscriptions
+                    .map(|subscription: Subscription| {
+                        (subscription.account, Arc::new(subscription))
+                    })
+                    .join_map(
+                        accounts.map(|account: Account| (account.key, account)),
+                        |_, subscription, account| (Arc::clone(subscription), account.clone()),
+                    );
                 let inputs = ActivityInputs {
                     subscriptions,
-                    accounts,
                     plans,
                     clock,
                     ahead,

@@ -189,9 +189,9 @@ impl Group {
             .fold(value, i64::wrapping_add)
     }
 
-    /// Reads the last row, beside which the next will lie.
-    pub(super) fn touch_rows(&self) -> i64 {
-        self.tree.tail.last().map_or(0, |last| last.time.0)
+    /// The same of what lies apart from it.
+    pub(super) fn touch_tail(&self) -> i64 {
+        self.tree.touch_tail()
     }
 
     /// The records in order, if all come after every row and each once.

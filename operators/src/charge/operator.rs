@@ -51,7 +51,8 @@ pub struct Charged<'scope> {
 /// The groups of one worker.
 #[derive(Default)]
 struct Groups {
-    groups: KeyMap<GroupKey, Group>,
+    /// Apart from the table, which is up to half empty.
+    groups: KeyMap<GroupKey, Box<Group>>,
     records: usize,
     buckets: usize,
     bytes: usize,
@@ -82,7 +83,7 @@ fn batches(order: &[Placed]) -> impl Iterator<Item = &[Placed]> {
 /// Reads a little of all that a batch is about to need. Each record by itself would wait for memory
 /// time and again; what many ask for one after the other arrives together.
 fn touch(
-    groups: &KeyMap<GroupKey, Group>,
+    groups: &KeyMap<GroupKey, Box<Group>>,
     usage: &[Option<(PricedUsage, Diff)>],
     batch: &[Placed],
 ) {
@@ -92,7 +93,7 @@ fn touch(
         usage.map(|(usage, _)| &usage.terms)
     };
     let held: SmallVec<[&Group; TOUCHED]> = terms()
-        .filter_map(|terms| groups.get(terms.group))
+        .filter_map(|terms| groups.get(terms.group).map(Box::as_ref))
         .collect();
     let sum = [
         held.iter()
@@ -102,7 +103,7 @@ fn touch(
             .map(|terms| terms.touch())
             .fold(0, i64::wrapping_add),
         held.iter()
-            .map(|group| group.touch_rows())
+            .map(|group| group.touch_tail())
             .fold(0, i64::wrapping_add),
     ];
     std::hint::black_box(sum);
@@ -138,7 +139,7 @@ impl OpenCharges {
 
     /// Reads one group, if this worker has it.
     pub fn with_group<T>(&self, group: GroupKey, read: impl FnOnce(&Group) -> T) -> Option<T> {
-        self.0.borrow().groups.get(group).map(read)
+        self.0.borrow().groups.get(group).map(|group| read(group))
     }
 
     /// The groups of this worker, in order.
@@ -149,6 +150,14 @@ impl OpenCharges {
 }
 
 impl Groups {
+    /// Bytes held.
+    fn bytes(&self) -> usize {
+        let groups = self.groups.len().saturating_mul(size_of::<Group>());
+        [groups, self.groups.bytes(), self.scratch.rules.bytes()]
+            .into_iter()
+            .fold(self.bytes, usize::saturating_add)
+    }
+
     /// Applies the changes of one epoch, group by group.
     fn apply(
         &mut self,
@@ -167,7 +176,7 @@ impl Groups {
             let changes = others.entry(edge.group).or_default();
             changes.edges.push((edge, diff));
         }
-        // Group by group, in the order in which they lie in memory: what a group needs is then
+        // Group by group, in the order in which they lie in the table: what a group needs is then
         // fetched once per epoch.
         let mut order = std::mem::take(&mut self.order);
         order.extend(usage.iter().zip(0..).map(|((usage, _), at)| {
@@ -213,7 +222,7 @@ impl Groups {
         work: &mut Work,
         sink: &mut dyn Sink,
     ) -> bool {
-        let group = self.groups.entry(key, || Group::new(key));
+        let group = self.groups.entry(key, || Box::new(Group::new(key)));
         let Some(next) = group.followers(usage) else {
             return false;
         };
@@ -234,7 +243,7 @@ impl Groups {
         work: &mut Work,
         sink: &mut dyn Sink,
     ) {
-        let group = self.groups.entry(key, || Group::new(key));
+        let group = self.groups.entry(key, || Box::new(Group::new(key)));
         let (records, bytes) = (group.len(), group.bytes());
         let buckets = group.bucket_count();
         let done = group.apply_with(changes, &mut self.scratch, sink);
@@ -254,7 +263,7 @@ impl Groups {
             .buckets
             .saturating_add(buckets_now)
             .saturating_sub(buckets);
-        // The group's own size is part of the table's.
+        // The groups' own sizes are added by [`Self::bytes`].
         self.bytes = self.bytes.saturating_add(bytes_now).saturating_sub(bytes);
     }
 }
@@ -392,10 +401,7 @@ pub fn charge(inputs: ChargeInputs<'_>, wants_impacts: bool, stats: Arc<NodeStat
                 rerated_output
                     .session(&held[5])
                     .give_iterator(counted(again, epoch).into_iter());
-                let bytes = [state.groups.bytes(), state.scratch.rules.bytes()]
-                    .into_iter()
-                    .fold(state.bytes, usize::saturating_add);
-                stats.set_state(state.records, bytes);
+                stats.set_state(state.records, state.bytes());
                 stats.set_groups(state.groups.len(), state.buckets);
             }
             rights.advance(first(&usage, &buckets, &edges));

@@ -41,8 +41,9 @@ pub(super) enum Node {
 pub(super) struct Tree {
     pub(super) root: Node,
     pub(super) tail: Leaf,
-    /// What the rows of the tail do; nothing is known of it before the root has rows.
-    tail_summary: Summary,
+    /// What the rows of the tail do; nothing is known of it before the root has rows, which those of most
+    /// groups never have. Apart, and kept once it is there: it is as large as the rest of the tree.
+    tail_summary: Option<Box<Summary>>,
     pub(super) last: Option<Position>,
     pub(super) rows: usize,
     /// Bytes of the root's children, and all below.
@@ -126,7 +127,7 @@ impl Default for Tree {
         Self {
             root: Node::Leaf(Leaf::new(1, 0)),
             tail: Leaf::new(1, 0),
-            tail_summary: Summary::default(),
+            tail_summary: None,
             last: None,
             rows: 0,
             bytes: 0,
@@ -150,14 +151,22 @@ impl Tree {
             Node::Leaf(leaf) => leaf.bytes(),
             Node::Inner(_) => self.bytes,
         };
-        let tail = self.tail_summary.effect.heap_bytes();
+        let tail = self.tail_summary.as_ref().map_or(0, |summary| {
+            size_of::<Summary>().saturating_add(summary.effect.heap_bytes())
+        });
         root.saturating_add(self.tail.bytes()).saturating_add(tail)
     }
 
-    /// Reads a little of what an append needs.
+    /// Reads a little of what an append needs and lies in the tree itself.
     pub(super) fn touch(&self) -> i64 {
-        let known = i64::from(self.last.is_some() && self.tail.is_empty());
-        known.wrapping_add(self.tail_summary.effect.touch())
+        i64::from(self.last.is_some() && self.tail.is_empty())
+    }
+
+    /// The same of what lies apart: the last row, beside which the next will lie, and what the tail does.
+    pub(super) fn touch_tail(&self) -> i64 {
+        let last = self.tail.last().map_or(0, |last| last.time.0);
+        let summary = self.tail_summary.as_ref();
+        last.wrapping_add(summary.map_or(0, |summary| summary.effect.touch()))
     }
 
     fn root_is_empty(&self) -> bool {
@@ -174,7 +183,8 @@ impl Tree {
                 // Many more will come: it need not grow step by step.
                 self.tail = Leaf::new(self.tail.quantities(), LEAF_ROWS);
             }
-            self.tail_summary.compose(effect, turned);
+            let summary = self.tail_summary.get_or_insert_default();
+            summary.compose(effect, turned);
         }
         self.tail.push(row);
         self.rows = self.rows.saturating_add(1);
@@ -189,7 +199,8 @@ impl Tree {
         let empty = Leaf::new(self.tail.quantities(), 0);
         let mut tail = std::mem::replace(&mut self.tail, empty);
         tail.trim();
-        let summary = std::mem::take(&mut self.tail_summary);
+        let summary = self.tail_summary.as_deref_mut();
+        let summary = summary.map(std::mem::take).unwrap_or_default();
         match &mut self.root {
             Node::Leaf(leaf) if leaf.is_empty() => self.root = Node::Leaf(tail),
             Node::Leaf(leaf) if leaf.len().saturating_add(tail.len()) <= LEAF_ROWS => {

@@ -6,6 +6,7 @@ use crate::domain::{
     Account, ClosedUnits, EventTime, GroupKey, PlanRow, Reason, ServiceKey, ServiceUse,
     Subscription,
 };
+use std::sync::Arc;
 
 /// The reference data that guiding reads.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +101,7 @@ fn claims(used: &ServiceUse, rows: &GuideRows<'_>) -> Vec<(Claim, GuideCandidate
         let key = subscription.account;
         let account = rows.accounts.iter().find(|account| account.key == key);
         let terms = Terms {
-            subscription: subscription.clone(),
+            subscription: Arc::new(subscription.clone()),
             account: account.cloned(),
             ordered: account.is_some_and(|account| is_ordered(subscription, account, rows)),
         };

@@ -30,7 +30,7 @@ pub(super) struct Changes {
 
 /// One service: where its usage goes, and its open usage by class.
 pub(super) struct Service {
-    guide: Rc<ServiceTimeline>,
+    guide: ServiceTimeline,
     open: OpenClasses,
 }
 
@@ -38,7 +38,7 @@ impl Service {
     /// A service that nobody serves.
     fn unknown() -> Self {
         Self {
-            guide: Rc::new(ServiceTimeline::unknown()),
+            guide: ServiceTimeline::unknown(),
             open: OpenClasses::default(),
         }
     }
@@ -89,7 +89,7 @@ impl Users {
 
 /// What held for a group before a change of reference data.
 pub(super) struct Rerating {
-    old_guide: Rc<ServiceTimeline>,
+    old_guide: ServiceTimeline,
     old_prices: PricesAlong,
 }
 
@@ -256,14 +256,14 @@ impl RateState {
                 touched.entry(*service).or_default().insert(key.1);
             }
         }
-        let mut guides: BTreeMap<ServiceKey, Rc<ServiceTimeline>> = BTreeMap::new();
+        let mut guides: BTreeMap<ServiceKey, ServiceTimeline> = BTreeMap::new();
         for ((service, timeline), diff) in timelines {
             if diff > 0 {
-                guides.insert(service, Rc::new(timeline));
+                guides.insert(service, timeline);
             } else {
                 guides
                     .entry(service)
-                    .or_insert_with(|| Rc::new(ServiceTimeline::unknown()));
+                    .or_insert_with(ServiceTimeline::unknown);
             }
         }
         for service in guides.keys() {
@@ -316,8 +316,8 @@ impl RateState {
         let guide = self
             .services
             .get(service)
-            .map(|service| Rc::clone(&service.guide));
-        let old_guide = guide.unwrap_or_else(|| Rc::new(ServiceTimeline::unknown()));
+            .map(|service| service.guide.clone());
+        let old_guide = guide.unwrap_or_else(ServiceTimeline::unknown);
         let old_prices = self.prices.along(&old_guide, class);
         Rerating {
             old_guide,
@@ -325,9 +325,9 @@ impl RateState {
         }
     }
 
-    pub(super) fn replace_guide(&mut self, key: ServiceKey, guide: Rc<ServiceTimeline>) {
+    pub(super) fn replace_guide(&mut self, key: ServiceKey, guide: ServiceTimeline) {
         let service = self.services.entry(key, Service::unknown);
-        let old = std::mem::replace(&mut service.guide, Rc::clone(&guide));
+        let old = std::mem::replace(&mut service.guide, guide.clone());
         if service.open.is_empty() {
             return;
         }
