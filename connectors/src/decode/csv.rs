@@ -9,10 +9,13 @@
 //! gets too long, or has the wrong number of fields, only its first line is the fault and reading goes on
 //! behind that line: a quote that nobody closed costs no line but its own.
 
-use super::assemble::{Assembler, quoted};
+use super::assemble::Assembler;
+use super::chunk::{RawChunk, Source};
+use super::content::Content;
 use super::error::DecodeError;
+use super::request::{ColumnRequest, DecodeOptions};
+use super::scalar::quoted;
 use super::window::{BYTE_ORDER_MARK, RECORD_BYTES_MAX, Window, breaks_off};
-use super::{ColumnRequest, Content, DecodeOptions, RawChunk, Source};
 use csv_core::ReadRecordResult;
 use memchr::{memchr, memchr2};
 use std::io;

@@ -1,8 +1,12 @@
 //! Which fields the records of a file have: for whoever has no rule for it yet.
 
+use super::error::{DecodeError, opening};
 use super::fields::enter;
-use super::members::Remark;
-use super::{BYTE_ORDER_MARK, DecodeError, Format, decompress, opening, parquet};
+use super::format::Format;
+use super::members::{Remark, decompress};
+use super::parquet;
+use super::paths::KEY_COLUMN;
+use super::window::BYTE_ORDER_MARK;
 use crate::store::{FileMeta, Store};
 use arrow::datatypes::DataType;
 use serde_json::Value;
@@ -79,7 +83,7 @@ fn found(store: &Store, file: &FileMeta, format: Format) -> Result<Fields, Decod
             let records: Vec<&Value> = match &value {
                 Value::Array(records) => records.iter().collect(),
                 Value::Object(records) if records.values().all(Value::is_object) => {
-                    names.push(super::KEY_COLUMN.to_owned());
+                    names.push(KEY_COLUMN.to_owned());
                     records.values().collect()
                 }
                 other => vec![other],

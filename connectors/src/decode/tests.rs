@@ -1,11 +1,14 @@
 mod frames;
 
 use super::*;
+use crate::store::Store;
 use arrow::array::AsArray;
-use arrow::datatypes::{Decimal128Type, Int64Type, TimestampNanosecondType};
-use millrace_operators::domain::{Reason, RecordId};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Decimal128Type, Field, Int64Type, TimestampNanosecondType};
+use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
 use proptest::prelude::*;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 fn columns(wanted: &[(&str, &str)]) -> Vec<ColumnRequest> {
     let column = |(name, kind): &(&str, &str)| {
