@@ -2,9 +2,8 @@
 
 use crate::harness::fuzz;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millrace_connectors::container;
 use millrace_connectors::decode::{
-    ColumnRequest, DecodeError, DecodeOptions, Decoder, Format, RawChunk,
+    ColumnRequest, Csv, DecodeError, DecodeOptions, Decoder, Format, Json, JsonLines, RawChunk,
 };
 use millrace_operators::domain::{FileId, Reason};
 use millrace_tests::dice::Dice;
@@ -150,15 +149,15 @@ fn text(target: &str, name: &str, format: &Format, words: &[&[u8]]) {
         check(name, format, bytes, random);
         if !name.contains(".gz") && !name.contains(".zst") {
             // What containers of usage say of a row is for people; here they only must not panic.
-            drop(container::read(bytes, format));
+            drop(format.containers(bytes));
         }
     });
 }
 
-pub(crate) const CSV: Format = Format::Csv {
+pub(crate) const CSV: Format = Format::Csv(Csv {
     delimiter: ',',
     header: None,
-};
+});
 
 const CSV_WORDS: [&[u8]; 18] = [
     b"\xEF\xBB\xBF",
@@ -214,10 +213,10 @@ fn csv() {
 #[test]
 fn csv_whose_header_is_given() {
     let names = ["id", "n", "at", "usage.count"].map(str::to_owned).to_vec();
-    let format = Format::Csv {
+    let format = Format::Csv(Csv {
         delimiter: ';',
         header: Some(names),
-    };
+    });
     text(
         "csv-without-header",
         "a.txt",
@@ -228,12 +227,17 @@ fn csv_whose_header_is_given() {
 
 #[test]
 fn json() {
-    text("json", "a.json", &Format::Json, &JSON_WORDS);
+    text("json", "a.json", &Format::Json(Json {}), &JSON_WORDS);
 }
 
 #[test]
 fn json_lines() {
-    text("json-lines", "a.jsonl", &Format::JsonLines, &JSON_WORDS);
+    text(
+        "json-lines",
+        "a.jsonl",
+        &Format::JsonLines(JsonLines {}),
+        &JSON_WORDS,
+    );
 }
 
 #[test]
@@ -249,7 +253,12 @@ fn gzip() {
 #[test]
 fn zstd() {
     let words: [&[u8]; 3] = [b"\0", b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"];
-    text("zstd", "a.jsonl.zst", &Format::JsonLines, &words);
+    text(
+        "zstd",
+        "a.jsonl.zst",
+        &Format::JsonLines(JsonLines {}),
+        &words,
+    );
 }
 
 /// A few bytes that stand for more than any usage are told, and soon.
@@ -271,7 +280,7 @@ fn content_that_is_made_to_fill_memory() {
         input,
         name,
         FileId(7),
-        &Format::JsonLines,
+        &Format::JsonLines(JsonLines {}),
         &columns,
         &options,
     );

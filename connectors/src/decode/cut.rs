@@ -2,7 +2,7 @@
 
 use super::content::plain;
 use super::error::DecodeError;
-use super::format::Format;
+use super::formats::Format;
 use super::members::Compression;
 use crate::store::{FileMeta, Store};
 use std::io::Read;
@@ -14,7 +14,7 @@ const PACKED_BYTES_MIN: u64 = 64;
 /// packed or not, and is more than what files of a source begin with anyway.
 #[must_use]
 pub fn is_cut_of(part: (&Store, &FileMeta), whole: (&Store, &FileMeta), format: &Format) -> bool {
-    let is_text = !matches!(format, Format::Parquet);
+    let is_text = !format.is_typed();
     let is_packed = |file: &FileMeta| Compression::of_name(&file.name).is_some() || !is_text;
     let beginning = |open: Open| {
         let (part, whole) = (open(part.0, part.1), open(whole.0, whole.1));
@@ -29,7 +29,7 @@ pub fn is_cut_of(part: (&Store, &FileMeta), whole: (&Store, &FileMeta), format: 
             return whole;
         }
     }
-    let has_header = matches!(format, Format::Csv { header: None, .. });
+    let has_header = format.has_header();
     beginning(plain)
         .is_some_and(|(bytes, all, lines)| all && bytes > 0 && (lines > 0 || !has_header))
 }

@@ -4,11 +4,11 @@ use super::assemble::Assembler;
 use super::chunk::{RawChunk, Source};
 use super::content::Content;
 use super::error::{DecodeError, opening};
-use super::format::Format;
+use super::formats::{Format, Reading};
 use super::members::{Remark, decompress};
 use super::request::{ColumnRequest, DecodeOptions, text_schema};
 use super::unmet::Unmet;
-use super::{csv, json, parquet, window};
+use super::window::Window;
 use crate::shield::shielded;
 use crate::store::{FileMeta, Store};
 use arrow::datatypes::SchemaRef;
@@ -39,11 +39,11 @@ impl Decoder {
         columns: &[ColumnRequest],
         options: &DecodeOptions,
     ) -> Result<Self, DecodeError> {
-        if matches!(format, Format::Parquet) {
+        if let Reading::Columns(reading) = format.reading() {
             let access = store.random(file)?;
             return opening(&file.name, || {
-                let (schema, source) = parquet::open(&access, &file.name, id, columns, options)?;
-                Ok(Self::from_source(id, schema, Box::new(source)))
+                let (schema, source) = reading.open(&access, &file.name, id, columns, options)?;
+                Ok(Self::from_source(id, schema, source))
             });
         }
         Self::from_reader(store.read(file)?, &file.name, id, format, columns, options)
@@ -80,7 +80,7 @@ impl Decoder {
         if let Some(bytes) = options.bytes {
             input = Box::new(input.take(bytes));
         }
-        let mut window = window::Window::new(input);
+        let mut window = Window::new(input);
         if options.remember {
             window.remember();
         }
@@ -89,25 +89,11 @@ impl Decoder {
             encoding,
         })?;
         let assembler = Assembler::new(id, columns);
-        let source: Box<dyn Source> = match format {
-            Format::Csv { delimiter, header } => {
-                let delimiter = u8::try_from(*delimiter)
-                    .ok()
-                    .filter(|byte| byte.is_ascii() && !b"\"\r\n".contains(byte))
-                    .ok_or(DecodeError::Delimiter {
-                        delimiter: *delimiter,
-                    })?;
-                let layout = csv::Layout {
-                    delimiter,
-                    header: header.as_deref(),
-                };
-                Box::new(csv::CsvSource::open(
-                    window, name, &layout, assembler, options,
-                )?)
+        let source = match format.reading() {
+            Reading::Lines(text) | Reading::Frames(text) => {
+                text.open(window, name, assembler, options)?
             }
-            Format::JsonLines => Box::new(json::JsonSource::lines(window, assembler, options)),
-            Format::Json => Box::new(json::JsonSource::elements(window, assembler, options)),
-            Format::Parquet => {
+            Reading::Columns(_) => {
                 return Err(DecodeError::NotAStream {
                     file: name.to_owned(),
                 });

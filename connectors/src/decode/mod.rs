@@ -21,18 +21,17 @@ mod chunk;
 mod columns;
 mod content;
 mod convert;
-mod csv;
+mod csv_split;
 mod cut;
 mod declared;
 mod decoder;
 mod error;
 mod fields;
-mod format;
+mod formats;
 mod json;
 mod kind;
 mod members;
 mod messages;
-mod names;
 mod nested;
 mod parquet;
 mod parquet_layout;
@@ -52,10 +51,12 @@ pub use cut::is_cut_of;
 pub use declared::{ColumnDeclaration, MayBe};
 pub use decoder::Decoder;
 pub use error::DecodeError;
-pub use format::Format;
+pub use formats::{
+    Csv, CsvLayout, Fields, Format, FormatAbout, FormatEntry, Header, Json, JsonLines, Parquet,
+    csv_misplaced, fields_of, format_of, layout_text,
+};
 pub use kind::ColumnType;
 pub use messages::{MessageDecoder, MessageFormat, Registry, RegistryUrl};
-pub use names::{Fields, fields_of};
 pub use parquet::{RowGroup, row_groups};
 pub use request::{ColumnRequest, DecodeOptions, text_schema};
 pub use unmet::Unmet;
@@ -63,10 +64,10 @@ pub use window::RECORD_BYTES_MAX;
 
 pub(crate) use assemble::Assembler;
 pub(crate) use chunk::Source;
-pub(crate) use csv::KeptRows;
 pub(crate) use error::opening;
+pub(crate) use formats::Kept;
 pub(crate) use parquet::batch_rows;
-pub(crate) use paths::{FieldPaths, KEY_COLUMN};
+pub(crate) use paths::KEY_COLUMN;
 pub(crate) use scalar::quoted;
 pub(crate) use window::BYTE_ORDER_MARK;
 

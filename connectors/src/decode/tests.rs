@@ -67,10 +67,10 @@ fn shown(mut decoder: Decoder) -> Vec<String> {
     shown.into_iter().map(|(_, line)| line).collect()
 }
 
-const CSV: Format = Format::Csv {
+const CSV: Format = Format::Csv(Csv {
     delimiter: ',',
     header: None,
-};
+});
 
 #[test]
 fn csv_rows_keep_their_neighbours_mistakes_to_themselves() {
@@ -108,7 +108,15 @@ fn bytes_that_are_no_text_cost_only_the_fields_that_are_read() {
     );
     let json: &[u8] = b"{\"id\":\"a\",\"n\":1,\"note\":\"caf\xe9\",\"k\xe9\":{\"id\":\"\xe9\"}}
 {\"id\":\"b\xe9\",\"n\":2}\n{\"id\":\"c\",\"n\":3,\"note\":\"\xe9\n";
-    let told = shown(open("a.jsonl", &Format::JsonLines, json.to_vec(), &wanted).unwrap());
+    let told = shown(
+        open(
+            "a.jsonl",
+            &Format::JsonLines(JsonLines {}),
+            json.to_vec(),
+            &wanted,
+        )
+        .unwrap(),
+    );
     assert_eq!(
         &told[..2],
         [
@@ -155,10 +163,18 @@ fn a_line_of_ten_megabytes_is_one_fault() {
         assert!(lines[1].len() < 300, "messages stay short");
     }
     let json = format!("{{\"a\":1}}\n{{\"a\":\"{long}\"}}\n{{\"a\":3}}\n");
-    let lines = shown(open("a.jsonl", &Format::JsonLines, json, &[("a", "")]).unwrap());
+    let lines = shown(
+        open(
+            "a.jsonl",
+            &Format::JsonLines(JsonLines {}),
+            json,
+            &[("a", "")],
+        )
+        .unwrap(),
+    );
     assert_eq!((lines.len(), lines[2].as_str()), (3, "2@3 3"));
     let json = format!("[{{\"a\":1}},\n{{\"a\":\"{long}\"}},\n{{\"a\":3}}]");
-    let lines = shown(open("a.json", &Format::Json, json, &[("a", "")]).unwrap());
+    let lines = shown(open("a.json", &Format::Json(Json {}), json, &[("a", "")]).unwrap());
     assert_eq!((lines.len(), lines[2].as_str()), (3, "2@3 3"));
 }
 
@@ -188,10 +204,10 @@ fn a_column_that_is_not_there_is_named_with_its_neighbours() {
 #[test]
 fn headers_may_be_missing_and_delimiters_differ() {
     let header = Some(vec!["a".to_owned(), "b".to_owned()]);
-    let format = Format::Csv {
+    let format = Format::Csv(Csv {
         delimiter: ';',
         header,
-    };
+    });
     assert_eq!(
         shown(open("a.csv", &format, "1;2\r\n3;4", &[("b", "")]).unwrap()),
         ["0@1 2", "1@2 4"]
@@ -283,7 +299,7 @@ fn json_lines_give_nested_fields_and_exact_numbers() {
         "{\"usage.input_tokens\":5}",
     );
     let wanted = [("id", ""), ("usage.input_tokens", "decimal(38,3)")];
-    let lines = shown(open("a.jsonl", &Format::JsonLines, file, &wanted).unwrap());
+    let lines = shown(open("a.jsonl", &Format::JsonLines(JsonLines {}), file, &wanted).unwrap());
     assert_eq!(lines[0], "0@1 aé|12345678901234567890.125");
     assert_eq!(lines[1], "1@2 NULL|1000.000");
     assert!(
@@ -304,7 +320,7 @@ fn json_lines_give_nested_fields_and_exact_numbers() {
 fn json_may_be_an_array_or_an_object_of_records() {
     let wanted = [("a", "bigint"), ("key", "")];
     let array = "[ {\"a\":1},\n {\"a\":2,\"s\":\"]},{\"}\n, 3, {\"a\":} , {\"a\":4}]";
-    let lines = shown(open("a.json", &Format::Json, array, &wanted).unwrap());
+    let lines = shown(open("a.json", &Format::Json(Json {}), array, &wanted).unwrap());
     assert_eq!(
         (lines[0].as_str(), lines[1].as_str()),
         ("0@1 1|NULL", "1@2 2|NULL")
@@ -314,7 +330,7 @@ fn json_may_be_an_array_or_an_object_of_records() {
     );
     assert_eq!(lines[4], "4@3 4|NULL");
     let object = "{\"gpt-4\": {\"a\":1},\n\"x\\\"y\": {\"a\":2}}\n";
-    let lines = shown(open("a.json", &Format::Json, object, &wanted).unwrap());
+    let lines = shown(open("a.json", &Format::Json(Json {}), object, &wanted).unwrap());
     assert_eq!(lines, ["0@1 1|gpt-4", "1@2 2|x\"y"]);
     for (broken, said) in [
         ("[{\"a\":1}", "it ends before its records do"),
@@ -324,7 +340,7 @@ fn json_may_be_an_array_or_an_object_of_records() {
         ("hello", "neither"),
         ("[{\"a\":1}] x", "something follows"),
     ] {
-        let lines = shown(open("a.json", &Format::Json, broken, &wanted).unwrap());
+        let lines = shown(open("a.json", &Format::Json(Json {}), broken, &wanted).unwrap());
         let fault = lines.last().unwrap();
         assert!(
             fault.contains("FILE_UNREADABLE") && fault.contains(said),
@@ -361,7 +377,10 @@ fn originals_hold_every_record_as_it_stood() {
         raw,
         [None, Some(b"2\n".as_slice()), Some(b"3,\xff\n".as_slice())]
     );
-    let originals = read(&Format::JsonLines, b"{\"a\":1}\n{\"a\n".to_vec());
+    let originals = read(
+        &Format::JsonLines(JsonLines {}),
+        b"{\"a\":1}\n{\"a\n".to_vec(),
+    );
     let raw: Vec<_> = originals.raw.iter().collect();
     assert_eq!(
         raw,
@@ -422,7 +441,7 @@ fn parquet_columns_keep_their_types_and_row_groups_stand_alone() {
             &store,
             file,
             FileId(7),
-            &Format::Parquet,
+            &Format::Parquet(Parquet {}),
             &columns(wanted),
             &options,
         )
@@ -536,7 +555,7 @@ fn a_value_that_does_not_fit_its_declaration_fails_its_row_only() {
             &store,
             &file,
             FileId(7),
-            &Format::Parquet,
+            &Format::Parquet(Parquet {}),
             &columns(wanted),
             &options,
         )
@@ -622,7 +641,7 @@ fn times_of_96_bits_are_exact_or_told() {
         for kind in ["", "timestamp"] {
             let wanted = columns(&[("at", kind)]);
             let options = DecodeOptions::default();
-            let format = &Format::Parquet;
+            let format = &Format::Parquet(Parquet {});
             let opened = Decoder::open(&store, &file, FileId(7), format, &wanted, &options);
             let lines = shown(opened.unwrap());
             let told = |row: usize| {
@@ -659,7 +678,7 @@ fn a_path_leads_into_structs_and_maps() {
             &store,
             &file,
             FileId(7),
-            &Format::Parquet,
+            &Format::Parquet(Parquet {}),
             &columns(wanted),
             &options,
         )
@@ -716,7 +735,7 @@ fn a_key_that_no_map_has_is_unmet() {
         there,
     };
     for chunk_rows in [1, 3, 100] {
-        let found = unmet(&store, &Format::Parquet, &wanted, chunk_rows);
+        let found = unmet(&store, &Format::Parquet(Parquet {}), &wanted, chunk_rows);
         assert_eq!(found, std::slice::from_ref(&teams), "{chunk_rows}");
     }
 }
@@ -743,7 +762,12 @@ fn a_field_that_no_record_of_json_has_is_unmet() {
         there: ["a", "u.tokens"].map(str::to_owned).to_vec(),
     };
     for chunk_rows in [1, 7, 1000] {
-        let found = unmet(&store, &Format::JsonLines, &wanted, chunk_rows);
+        let found = unmet(
+            &store,
+            &Format::JsonLines(JsonLines {}),
+            &wanted,
+            chunk_rows,
+        );
         assert_eq!(found, std::slice::from_ref(&token), "{chunk_rows}");
     }
 }
@@ -783,7 +807,7 @@ fn a_name_that_a_typed_file_has_twice_is_told() {
             &store,
             &file,
             FileId(7),
-            &Format::Parquet,
+            &Format::Parquet(Parquet {}),
             &wanted,
             &options,
         )
@@ -849,14 +873,6 @@ fn a_column_that_may_be_absent_is_empty_in_files_without_it() {
     }
 }
 
-#[test]
-fn formats_follow_from_names() {
-    assert_eq!(Format::of_name("a/b.CSV.gz"), Some(CSV));
-    assert_eq!(Format::of_name("b.ndjson.zst"), Some(Format::JsonLines));
-    assert_eq!(Format::of_name("b.parquet"), Some(Format::Parquet));
-    assert_eq!(Format::of_name("b.tar.gz"), None);
-}
-
 proptest! {
     /// Whatever the bytes are, decoding ends, numbers every record once, and does not panic.
     #[test]
@@ -864,7 +880,7 @@ proptest! {
         prop_oneof![6 => proptest::sample::select(b"ab1,\"\n\r{}[]:\\ e.-\0".to_vec()), 1 => any::<u8>()],
         0..200,
     )) {
-        for format in [CSV, Format::JsonLines, Format::Json] {
+        for format in [CSV, Format::JsonLines(JsonLines {}), Format::Json(Json {})] {
             for start in ["", "a,b\n", "[", "{\"a\":"] {
                 let bytes = [start.as_bytes(), &bytes].concat();
                 let Ok(mut decoder) = open("x", &format, bytes, &[("a", "decimal(9,2)")]) else {
@@ -914,7 +930,14 @@ fn damaged_parquet_is_a_fault_wherever_the_damage_lies() {
         let file = &store.list().unwrap()[0];
         let wanted = columns(&[("n", ""), ("s", "")]);
         let options = DecodeOptions::default();
-        let opened = Decoder::open(&store, file, FileId(1), &Format::Parquet, &wanted, &options);
+        let opened = Decoder::open(
+            &store,
+            file,
+            FileId(1),
+            &Format::Parquet(Parquet {}),
+            &wanted,
+            &options,
+        );
         if let Ok(mut decoder) = opened {
             while decoder.next_chunk().is_some() {}
         }
@@ -931,7 +954,13 @@ fn a_field_that_is_there_twice_has_one_value_or_is_told() {
         r#"{"id":"e","n":5,"usage":{"n":1,"n":1},"usage.n":1}"#,
     ];
     let wanted = [("id", ""), ("n", "bigint"), ("usage.n", "bigint")];
-    let read = open("a.jsonl", &Format::JsonLines, lines.join("\n"), &wanted).unwrap();
+    let read = open(
+        "a.jsonl",
+        &Format::JsonLines(JsonLines {}),
+        lines.join("\n"),
+        &wanted,
+    )
+    .unwrap();
     let shown = shown(read);
     let said = [
         "0@1 a|1|NULL",

@@ -21,12 +21,12 @@ fn texts() -> [(&'static str, Format, &'static [u8]); 4] {
         ("a.csv", CSV, b"\"a\",\"b\"\n\"1\",\"x\"\n\"2\",\"y\"\n"),
         (
             "a.jsonl",
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             b"{\"a\":1,\"b\":\"x\"}\n{\"a\":2,\"b\":\"y\"}\n",
         ),
         (
             "a.json",
-            Format::Json,
+            Format::Json(Json {}),
             b"[{\"a\":1,\"b\":\"x\"},\n{\"a\":2,\"b\":\"y\"}]",
         ),
     ]
@@ -61,7 +61,7 @@ fn a_byte_order_mark_is_no_data() {
     ]
     .concat();
     assert_eq!(
-        rows("a.jsonl", &Format::JsonLines, together),
+        rows("a.jsonl", &Format::JsonLines(JsonLines {}), together),
         ["1|x", "2|y"]
     );
     for second in ["2,y", "\"2\",\"y\""] {
@@ -216,38 +216,42 @@ fn a_file_that_holds_no_records_where_they_are_looked_for_is_told_once() {
     let page = "{\"object\": \"page\", \"data\": [{\"start\": 1, \"results\": [{\"a\": 1}]}], \"more\": false}";
     for (format, file, said) in [
         (
-            Format::Json,
+            Format::Json(Json {}),
             page,
             "\"data\", with \"results\" as a list in each",
         ),
         (
-            Format::Json,
+            Format::Json(Json {}),
             "{\"meta\":{\"n\":1},\"items\":[{\"a\":1}]}",
             "lists inside of it: \"items\"",
         ),
         (
-            Format::Json,
+            Format::Json(Json {}),
             "{\n \"a\": 1,\n \"b\": \"x\"\n}\n",
             "its entries are no records, like \"a\"",
         ),
-        (Format::Json, "{\"a\":1}\n{\"a\":2}\n", "`format: jsonl`"),
         (
-            Format::JsonLines,
+            Format::Json(Json {}),
+            "{\"a\":1}\n{\"a\":2}\n",
+            "`format: jsonl`",
+        ),
+        (
+            Format::JsonLines(JsonLines {}),
             "{\n \"a\": 1,\n \"b\": \"x\"\n}\n",
             "its first record goes over lines 1 to 4",
         ),
         (
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             "\n{\n \"a\": 1\n}\n{\n \"a\": 2\n}\n",
             "its first record goes over",
         ),
         (
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             "[\n {\"a\": 1},\n {\"a\": 2}\n]\n",
             "`format: json`",
         ),
         (
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             "{\n\"data\": [\n{\"a\": 1}\n]\n}\n",
             "lists inside of it: \"data\"",
         ),
@@ -262,14 +266,18 @@ fn a_file_that_holds_no_records_where_they_are_looked_for_is_told_once() {
         );
     }
     for (format, file, count) in [
-        (Format::Json, "{}", 0),
+        (Format::Json(Json {}), "{}", 0),
         (
-            Format::Json,
+            Format::Json(Json {}),
             "{\"k\": {\"a\":1}, \"l\": 5, \"m\": {\"a\":[1]}}",
             3,
         ),
-        (Format::JsonLines, "{\"a\":1,\"b\n{\"a\":2}\n", 2),
-        (Format::JsonLines, "{\"a\":1", 1),
+        (
+            Format::JsonLines(JsonLines {}),
+            "{\"a\":1,\"b\n{\"a\":2}\n",
+            2,
+        ),
+        (Format::JsonLines(JsonLines {}), "{\"a\":1", 1),
     ] {
         let lines = shown(open("a", &format, file, &[("a", "")]).unwrap());
         assert_eq!(lines.len(), count, "{file}: {lines:?}");
@@ -329,7 +337,7 @@ proptest! {
         bytes in text_bytes(),
         lengths in proptest::collection::vec(1_usize..9, 1..5),
     ) {
-        for (name, format) in [("x", CSV), ("x", Format::JsonLines), ("x", Format::Json)] {
+        for (name, format) in [("x", CSV), ("x", Format::JsonLines(JsonLines {})), ("x", Format::Json(Json {}))] {
             for start in ["", "a,b\n", "\u{feff}a,b\n", "[", "{\"k\":"] {
                 let bytes = [start.as_bytes(), &bytes].concat();
                 let options = DecodeOptions { remember: true, ..DecodeOptions::default() };
@@ -357,7 +365,7 @@ proptest! {
     /// settled, and the bytes that the content names.
     #[test]
     fn a_cut_file_begins_the_whole_one(bytes in text_bytes(), cut in 0_usize..200) {
-        for format in [CSV, Format::JsonLines, Format::Json] {
+        for format in [CSV, Format::JsonLines(JsonLines {}), Format::Json(Json {})] {
             for start in ["", "a,b\n", "[{\"a\":0},"] {
                 let whole = [start.as_bytes(), &bytes].concat();
                 let cut = cut.min(whole.len());
