@@ -40,6 +40,7 @@ mod paths;
 mod request;
 pub(crate) mod scalar;
 mod shape;
+mod slices;
 mod split;
 mod unmet;
 mod window;

@@ -41,6 +41,18 @@ impl From<io::Error> for Broken {
     }
 }
 
+/// Finds the records of a text.
+pub(super) trait Splitter: Send {
+    /// The next record.
+    ///
+    /// # Errors
+    /// Why there is none where there should be one.
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken>;
+
+    /// The line that the last record begins on.
+    fn line(&self) -> u64;
+}
+
 /// Reads records that stand one per line.
 #[derive(Default)]
 pub(super) struct Lines {
@@ -50,12 +62,12 @@ pub(super) struct Lines {
     begun: bool,
 }
 
-impl Lines {
-    pub(super) fn line(&self) -> u64 {
+impl Splitter for Lines {
+    fn line(&self) -> u64 {
         self.line
     }
 
-    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
         loop {
             window.advance(std::mem::take(&mut self.consumed));
             self.line += 1;
@@ -156,12 +168,14 @@ impl Elements {
             state: State::Start,
         }
     }
+}
 
-    pub(super) fn line(&self) -> u64 {
+impl Splitter for Elements {
+    fn line(&self) -> u64 {
         self.line
     }
 
-    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
         let consumed = std::mem::take(&mut self.consumed);
         self.take(window, consumed);
         loop {
@@ -220,7 +234,9 @@ impl Elements {
             }
         }
     }
+}
 
+impl Elements {
     fn element(&mut self, window: &mut Window, object: bool) -> Result<Slice, Broken> {
         self.state = State::Inside {
             object,

@@ -6,9 +6,11 @@ use crate::decode::assemble::Assembler;
 use crate::decode::chunk::Source;
 use crate::decode::error::DecodeError;
 use crate::decode::fields::{RECORDS, enter};
-use crate::decode::json::JsonSource;
+use crate::decode::json::JsonRecords;
 use crate::decode::paths::{FieldPaths, KEY_COLUMN};
 use crate::decode::request::{ColumnRequest, DecodeOptions};
+use crate::decode::slices::Sliced;
+use crate::decode::split::Elements;
 use crate::decode::window::Window;
 use crate::store::{FileMeta, Store};
 use schemars::JsonSchema;
@@ -98,7 +100,11 @@ impl TextFormat for Json {
         assembler: Assembler,
         options: &DecodeOptions,
     ) -> Result<Box<dyn Source>, DecodeError> {
-        Ok(Box::new(JsonSource::elements(window, assembler, options)))
+        let (splitter, records) = (Elements::new(), JsonRecords::new(assembler.names()));
+        // The names of records in an object stand outside of the records.
+        let kept = [KEY_COLUMN.to_owned()];
+        let source = Sliced::new(window, splitter, records, assembler, options, &kept);
+        Ok(Box::new(source))
     }
 
     fn kept(

@@ -7,8 +7,10 @@ use crate::decode::assemble::Assembler;
 use crate::decode::chunk::Source;
 use crate::decode::error::DecodeError;
 use crate::decode::fields::{RECORDS, enter};
-use crate::decode::json::JsonSource;
+use crate::decode::json::JsonRecords;
 use crate::decode::request::{ColumnRequest, DecodeOptions};
+use crate::decode::slices::Sliced;
+use crate::decode::split::Lines;
 use crate::decode::window::{BYTE_ORDER_MARK, Window};
 use crate::store::{FileMeta, Store};
 use schemars::JsonSchema;
@@ -91,7 +93,9 @@ impl TextFormat for JsonLines {
         assembler: Assembler,
         options: &DecodeOptions,
     ) -> Result<Box<dyn Source>, DecodeError> {
-        Ok(Box::new(JsonSource::lines(window, assembler, options)))
+        let (splitter, records) = (Lines::default(), JsonRecords::new(assembler.names()));
+        let source = Sliced::new(window, splitter, records, assembler, options, &[]);
+        Ok(Box::new(source))
     }
 
     fn kept(
