@@ -17,7 +17,12 @@ fn chunks(mut decoder: Decoder) -> Vec<RawChunk> {
 
 /// Archives a file, reads it back with other columns, and demands what the file itself would give; returns how
 /// many columns the archive has.
-fn round_trip(name: &str, format: &Format, bytes: &[u8], columns: &[ColumnRequest]) -> usize {
+pub(crate) fn round_trip(
+    name: &str,
+    format: &Format,
+    bytes: &[u8],
+    columns: &[ColumnRequest],
+) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let open = |columns: &[ColumnRequest], keep_originals| {
         let input = Box::new(std::io::Cursor::new(bytes.to_vec()));

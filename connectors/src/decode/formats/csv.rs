@@ -496,6 +496,7 @@ fn rows(
 
 #[cfg(test)]
 mod tests {
+    use super::super::conformance::{Conforms, Record, Sample, TEXT};
     use super::*;
     use crate::decode::formats::tests::fields;
     use crate::decode::{Format, format_of};
@@ -526,5 +527,45 @@ mod tests {
         assert_eq!(format_of("a.csv", None, &csv), Some(expected));
         let refused = read::<CsvLayout>("x", "header: false").findings;
         assert!(refused[0].message.contains("column names"), "{refused:?}");
+    }
+
+    fn lines(header: &str, records: &[Record], (between, quote): (&[u8], &[u8])) -> Vec<u8> {
+        let mut bytes = header.as_bytes().to_vec();
+        for record in records {
+            let fields = record.map(|field| [quote, field, quote].concat());
+            bytes.extend_from_slice(&fields.join(between));
+            bytes.extend_from_slice(b"\n");
+        }
+        bytes
+    }
+
+    impl Conforms for Csv {
+        fn samples() -> Vec<Sample> {
+            const HEADER: &str = "a,\"the \"\"b\"\", 2\",note\n";
+            let names = ["a", TEXT, "note"].map(str::to_owned).to_vec();
+            let plain = |write: fn(&[Record]) -> Vec<u8>| Sample {
+                name: "a.csv",
+                format: Format::Csv(Csv::example()),
+                write,
+                lines: Some((2, 1)),
+                damage: Some(b"20,two\n"),
+                has_end: false,
+            };
+            let quoted = plain(|records| lines(HEADER, records, (b",", b"\"")));
+            let nameless = Csv {
+                delimiter: ';',
+                header: Some(names),
+            };
+            let nameless = Sample {
+                format: Format::Csv(nameless),
+                lines: Some((1, 1)),
+                ..plain(|records| lines("", records, (b";", b"")))
+            };
+            vec![
+                plain(|records| lines(HEADER, records, (b",", b""))),
+                quoted,
+                nameless,
+            ]
+        }
     }
 }

@@ -124,8 +124,47 @@ pub(super) fn named(columns: &[ColumnRequest]) -> Kept {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::Format;
+    use super::super::conformance::{Conforms, Record, Sample, TEXT};
+    use super::*;
     use crate::decode::formats::tests::fields;
+
+    /// Records as objects.
+    pub(in crate::decode::formats) fn objects(records: &[Record]) -> Vec<Vec<u8>> {
+        let text = serde_json::to_vec(TEXT).unwrap();
+        let object = |[a, b, note]: &Record| {
+            let parts: [&[u8]; 9] = [
+                b"{\"a\":\"",
+                a,
+                b"\",",
+                &text,
+                b":\"",
+                b,
+                b"\",\"note\":\"",
+                note,
+                b"\"}",
+            ];
+            parts.concat()
+        };
+        records.iter().map(object).collect()
+    }
+
+    impl Conforms for Json {
+        fn samples() -> Vec<Sample> {
+            vec![Sample {
+                name: "a.json",
+                format: Format::Json(Self {}),
+                write: |records| {
+                    let parts: [&[u8]; 3] = [b"[", &objects(records).join(&b",\n"[..]), b"]\n"];
+                    parts.concat()
+                },
+                lines: Some((1, 1)),
+                damage: Some(b",\n{\"a\":}"),
+                has_end: true,
+            }]
+        }
+    }
 
     #[test]
     fn json_has_the_fields_of_all_its_records_by_their_paths() {

@@ -107,3 +107,28 @@ impl TextFormat for JsonLines {
         Ok(named(columns))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::conformance::{Conforms, Sample};
+    use super::super::json::tests::objects;
+    use super::*;
+
+    impl Conforms for JsonLines {
+        fn samples() -> Vec<Sample> {
+            vec![Sample {
+                name: "a.jsonl",
+                format: Format::JsonLines(Self {}),
+                write: |records| {
+                    let lines = objects(records).into_iter();
+                    let lines = lines.map(|object| [&object[..], b"\n"].concat());
+                    lines.collect::<Vec<_>>().concat()
+                },
+                lines: Some((1, 1)),
+                damage: Some(b"{\"a\":\n"),
+                has_end: false,
+            }]
+        }
+    }
+}

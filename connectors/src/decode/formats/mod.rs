@@ -150,6 +150,14 @@ macro_rules! formats {
                 }
             }
 
+            /// Files of all formats.
+            #[cfg(test)]
+            fn samples() -> Vec<conformance::Sample> {
+                let mut all = Vec::new();
+                $(all.extend(<$format as conformance::Conforms>::samples());)+
+                all
+            }
+
             fn fields(self, store: &Store, file: &FileMeta) -> Result<Fields, DecodeError> {
                 match self {
                     $(Self::$format(format) => format.fields(store, file).map(|found| Fields {
@@ -279,5 +287,7 @@ pub fn fields_of(store: &Store, file: &FileMeta, format: Format) -> Result<Field
     opening(&file.name, || format.fields(store, file))
 }
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod tests;

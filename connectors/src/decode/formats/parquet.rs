@@ -68,3 +68,44 @@ impl ColumnFormat for Parquet {
         Ok((schema, Box::new(source)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::conformance::{Conforms, Record, Sample, TEXT};
+    use super::*;
+    use ::parquet::arrow::ArrowWriter;
+    use ::parquet::file::properties::WriterProperties;
+    use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+    use std::sync::Arc;
+
+    fn written(records: &[Record]) -> Vec<u8> {
+        let texts = |column: usize| -> ArrayRef {
+            let texts = records
+                .iter()
+                .map(|record| std::str::from_utf8(record[column]).unwrap());
+            Arc::new(StringArray::from_iter_values(texts))
+        };
+        let notes: ArrayRef = Arc::new(BinaryArray::from_iter_values(records.iter().map(|r| r[2])));
+        let columns = [("a", texts(0)), (TEXT, texts(1)), ("note", notes)];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(3));
+        let properties = Some(properties.build());
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), properties).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    impl Conforms for Parquet {
+        fn samples() -> Vec<Sample> {
+            vec![Sample {
+                name: "a.parquet",
+                format: Format::Parquet(Self {}),
+                write: written,
+                lines: None,
+                damage: None,
+                has_end: true,
+            }]
+        }
+    }
+}
