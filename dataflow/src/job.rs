@@ -169,6 +169,8 @@ pub struct SourcePlan {
     pub mediation: RuleSource,
     /// Whether all of a rule in the job file could be read; otherwise nothing more is said of it.
     pub is_whole: bool,
+    /// Whether all that is said of how its files are laid out could be read; otherwise nothing is said of them.
+    pub is_laid_out: bool,
 }
 
 impl SourcePlan {
@@ -655,6 +657,11 @@ impl Judge {
             voids_missing: self.voids_missing(written, at),
             mediation,
             is_whole: !self.refused.is_within(place_of(&written.mediation)),
+            is_laid_out: ["format", "csv"]
+                .iter()
+                .all(|key| !self.refused.has(at, key))
+                && self.is_read(written.format.as_ref().map(place_of))
+                && self.is_read(written.csv.as_ref().map(place_of)),
         }
     }
 
@@ -671,6 +678,11 @@ impl Judge {
             }
         }
         patterns
+    }
+
+    /// Whether all of what stands here could be read, if anything does.
+    fn is_read(&self, place: Option<(u64, u64)>) -> bool {
+        !place.is_some_and(|place| self.refused.is_within(place))
     }
 
     /// What is said of CSV files, and the files are told to be others or are laid out by `format`.
@@ -861,12 +873,11 @@ impl Judge {
         let refused = self.refused.keys().map(str::to_owned);
         let unusable = lookups.iter().filter(|(_, lookup)| {
             let csv = lookup.csv.as_ref().map(|csv| csv.value.clone());
-            let format = format_of(
-                &lookup.file.value,
-                lookup.format.as_ref(),
-                &csv.unwrap_or_default(),
-            );
-            format.is_none() || lookup.key.value.trim().is_empty()
+            let told = lookup.format.as_ref();
+            let is_read = self.is_read(told.map(place_of));
+            let told = told.map(|told| &told.value);
+            let format = format_of(&lookup.file.value, told, &csv.unwrap_or_default());
+            format.is_none() || !is_read || lookup.key.value.trim().is_empty()
         });
         let unusable = unusable.map(|(name, _)| name.clone());
         Unread {
@@ -892,7 +903,12 @@ impl Judge {
         }
         let csv = written.csv.as_ref();
         let csv = csv.map(|csv| csv.value.clone()).unwrap_or_default();
-        let Some(format) = format_of(file, written.format.as_ref(), &csv) else {
+        let told = written.format.as_ref();
+        if !self.is_read(told.map(place_of)) {
+            return None;
+        }
+        let told = told.map(|told| &told.value);
+        let Some(format) = format_of(file, told, &csv) else {
             if !self.refused.has_anywhere("format") {
                 let message = format!("the format of \"{file}\" cannot be told from its name");
                 self.error(place, message, FormatEntry::advice());
@@ -900,7 +916,7 @@ impl Judge {
             return None;
         };
         if let Some(csv) = &written.csv {
-            self.csv_alone(Some(&format), written.format.as_ref(), place_of(csv));
+            self.csv_alone(Some(&format), told, place_of(csv));
         }
         let (name, file, key) = (name.to_owned(), file.clone(), written.key.value.clone());
         Some(LookupPlan {

@@ -324,7 +324,8 @@ pub struct LookupEntry {
     #[schemars(with = "String")]
     pub key: Spanned<String>,
     /// The format; as the file's name suggests unless given.
-    pub format: Option<FormatEntry>,
+    #[schemars(with = "Option<FormatEntry>")]
+    pub format: Option<Spanned<FormatEntry>>,
     /// What varies between CSV files.
     #[schemars(with = "Option<CsvLayout>")]
     pub csv: Option<Spanned<CsvLayout>>,

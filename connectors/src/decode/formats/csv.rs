@@ -146,6 +146,7 @@ impl FileFormat for Csv {
             file: file.name.clone(),
             source,
         })?;
+        let names = self.header.clone().unwrap_or(names);
         Ok(Found::of_text(Self { delimiter, ..self }, names))
     }
 
