@@ -52,10 +52,7 @@ pub use cut::is_cut_of;
 pub use declared::{ColumnDeclaration, MayBe};
 pub use decoder::Decoder;
 pub use error::DecodeError;
-pub use formats::{
-    Csv, CsvLayout, Fields, Format, FormatAbout, FormatEntry, Header, Json, JsonLines, Parquet,
-    csv_misplaced, fields_of, format_of, layout_text,
-};
+pub use formats::*;
 pub use kind::ColumnType;
 pub use messages::{MessageDecoder, MessageFormat, Registry, RegistryUrl};
 pub use parquet::{RowGroup, row_groups};

@@ -390,15 +390,15 @@ mod tests {
         for (yaml, told) in [
             (
                 "format: cvs",
-                "x:1:9: unknown format \"cvs\", did you mean \"csv\"?; known are csv, jsonl, json, parquet",
+                "x:1:9: unknown format \"cvs\", did you mean \"csv\"?; known are ",
             ),
             (
                 "format: excel",
-                "x:1:9: unknown format \"excel\"; known are csv, jsonl, json, parquet",
+                "x:1:9: unknown format \"excel\"; known are ",
             ),
             (
                 "format:\n  delimiter: ;\n  type: xml",
-                "x:3:9: unknown format \"xml\"; known are csv, jsonl, json, parquet",
+                "x:3:9: unknown format \"xml\"; known are ",
             ),
             (
                 "format:\n  type: jsonl\n  delimiter: ;",
@@ -427,8 +427,12 @@ mod tests {
         ] {
             let found = read::<Source>("x", yaml).findings;
             let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+            let told = match told.ends_with("known are ") {
+                true => format!("{told}{}", Told::NAMES.join(", ")),
+                false => told.to_owned(),
+            };
             assert!(
-                shown.len() == 1 && shown[0].starts_with(told),
+                shown.len() == 1 && shown[0].starts_with(&told),
                 "{yaml}: {shown:?}"
             );
         }
