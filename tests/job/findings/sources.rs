@@ -25,6 +25,7 @@ fn source(line: &str) -> Edit {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = places();
+    cases.extend(formats());
     cases.extend(changes());
     cases.extend(messages());
     cases.extend(fields());
@@ -214,6 +215,39 @@ fn places() -> Vec<Case> {
         prepaid()
             .right(put(INPUT, USAGE_TEXT))
             .right(swap(JOB, "prepaid", "postpaid")),
+    ]
+}
+
+/// How files are laid out.
+fn formats() -> Vec<Case> {
+    let semicolons = || put(USAGE, USAGE_TEXT.replace(',', ";"));
+    vec![
+        Case::refused("unknown format \"cvs\", did you mean \"csv\"?", "")
+            .wrong(source("format: cvs"))
+            .right(swap(JOB, "cvs", "csv")),
+        Case::refused(
+            "the format `csv` takes no \"delimter\"; did you mean \"delimiter\"?",
+            "",
+        )
+        .wrong(semicolons())
+        .wrong(source("format: { type: csv, delimter: ; }"))
+        .right(swap(JOB, "delimter", "delimiter")),
+        Case::refused(
+            "the format `jsonl` takes no \"delimiter\"; that is for `csv`",
+            "",
+        )
+        .wrong(semicolons())
+        .wrong(source("format: { delimiter: ;, type: jsonl }"))
+        .right(swap(JOB, "jsonl", "csv")),
+        Case::refused(
+            "`csv` says again how the files are laid out",
+            "write all options of the files under `format`, and leave `csv` out",
+        )
+        .wrong(semicolons())
+        .wrong(source(
+            "format: { type: csv, delimiter: \",\" }\n    csv: { delimiter: ; }",
+        ))
+        .right(swap(JOB, "\",\" }\n    csv: { delimiter: ; }", "; }")),
     ]
 }
 
