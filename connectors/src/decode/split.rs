@@ -60,6 +60,8 @@ pub(super) struct Lines {
     consumed: usize,
     /// Whether the first record has been seen.
     begun: bool,
+    /// Whether a line of white space is a record.
+    keeps_blanks: bool,
 }
 
 impl Splitter for Lines {
@@ -111,7 +113,11 @@ impl Splitter for Lines {
                     at_end,
                 }));
             }
-            if !text.trim_ascii().is_empty() {
+            let is_blank = match self.keeps_blanks {
+                true => text.strip_suffix(b"\r").unwrap_or(text).is_empty(),
+                false => text.trim_ascii().is_empty(),
+            };
+            if !is_blank {
                 let slice = Slice {
                     line: self.line,
                     key: None,
@@ -130,6 +136,15 @@ impl Splitter for Lines {
 }
 
 impl Lines {
+    /// Lines of which none is JSON, and all that hold anything are records.
+    pub(super) fn of_any_text() -> Self {
+        Self {
+            begun: true,
+            keeps_blanks: true,
+            ..Self::default()
+        }
+    }
+
     /// Looks whether the first record is on a line of its own, once the window begins with it.
     fn begin(&mut self, window: &mut Window) -> Result<(), Broken> {
         if let Some(told) = shape::of_lines(window) {
@@ -138,6 +153,56 @@ impl Lines {
         let line = window.bytes().split(|byte| *byte == b'\n').next();
         self.begun = line.is_some_and(|line| !line.trim_ascii().is_empty());
         Ok(())
+    }
+}
+
+/// Reads records of one length that follow one another; each counts as a line.
+pub(super) struct Blocks {
+    length: usize,
+    line: u64,
+    consumed: usize,
+}
+
+impl Blocks {
+    pub(super) fn new(length: usize) -> Self {
+        Self {
+            length,
+            line: 0,
+            consumed: 0,
+        }
+    }
+}
+
+impl Splitter for Blocks {
+    fn line(&self) -> u64 {
+        self.line
+    }
+
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+        window.advance(std::mem::take(&mut self.consumed));
+        self.line += 1;
+        let (held, length) = (window.look(self.length).len(), self.length);
+        if held >= length {
+            self.consumed = length;
+            return Ok(Some(Slice {
+                line: self.line,
+                key: None,
+                start: 0,
+                end: length,
+                oversized: false,
+                at_end: false,
+            }));
+        }
+        if !window.ended() {
+            // What broke the stream off is told now.
+            window.fill()?;
+        }
+        match held {
+            0 => Ok(None),
+            _ => Err(Broken::Layout(Cow::Owned(format!(
+                "it ends inside of a record, which has {held} bytes instead of {length}"
+            )))),
+        }
     }
 }
 

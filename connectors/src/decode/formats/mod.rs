@@ -7,6 +7,7 @@
 
 mod contract;
 mod csv;
+mod fixed;
 mod json;
 mod json_lines;
 mod parquet;
@@ -176,6 +177,7 @@ formats! {
     JsonLines in json_lines,
     Json in json,
     Parquet in parquet,
+    Fixed in fixed,
 }
 
 /// A format, for documentation and for tests of all of them.
