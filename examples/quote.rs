@@ -8,7 +8,7 @@
 
 use jiff::Timestamp;
 use millrace::quote::{QuoteError, QuoteRequest, quote};
-use millrace_connectors::decode::Format;
+use millrace_connectors::decode::{Csv, Format};
 use std::fmt::Write as _;
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -48,10 +48,10 @@ fn main() -> ExitCode {
         price_list: None,
         account: None,
         at: Timestamp::now().into(),
-        format: Format::Csv {
+        format: Format::Csv(Csv {
             delimiter: ',',
             header: None,
-        },
+        }),
         name: "calls.csv".to_owned(),
     };
     let quote = match quote(&request, Box::new(Cursor::new(usage))) {

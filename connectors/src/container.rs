@@ -4,10 +4,10 @@
 //! `item` and `quantity` are required; `time`, `account`, `price_list` and `service_type` may be
 //! given; every other column is an attribute that prices may depend on, absent where it is empty.
 
-use crate::decode::{BYTE_ORDER_MARK, Format};
+use crate::decode::BYTE_ORDER_MARK;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::{Cursor, Read};
 
 /// A row, as named texts; numbers keep the text that they were written with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,38 +28,18 @@ pub struct ContainerError {
     pub message: String,
 }
 
-type Row = Result<Container, ContainerError>;
-
-/// Reads all rows of a text format; a bad row is an error of its own.
-///
-/// # Errors
-/// When the input is not of the format at all.
-pub fn read(input: impl Read, format: &Format) -> Result<Vec<Row>, ContainerError> {
-    let whole = |message: String| ContainerError { row: 0, message };
-    let input = unmarked(input).map_err(|error| whole(error.to_string()))?;
-    match format {
-        Format::Csv { delimiter, header } => {
-            let delimiter = u8::try_from(*delimiter)
-                .map_err(|_| whole(format!("the delimiter {delimiter:?} is not a single byte")))?;
-            csv_rows(input, delimiter, header.as_deref()).map_err(|e| whole(e.to_string()))
-        }
-        Format::JsonLines => json_lines(input).map_err(|e| whole(e.to_string())),
-        Format::Json => {
-            let rows: Vec<Box<RawValue>> =
-                serde_json::from_reader(input).map_err(|e| whole(e.to_string()))?;
-            Ok((1..)
-                .zip(rows)
-                .map(|(row, text)| object(row, text.get()))
-                .collect())
-        }
-        Format::Parquet => Err(whole(
-            "Parquet is not read here; write CSV or JSON".to_owned(),
-        )),
+impl ContainerError {
+    /// What is wrong with the whole input.
+    pub(crate) fn whole(message: String) -> Self {
+        Self { row: 0, message }
     }
 }
 
+/// A row, or why it is none.
+pub type Row = Result<Container, ContainerError>;
+
 /// The input without a byte order mark before it.
-fn unmarked(mut input: impl Read) -> std::io::Result<impl Read> {
+pub(crate) fn unmarked(mut input: impl Read) -> std::io::Result<impl Read> {
     let mut beginning = Vec::new();
     input.by_ref().take(3).read_to_end(&mut beginning)?;
     if beginning == BYTE_ORDER_MARK {
@@ -68,62 +48,8 @@ fn unmarked(mut input: impl Read) -> std::io::Result<impl Read> {
     Ok(Cursor::new(beginning).chain(input))
 }
 
-fn csv_rows(
-    input: impl Read,
-    delimiter: u8,
-    header: Option<&[String]>,
-) -> Result<Vec<Row>, csv::Error> {
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(header.is_none())
-        .from_reader(input);
-    let names: Vec<String> = match header {
-        Some(names) => names.to_vec(),
-        None => reader
-            .headers()?
-            .iter()
-            .map(|name| name.trim().to_owned())
-            .collect(),
-    };
-    let mut rows = Vec::new();
-    for (row, record) in (1..).zip(reader.records()) {
-        rows.push(match record {
-            Ok(record) => {
-                let given = names.iter().cloned().zip(record.iter().map(str::trim));
-                let given = given.filter(|(_, value)| !value.is_empty());
-                let fields = given
-                    .map(|(name, value)| (name, value.to_owned()))
-                    .collect();
-                Ok(Container { row, fields })
-            }
-            Err(error) => Err(ContainerError {
-                row,
-                message: error.to_string(),
-            }),
-        });
-    }
-    Ok(rows)
-}
-
-fn json_lines(input: impl Read) -> std::io::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (row, line) in (1..).zip(BufReader::new(input).split(b'\n')) {
-        let line = line?;
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        rows.push(match std::str::from_utf8(&line) {
-            Ok(text) => object(row, text),
-            Err(error) => Err(ContainerError {
-                row,
-                message: error.to_string(),
-            }),
-        });
-    }
-    Ok(rows)
-}
-
-fn object(row: u64, text: &str) -> Row {
+/// The row that a JSON object is.
+pub(crate) fn object(row: u64, text: &str) -> Row {
     let failed = |message: String| ContainerError { row, message };
     let values: BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(text).map_err(|error| failed(error.to_string()))?;
@@ -145,6 +71,7 @@ fn object(row: u64, text: &str) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::{Csv, Format, Json, JsonLines};
 
     fn texts(rows: Vec<Row>) -> Vec<String> {
         let show = |row: Row| match row {
@@ -158,18 +85,18 @@ mod tests {
     fn numbers_keep_their_text_in_every_format() {
         let expected = r#"{"item": "tokens", "quantity": "3e-07"}"#;
         let json = r#"{"item":"tokens","quantity":3e-07,"model":null}"#;
-        let csv = Format::Csv {
+        let csv = Format::Csv(Csv {
             delimiter: ',',
             header: None,
-        };
+        });
         for (format, input) in [
-            (Format::JsonLines, format!("{json}\n\n")),
-            (Format::Json, format!("[{json}]")),
+            (Format::JsonLines(JsonLines {}), format!("{json}\n\n")),
+            (Format::Json(Json {}), format!("[{json}]")),
             (csv, "item,quantity,model\ntokens,3e-07,\n".to_owned()),
         ] {
             for mark in ["", "\u{feff}"] {
                 let input = format!("{mark}{input}");
-                let rows = read(input.as_bytes(), &format).unwrap();
+                let rows = format.containers(input.as_bytes()).unwrap();
                 assert_eq!(texts(rows), [expected], "{format:?}");
             }
         }
@@ -178,7 +105,11 @@ mod tests {
     #[test]
     fn a_bad_row_leaves_its_neighbours_alone() {
         let input = "{\"item\":\"a\"}\n{\"item\":\n{\"item\":\"c\"}\n";
-        let rows = texts(read(input.as_bytes(), &Format::JsonLines).unwrap());
+        let rows = texts(
+            Format::JsonLines(JsonLines {})
+                .containers(input.as_bytes())
+                .unwrap(),
+        );
         assert_eq!(rows[0], r#"{"item": "a"}"#);
         assert!(rows[1].starts_with("row 2: "), "{}", rows[1]);
         assert_eq!(rows[2], r#"{"item": "c"}"#);

@@ -69,6 +69,7 @@ pub fn check(path: &Path) -> Vec<Diagnostic> {
             if let Some(plan) = plan
                 && source.kafka.is_none()
                 && !source.path.is_empty()
+                && source.is_laid_out
             {
                 findings.extend(look_at(&job, source, plan));
             }

@@ -19,12 +19,13 @@ use file::{
 };
 use jiff::ToSpan;
 use mediation::MediationEntry;
-use millrace_connectors::decode::{Format, MessageFormat};
+use millrace_connectors::decode::{
+    CsvLayout, Format, FormatEntry, MessageFormat, csv_misplaced, format_of,
+};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::kafka::KafkaSettings;
 use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::names::Names;
-use millrace_connectors::reference::layout::{FormatName, format_of};
 use millrace_connectors::reference::location::{located, read_local};
 use millrace_connectors::reference::yaml::{Refused, place_of, read};
 use millrace_connectors::reference::{ReferenceFiles, Section, moment};
@@ -155,9 +156,9 @@ pub struct SourcePlan {
     /// The folder that holds `input`, `processed` and `failed`, where files move between them.
     pub moves_in: Option<String>,
     /// The format, when told.
-    pub format: Option<FormatName>,
+    pub format: Option<FormatEntry>,
     /// What varies between CSV files.
-    pub csv: millrace_connectors::reference::layout::CsvLayout,
+    pub csv: CsvLayout,
     /// Whose the identities of its records are, where the job says so.
     pub identity: Option<file::IdentityScope>,
     /// Whether its records correct what was reported.
@@ -170,6 +171,8 @@ pub struct SourcePlan {
     pub mediation: RuleSource,
     /// Whether all of a rule in the job file could be read; otherwise nothing more is said of it.
     pub is_whole: bool,
+    /// Whether all that is said of how its files are laid out could be read; otherwise nothing is said of them.
+    pub is_laid_out: bool,
 }
 
 impl SourcePlan {
@@ -182,7 +185,7 @@ impl SourcePlan {
     /// The format of one of its files; `None` when neither the job nor the name tells.
     #[must_use]
     pub fn format_of(&self, file: &str) -> Option<Format> {
-        format_of(file, self.format, &self.csv)
+        format_of(file, self.format.as_ref(), &self.csv)
     }
 }
 
@@ -612,24 +615,21 @@ impl Judge {
             None => (String::new(), place_of(&written.name)),
         };
         let path = &path;
-        let format = written.format.as_ref().map(|format| format.value);
+        let format = written.format.as_ref().map(|format| &format.value);
         let csv = written.csv.as_ref();
         if let Some(csv) = csv.filter(|_| kafka.is_none()) {
             let suggested = format_of(path, format, &csv.value);
-            self.csv_alone(suggested.as_ref(), place_of(csv));
+            self.csv_alone(suggested.as_ref(), format, place_of(csv));
         }
         let csv = csv.map(|csv| csv.value.clone()).unwrap_or_default();
         if written.path.is_some()
             && let Some(local) = self.existing(path, place)
             && local.is_file()
             && format_of(path, format, &csv).is_none()
+            && !self.refused.has_anywhere("format")
         {
             let message = format!("the format of \"{path}\" cannot be told from its name");
-            self.error(
-                place,
-                message,
-                "add `format: csv`, `jsonl`, `json` or `parquet`",
-            );
+            self.error(place, message, FormatEntry::advice());
         }
         let stream = self.stream(written, at);
         let mediation = match &written.mediation.value {
@@ -652,7 +652,7 @@ impl Judge {
                 exclude: self.patterns(&written.exclude),
             },
             moves_in: self.moves_in(written, path, place),
-            format,
+            format: format.cloned(),
             csv,
             identity: written.identity.as_ref().map(|identity| identity.value),
             corrections: written.corrections,
@@ -660,6 +660,11 @@ impl Judge {
             voids_missing: self.voids_missing(written, at),
             mediation,
             is_whole: !self.refused.is_within(place_of(&written.mediation)),
+            is_laid_out: ["format", "csv"]
+                .iter()
+                .all(|key| !self.refused.has(at, key))
+                && self.is_read(written.format.as_ref().map(place_of))
+                && self.is_read(written.csv.as_ref().map(place_of)),
         }
     }
 
@@ -678,11 +683,20 @@ impl Judge {
         patterns
     }
 
-    /// What is said of CSV files, and the files are told to be others.
-    fn csv_alone(&mut self, format: Option<&Format>, place: (u64, u64)) {
-        if format.is_some_and(|format| !matches!(format, Format::Csv { .. })) {
-            let hint = "leave it out, or correct the format";
-            self.error(place, "`csv` is for CSV files, and these are none", hint);
+    /// Whether all of what stands here could be read, if anything does.
+    fn is_read(&self, place: Option<(u64, u64)>) -> bool {
+        !place.is_some_and(|place| self.refused.is_within(place))
+    }
+
+    /// What is said of CSV files, and the files are told to be others or are laid out by `format`.
+    fn csv_alone(
+        &mut self,
+        format: Option<&Format>,
+        told: Option<&FormatEntry>,
+        place: (u64, u64),
+    ) {
+        if let Some((message, hint)) = csv_misplaced(format, told) {
+            self.error(place, message, hint);
         }
     }
 
@@ -862,8 +876,11 @@ impl Judge {
         let refused = self.refused.keys().map(str::to_owned);
         let unusable = lookups.iter().filter(|(_, lookup)| {
             let csv = lookup.csv.as_ref().map(|csv| csv.value.clone());
-            let format = format_of(&lookup.file.value, lookup.format, &csv.unwrap_or_default());
-            format.is_none() || lookup.key.value.trim().is_empty()
+            let told = lookup.format.as_ref();
+            let is_read = self.is_read(told.map(place_of));
+            let told = told.map(|told| &told.value);
+            let format = format_of(&lookup.file.value, told, &csv.unwrap_or_default());
+            format.is_none() || !is_read || lookup.key.value.trim().is_empty()
         });
         let unusable = unusable.map(|(name, _)| name.clone());
         Unread {
@@ -889,17 +906,20 @@ impl Judge {
         }
         let csv = written.csv.as_ref();
         let csv = csv.map(|csv| csv.value.clone()).unwrap_or_default();
-        let Some(format) = format_of(file, written.format, &csv) else {
-            let message = format!("the format of \"{file}\" cannot be told from its name");
-            self.error(
-                place,
-                message,
-                "add `format: csv`, `jsonl`, `json` or `parquet`",
-            );
+        let told = written.format.as_ref();
+        if !self.is_read(told.map(place_of)) {
+            return None;
+        }
+        let told = told.map(|told| &told.value);
+        let Some(format) = format_of(file, told, &csv) else {
+            if !self.refused.has_anywhere("format") {
+                let message = format!("the format of \"{file}\" cannot be told from its name");
+                self.error(place, message, FormatEntry::advice());
+            }
             return None;
         };
         if let Some(csv) = &written.csv {
-            self.csv_alone(Some(&format), place_of(csv));
+            self.csv_alone(Some(&format), told, place_of(csv));
         }
         let (name, file, key) = (name.to_owned(), file.clone(), written.key.value.clone());
         Some(LookupPlan {

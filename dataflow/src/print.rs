@@ -112,7 +112,7 @@ impl Drawing {
             details.extend(
                 source
                     .format_of(&source.path)
-                    .map(|f| ("format", format_name(&f))),
+                    .map(|format| ("format", format.described())),
             );
             self.node(NodeKind::Source, &read, details);
             self.edge(&read, &decode, "bytes");
@@ -313,16 +313,6 @@ fn below(path: &Path, folder: &Path) -> String {
         .unwrap_or(path)
         .display()
         .to_string()
-}
-
-fn format_name(format: &millrace_connectors::decode::Format) -> String {
-    use millrace_connectors::decode::Format;
-    match format {
-        Format::Csv { delimiter, .. } => format!("csv, fields end at {delimiter:?}"),
-        Format::JsonLines => "JSON lines".to_owned(),
-        Format::Json => "JSON".to_owned(),
-        Format::Parquet => "Parquet".to_owned(),
-    }
 }
 
 /// What the rule says, as far as it can be read: judging it is the business of `check`.

@@ -14,7 +14,7 @@ use crate::intake::ReferenceFeeds;
 use crate::job::Job;
 use crate::publish::{Collector, EpochChanges, Outbox};
 use crate::worker::{self, Epochs, Fed};
-use millrace_connectors::container::{Container, read};
+use millrace_connectors::container::Container;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::mediate::Mediated;
@@ -386,7 +386,10 @@ impl<'a> Desk<'a> {
     }
 
     fn containers(&mut self, usage: Box<dyn Read + Send>) -> Result<(), QuoteError> {
-        let rows = read(usage, &self.request.format)
+        let rows = self
+            .request
+            .format
+            .containers(usage)
             .map_err(|error| QuoteError::Request(format!("{}: {error}", self.request.name)))?;
         let columns = rows.iter().flatten();
         let columns = columns.flat_map(|container| container.fields.keys().cloned());

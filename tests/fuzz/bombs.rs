@@ -7,7 +7,7 @@ use arrow::array::Array;
 use flate2::Compression as Gzip;
 use flate2::write::GzEncoder;
 use millrace_connectors::decode::{
-    CHUNK_BYTES_MAX, DecodeOptions, Decoder, Format, RECORD_BYTES_MAX, RawChunk,
+    CHUNK_BYTES_MAX, DecodeOptions, Decoder, Format, Json, JsonLines, RECORD_BYTES_MAX, RawChunk,
 };
 use millrace_connectors::mediate::MediationRule;
 use millrace_connectors::reference::yaml;
@@ -70,13 +70,13 @@ fn chunks_of_large_records_are_short() {
     for (name, format, record) in [
         (
             "a.jsonl",
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             format!("{{\"id\":\"{long}\"}}\n"),
         ),
         ("a.csv", CSV, format!("{long}\n")),
     ] {
         let header = Box::new(Cursor::new(match format {
-            Format::JsonLines => &b""[..],
+            Format::JsonLines(JsonLines {}) => &b""[..],
             _ => b"id\n",
         }));
         let decoder = opened(name, &format, Box::new(header.chain(repeated(&record, 12))));
@@ -93,7 +93,7 @@ fn a_line_without_end() {
     let line = repeated(&"x".repeat(1 << 20), 1_024);
     let input = Cursor::new(b"{\"id\":1}\n").chain(line);
     let input = input.chain(Cursor::new(b"\n{\"id\":2}\n"));
-    let mut decoder = opened("a.jsonl", &Format::JsonLines, Box::new(input)).unwrap();
+    let mut decoder = opened("a.jsonl", &Format::JsonLines(JsonLines {}), Box::new(input)).unwrap();
     let read = outcome(|| decoder.next_chunk());
     assert_eq!(read.rows.len(), 2);
     assert!(
@@ -124,13 +124,22 @@ fn json_of_a_million_levels() {
     };
     for deep in [deep("[", "]"), deep("{\"a\":", "}"), deep("[", "")] {
         let lines = format!("{deep}\n{{\"id\":2}}\n");
-        let mut decoder =
-            opened("a.jsonl", &Format::JsonLines, Box::new(Cursor::new(lines))).unwrap();
+        let mut decoder = opened(
+            "a.jsonl",
+            &Format::JsonLines(JsonLines {}),
+            Box::new(Cursor::new(lines)),
+        )
+        .unwrap();
         let read = outcome(|| decoder.next_chunk());
         assert_eq!(read.rows.len() + read.faults.len(), 2);
         assert!(read.rows.iter().any(|(row, ..)| *row == 1));
         let list = format!("[{deep}, {{\"id\":2}}]");
-        let mut decoder = opened("a.json", &Format::Json, Box::new(Cursor::new(list))).unwrap();
+        let mut decoder = opened(
+            "a.json",
+            &Format::Json(Json {}),
+            Box::new(Cursor::new(list)),
+        )
+        .unwrap();
         let read = outcome(|| decoder.next_chunk());
         assert!(read.rows.len() == 2 || read.broken.is_some());
     }

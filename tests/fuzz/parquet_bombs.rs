@@ -3,7 +3,7 @@
 use crate::files::columns;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use millrace_connectors::decode::{
-    CHUNK_BYTES_MAX, DecodeOptions, Decoder, Format, RECORD_BYTES_MAX,
+    CHUNK_BYTES_MAX, DecodeOptions, Decoder, Format, Parquet, RECORD_BYTES_MAX,
 };
 use millrace_connectors::store::{FileMeta, Store};
 use millrace_operators::domain::FileId;
@@ -77,7 +77,7 @@ impl Place {
             &store,
             &meta,
             FileId(7),
-            &Format::Parquet,
+            &Format::Parquet(Parquet {}),
             &columns,
             &options,
         );

@@ -2,7 +2,7 @@
 
 use crate::files::{Outcome, columns, outcome};
 use crate::harness::{corpus, count, folder, fuzz, quiet};
-use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
+use millrace_connectors::decode::{DecodeOptions, Decoder, Format, Parquet};
 use millrace_connectors::store::{FileMeta, Store};
 use millrace_operators::domain::FileId;
 use millrace_tests::dice::Dice;
@@ -44,7 +44,7 @@ impl Place {
             chunk_rows,
             ..DecodeOptions::default()
         };
-        let (file, format) = (FileId(7), Format::Parquet);
+        let (file, format) = (FileId(7), Format::Parquet(Parquet {}));
         match Decoder::open(&self.store, &self.meta, file, &format, &columns, &options) {
             Ok(mut decoder) => Ok(outcome(|| decoder.next_chunk())),
             Err(error) => Err(error.to_string()),

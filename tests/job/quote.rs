@@ -3,7 +3,7 @@
 use flate2::read::GzDecoder;
 use millrace::cli::Exit;
 use millrace::quote::{Quote, QuoteRequest, quote};
-use millrace_connectors::decode::Format;
+use millrace_connectors::decode::{Csv, Format, Json, JsonLines};
 use millrace_operators::domain::EventTime;
 use millrace_tests::jobs::{Desk, millrace, text};
 use serde_json::Value;
@@ -47,10 +47,10 @@ fn request(catalog: PathBuf, format: Format) -> QuoteRequest {
 }
 
 fn csv() -> Format {
-    Format::Csv {
+    Format::Csv(Csv {
         delimiter: ',',
         header: None,
-    }
+    })
 }
 
 fn asked(format: Format, usage: &str) -> Quote {
@@ -81,12 +81,12 @@ fn a_container_costs_the_same_in_every_format() {
     let quotes = [
         (csv(), "item,quantity,model\ntoken,1200,opus\ntoken,3e2,\n".to_owned()),
         (
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             "{\"item\":\"token\",\"quantity\":1200,\"model\":\"opus\"}\n{\"item\":\"token\",\"quantity\":3e2}\n"
                 .to_owned(),
         ),
         (
-            Format::Json,
+            Format::Json(Json {}),
             "[{\"item\":\"token\",\"quantity\":\"1200\",\"model\":\"opus\"},\n {\"item\":\"token\",\"quantity\":300}]"
                 .to_owned(),
         ),

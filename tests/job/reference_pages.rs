@@ -13,6 +13,7 @@ use arrow::datatypes::Schema;
 use arrow::util::display::array_value_to_string;
 use millrace::cli::Exit;
 use millrace::schema::{FileKind, schema};
+use millrace_connectors::decode::Format;
 use millrace_connectors::expression::{Functions, Parsed};
 use millrace_connectors::lookup::Lookups;
 use millrace_connectors::times::TimeReading;
@@ -46,10 +47,13 @@ fn examples_do_what_they_say() {
 #[test]
 fn every_key_of_every_file_is_described() {
     let pages: Vec<(FileKind, &[&str])> = vec![
-        (FileKind::Job, &["job.md", "mediation.md", "outputs.md"]),
+        (
+            FileKind::Job,
+            &["job.md", "formats.md", "mediation.md", "outputs.md"],
+        ),
         (FileKind::Mediation, &["mediation.md"]),
-        (FileKind::Catalog, &["catalog.md", "plans.md"]),
-        (FileKind::Accounts, &["accounts.md"]),
+        (FileKind::Catalog, &["catalog.md", "formats.md", "plans.md"]),
+        (FileKind::Accounts, &["accounts.md", "formats.md"]),
     ];
     let mut missing = Vec::new();
     for (kind, names) in pages {
@@ -99,6 +103,33 @@ fn every_reason_is_described_with_its_hint() {
     assert!(
         missing.is_empty(),
         "rows that docs/suspense.md lacks:\n{}",
+        missing.join("\n")
+    );
+}
+
+#[test]
+fn every_format_is_described() {
+    let text = page("formats.md");
+    let listed = |words: Vec<String>| match words.is_empty() {
+        true => "none".to_owned(),
+        false => format!("`{}`", words.join("`, `")),
+    };
+    let rows = Format::all().into_iter().map(|format| {
+        let endings = format.endings.iter().map(|ending| format!(".{ending}"));
+        format!(
+            "| `{}` | {} | {} | {} | {} | {} |",
+            format.name,
+            format.title,
+            format.reads(),
+            listed(endings.collect()),
+            format.about,
+            listed(format.options())
+        )
+    });
+    let missing: Vec<String> = rows.filter(|row| !text.contains(row.as_str())).collect();
+    assert!(
+        missing.is_empty(),
+        "rows that docs/formats.md lacks:\n{}",
         missing.join("\n")
     );
 }

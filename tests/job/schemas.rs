@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const NOTHING: &str = "zzznothing";
 
 /// What the documents below call things.
-const OWN: [&str; 4] = ["region", "zone", "zones", "name"];
+const OWN: [&str; 6] = ["region", "zone", "zones", "more", "other", "name"];
 
 /// A text in a file: the definition and the property that it is of, and where it stands.
 #[derive(Clone, Debug)]
@@ -158,6 +158,11 @@ fn documents() -> Vec<Files> {
         "service": "svc", "time": "t", "attributes": { "region": "region", "zone": "zone" },
         "charges": { "calls": "n" },
     });
+    // Options of each format.
+    let csv = json!({ "type": "csv", "delimiter": ",", "header": ["zone", "name"] });
+    let fixed = json!({ "type": "fixed", "length": "7", "fields": {
+        "zone": { "start": "1", "length": "2", "filler": "*", "align": "left" },
+        "name": { "start": "3", "length": "5", "decimals": "0" } } });
     let job = json!({
         "name": "words", "time_zone": "UTC", "clock": "2026-04-01",
         "time": { "earliest": "2020-01-01", "ahead": "400d" },
@@ -167,7 +172,9 @@ fn documents() -> Vec<Files> {
             "csv": { "delimiter": ",", "header": ["id", "t", "svc", "region", "n"] }, "after": "mark",
             "on_change": "amend", "missing": "void", "identity": "own", "mediation": "rule.yaml",
         }],
-        "lookups": { "zones": { "file": "zones.csv", "key": "zone", "format": "csv", "csv": { "delimiter": "," } } },
+        "lookups": { "zones": { "file": "zones.csv", "key": "zone", "format": "csv", "csv": { "delimiter": "," } },
+                     "more": { "file": "zones.csv", "key": "zone", "format": csv },
+                     "other": { "file": "zones.csv", "key": "zone", "format": fixed } },
         "catalog": ["catalog.yaml"], "accounts": ["accounts.yaml"],
         "billing": { "aggregate_by": ["region"] },
         "outputs": { "folder": "out" },
@@ -218,7 +225,9 @@ fn documents() -> Vec<Files> {
         ],
         "tables": [{ "file": "prices.csv", "format": "csv", "csv": { "delimiter": ",", "header": ["item", "price"] },
                      "columns": { "price": "text" }, "where": "price <> ''",
-                     "prices": [{ "item": "item", "list": "'two'", "when": { "region": "'eu'" }, "price": "price" }] }],
+                     "prices": [{ "item": "item", "list": "'two'", "when": { "region": "'eu'" }, "price": "price" }] },
+                   { "file": "zones.csv", "format": csv, "prices": [{ "item": "'none'", "price": "NULL" }] },
+                   { "file": "zones.csv", "format": fixed, "prices": [{ "item": "'none'", "price": "NULL" }] }],
         "plans": [{
             "list": "standard", "from": "2026-01-01", "to": "2027-01-01",
             "allowances": [
@@ -261,7 +270,9 @@ fn documents() -> Vec<Files> {
                           "price_list": "'standard'", "status": "'active'", "group": "id" },
                         { "id": "concat(id, 'b')", "account": "id", "from": "'2026-01-01'", "parent": "id" }],
                      "services": [{ "service_type": "'api'", "service": "key", "subscription": "id",
-                                    "from": "'2026-01-01'", "to": "'2027-01-01'" }] }],
+                                    "from": "'2026-01-01'", "to": "'2027-01-01'" }] },
+                   { "file": "zones.csv", "format": csv, "accounts": [{ "id": "NULL", "currency": "'USD'" }] },
+                   { "file": "zones.csv", "format": fixed, "accounts": [{ "id": "NULL", "currency": "'USD'" }] }],
     });
     [job, kafka]
         .into_iter()

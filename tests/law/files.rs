@@ -2,7 +2,7 @@
 
 use crate::Identity;
 use crate::parquet_files;
-use crate::reader::{COLUMNS, Texts, Verdict, bill, csv, json, json_lines};
+use crate::reader::{COLUMNS, FIELD_BYTES, Texts, Verdict, bill, csv, fixed, json, json_lines};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use millrace_tests::dice::Dice;
@@ -22,6 +22,7 @@ enum Layout {
     JsonLines,
     Json,
     Parquet,
+    Fixed,
 }
 
 /// A record before it is written.
@@ -57,6 +58,7 @@ pub(crate) fn send(random: &mut Dice, file: u64, identity: Identity) -> (String,
         Layout::JsonLines,
         Layout::Json,
         Layout::Parquet,
+        Layout::Fixed,
     ]);
     let count = 1 + random.below(6);
     let mut records: Vec<Texts> = (0..count)
@@ -81,6 +83,7 @@ pub(crate) fn send(random: &mut Dice, file: u64, identity: Identity) -> (String,
     let mut bytes = match layout {
         Layout::Csv => write_csv(random, &records),
         Layout::JsonLines => write_json(random, &records, ("", "\n", "\n")),
+        Layout::Fixed => write_fixed(random, &records),
         _ => write_json(random, &records, ("[", ",\n", "]\n")),
     };
     if random.below(2) > 0 {
@@ -89,12 +92,14 @@ pub(crate) fn send(random: &mut Dice, file: u64, identity: Identity) -> (String,
     let read = match layout {
         Layout::Csv => csv(&bytes, identity),
         Layout::JsonLines => json_lines(&bytes, identity),
+        Layout::Fixed => fixed(&bytes, identity),
         _ => json(&bytes, identity),
     };
     let mut verdict = read.map_or(Verdict::Told, |records| bill(&records, identity));
     let ending = match layout {
         Layout::Csv => "csv",
         Layout::JsonLines => "jsonl",
+        Layout::Fixed => "dat",
         _ => "json",
     };
     let mut name = format!("{file:02}.{ending}");
@@ -260,6 +265,27 @@ fn write_json(random: &mut Dice, records: &[Texts], frame: (&str, &str, &str)) -
         })
         .collect();
     format!("{}{}{}", frame.0, shown.join(frame.1), frame.2).into_bytes()
+}
+
+fn write_fixed(random: &mut Dice, records: &[Texts]) -> Vec<u8> {
+    let (right, end) = (random.one_in(3), *random.pick(&["\n", "\n", "\r\n"]));
+    let mut text = String::new();
+    for record in records {
+        for field in record {
+            let field = field.as_deref().unwrap_or("");
+            let fill = " ".repeat(FIELD_BYTES.saturating_sub(field.len()));
+            match right {
+                true => text.extend([fill.as_str(), field]),
+                false => text.extend([field, fill.as_str()]),
+            }
+        }
+        text.push_str("of a call");
+        text.push_str(end);
+    }
+    if random.one_in(4) {
+        text.truncate(text.trim_end().len());
+    }
+    text.into_bytes()
 }
 
 /// Does to bytes what happens to them on their way.

@@ -32,6 +32,21 @@ name: law
 time_zone: UTC
 sources:
   - { name: switch, platform: switch, service_type: voice, path: usage, mediation: mediation.yaml }
+  - name: mainframe
+    platform: mainframe
+    service_type: voice
+    path: fixed
+    format:
+      type: fixed
+      length: 153
+      fields:
+        id: { start: 1, length: 24 }
+        number: { start: 25, length: 24 }
+        at: { start: 49, length: 24 }
+        zone: { start: 73, length: 24 }
+        n: { start: 97, length: 24 }
+        m: { start: 121, length: 24 }
+    mediation: mediation.yaml
 catalog: [catalog.yaml]
 accounts: [accounts.yaml]
 ";
@@ -114,12 +129,17 @@ fn run(job: u64, broken: &mut Vec<String>) -> (u64, u64) {
         ("mediation.yaml", &MEDIATION.replace("IDENTITY", written)),
         ("catalog.yaml", CATALOG),
         ("accounts.yaml", ACCOUNTS),
+        ("fixed/.none", ""),
     ]);
     let files: BTreeMap<String, Sent> = (0..FILES)
         .map(|file| send(&mut random, file, identity))
         .collect();
     for (name, sent) in &files {
-        desk.write(&format!("usage/{name}"), &sent.bytes);
+        let folder = match name.contains(".dat") {
+            true => "fixed",
+            false => "usage",
+        };
+        desk.write(&format!("{folder}/{name}"), &sent.bytes);
     }
     let ended = desk.run();
     assert!(

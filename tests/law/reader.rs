@@ -265,6 +265,40 @@ pub(crate) fn csv(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
     .collect()
 }
 
+/// Bytes of each field of a file of fixed width.
+pub(crate) const FIELD_BYTES: usize = 24;
+/// Bytes of its records, which have a note behind their fields.
+const RECORD_BYTES: usize = 6 * FIELD_BYTES + 9;
+
+/// The records of a file of fixed width; nothing when it breaks a rule.
+pub(crate) fn fixed(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
+    let mut records = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        // A mark before a row is no data: files are put behind each other.
+        let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        if line.len() != RECORD_BYTES {
+            return None;
+        }
+        let mut record: Texts = Default::default();
+        for (column, field) in line.chunks(FIELD_BYTES).take(COLUMNS.len()).enumerate() {
+            if reads(identity, column) {
+                let text = std::str::from_utf8(field).ok()?;
+                let text = text.trim_matches(' ');
+                if text.contains('\0') {
+                    return None;
+                }
+                record[column] = (!text.is_empty()).then(|| text.to_owned());
+            }
+        }
+        records.push(record);
+    }
+    Some(records)
+}
+
 /// The records of JSON lines; nothing when it breaks a rule.
 pub(crate) fn json_lines(bytes: &[u8], identity: Identity) -> Option<Vec<Texts>> {
     let text = text_of(bytes);

@@ -1,27 +1,20 @@
 //! Puts fields of text formats together to a chunk: typed columns, row numbers, faults.
 
-use super::columns::{ColumnBuilder, ColumnType, Refused};
+use super::chunk::{OddTime, Originals, RawChunk};
+use super::columns::{ColumnBuilder, Refused};
+use super::kind::ColumnType;
+use super::request::{ColumnRequest, text_schema};
+use super::scalar::quoted;
 use super::unmet::{Met, Unmet};
-use super::{ColumnRequest, OddTime, Originals, RawChunk, text_schema};
 use arrow::array::{BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millrace_operators::domain::{Fault, FileId, Reason, RecordId};
 use std::sync::Arc;
 
-const QUOTED_CHARS_MAX: usize = 80;
-
 /// Bytes of records behind which a chunk ends, however few its rows are. A record more may stand in it, and a
 /// column holds 2 GiB at most.
 pub const CHUNK_BYTES_MAX: usize = 64 << 20;
-
-/// A value as messages show it: quoted, and cut to a readable length.
-pub(crate) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(QUOTED_CHARS_MAX) {
-        Some((cut, _)) => format!("{:?}... ({} bytes)", &text[..cut], text.len()),
-        None => format!("{text:?}"),
-    }
-}
 
 /// The chunk in the making.
 pub(crate) struct Assembler {

@@ -1,8 +1,9 @@
 //! Typed columns to the declared types, where nothing is lost.
 
-use super::ColumnRequest;
-use super::columns::{ColumnBuilder, ColumnType, Refused};
-use super::json::utf8;
+use super::columns::{ColumnBuilder, Refused};
+use super::kind::ColumnType;
+use super::paths::utf8;
+use super::request::ColumnRequest;
 use crate::times::{self, TimeReading};
 use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, concat};

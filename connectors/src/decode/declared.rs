@@ -9,7 +9,7 @@
 //!   ended: { type: timestamp, zone: Europe/Prague, ambiguous: earlier }
 //! ```
 
-use super::ColumnType;
+use super::kind::ColumnType;
 use crate::times::{Ambiguous, TimeReading};
 use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

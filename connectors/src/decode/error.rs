@@ -1,6 +1,9 @@
 //! Why a file cannot be decoded at all.
 
-use super::{ColumnRequest, ColumnType, nested};
+use super::kind::ColumnType;
+use super::nested;
+use super::request::ColumnRequest;
+use crate::shield::shielded;
 use crate::store::{RandomAccess, StoreError};
 use arrow::datatypes::{DataType, Fields};
 use std::io;
@@ -204,5 +207,18 @@ impl DecodeError {
 fn declaration(column: &ColumnRequest) -> String {
     column.declaration().map_or_else(String::new, |declared| {
         format!("; if files may lack it, declare it in `columns`: {declared}")
+    })
+}
+
+/// Opens a file behind the shield.
+pub(crate) fn opening<T>(
+    file: &str,
+    open: impl FnOnce() -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    shielded(open).unwrap_or_else(|panicked| {
+        Err(DecodeError::Panicked {
+            file: file.to_owned(),
+            detail: panicked.to_string(),
+        })
     })
 }

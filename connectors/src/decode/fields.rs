@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// Records of a file whose fields are looked at.
+pub(super) const RECORDS: usize = 10_000;
+
 /// How deep objects in objects are looked into.
 const DEPTH: usize = 4;
 

@@ -75,6 +75,18 @@ impl Compression {
     }
 }
 
+/// The content of a stream that is compressed where `name` says so.
+pub(super) fn decompress(
+    input: Box<dyn Read + Send>,
+    name: &str,
+    remark: &Remark,
+) -> Box<dyn Read + Send> {
+    match Compression::of_name(name) {
+        Some(compression) => Box::new(Members::new(input, compression, Arc::clone(remark))),
+        None => input,
+    }
+}
+
 /// The content of a compressed stream.
 pub(super) struct Members {
     compression: Compression,

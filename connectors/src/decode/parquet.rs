@@ -15,15 +15,17 @@
 //! - Which rows stand in front of the damage does not depend on how many are read at a time.
 //! - A byte of a value that its page has no checksum for cannot be told from the value meant.
 
-use super::assemble::quoted;
+use super::assemble::CHUNK_BYTES_MAX;
+use super::chunk::{RawChunk, Source};
 use super::columns::Refused;
 use super::convert::Conversion;
-use super::error::DecodeError;
+use super::error::{DecodeError, opening};
 use super::nested::{self, Place, Step};
 use super::parquet_layout::{Footer, adds_up};
 use super::parquet_pages::{Pages, Values};
+use super::request::{ColumnRequest, DecodeOptions};
+use super::scalar::quoted;
 use super::unmet::{self, LISTED_RECORDS, Unmet};
-use super::{CHUNK_BYTES_MAX, ColumnRequest, DecodeOptions, RawChunk, Source, opening};
 use crate::shield::shielded;
 use crate::store::{FileMeta, RandomAccess, Store};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};

@@ -4,6 +4,16 @@
 //!   binary float; a digit that the scale cannot hold refuses the text instead of rounding it.
 //! - **Instants** are read in [`crate::times`].
 
+const QUOTED_CHARS_MAX: usize = 80;
+
+/// A value as messages show it: quoted, and cut to a readable length.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((cut, _)) => format!("{:?}... ({} bytes)", &text[..cut], text.len()),
+        None => format!("{text:?}"),
+    }
+}
+
 /// The integer that a text spells.
 pub(crate) fn bigint(text: &str) -> Option<i64> {
     let text = text.trim();

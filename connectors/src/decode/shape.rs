@@ -4,7 +4,7 @@
 //! Only the first [`LOOKED_AT`] bytes are looked at, however they arrive: the same file is always told the
 //! same.
 
-use super::assemble::quoted;
+use super::scalar::quoted;
 use super::window::Window;
 use serde::de::IgnoredAny;
 

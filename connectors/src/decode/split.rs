@@ -41,6 +41,18 @@ impl From<io::Error> for Broken {
     }
 }
 
+/// Finds the records of a text.
+pub(super) trait Splitter: Send {
+    /// The next record.
+    ///
+    /// # Errors
+    /// Why there is none where there should be one.
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken>;
+
+    /// The line that the last record begins on.
+    fn line(&self) -> u64;
+}
+
 /// Reads records that stand one per line.
 #[derive(Default)]
 pub(super) struct Lines {
@@ -48,14 +60,16 @@ pub(super) struct Lines {
     consumed: usize,
     /// Whether the first record has been seen.
     begun: bool,
+    /// Whether a line of white space is a record.
+    keeps_blanks: bool,
 }
 
-impl Lines {
-    pub(super) fn line(&self) -> u64 {
+impl Splitter for Lines {
+    fn line(&self) -> u64 {
         self.line
     }
 
-    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
         loop {
             window.advance(std::mem::take(&mut self.consumed));
             self.line += 1;
@@ -99,7 +113,11 @@ impl Lines {
                     at_end,
                 }));
             }
-            if !text.trim_ascii().is_empty() {
+            let is_blank = match self.keeps_blanks {
+                true => text.strip_suffix(b"\r").unwrap_or(text).is_empty(),
+                false => text.trim_ascii().is_empty(),
+            };
+            if !is_blank {
                 let slice = Slice {
                     line: self.line,
                     key: None,
@@ -118,6 +136,15 @@ impl Lines {
 }
 
 impl Lines {
+    /// Lines of which none is JSON, and all that hold anything are records.
+    pub(super) fn of_any_text() -> Self {
+        Self {
+            begun: true,
+            keeps_blanks: true,
+            ..Self::default()
+        }
+    }
+
     /// Looks whether the first record is on a line of its own, once the window begins with it.
     fn begin(&mut self, window: &mut Window) -> Result<(), Broken> {
         if let Some(told) = shape::of_lines(window) {
@@ -126,6 +153,56 @@ impl Lines {
         let line = window.bytes().split(|byte| *byte == b'\n').next();
         self.begun = line.is_some_and(|line| !line.trim_ascii().is_empty());
         Ok(())
+    }
+}
+
+/// Reads records of one length that follow one another; each counts as a line.
+pub(super) struct Blocks {
+    length: usize,
+    line: u64,
+    consumed: usize,
+}
+
+impl Blocks {
+    pub(super) fn new(length: usize) -> Self {
+        Self {
+            length,
+            line: 0,
+            consumed: 0,
+        }
+    }
+}
+
+impl Splitter for Blocks {
+    fn line(&self) -> u64 {
+        self.line
+    }
+
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+        window.advance(std::mem::take(&mut self.consumed));
+        self.line += 1;
+        let (held, length) = (window.look(self.length).len(), self.length);
+        if held >= length {
+            self.consumed = length;
+            return Ok(Some(Slice {
+                line: self.line,
+                key: None,
+                start: 0,
+                end: length,
+                oversized: false,
+                at_end: false,
+            }));
+        }
+        if !window.ended() {
+            // What broke the stream off is told now.
+            window.fill()?;
+        }
+        match held {
+            0 => Ok(None),
+            _ => Err(Broken::Layout(Cow::Owned(format!(
+                "it ends inside of a record, which has {held} bytes instead of {length}"
+            )))),
+        }
     }
 }
 
@@ -156,12 +233,14 @@ impl Elements {
             state: State::Start,
         }
     }
+}
 
-    pub(super) fn line(&self) -> u64 {
+impl Splitter for Elements {
+    fn line(&self) -> u64 {
         self.line
     }
 
-    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
+    fn next(&mut self, window: &mut Window) -> Result<Option<Slice>, Broken> {
         let consumed = std::mem::take(&mut self.consumed);
         self.take(window, consumed);
         loop {
@@ -220,7 +299,9 @@ impl Elements {
             }
         }
     }
+}
 
+impl Elements {
     fn element(&mut self, window: &mut Window, object: bool) -> Result<Slice, Broken> {
         self.state = State::Inside {
             object,

@@ -1,7 +1,7 @@
 //! Fields that are asked for and that no record of a file has, where no header tells so before.
 
-use super::ColumnRequest;
 use super::fields::enter;
+use super::request::ColumnRequest;
 use serde::{Deserialize, Serialize};
 
 /// Records whose fields are listed, for whoever asks for another.

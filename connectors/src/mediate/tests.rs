@@ -1,5 +1,5 @@
 use super::*;
-use crate::decode::{DecodeOptions, Decoder, Format};
+use crate::decode::{Csv, DecodeOptions, Decoder, Format};
 use crate::diagnostic::Diagnostic;
 use crate::lookup::{LookupTable, Lookups};
 use crate::times::TimeRules;
@@ -46,10 +46,10 @@ fn compile(rule: &str) -> Result<(MediationPlan, Arc<Names>), Vec<Diagnostic>> {
 fn mediate(rule: &str, csv: &str) -> (Mediated, Arc<Names>) {
     let (plan, names) = compile(rule).unwrap();
     let input = Box::new(std::io::Cursor::new(csv.as_bytes().to_vec()));
-    let format = Format::Csv {
+    let format = Format::Csv(Csv {
         delimiter: ',',
         header: None,
-    };
+    });
     let options = DecodeOptions {
         chunk_rows: 3,
         ..DecodeOptions::default()

@@ -30,4 +30,4 @@ const META_FILE_FAULT: &str = "millrace.file_fault";
 const META_HEADER: &str = "millrace.header";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,8 +3,8 @@
 use super::writer::RawSource;
 use super::{FAULT, LINE, META_FILE_FAULT, META_HEADER, META_SOURCE, RAW, ROW};
 use crate::decode::{
-    Assembler, ColumnRequest, DecodeError, DecodeOptions, Decoder, FieldPaths, Format, KEY_COLUMN,
-    KeptRows, RawChunk, Source, Unmet, batch_rows, opening, text_schema,
+    Assembler, ColumnRequest, DecodeError, DecodeOptions, Decoder, KEY_COLUMN, Kept, RawChunk,
+    Source, Unmet, batch_rows, opening, text_schema,
 };
 use crate::store::{FileMeta, Store};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -60,12 +60,9 @@ fn opened(
         entry(META_FILE_FAULT).and_then(|text| serde_json::from_str(text).ok());
     let header: Option<Vec<String>> =
         entry(META_HEADER).and_then(|text| serde_json::from_str(text).ok());
-    let kept = match (&header, &source.format) {
-        (Some(header), Format::Csv { delimiter, .. }) => {
-            Some(KeptRows::new(&source.name, header, *delimiter, columns)?)
-        }
-        _ => None,
-    };
+    let kept = source
+        .format
+        .kept(&source.name, header.as_deref(), columns)?;
 
     let names: Vec<&str> = builder
         .schema()
@@ -74,18 +71,17 @@ fn opened(
         .map(|f| f.name().as_str())
         .collect();
     let mut wanted: Vec<String> = [ROW, LINE, RAW, FAULT].map(str::to_owned).to_vec();
-    let is_csv = matches!(source.format, Format::Csv { .. });
     // An archive without records has no columns, as a source without a header has none.
     let is_empty = builder.metadata().file_metadata().num_rows() == 0;
-    for column in columns {
-        if kept.is_some() {
-            // Their rows have them.
-        } else if names.contains(&column.name.as_str()) {
-            wanted.push(column.name.clone());
-        } else if is_csv && !is_empty && !column.may_be.absent {
-            let own = |name: &&str| !name.starts_with("millrace_");
-            let available = names.iter().copied().filter(own);
-            return Err(DecodeError::unknown_column(&source.name, column, available));
+    if matches!(kept, Kept::Columns) {
+        for column in columns {
+            if names.contains(&column.name.as_str()) {
+                wanted.push(column.name.clone());
+            } else if !is_empty && !column.may_be.absent {
+                let own = |name: &&str| !name.starts_with("millrace_");
+                let available = names.iter().copied().filter(own);
+                return Err(DecodeError::unknown_column(&source.name, column, available));
+            }
         }
     }
     if names.contains(&KEY_COLUMN) {
@@ -106,13 +102,11 @@ fn opened(
         .build()
         .map_err(|error| failed(error.to_string()))?;
     let assembler = Assembler::new(source.file, columns);
-    let paths = (!is_csv).then(|| FieldPaths::new(assembler.names()));
     let key_column = assembler.names().iter().position(|name| name == KEY_COLUMN);
     let file = source.file;
     let archived = Archived {
         reader,
         assembler,
-        paths,
         kept,
         key_column,
         file_fault,
@@ -127,10 +121,7 @@ fn opened(
 struct Archived {
     reader: ParquetRecordBatchReader,
     assembler: Assembler,
-    /// Where the fields of JSON records are; nothing for CSV, whose fields are columns.
-    paths: Option<FieldPaths>,
-    /// The fields of CSV records that are kept as bytes.
-    kept: Option<KeptRows>,
+    kept: Kept,
     key_column: Option<usize>,
     file_fault: Option<Fault>,
     done: bool,
@@ -157,26 +148,32 @@ impl Archived {
             self.assembler.seek(rows.value(index));
             if faults.is_valid(index) {
                 self.assembler.reject(line, faults.value(index).to_owned());
-            } else if let Some(paths) = &self.paths {
-                let key = keys
-                    .filter(|keys| keys.is_valid(index))
-                    .map(|keys| keys.value(index));
-                let key = key.and_then(|key| Some((self.key_column?, key)));
-                paths.record(raw.value(index), line, key, &mut self.assembler);
-            } else if let Some(kept) = &self.kept {
-                kept.row(raw.value(index), line, &mut self.assembler);
-            } else {
-                self.assembler.begin_row(line);
-                for (position, field) in fields.iter().enumerate() {
-                    let text = field.filter(|field| field.is_valid(index));
-                    let text = text.map(|field| field.value(index));
-                    let text = text.filter(|text| !text.is_empty());
-                    match raw.is_valid(index) {
-                        true => self.assembler.damaged_value(position, text),
-                        false => self.assembler.value(position, text),
-                    }
+                continue;
+            }
+            match &self.kept {
+                Kept::Named(paths) => {
+                    let key = keys
+                        .filter(|keys| keys.is_valid(index))
+                        .map(|keys| keys.value(index));
+                    let key = key.and_then(|key| Some((self.key_column?, key)));
+                    paths.record(raw.value(index), line, key, &mut self.assembler);
                 }
-                self.assembler.end_row();
+                Kept::Bytes(records) => {
+                    records.record(raw.value(index), line, &mut self.assembler);
+                }
+                Kept::Columns => {
+                    self.assembler.begin_row(line);
+                    for (position, field) in fields.iter().enumerate() {
+                        let text = field.filter(|field| field.is_valid(index));
+                        let text = text.map(|field| field.value(index));
+                        let text = text.filter(|text| !text.is_empty());
+                        match raw.is_valid(index) {
+                            true => self.assembler.damaged_value(position, text),
+                            false => self.assembler.value(position, text),
+                        }
+                    }
+                    self.assembler.end_row();
+                }
             }
         }
     }
@@ -184,9 +181,9 @@ impl Archived {
 
 impl Source for Archived {
     fn unmet(&self) -> Vec<Unmet> {
-        match self.paths {
-            Some(_) => self.assembler.unmet(),
-            None => Vec::new(),
+        match self.kept {
+            Kept::Named(_) => self.assembler.unmet(),
+            Kept::Columns | Kept::Bytes(_) => Vec::new(),
         }
     }
 

@@ -1,5 +1,7 @@
 use super::*;
-use crate::decode::{ColumnRequest, DecodeOptions, Decoder, Format, RawChunk};
+use crate::decode::{
+    ColumnRequest, Csv, DecodeOptions, Decoder, Format, Json, JsonLines, RawChunk,
+};
 use crate::store::Store;
 use millrace_operators::domain::{
     ClassKey, EventTime, FileId, Identity, RecordId, ServiceKey, Usage,
@@ -15,7 +17,12 @@ fn chunks(mut decoder: Decoder) -> Vec<RawChunk> {
 
 /// Archives a file, reads it back with other columns, and demands what the file itself would give; returns how
 /// many columns the archive has.
-fn round_trip(name: &str, format: &Format, bytes: &[u8], columns: &[ColumnRequest]) -> usize {
+pub(crate) fn round_trip(
+    name: &str,
+    format: &Format,
+    bytes: &[u8],
+    columns: &[ColumnRequest],
+) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let open = |columns: &[ColumnRequest], keep_originals| {
         let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
@@ -84,7 +91,7 @@ fn large_records_are_read_back_few_at_a_time() {
         keep_originals: true,
         ..DecodeOptions::default()
     };
-    let (format, columns) = (Format::JsonLines, [request("b", "text")]);
+    let (format, columns) = (Format::JsonLines(JsonLines {}), [request("b", "text")]);
     let mut decoder =
         Decoder::from_reader(input, "a.jsonl", FileId(3), &format, &columns, &options).unwrap();
     let source = RawSource {
@@ -116,10 +123,10 @@ fn large_records_are_read_back_few_at_a_time() {
 #[test]
 fn an_archive_gives_what_its_source_gave() {
     let columns = [request("a", "bigint"), request("b", "decimal(9,2)")];
-    let csv = Format::Csv {
+    let csv = Format::Csv(Csv {
         delimiter: ',',
         header: None,
-    };
+    });
     round_trip(
         "a.csv",
         &csv,
@@ -145,19 +152,19 @@ fn an_archive_gives_what_its_source_gave() {
     let archived = round_trip("wide.csv", &csv, &wide.concat(), &columns);
     assert_eq!(archived, 5, "a column for each would cost a writer much");
     let latin = b"{\"a\":1,\"b\":2,\"c\":\"\xe9\"}\n{\"a\":1,\"b\":\"\xe9\"}\n";
-    round_trip("a.jsonl", &Format::JsonLines, latin, &columns);
+    round_trip("a.jsonl", &Format::JsonLines(JsonLines {}), latin, &columns);
     let lines = b"{\"a\":1,\"b\":2.5}\n{\"a\"\n{\"a\":\"z\"}\n{\"a\":4,\"b\":1e1}\n";
-    round_trip("a.jsonl", &Format::JsonLines, lines, &columns);
+    round_trip("a.jsonl", &Format::JsonLines(JsonLines {}), lines, &columns);
     let keyed = [request("a", "bigint"), request("key", "text")];
     round_trip(
         "a.json",
-        &Format::Json,
+        &Format::Json(Json {}),
         b"{\"x\":{\"a\":1},\n\"y\":{\"a\":2},\"z\":3",
         &keyed,
     );
     round_trip(
         "a.json",
-        &Format::Json,
+        &Format::Json(Json {}),
         b"[{\"a\":1,\"key\":\"k\"},{\"a\":2}]",
         &keyed,
     );
@@ -167,10 +174,10 @@ fn an_archive_gives_what_its_source_gave() {
 fn identities_stand_beside_their_records() {
     use arrow::array::{Array, AsArray};
     let input = Box::new(std::io::Cursor::new(b"a\n1\n2\n3\n".to_vec()));
-    let format = Format::Csv {
+    let format = Format::Csv(Csv {
         delimiter: ',',
         header: None,
-    };
+    });
     let options = DecodeOptions {
         keep_originals: true,
         ..DecodeOptions::default()

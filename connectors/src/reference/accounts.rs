@@ -3,10 +3,9 @@
 
 use super::account::{account_row, service_row, subscription_row};
 use super::field::{Complaint, empty_values};
-use super::layout::{CsvLayout, FormatName};
 use super::rows::{Origin, Placed, Rows, Setting};
 use super::yaml::{Refused, place_of};
-use crate::decode::ColumnType;
+use crate::decode::{ColumnType, CsvLayout, FormatEntry};
 use crate::diagnostic::Diagnostic;
 use millrace_operators::domain::{Period, SubscriptionKey};
 use schemars::JsonSchema;
@@ -203,7 +202,7 @@ pub struct AccountTable {
     #[schemars(with = "String")]
     pub file: Spanned<String>,
     /// Its format; as its name suggests unless given.
-    pub format: Option<FormatName>,
+    pub format: Option<FormatEntry>,
     /// What varies between CSV files.
     #[serde(default)]
     pub csv: CsvLayout,

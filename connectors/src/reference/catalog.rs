@@ -1,13 +1,12 @@
 //! The catalog file: price rows written out, and tables whose rows SQL maps to price rows.
 
 use super::field::empty_values;
-use super::layout::{CsvLayout, FormatName};
 use super::plans::{PlanEntry, PlanRows, plan_rows};
 use super::price::price_row;
 use super::rows::{Origin, Placed, Rows, Setting};
 use super::tiers::{TierEntry, tiered, volume_fault};
 use super::yaml::{Refused, place_of};
-use crate::decode::ColumnType;
+use crate::decode::{ColumnType, CsvLayout, FormatEntry};
 use crate::diagnostic::Diagnostic;
 use millrace_operators::domain::{PlanPart, PlanRow, PriceModel, PriceRow, Volume};
 use schemars::JsonSchema;
@@ -153,7 +152,7 @@ pub struct PriceTable {
     #[schemars(with = "String")]
     pub file: Spanned<String>,
     /// Its format; as its name suggests unless given.
-    pub format: Option<FormatName>,
+    pub format: Option<FormatEntry>,
     /// What varies between CSV files.
     #[serde(default)]
     pub csv: CsvLayout,

@@ -2,9 +2,8 @@
 
 use super::accounts::AccountTable;
 use super::catalog::{PriceFields, PriceTable};
-use super::layout::{CsvLayout, FormatName};
 use super::yaml::place_of;
-use crate::decode::ColumnType;
+use crate::decode::{ColumnType, CsvLayout, FormatEntry};
 use crate::diagnostic::Diagnostic;
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
@@ -107,7 +106,7 @@ pub(super) struct Mapping<'a> {
     /// Its folder.
     pub(super) folder: &'a Path,
     pub(super) file: &'a Spanned<String>,
-    pub(super) format: Option<FormatName>,
+    pub(super) format: Option<&'a FormatEntry>,
     pub(super) csv: &'a CsvLayout,
     pub(super) columns: &'a BTreeMap<String, Spanned<ColumnType>>,
     pub(super) filter: Option<&'a Spanned<String>>,
@@ -127,7 +126,7 @@ impl<'a> Mapping<'a> {
             yaml,
             folder: path.parent().unwrap_or(Path::new("")),
             file: &table.file,
-            format: table.format,
+            format: table.format.as_ref(),
             csv: &table.csv,
             columns: &table.columns,
             filter: table.filter.as_ref(),
@@ -153,7 +152,7 @@ impl<'a> Mapping<'a> {
             yaml,
             folder: path.parent().unwrap_or(Path::new("")),
             file: &table.file,
-            format: table.format,
+            format: table.format.as_ref(),
             csv: &table.csv,
             columns: &table.columns,
             filter: table.filter.as_ref(),

@@ -22,7 +22,6 @@ mod currencies;
 mod difference;
 mod field;
 mod held;
-pub mod layout;
 mod load;
 pub mod location;
 mod mapping;

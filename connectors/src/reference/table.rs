@@ -18,7 +18,10 @@ use super::mapping::{Kind, Mapping, Output};
 use super::price::price_row;
 use super::rows::{Origin, Placed, Rows, Setting};
 use super::yaml::place_of;
-use crate::decode::{ColumnRequest, DecodeError, DecodeOptions, Decoder, Format, RawChunk};
+use crate::decode::{
+    ColumnRequest, CsvLayout, DecodeError, DecodeOptions, Decoder, Format, FormatEntry, RawChunk,
+    csv_misplaced, format_of,
+};
 use crate::diagnostic::{Diagnostic, unread_column};
 use crate::expression::{
     Decision, Expression, ExpressionError, Functions, Inputs, Parsed, hanging,
@@ -274,10 +277,14 @@ impl Source {
         let place = place_of(mapping.file);
         let fault = |message: String| Diagnostic::error(mapping.yaml, place, message);
         let name = mapping.file.value.as_str();
-        let Some(format) = super::layout::format_of(name, mapping.format, mapping.csv) else {
+        let Some(format) = format_of(name, mapping.format, mapping.csv) else {
             let message = format!("the format of \"{name}\" cannot be told from its name");
-            return Err(fault(message).with_hint("add `format: csv`, `jsonl`, `json` or `parquet`"));
+            return Err(fault(message).with_hint(FormatEntry::advice()));
         };
+        let misplaced = csv_misplaced(Some(&format), mapping.format);
+        if let Some((message, hint)) = misplaced.filter(|_| *mapping.csv != CsvLayout::default()) {
+            return Err(fault(message.to_owned()).with_hint(hint));
+        }
         let opened = match name.contains("://") || is_local(mapping.folder) {
             true => Store::open(name, mapping.folder),
             false => Store::open(

@@ -19,6 +19,7 @@ mod tree;
 mod typed;
 
 pub use refused::Refused;
+pub(crate) use typed::TYPE_FIRST;
 
 use crate::diagnostic::Diagnostic;
 use serde::de::DeserializeOwned;

@@ -6,7 +6,7 @@ use crate::schema::FileKind;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use millrace_connectors::reference::layout::FormatName;
+use millrace_connectors::decode::FormatEntry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -464,20 +464,16 @@ pub struct QuoteArgs {
     pub at: Option<jiff::Timestamp>,
     /// The format of the usage; as its name or its first character suggests unless given.
     #[arg(long, value_name = "FORMAT", value_parser = format_name())]
-    pub format: Option<FormatName>,
+    pub format: Option<FormatEntry>,
     /// Form of the quote.
     #[arg(long, value_enum, default_value_t)]
     pub output: QueryFormat,
 }
 
 /// Formats by the names that a job file uses.
-fn format_name() -> impl TypedValueParser<Value = FormatName> {
-    PossibleValuesParser::new(["csv", "jsonl", "json", "parquet"]).map(|name| match name.as_str() {
-        "csv" => FormatName::Csv,
-        "jsonl" => FormatName::Jsonl,
-        "json" => FormatName::Json,
-        _ => FormatName::Parquet,
-    })
+fn format_name() -> impl TypedValueParser<Value = FormatEntry> {
+    PossibleValuesParser::new(FormatEntry::names())
+        .map(|name| FormatEntry::named(&name).expect("it is one of the names that say enough"))
 }
 
 /// Of `explain`.

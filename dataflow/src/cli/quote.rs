@@ -6,8 +6,7 @@ use crate::console::Console;
 use crate::quote::{LeftOut, Quote, QuoteError, QuoteLine, QuoteRequest, quote};
 use crate::shown::shown_lines;
 use crate::table::{Column, Style, Table};
-use millrace_connectors::decode::Format;
-use millrace_connectors::reference::layout::{CsvLayout, format_of};
+use millrace_connectors::decode::{CsvLayout, Format, FormatEntry, format_of};
 use millrace_operators::domain::EventTime;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -71,7 +70,7 @@ fn csv_text(quote: &Quote) -> Result<String, csv::Error> {
 /// The usage and its format: as told, as the name suggests, or as its first character does.
 fn open(args: &QuoteArgs) -> Result<(Box<dyn Read + Send>, Format), Refusal> {
     let name = &args.usage;
-    let told = format_of(name, args.format, &CsvLayout::default());
+    let told = format_of(name, args.format.as_ref(), &CsvLayout::default());
     let failed = |error| Refusal::Message(format!("cannot read {name:?}: {error}"));
     let packed = [".gz", ".zst"].iter().any(|ending| name.ends_with(ending));
     if packed && args.job.is_none() {
@@ -81,7 +80,7 @@ fn open(args: &QuoteArgs) -> Result<(Box<dyn Read + Send>, Format), Refusal> {
     if name != STANDARD_INPUT {
         let file = File::open(name).map_err(failed)?;
         let hint = || {
-            let hint = "add --format csv, jsonl, json or parquet";
+            let hint = format!("add --format {}", FormatEntry::listed());
             Refusal::Message(format!(
                 "the format of {name:?} cannot be told from its name; {hint}"
             ))
@@ -91,21 +90,9 @@ fn open(args: &QuoteArgs) -> Result<(Box<dyn Read + Send>, Format), Refusal> {
     let mut input = BufReader::new(io::stdin());
     let format = match told {
         Some(format) => format,
-        None => sniffed(input.fill_buf().map_err(failed)?),
+        None => Format::of_beginning(input.fill_buf().map_err(failed)?),
     };
     Ok((Box::new(input), format))
-}
-
-/// The format of text that begins like this.
-fn sniffed(begin: &[u8]) -> Format {
-    match begin.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => Format::JsonLines,
-        Some(b'[') => Format::Json,
-        _ => Format::Csv {
-            delimiter: ',',
-            header: None,
-        },
-    }
 }
 
 fn table_text(quote: &Quote, style: Style) -> String {
@@ -184,22 +171,4 @@ fn table(lines: &[QuoteLine], style: Style) -> Table {
         ]);
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn usage_on_standard_input_shows_its_format() {
-        assert_eq!(sniffed(b"\n {\"item\": 1}"), Format::JsonLines);
-        assert_eq!(sniffed(b"[{}]"), Format::Json);
-        assert_eq!(
-            sniffed(b"item,quantity"),
-            Format::Csv {
-                delimiter: ',',
-                header: None
-            }
-        );
-    }
 }

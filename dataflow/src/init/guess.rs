@@ -2,7 +2,6 @@
 
 use super::sample::{Field, Sample, VALUES_KEPT};
 use jiff::Timestamp;
-use millrace_connectors::decode::Format;
 
 /// Words of a field's name that say who used, those first that say it best.
 const WHO: [&str; 24] = [
@@ -142,7 +141,7 @@ fn guess(sql: impl Into<String>, why: impl Into<String>) -> Guess {
 
 impl Guesses {
     pub(super) fn of(sample: &Sample) -> Result<Self, String> {
-        let typed = matches!(sample.format, Format::Parquet);
+        let typed = sample.format.is_typed();
         let mut columns = Vec::new();
         let when = when(sample);
         let (time, first) = match &when {

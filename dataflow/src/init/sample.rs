@@ -67,10 +67,14 @@ impl Sample {
             .zip(path.file_name().and_then(|name| name.to_str()))
             .filter(|_| path.is_file())
             .ok_or("it is no file")?;
-        let format = Format::of_name(name).ok_or(
-            "its format cannot be told from its name; end it with .csv, .tsv, .jsonl, .json or \
-             .parquet (and .gz or .zst)",
-        )?;
+        let format = Format::of_name(name).ok_or_else(|| {
+            let endings = Format::all().into_iter().flat_map(|about| about.endings);
+            let endings: Vec<String> = endings.map(|ending| format!(".{ending}")).collect();
+            format!(
+                "its format cannot be told from its name; end it with one of {} (and .gz or .zst)",
+                endings.join(", ")
+            )
+        })?;
         let store = Store::open(&folder.display().to_string(), Path::new(""));
         let store = store.map_err(|error| error.to_string())?;
         let file = store.find(name).map_err(|error| error.to_string())?;

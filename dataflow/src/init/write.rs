@@ -5,7 +5,6 @@ use super::guess::{Guesses, quoted};
 use super::sample::Sample;
 use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
-use millrace_connectors::decode::Format;
 use std::fmt::Write as _;
 
 pub(super) const JOB: &str = "job.yaml";
@@ -44,13 +43,8 @@ fn job(request: &InitRequest, sample: &Sample) -> Result<String, String> {
         .unwrap_or("usage");
     let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = stem.chars().map(safe).collect();
-    let csv = match &sample.format {
-        Format::Csv { delimiter, .. } if *delimiter != ',' && !place.contains(".tsv") => format!(
-            "    csv: {{ delimiter: {} }}\n",
-            serde_json::Value::from(delimiter.to_string())
-        ),
-        _ => String::new(),
-    };
+    let layout = sample.format.written(place);
+    let layout = layout.map_or_else(String::new, |line| format!("    {line}\n"));
     Ok(format!(
         "# Begun by `millrace init`; lines marked GUESS are to be looked at.
 #   millrace check job.yaml     every mistake, with its line
@@ -65,7 +59,7 @@ sources:
     service_type: {SERVICE_TYPE}
     # A file, a folder of files, or s3://bucket/prefix.
     path: {}
-{csv}    mediation: {MEDIATION}
+{layout}    mediation: {MEDIATION}
 catalog: [{CATALOG}]
 accounts: [{ACCOUNTS}]
 # Results are in out/, as Parquet and, for spreadsheets, as CSV.

@@ -738,7 +738,7 @@ impl Files {
         let format = format_of(file, source)?;
         let options = DecodeOptions {
             chunk_rows: CHUNK_ROWS,
-            keep_originals: !matches!(format, Format::Parquet),
+            keep_originals: !format.is_typed(),
             ..DecodeOptions::default()
         };
         let (store, meta, columns) = (&file.store, &file.meta, rule.columns());

@@ -1,8 +1,7 @@
 //! The job file as it is written.
 
 use super::mediation::MediationEntry;
-use millrace_connectors::decode::MessageFormat;
-use millrace_connectors::reference::layout::{CsvLayout, FormatName};
+use millrace_connectors::decode::{CsvLayout, FormatEntry, MessageFormat};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -127,8 +126,8 @@ pub struct SourceEntry {
     #[schemars(with = "Vec<String>")]
     pub exclude: Vec<Spanned<String>>,
     /// The format of files; as each file's name suggests unless given.
-    #[schemars(with = "Option<FormatName>")]
-    pub format: Option<Spanned<FormatName>>,
+    #[schemars(with = "Option<FormatEntry>")]
+    pub format: Option<Spanned<FormatEntry>>,
     /// What varies between CSV files.
     #[schemars(with = "Option<CsvLayout>")]
     pub csv: Option<Spanned<CsvLayout>>,
@@ -325,7 +324,8 @@ pub struct LookupEntry {
     #[schemars(with = "String")]
     pub key: Spanned<String>,
     /// The format; as the file's name suggests unless given.
-    pub format: Option<FormatName>,
+    #[schemars(with = "Option<FormatEntry>")]
+    pub format: Option<Spanned<FormatEntry>>,
     /// What varies between CSV files.
     #[schemars(with = "Option<CsvLayout>")]
     pub csv: Option<Spanned<CsvLayout>>,

@@ -1,6 +1,7 @@
 //! Job files, and every way of getting them wrong.
 
 use super::*;
+use millrace_connectors::decode::Csv;
 use std::fs;
 
 /// A folder with a job file and the files that it names.
@@ -72,10 +73,10 @@ fn a_job_is_what_its_file_says_and_defaults_for_the_rest() {
         panic!("{job:?}")
     };
     assert_eq!(agents.stream.to_string(), "proxy/llm/postpaid");
-    let csv = Format::Csv {
+    let csv = Format::Csv(Csv {
         delimiter: ';',
         header: None,
-    };
+    });
     assert_eq!(agents.format_of("usage.csv.gz"), Some(csv));
     assert_eq!(calls.stream.to_string(), "switch/voice/postpaid");
     assert_eq!(job.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9090))));

@@ -3,7 +3,6 @@
 use super::QueryError;
 use crate::job::Job;
 use crate::outputs::{OUTPUTS, digest_of};
-use millrace_connectors::decode::Format;
 use millrace_connectors::store::{FileMeta, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -147,10 +146,13 @@ fn referenced(
         }
         let store = Store::open(&source.path, &job.folder)?;
         let files = store.list().unwrap_or_default();
-        let is_parquet = |file: &&FileMeta| source.format_of(&file.name) == Some(Format::Parquet);
+        let is_typed = |file: &&FileMeta| {
+            let format = source.format_of(&file.name);
+            format.is_some_and(|format| format.is_typed())
+        };
         let files: Vec<String> = files
             .iter()
-            .filter(is_parquet)
+            .filter(is_typed)
             .map(|f| f.location.clone())
             .collect();
         if !files.is_empty() {

@@ -465,6 +465,20 @@ fn tables() -> Vec<Case> {
         .wrong(put(CATALOG, table("prices.dat", good)))
         .right(swap(CATALOG, "prices.dat", "prices.dat\n    format: csv"))
         .total("14 USD"),
+        Case::refused(
+            "`csv` is for CSV files, and these are none",
+            "leave it out, or correct the format",
+        )
+        .wrong(put(
+            "prices.jsonl",
+            "{\"region\": \"abroad\", \"price\": 2}\n",
+        ))
+        .wrong(put(
+            CATALOG,
+            table("prices.jsonl\n    csv: { delimiter: ; }", good),
+        ))
+        .right(swap(CATALOG, "    csv: { delimiter: ; }\n", ""))
+        .total("14 USD"),
         of(
             "has no column \"regin\"",
             "did you mean \"region\"? its columns are region, price, whose, list",

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where findings about a configuration are made.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
+    "connectors/src/decode/formats",
     "connectors/src/diagnostic.rs",
     "connectors/src/times.rs",
     "connectors/src/expression",

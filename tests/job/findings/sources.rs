@@ -25,6 +25,7 @@ fn source(line: &str) -> Edit {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = places();
+    cases.extend(formats());
     cases.extend(changes());
     cases.extend(messages());
     cases.extend(fields());
@@ -215,6 +216,66 @@ fn places() -> Vec<Case> {
             .right(put(INPUT, USAGE_TEXT))
             .right(swap(JOB, "prepaid", "postpaid")),
     ]
+}
+
+/// How files are laid out.
+fn formats() -> Vec<Case> {
+    let semicolons = || put(USAGE, USAGE_TEXT.replace(',', ";"));
+    vec![
+        Case::refused("unknown format \"cvs\", did you mean \"csv\"?", "")
+            .wrong(source("format: cvs"))
+            .right(swap(JOB, "cvs", "csv")),
+        Case::refused(
+            "the format `csv` takes no \"delimter\"; did you mean \"delimiter\"?",
+            "",
+        )
+        .wrong(semicolons())
+        .wrong(source("format: { type: csv, delimter: ; }"))
+        .right(swap(JOB, "delimter", "delimiter")),
+        Case::refused(
+            "the format `jsonl` takes no \"delimiter\"; that is for `csv`",
+            "",
+        )
+        .wrong(semicolons())
+        .wrong(source("format: { delimiter: ;, type: jsonl }"))
+        .right(swap(JOB, "jsonl", "csv")),
+        Case::refused(
+            "`csv` says again how the files are laid out",
+            "write all options of the files under `format`, and leave `csv` out",
+        )
+        .wrong(semicolons())
+        .wrong(source(
+            "format: { type: csv, delimiter: \",\" }\n    csv: { delimiter: ; }",
+        ))
+        .right(swap(JOB, "\",\" }\n    csv: { delimiter: ; }", "; }")),
+        fixed(
+            "the fields \"at\" (bytes 5 to 24) and \"units\" (bytes 24 to 26) overlap",
+            "units: { start: 24, length: 3 }",
+        )
+        .right(swap(JOB, "start: 24, length: 3", "start: 25, length: 2")),
+        fixed(
+            "the field \"zone\" (bytes 27 to 29) ends behind its record, which has 28 bytes",
+            "units: { start: 25, length: 2 }\n      length: 28",
+        )
+        .right(swap(JOB, "length: 28", "length: 29")),
+    ]
+}
+
+/// Usage of fixed width, with the place of the units and what stands behind the fields.
+fn fixed(message: &'static str, units: &str) -> Case {
+    let layout = "    path: usage.dat
+    format:
+      type: fixed
+      fields:
+        id: { start: 1, length: 2 }
+        number: { start: 3, length: 2 }
+        at: { start: 5, length: 20 }
+        zone: { start: 27, length: 3 }
+        ";
+    let usage = "1 n12026-03-10T00:00:00Z 3far\n2 n12026-03-20T00:00:00Z 4far\n";
+    Case::refused(message, "")
+        .wrong(put("usage.dat", usage))
+        .wrong(path(&format!("{layout}{units}\n")))
 }
 
 /// Files that change, and files that move.

@@ -5,10 +5,14 @@
 //! together; one that cannot be decoded spoils its decoder, which is then made anew and fed the
 //! good ones before it again.
 
-use super::super::assemble::quoted;
-use super::super::columns::{ColumnBuilder, ColumnType, Refused};
+use super::super::chunk::RawChunk;
+use super::super::columns::{ColumnBuilder, Refused};
 use super::super::convert::Conversion;
-use super::super::{ColumnRequest, DecodeError, RawChunk, nested};
+use super::super::error::DecodeError;
+use super::super::kind::ColumnType;
+use super::super::nested;
+use super::super::request::ColumnRequest;
+use super::super::scalar::quoted;
 use super::avro_size::items_without_bytes;
 use super::metadata::Metadata;
 use super::registry::Registry;

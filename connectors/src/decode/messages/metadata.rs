@@ -1,6 +1,6 @@
 //! What stands beside a message's content.
 
-use super::super::json::utf8;
+use super::super::paths::utf8;
 use crate::kafka::Message;
 use std::borrow::Cow;
 

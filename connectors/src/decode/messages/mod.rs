@@ -25,7 +25,9 @@ mod text;
 
 pub use registry::{Registry, RegistryUrl};
 
-use super::{ColumnRequest, DecodeError, RawChunk};
+use super::chunk::RawChunk;
+use super::error::DecodeError;
+use super::request::{ColumnRequest, text_schema};
 use crate::kafka::{Message, TopicPartition};
 use arrow::datatypes::SchemaRef;
 use avro::AvroMessages;
@@ -114,7 +116,7 @@ impl MessageDecoder {
             (MessageFormat::Json, _) => Layout::Text(Box::new(TextMessages::json(id, columns))),
         };
         let schema = match &layout {
-            Layout::Text(_) => super::text_schema(columns),
+            Layout::Text(_) => text_schema(columns),
             Layout::Avro(messages) => messages.schema(),
         };
         Ok(Self { schema, layout })

@@ -9,7 +9,7 @@
 //! - **A registry lags** behind producers, so an id is asked for again for [`LAG`] before it is unknown.
 //!   Then it is so for [`UNKNOWN`], whatever number of messages names it; behind that one look is enough.
 
-use super::super::DecodeError;
+use super::super::error::DecodeError;
 use reqwest::{Client, StatusCode, Url};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

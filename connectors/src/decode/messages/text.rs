@@ -1,8 +1,10 @@
 //! Messages whose content is JSON: plain objects, and CloudEvents in both modes.
 
-use super::super::assemble::{Assembler, quoted};
-use super::super::json::{FieldPaths, Text, utf8, value_text};
-use super::super::{ColumnRequest, RawChunk};
+use super::super::assemble::Assembler;
+use super::super::chunk::RawChunk;
+use super::super::paths::{FieldPaths, Text, utf8, value_text};
+use super::super::request::ColumnRequest;
+use super::super::scalar::quoted;
 use super::metadata::Metadata;
 use crate::kafka::Message;
 use base64::Engine as _;

@@ -14,24 +14,6 @@ fn zstandard(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// The text formats, each with a file of two records.
-fn texts() -> [(&'static str, Format, &'static [u8]); 4] {
-    [
-        ("a.csv", CSV, b"a,b\n1,x\n2,y\n"),
-        ("a.csv", CSV, b"\"a\",\"b\"\n\"1\",\"x\"\n\"2\",\"y\"\n"),
-        (
-            "a.jsonl",
-            Format::JsonLines,
-            b"{\"a\":1,\"b\":\"x\"}\n{\"a\":2,\"b\":\"y\"}\n",
-        ),
-        (
-            "a.json",
-            Format::Json,
-            b"[{\"a\":1,\"b\":\"x\"},\n{\"a\":2,\"b\":\"y\"}]",
-        ),
-    ]
-}
-
 fn rows(name: &str, format: &Format, bytes: Vec<u8>) -> Vec<String> {
     let wanted = [("a", "bigint"), ("b", "")];
     let lines = shown(open(name, format, bytes, &wanted).unwrap());
@@ -40,19 +22,7 @@ fn rows(name: &str, format: &Format, bytes: Vec<u8>) -> Vec<String> {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_data() {
-    for (name, format, text) in texts() {
-        let marked = [MARK, text].concat();
-        assert_eq!(rows(name, &format, text.to_vec()), ["1|x", "2|y"]);
-        assert_eq!(
-            rows(name, &format, marked.clone()),
-            ["1|x", "2|y"],
-            "{name}"
-        );
-        let (gz, zst) = (format!("{name}.gz"), format!("{name}.zst"));
-        assert_eq!(rows(&gz, &format, gzip(&marked)), ["1|x", "2|y"], "{gz}");
-        assert_eq!(rows(&zst, &format, zstandard(&marked)), ["1|x", "2|y"]);
-    }
+fn marks_inside_of_files_that_were_put_together_are_no_data() {
     let together = [
         MARK,
         b"{\"a\":1,\"b\":\"x\"}\n",
@@ -61,32 +31,12 @@ fn a_byte_order_mark_is_no_data() {
     ]
     .concat();
     assert_eq!(
-        rows("a.jsonl", &Format::JsonLines, together),
+        rows("a.jsonl", &Format::JsonLines(JsonLines {}), together),
         ["1|x", "2|y"]
     );
     for second in ["2,y", "\"2\",\"y\""] {
         let together = [b"a,b\n1,x\n", MARK, second.as_bytes()].concat();
         assert_eq!(rows("a.csv", &CSV, together), ["1|x", "2|y"]);
-    }
-}
-
-#[test]
-fn other_encodings_are_told_with_what_to_do() {
-    for (name, format, text) in texts() {
-        let text = String::from_utf8(text.to_vec()).unwrap();
-        for mark in ["", "\u{feff}"] {
-            let marked = format!("{mark}{text}");
-            let little = marked.encode_utf16().flat_map(u16::to_le_bytes);
-            let big = marked.encode_utf16().flat_map(u16::to_be_bytes);
-            for bytes in [little.collect::<Vec<u8>>(), big.collect()] {
-                let error = open(name, &format, bytes, &[("a", "")]).unwrap_err();
-                assert!(
-                    error.to_string().contains("is UTF-16 text")
-                        && error.to_string().contains("iconv"),
-                    "{error}"
-                );
-            }
-        }
     }
 }
 
@@ -216,38 +166,42 @@ fn a_file_that_holds_no_records_where_they_are_looked_for_is_told_once() {
     let page = "{\"object\": \"page\", \"data\": [{\"start\": 1, \"results\": [{\"a\": 1}]}], \"more\": false}";
     for (format, file, said) in [
         (
-            Format::Json,
+            Format::Json(Json {}),
             page,
             "\"data\", with \"results\" as a list in each",
         ),
         (
-            Format::Json,
+            Format::Json(Json {}),
             "{\"meta\":{\"n\":1},\"items\":[{\"a\":1}]}",
             "lists inside of it: \"items\"",
         ),
         (
-            Format::Json,
+            Format::Json(Json {}),
             "{\n \"a\": 1,\n \"b\": \"x\"\n}\n",
             "its entries are no records, like \"a\"",
         ),
-        (Format::Json, "{\"a\":1}\n{\"a\":2}\n", "`format: jsonl`"),
         (
-            Format::JsonLines,
+            Format::Json(Json {}),
+            "{\"a\":1}\n{\"a\":2}\n",
+            "`format: jsonl`",
+        ),
+        (
+            Format::JsonLines(JsonLines {}),
             "{\n \"a\": 1,\n \"b\": \"x\"\n}\n",
             "its first record goes over lines 1 to 4",
         ),
         (
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             "\n{\n \"a\": 1\n}\n{\n \"a\": 2\n}\n",
             "its first record goes over",
         ),
         (
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             "[\n {\"a\": 1},\n {\"a\": 2}\n]\n",
             "`format: json`",
         ),
         (
-            Format::JsonLines,
+            Format::JsonLines(JsonLines {}),
             "{\n\"data\": [\n{\"a\": 1}\n]\n}\n",
             "lists inside of it: \"data\"",
         ),
@@ -262,134 +216,21 @@ fn a_file_that_holds_no_records_where_they_are_looked_for_is_told_once() {
         );
     }
     for (format, file, count) in [
-        (Format::Json, "{}", 0),
+        (Format::Json(Json {}), "{}", 0),
         (
-            Format::Json,
+            Format::Json(Json {}),
             "{\"k\": {\"a\":1}, \"l\": 5, \"m\": {\"a\":[1]}}",
             3,
         ),
-        (Format::JsonLines, "{\"a\":1,\"b\n{\"a\":2}\n", 2),
-        (Format::JsonLines, "{\"a\":1", 1),
+        (
+            Format::JsonLines(JsonLines {}),
+            "{\"a\":1,\"b\n{\"a\":2}\n",
+            2,
+        ),
+        (Format::JsonLines(JsonLines {}), "{\"a\":1", 1),
     ] {
         let lines = shown(open("a", &format, file, &[("a", "")]).unwrap());
         assert_eq!(lines.len(), count, "{file}: {lines:?}");
         assert!(!lines.iter().any(|line| line.contains("FILE_UNREADABLE")));
-    }
-}
-
-/// A stream that gives its bytes in pieces of these lengths, again and again.
-struct Pieces {
-    bytes: Vec<u8>,
-    at: usize,
-    lengths: Vec<usize>,
-    turn: usize,
-}
-
-impl io::Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.lengths[self.turn % self.lengths.len()];
-        self.turn += 1;
-        let rest = &self.bytes[self.at..];
-        let count = length.min(rest.len()).min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        self.at += count;
-        Ok(count)
-    }
-}
-
-fn text_bytes() -> impl Strategy<Value = Vec<u8>> {
-    let pieces: Vec<&'static [u8]> = vec![
-        b"1,x\n",
-        b"2,\"y\"\n",
-        b"\"3",
-        b"\n",
-        b"\r\n",
-        b"\"",
-        b",",
-        b"\"\"",
-        b"{\"a\":1}",
-        b"\n{",
-        b"]",
-        b"[",
-        b"\"a\":",
-        b"\xEF\xBB\xBF",
-        b"\xEF",
-        b"\0",
-        b"\xff",
-        b"{\"a\":{\"b\":2}},",
-        b"\r",
-    ];
-    proptest::collection::vec(proptest::sample::select(pieces), 0..30).prop_map(|all| all.concat())
-}
-
-proptest! {
-    /// However the bytes arrive, the same rows, faults and content are read.
-    #[test]
-    fn chunks_make_no_difference(
-        bytes in text_bytes(),
-        lengths in proptest::collection::vec(1_usize..9, 1..5),
-    ) {
-        for (name, format) in [("x", CSV), ("x", Format::JsonLines), ("x", Format::Json)] {
-            for start in ["", "a,b\n", "\u{feff}a,b\n", "[", "{\"k\":"] {
-                let bytes = [start.as_bytes(), &bytes].concat();
-                let options = DecodeOptions { remember: true, ..DecodeOptions::default() };
-                let wanted = columns(&[("a", "")]);
-                let read = |input: Box<dyn io::Read + Send>| {
-                    let opened = Decoder::from_reader(input, name, FileId(7), &format, &wanted, &options);
-                    let mut decoder = match opened {
-                        Ok(decoder) => decoder,
-                        Err(error) => return (vec![error.to_string()], None),
-                    };
-                    let mut lines = Vec::new();
-                    while let Some(chunk) = decoder.next_chunk() {
-                        lines.push(format!("{:?} {:?} {:?} {:?}", chunk.rows, chunk.lines, chunk.batch, chunk.faults));
-                    }
-                    (lines, decoder.content())
-                };
-                let whole = read(Box::new(io::Cursor::new(bytes.clone())));
-                let pieces = Pieces { bytes, at: 0, lengths: lengths.clone(), turn: 0 };
-                prop_assert_eq!(whole, read(Box::new(pieces)));
-            }
-        }
-    }
-
-    /// What was read of a file that was cut begins what is read of the whole file: all rows that are
-    /// settled, and the bytes that the content names.
-    #[test]
-    fn a_cut_file_begins_the_whole_one(bytes in text_bytes(), cut in 0_usize..200) {
-        for format in [CSV, Format::JsonLines, Format::Json] {
-            for start in ["", "a,b\n", "[{\"a\":0},"] {
-                let whole = [start.as_bytes(), &bytes].concat();
-                let cut = cut.min(whole.len());
-                let options = DecodeOptions { remember: true, ..DecodeOptions::default() };
-                let wanted = columns(&[("a", "")]);
-                let read = |bytes: &[u8]| {
-                    let input = Box::new(io::Cursor::new(bytes.to_vec()));
-                    let mut decoder = Decoder::from_reader(input, "x", FileId(7), &format, &wanted, &options).ok()?;
-                    let mut rows = Vec::new();
-                    while let Some(chunk) = decoder.next_chunk() {
-                        let faults = chunk.faults.iter().filter(|fault| fault.reason != Reason::FileUnreadable);
-                        rows.extend(faults.map(|fault| (fault.record.row(), format!("{fault:?}"))));
-                        for (index, row) in chunk.rows.iter().enumerate() {
-                            rows.push((*row, format!("{:?}", chunk.batch.slice(index, 1))));
-                        }
-                    }
-                    rows.sort();
-                    Some((rows, decoder.content()?))
-                };
-                let (Some((before, content)), Some((after, _))) = (read(&whole[..cut]), read(&whole)) else {
-                    continue;
-                };
-                // What is told of the whole file once may be told of its beginning record by record.
-                if after.is_empty() {
-                    continue;
-                }
-                let settled = usize::try_from(content.settled).unwrap();
-                prop_assert!(settled <= before.len());
-                prop_assert_eq!(&before[..settled], &after[..settled.min(after.len())]);
-                let length = usize::try_from(content.bytes).unwrap();
-                prop_assert_eq!(blake3::hash(&whole[..length]).to_hex().to_string(), content.digest);
-            }
-        }
     }
 }

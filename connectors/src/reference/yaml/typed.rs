@@ -10,6 +10,8 @@ use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, V
 use serde::forward_to_deserialize_any;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::iter::Chain;
+use std::slice::Iter;
 
 /// Why a tree is not a value of the type.
 #[derive(Debug)]
@@ -150,12 +152,19 @@ impl<'a> Reader<'a> {
     }
 
     fn entries(self) -> Entries<'a> {
+        self.entries_from(0)
+    }
+
+    /// The entries of a mapping, that at `first` before all others.
+    fn entries_from(self, first: usize) -> Entries<'a> {
         let entries: &[Entry] = match &self.node.kind {
             Kind::Map(entries) => entries,
             Kind::Null(_) | Kind::Scalar { .. } | Kind::List(_) => &[],
         };
+        let (before, rest) = entries.split_at(first.min(entries.len()));
+        let (first, behind) = rest.split_at(rest.len().min(1));
         Entries {
-            entries: entries.iter(),
+            entries: first.iter().chain(before).chain(behind),
             at_fault: self.at_fault,
             value: None,
         }
@@ -189,6 +198,10 @@ macro_rules! whole_number {
 /// marks the answer.
 const SPANNED: &str = "__yaml_spanned";
 const SPANNED_MARK: &str = "__serde_saphyr_private_spanned";
+
+/// The name by which a value asks for its `type` before its other keys, since that decides what they are: so
+/// each of them is read, and told, where it stands.
+pub(crate) const TYPE_FIRST: &str = "__type_first";
 
 impl<'de> de::Deserializer<'de> for Reader<'_> {
     type Error = Failure;
@@ -262,10 +275,13 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        if name == SPANNED {
-            visitor.visit_newtype_struct(WithPlace(self))
-        } else {
-            visitor.visit_newtype_struct(self)
+        match (name, &self.node.kind) {
+            (SPANNED, _) => visitor.visit_newtype_struct(WithPlace(self)),
+            (TYPE_FIRST, Kind::Map(entries)) => {
+                let first = entries.iter().position(|entry| entry.key == "type");
+                self.claim(visitor.visit_map(self.entries_from(first.unwrap_or(0))))
+            }
+            _ => visitor.visit_newtype_struct(self),
         }
     }
 
@@ -313,7 +329,7 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
 }
 
 struct Items<'a> {
-    items: std::slice::Iter<'a, Node>,
+    items: Iter<'a, Node>,
     at_fault: &'a BTreeSet<usize>,
 }
 
@@ -333,7 +349,7 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
 }
 
 struct Entries<'a> {
-    entries: std::slice::Iter<'a, Entry>,
+    entries: Chain<Chain<Iter<'a, Entry>, Iter<'a, Entry>>, Iter<'a, Entry>>,
     at_fault: &'a BTreeSet<usize>,
     value: Option<&'a Node>,
 }

@@ -2,7 +2,6 @@
 
 use super::Files;
 use crate::job::SourcePlan;
-use millrace_connectors::decode::Format;
 use millrace_connectors::mediate::MediationPlan;
 use millrace_operators::domain::Fault;
 
@@ -16,7 +15,7 @@ impl Files {
     ) -> String {
         let name = self.known.get(&broken.record.file());
         let format = name.and_then(|file| source.format_of(&file.meta.name));
-        let is_text = !matches!(format, Some(Format::Parquet));
+        let is_text = format.is_none_or(|format| !format.is_typed());
         let rows = broken.record.row();
         let again = "have the source send the whole file again under its own name";
         if !self.remembers {

@@ -26,7 +26,7 @@ impl Sight for Look<'_> {
         let Some(format) = &self.format else {
             return true;
         };
-        if self.meta.size == 0 && !matches!(format, Format::Parquet) {
+        if self.meta.size == 0 && !format.is_typed() {
             return false;
         }
         let options = DecodeOptions {
@@ -118,7 +118,7 @@ impl Files {
                     .cut(file.id, &look)
                     .map_or(Kin::None, Kin::Longer)
             }
-            false if matches!(format, Format::Parquet) => Kin::None,
+            false if format.is_typed() => Kin::None,
             false => self.kin(file, &format)?,
         };
         let (Kin::Longer(other) | Kin::Within(other) | Kin::Waits(other) | Kin::Unknown(other)) =

@@ -7,6 +7,7 @@
 use super::{FileState, Files, Opened, SourceFile};
 use crate::durable::{KeptInputs, KeptText, Stays, WantedInputs};
 use crate::job::SourcePlan;
+use millrace_connectors::decode::layout_text;
 use millrace_connectors::ledger::Inputs;
 use millrace_connectors::lookup::LookupTable;
 use millrace_connectors::mediate::{MediationPlan, RuleContent};
@@ -19,7 +20,8 @@ use std::sync::Arc;
 /// How the files of a source are laid out.
 fn layout(source: &SourcePlan) -> String {
     let messages = source.kafka.as_ref().map(|kafka| &kafka.format);
-    format!("{:?} {:?} {messages:?}", source.format, source.csv)
+    let files = layout_text(source.format.as_ref(), &source.csv);
+    format!("{files} {messages:?}")
 }
 
 /// Digests of how the files of a source are laid out, and of the rest that the outcome of its records

@@ -70,9 +70,9 @@ impl RawFolder {
         self.tag.as_deref()
     }
 
-    /// Whether the records of files of a format are kept. Parquet is read again where it lies.
+    /// Whether the records of files of a format are kept. Typed files are read again where they lie.
     pub(super) fn keeps(&self, format: &Format) -> bool {
-        self.keeps && !matches!(format, Format::Parquet)
+        self.keeps && !format.is_typed()
     }
 
     /// Begins the raw records of a file.
