@@ -12,7 +12,7 @@ use millrace::present::Present;
 use millrace::publish::EpochChanges;
 use millrace::replay::{ReplayRequest, replay_archive};
 use millrace::rerate::{Portion, Rater, lines};
-use millrace::run::Seat;
+use millrace::worker::Seat;
 use millrace_connectors::archive::Archive;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{AggregatedLine, Texts};

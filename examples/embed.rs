@@ -6,9 +6,11 @@
 
 #![allow(clippy::print_stdout, reason = "a program of the terminal")]
 
+use millrace::error::RunError;
+use millrace::interrupt::Stop;
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
-use millrace::run::{RunError, RunOptions, Stop, run};
+use millrace::run::{RunOptions, run};
 use millrace_connectors::diagnostic::Diagnostic;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -3,8 +3,8 @@
 
 use crate::jobs::millrace_in;
 use millrace::cli::Exit;
-use millrace::cluster::EXIT_LOST;
 use millrace::console::Surroundings;
+use millrace::crash::EXIT_LOST;
 use millrace::crash::{end_process, end_process_on_panic};
 use std::fmt::Write as _;
 use std::process::{Child, Command, Stdio};

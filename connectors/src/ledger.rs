@@ -29,217 +29,19 @@
 //! - A file that failed before any record was taken may be sent again with other content, and is entered
 //!   once as long as its content stays.
 
+mod arrival;
 mod beginnings;
+mod entry;
 
-use crate::decode::{Content, Unmet};
+use crate::decode::Content;
 use crate::lines::LineMap;
 use crate::stream::StreamId;
+pub use arrival::{Admission, Arrival, Change, LedgerFull, Refusal, Sight};
 use beginnings::Beginnings;
-use millrace_operators::domain::{Fault, FileId, RecordId};
-use serde::{Deserialize, Serialize};
+pub use entry::{FileState, Inputs, LedgerEntry};
+use entry::{content_of, is_barren, is_passed_over, name_of, whole_of};
+use millrace_operators::domain::{FileId, RecordId};
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
-
-/// What became of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FileState {
-    /// Being read.
-    Reading,
-    /// A partition: read as far as there is something, for ever.
-    Followed,
-    /// Read to its end.
-    Loaded,
-    /// Read to its end, and a person should look at it.
-    Doubtful,
-    /// Read up to where it breaks off; the records before count.
-    Incomplete,
-    /// Not read, because it was there before.
-    Refused,
-    /// Not read, because it could not be opened; no record counts.
-    Failed,
-}
-
-impl FileState {
-    /// Whether the file was read, and its records count.
-    #[must_use]
-    pub fn counts(self) -> bool {
-        matches!(self, Self::Loaded | Self::Doubtful | Self::Incomplete)
-    }
-
-    /// Lower-case name, as in outputs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Reading => "reading",
-            Self::Followed => "followed",
-            Self::Loaded => "loaded",
-            Self::Doubtful => "doubtful",
-            Self::Incomplete => "incomplete",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// A file in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LedgerEntry {
-    /// Its number, in the order of discovery.
-    pub file: FileId,
-    /// Its name in the store.
-    pub name: String,
-    /// The source that it belongs to.
-    pub source: String,
-    /// The stream that it belongs to.
-    pub stream: StreamId,
-    /// Its bytes.
-    pub size: u64,
-    /// What identifies its content.
-    pub checksum: String,
-    /// Records received from it.
-    pub rows: u64,
-    /// What became of it.
-    pub state: FileState,
-    /// Why, for states that need a reason; otherwise what a person should know of it, or nothing.
-    pub message: String,
-    /// What was read of it, as far as it is text.
-    pub content: Option<Content>,
-    /// Fields that its rule reads and that none of its records has.
-    pub unmet: Vec<Unmet>,
-    /// Whether its last row is no record, and may be one where more follows.
-    pub torn: bool,
-    /// What broke it off.
-    pub broken: Option<Fault>,
-    /// The first of its rows that counts: those before are of the file that it continues, or of a partition
-    /// were never asked for.
-    pub from: u64,
-    /// The first of its rows that is read from the file that continues it.
-    pub until: Option<u64>,
-    /// The lines that its records stand on.
-    pub lines: LineMap,
-    /// What was read of it before it grew, while rows of that are to be taken back.
-    pub before: Option<Content>,
-    /// The file that it came in place of, under its name, if its records restate those.
-    pub replaces: Option<FileId>,
-    /// What all of its records were mediated by, but for those that are left behind.
-    pub inputs: Inputs,
-    /// How many of its records could not be mediated again, since they are not to be had any more, and what
-    /// they were mediated by.
-    pub left: Option<(Inputs, u64)>,
-    /// What those of its records are mediated by that stand nowhere else, where that is not `inputs`: what came
-    /// since what was read before could not be mediated again.
-    pub since: Option<Inputs>,
-}
-
-/// What the outcome of a record depends on beside the record, as digests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Inputs {
-    /// How its file is laid out.
-    pub layout: String,
-    /// The rule, and the tables that it asks.
-    pub rule: String,
-}
-
-impl LedgerEntry {
-    /// Whether a file of another name may be the whole of this one, which was cut.
-    fn is_cut(&self) -> bool {
-        let cut = match self.state {
-            FileState::Incomplete => true,
-            FileState::Loaded | FileState::Doubtful => self.torn,
-            _ => false,
-        };
-        cut && self.rows > 0 && self.until.is_none()
-    }
-}
-
-/// A file that knocks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// Its name in the store.
-    pub name: String,
-    /// The source that it belongs to.
-    pub source: String,
-    /// The stream that it belongs to.
-    pub stream: StreamId,
-    /// Its bytes.
-    pub size: u64,
-    /// What identifies its content.
-    pub checksum: String,
-    /// Whether other content under its name amends what was read.
-    pub amends: bool,
-}
-
-/// A look into a file that knocks, which is only taken where the ledger cannot tell otherwise.
-pub trait Sight {
-    /// Whether it has records, or may have.
-    fn has_records(&self) -> bool;
-    /// Whether its content begins with this one.
-    fn begins_with(&self, content: &Content) -> bool;
-}
-
-/// A file that is not looked into: a partition.
-impl Sight for () {
-    fn has_records(&self) -> bool {
-        true
-    }
-
-    fn begins_with(&self, _: &Content) -> bool {
-        false
-    }
-}
-
-/// What a file is beside one that was read under its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The same.
-    Same,
-    /// What was read is its beginning.
-    Longer,
-    /// Something else.
-    Changed,
-}
-
-/// More files than this cannot be numbered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "cannot take {name:?}: a job numbers at most {} files; start a new job",
-    RecordId::FILES_MAX
-)]
-pub struct LedgerFull {
-    /// The file that is one too many.
-    pub name: String,
-}
-
-/// Why a file is not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The ledger's entry about the refusal.
-    pub file: FileId,
-    /// The file that was there before.
-    pub earlier: FileId,
-    /// Why, naming the earlier file.
-    pub message: String,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-/// What the ledger says to an arrival.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Read it, under this number.
-    Admitted(FileId),
-    /// The very same file is in the ledger already, under this number: a folder listed again.
-    Known(FileId),
-    /// Read it on, under the number that it has: it has grown, and its rows so far stay.
-    Grown(FileId),
-    /// Do not read it.
-    Refused(Refusal),
-}
 
 /// All files that a job has met.
 #[derive(Clone, Debug, Default)]
@@ -684,15 +486,6 @@ fn index(file: FileId) -> usize {
     usize::try_from(file.0).unwrap_or(usize::MAX)
 }
 
-fn is_passed_over(state: FileState) -> bool {
-    matches!(state, FileState::Refused | FileState::Failed)
-}
-
-fn is_barren(entry: &LedgerEntry) -> bool {
-    let broken = matches!(entry.state, FileState::Failed | FileState::Incomplete);
-    broken && entry.rows == 0
-}
-
 fn restore_to<K: std::hash::Hash + Eq>(
     map: &mut HashMap<K, FileId>,
     key: K,
@@ -702,23 +495,6 @@ fn restore_to<K: std::hash::Hash + Eq>(
         Some(file) => map.insert(key, file),
         None => map.remove(&key),
     };
-}
-
-fn content_of(entry: &LedgerEntry) -> (String, String) {
-    (entry.source.clone(), entry.checksum.clone())
-}
-
-fn name_of(entry: &LedgerEntry) -> (String, String) {
-    (entry.source.clone(), entry.name.clone())
-}
-
-/// All that tells a file from others.
-fn whole_of(entry: &LedgerEntry) -> (String, String, String) {
-    (
-        entry.source.clone(),
-        entry.name.clone(),
-        entry.checksum.clone(),
-    )
 }
 
 #[cfg(test)]

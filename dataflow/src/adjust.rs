@@ -26,18 +26,21 @@
 //!   records and the second does not begin where the first ends: what adjustments that are not known
 //!   to have ended moved is carried on once more, and what they took back is given with the late records.
 
+mod late;
 mod numbers;
 mod overlay;
 mod touched;
 
 use crate::archive::{Closing, LineKeys};
 use crate::graph::Stand;
-use crate::replay::scope::{Links, Scope, is_billed_by, movement};
-use crate::replay::{archived_closing, dimensions, in_period, stands};
+use crate::replay::scope::{
+    Links, Scope, archived_closing, dimensions, in_period, is_billed_by, movement, stands,
+};
 use crate::rerate::{Portion, Rated, Rater};
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use jiff::Span;
 use jiff::tz::TimeZone;
+pub use late::{AdjustError, LateUsage};
 use millrace_connectors::archive::{
     Archive, ArchiveError, ArchivedPeriod, Place, StateMark, Terms, write_manifest,
     write_reference, write_shard,
@@ -54,15 +57,6 @@ use overlay::Overlay;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
-
-/// A record that came late.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LateUsage {
-    /// The usage, mediated.
-    pub usage: Usage,
-    /// The file that its record number counts.
-    pub file: Arc<str>,
-}
 
 /// What is to be adjusted.
 pub struct Adjustment<'a> {
@@ -125,27 +119,6 @@ pub struct AdjustmentLine {
     pub sum: LineSum,
     /// The number of the adjustment in its period, from 1.
     pub sequence: u32,
-}
-
-/// Why nothing was adjusted.
-#[derive(Debug, thiserror::Error)]
-pub enum AdjustError {
-    /// The archive cannot be read or written.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// A late record has the number of an archived one.
-    #[error(
-        "the late record {record} of {file:?} has the number of an archived record of {archived:?}; \
-         number the files of a job once and for all"
-    )]
-    Numbered {
-        /// The record.
-        record: RecordId,
-        /// Its file.
-        file: String,
-        /// The file of the archived record.
-        archived: String,
-    },
 }
 
 /// Adjusts closed periods; see the module.

@@ -23,75 +23,49 @@
 
 mod closing;
 mod collect;
+mod committed;
 mod corrections;
 mod due;
+mod errand;
 mod forget;
 mod groups;
 mod keys;
 pub(crate) mod known;
+mod setting;
 mod together;
 
 pub use closing::Closing;
+pub(crate) use closing::members;
 pub use collect::{Collected, collect, moved};
+pub use committed::{Archived, Committed, Leaving};
 pub use forget::{Left, forget};
-pub(crate) use groups::{members, never_archived};
+pub(crate) use groups::never_archived;
 pub(crate) use keys::LineKeys;
+pub use setting::ArchiveSetting;
 pub use together::{Others, lend};
 
-use crate::durable::Closed;
-use crate::graph::{Open, Stand};
+use crate::graph::Open;
 use crate::present::Present;
-use crate::run::Seat;
+use crate::worker::Seat;
 use due::Due;
+use errand::{Errand, passes};
 use groups::{Standings, WantedGroups, of_shard};
 use millrace_connectors::archive::{
-    Archive, ArchiveError, Manifest, Place, ShardContent, ShardEntry, StateMark, Terms,
-    write_manifest, write_reference, write_shard,
+    Archive, ArchiveError, Place, ShardContent, ShardEntry, StateMark, write_manifest,
+    write_reference, write_shard,
 };
-use millrace_connectors::output::{AggregatedLine, Texts};
+use millrace_connectors::output::AggregatedLine;
 use millrace_connectors::reference::Reference;
-use millrace_connectors::store::Store;
 use millrace_operators::domain::{
     AccountKey, ClosedUnits, EventTime, GroupKey, Identity, Period, RecordId,
 };
-use millrace_operators::epoch::{SHARDS, shard};
-use roaring::RoaringTreemap;
-use serde::{Deserialize, Serialize};
+use millrace_operators::epoch::shard;
+use setting::Slot;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock};
 use together::Found;
 
-/// Records of one pass over what is held open.
-const PASS_RECORDS: usize = 2_000_000;
-
-/// What a job archives, and where.
-#[derive(Clone, Debug)]
-pub struct ArchiveSetting {
-    /// Where.
-    pub store: Arc<Store>,
-    /// The job's name.
-    pub job: String,
-    /// The run among those of a job with durable state; nothing for other jobs.
-    pub generation: Option<u64>,
-    /// The tenant's time zone.
-    pub zone: jiff::tz::TimeZone,
-    /// How long after its end a bill unit is closed.
-    pub after: jiff::Span,
-    /// The present of the job, by which bill units close.
-    pub present: Present,
-    /// The text behind keys.
-    pub texts: Texts,
-    /// What was forgotten before.
-    pub closed: Arc<Closed>,
-    /// How far the state has come that is archived from, where the job has any.
-    pub state: Option<StateMark>,
-}
-
 type Identities = Arc<Vec<(RecordId, Identity)>>;
-
-/// A shard of a period.
-type Slot = (Period, u64);
 
 /// Archives together with the other workers.
 pub struct Archiver {
@@ -130,16 +104,6 @@ struct Task {
     errand: Errand,
 }
 
-/// What each worker is to find out of what it holds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Errand {
-    groups: WantedGroups,
-    /// Whether something is written.
-    writes: bool,
-    /// Whether what is closed is forgotten then.
-    forgets: bool,
-}
-
 impl Task {
     fn find(
         archive: &Archive,
@@ -161,86 +125,6 @@ impl Task {
             errand,
         })
     }
-}
-
-/// The shards of each pass over what is held open.
-fn passes(seat: Seat) -> impl Iterator<Item = Range<u64>> {
-    let passes = seat.records.div_ceil(PASS_RECORDS).max(1);
-    let passes = u64::try_from(passes).unwrap_or(SHARDS).min(SHARDS);
-    let width = SHARDS.div_ceil(passes);
-    let firsts = (0..SHARDS).step_by(usize::try_from(width).unwrap_or(1));
-    firsts.map(move |first| first..(first + width).min(SHARDS))
-}
-
-/// What may be forgotten, once it is archived.
-#[derive(Debug, Default)]
-pub struct Leaving {
-    /// Rated records of closed bill units.
-    pub records: RoaringTreemap,
-    /// Until when bill units are closed.
-    pub units: ClosedUnits,
-    /// Where balance groups stand then.
-    pub stands: BTreeMap<GroupKey, Stand>,
-}
-
-/// What was archived of a period.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Archived {
-    /// The period.
-    pub period: Period,
-    /// Accounts.
-    pub accounts: usize,
-    /// Records.
-    pub records: u64,
-}
-
-/// What [`Archiver::commit`] did.
-#[derive(Debug, Default)]
-pub struct Committed {
-    /// Periods that are archived now.
-    pub archived: Vec<Archived>,
-    /// Periods that were archived before and are adjusted now, each with the number of its adjustment
-    /// and how many lines it has.
-    pub adjusted: Vec<(Period, u32, usize)>,
-    /// Periods that were archived before and come to other lines now, with how many.
-    pub differ: Vec<(Period, usize)>,
-    /// What may be forgotten now.
-    pub leaving: Leaving,
-}
-
-impl Committed {
-    /// What a person should hear of it.
-    #[must_use]
-    pub fn told(&self) -> Vec<String> {
-        let archived = self.archived.iter().map(|archived| {
-            let Archived {
-                period,
-                accounts,
-                records,
-            } = archived;
-            format!("archived {period}: {records} records of {accounts} accounts")
-        });
-        let adjusted = self.adjusted.iter();
-        let adjusted =
-            adjusted.map(|(period, sequence, lines)| adjustment(*period, *sequence, *lines));
-        let differ = self.differ.iter().map(|(period, lines)| {
-            format!(
-                "{period} is archived as it was billed, and {lines} of its lines would be others now; a \
-                 job with `durability` would adjust it"
-            )
-        });
-        archived.chain(adjusted).chain(differ).collect()
-    }
-}
-
-/// What a person should hear of an adjustment.
-fn adjustment(period: Period, sequence: u32, lines: usize) -> String {
-    let lines = match lines {
-        0 => "balances stand elsewhere".to_owned(),
-        1 => "1 line is billed otherwise".to_owned(),
-        more => format!("{more} lines are billed otherwise"),
-    };
-    format!("adjustment {sequence} of archived {period}: {lines}")
 }
 
 impl Archiver {
@@ -472,59 +356,6 @@ impl Archiver {
         committed.archived.reverse();
         committed.adjusted.reverse();
         Ok(committed)
-    }
-}
-
-/// An archive has one job, one calendar and one way to add up.
-fn refuse_others(
-    store: &Store,
-    held: &Manifest,
-    (job, zone, aggregate_by): (&str, &str, &[String]),
-) -> Result<(), ArchiveError> {
-    let said = |what: &str, theirs: &str, ours: &str| {
-        (theirs != ours).then(|| format!("its {what} is {theirs}, not {ours}"))
-    };
-    let (theirs, by) = (held.aggregate_by.join(", "), aggregate_by.join(", "));
-    let difference = said("job", &held.job, job)
-        .or_else(|| said("time zone", &held.time_zone, zone))
-        .or_else(|| said("billing.aggregate_by", &theirs, &by));
-    match difference {
-        None => Ok(()),
-        Some(difference) => Err(ArchiveError::OtherJob {
-            location: store.location().to_owned(),
-            difference,
-        }),
-    }
-}
-
-impl ArchiveSetting {
-    fn refuse_others(&self, held: &Manifest) -> Result<(), ArchiveError> {
-        let ours = self.terms(held.period, 0);
-        let ours = (&*ours.job, &*ours.time_zone, &*ours.aggregate_by);
-        refuse_others(&self.store, held, ours)
-    }
-
-    /// What is closed in the job's present, or was before.
-    fn closing(&self, reference: &Reference, archive: &Archive) -> Closing {
-        let Present { at, closes } = self.present;
-        Closing::new(reference, self.zone.clone(), self.after, at)
-            .behind(&self.closed.units, archive.periods())
-            .that_closes(closes)
-    }
-
-    /// What the manifest of a period says besides its files.
-    pub(crate) fn terms(&self, period: Period, sequence: u32) -> Terms {
-        let zone = self.zone.iana_name().unwrap_or("UTC").to_owned();
-        let dimensions = self.texts.dimensions.iter();
-        Terms {
-            job: self.job.clone(),
-            period,
-            sequence,
-            clock: self.present.at,
-            state: self.state.clone(),
-            time_zone: zone,
-            aggregate_by: dimensions.map(|(name, _)| name.clone()).collect(),
-        }
     }
 }
 

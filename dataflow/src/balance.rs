@@ -10,11 +10,12 @@
 mod known;
 
 use crate::board::ReasonCount;
+use crate::error::RunError;
 use crate::graph::Open;
 use crate::job::Job;
 use crate::listener::Listener;
 use crate::outputs::{buckets_of, carry};
-use crate::run::{Ended, RunError, read};
+use crate::run::{Ended, read};
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::names::Names;
 use millrace_connectors::output::{Balance, measure_name};

@@ -17,10 +17,11 @@ mod text;
 
 use crate::board::{Money, ReasonCount, Unsettled};
 use crate::currency::decimals;
+use crate::error::RunError;
 use crate::job::Job;
 use crate::listener::Listener;
 use crate::report::{RunFacts, Summary, day};
-use crate::run::{RunError, finder, read, texts};
+use crate::run::{finder, read, texts};
 use differential_dataflow::difference::{Abelian as _, Semigroup as _};
 use jiff::tz::TimeZone;
 use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};

@@ -16,6 +16,7 @@ mod args;
 mod balance;
 mod bill;
 mod cluster;
+mod ending;
 mod explain;
 mod init;
 mod quote;
@@ -23,24 +24,21 @@ mod replay;
 mod status;
 
 pub use args::{Cli, Command};
+pub use ending::Exit;
 
 use crate::check::check;
-use crate::cluster::{
-    ClusterError, ClusterPlan, EXIT_LOST, Place, SECRET_VARIABLE, Secret, obey_supervisor,
-};
+use crate::cluster::{ClusterPlan, Place, SECRET_VARIABLE, Secret, obey_supervisor};
 use crate::console::{ColourChoice, Console};
-use crate::crash::{EXIT_BUG, end_process};
-use crate::interrupt::{EXIT_INTERRUPTED, end, end_on_interrupt, is_asked_to_end};
-use crate::job::Job;
+use crate::crash::end_process;
+use crate::error::RunError;
+use crate::interrupt::{EXIT_INTERRUPTED, Stop, end, end_on_interrupt, is_asked_to_end};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::print::Drawing;
-use crate::query::QueryError;
 use crate::render::render;
-use crate::run::{RunError, RunOptions, Stop, assist, run};
+use crate::run::{RunOptions, assist, run};
 use crate::schema::schema;
 use crate::shown::{shown_json, shown_lines};
-use crate::table::Style;
 use crate::terminal::Terminal;
 use args::EXITS;
 use args::{
@@ -48,88 +46,12 @@ use args::{
     RunArgs, SummaryFormat,
 };
 use clap::{CommandFactory as _, FromArgMatches as _};
-use millrace_connectors::diagnostic::Diagnostic;
+use ending::{Refusal, json, load, style, warn};
 use millrace_connectors::redact::redacted;
 use std::ffi::OsString;
 use std::io;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exit {
-    /// All is well.
-    Ok,
-    /// It ran, and somebody should look.
-    Findings,
-    /// It could not run.
-    Unusable,
-    /// A process of several has lost another.
-    Lost,
-    /// A defect of millrace: what was written cannot be relied on.
-    Bug,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Ok => 0,
-            Exit::Findings => 1,
-            Exit::Unusable => 2,
-            Exit::Lost => EXIT_LOST,
-            Exit::Bug => EXIT_BUG,
-        })
-    }
-}
-
-/// Why a command could not run.
-#[derive(Debug)]
-enum Refusal {
-    /// What a person wrote cannot be used.
-    Diagnostics(Vec<Diagnostic>),
-    /// Something else, in one sentence.
-    Message(String),
-    /// Another process is gone; in one sentence.
-    Lost(String),
-    /// The results cannot be written.
-    Output(io::Error),
-    /// An invariant of ours is broken.
-    Bug(String),
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
-}
-
-impl From<serde_json::Error> for Refusal {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Output(error.into())
-    }
-}
-
-impl From<RunError> for Refusal {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Configuration(findings) => Self::Diagnostics(findings),
-            RunError::Conservation(error) => Self::Bug(error.to_string()),
-            RunError::Cluster(error @ ClusterError::Lost { .. }) => Self::Lost(error.to_string()),
-            other => Self::Message(other.to_string()),
-        }
-    }
-}
-
-impl From<QueryError> for Refusal {
-    fn from(error: QueryError) -> Self {
-        match error {
-            QueryError::Job(findings) => Self::Diagnostics(findings),
-            QueryError::Output(error) => Self::Output(error),
-            other => Self::Message(other.to_string()),
-        }
-    }
-}
 
 /// Runs the command that `arguments` (the program's name first) ask for.
 pub fn main_with(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> Exit {
@@ -188,12 +110,6 @@ fn tell_exits(command: clap::Command) -> clap::Command {
         None => EXITS.to_owned(),
     };
     command.after_help(help).mut_subcommands(tell_exits)
-}
-
-/// A result as JSON, which is safe to be shown on a terminal.
-fn json(result: &impl serde::Serialize) -> Result<String, Refusal> {
-    let text = serde_json::to_string_pretty(result)?;
-    Ok(format!("{}\n", shown_json(&text)))
 }
 
 /// Found before the arguments are parsed, because the parser's own complaints are coloured too.
@@ -266,19 +182,6 @@ fn refuse(refusal: Refusal, console: &mut Console<'_>) -> Exit {
         }
     }
     Exit::Unusable
-}
-
-/// Shows findings to the person.
-fn warn(findings: &[Diagnostic], console: &mut Console<'_>) {
-    let colour = console.colours_talk();
-    console.say(&render(findings, colour));
-}
-
-/// The job, after its warnings have been shown.
-fn load(path: &std::path::Path, console: &mut Console<'_>) -> Result<Job, Refusal> {
-    let (job, warnings) = Job::load(path).map_err(Refusal::Diagnostics)?;
-    warn(&warnings, console);
-    Ok(job)
 }
 
 fn run_job(args: &RunArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
@@ -426,14 +329,6 @@ fn query(args: &QueryArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
 #[cfg(not(feature = "sql"))]
 fn query(_: &QueryArgs, _: &mut Console<'_>) -> Result<Exit, Refusal> {
     Err(QueryError::NotBuilt.into())
-}
-
-/// How tables look on this console.
-fn style(console: &Console<'_>) -> Style {
-    Style {
-        colour: console.colours_results(),
-        width: console.surroundings().width,
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod crashes;
 
 pub use crashes::{Crashes, Subject};
 
-use crate::cluster::EXIT_LOST;
 use crate::shown::shown;
 use millrace_connectors::redact::redacted;
 use millrace_connectors::shield::is_up;
@@ -103,3 +102,6 @@ mod tests {
         assert!(!line.contains('\n'));
     }
 }
+
+/// The exit code of a process that has lost the others, or finds that nothing moves: start all again.
+pub const EXIT_LOST: u8 = 3;

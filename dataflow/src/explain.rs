@@ -14,20 +14,23 @@
 mod charges;
 mod choices;
 mod text;
+mod usage;
 mod versions;
 
 pub use charges::{BalanceTold, ChargeTold, ImpactTold, LineTold, TierTold};
 pub use choices::{GuideTold, ItemPriceTold, PriceTold, SubscriptionTold};
+pub use usage::UsageTold;
 pub use versions::VersionTold;
 
 use crate::durable::{DurableError, Manifest, Restored};
+use crate::error::RunError;
 use crate::graph::Open;
 use crate::intake::{
     Fields, KeptRecords, Mediation, NotTold, RawRecord, RuleTold, TableTold, find_record,
 };
 use crate::job::Job;
 use crate::listener::Listener;
-use crate::run::{Ended, RunError, read};
+use crate::run::{Ended, read};
 use charges::Charged;
 use choices::Choices;
 use millrace_connectors::diagnostic::Diagnostic;
@@ -36,17 +39,13 @@ use millrace_connectors::names::Names;
 use millrace_connectors::output::{SuspendedUsage, Texts, status_of};
 use millrace_connectors::store::Store;
 use millrace_operators::charge::{Explained, Group};
-use millrace_operators::dedup::KnownVersion;
-use millrace_operators::domain::{
-    Bucket, Charge, EventTime, Fate, Fault, Item, Period, PricedUsage, Quantity, Reason, RecordId,
-    Suspense, Usage, UsageClass,
-};
+use millrace_operators::domain::{Bucket, Fate, Fault, Reason, RecordId, Suspense, Usage};
 use millrace_operators::rate::Rating;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use usage::{Found, shown, usage_told};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -129,23 +128,6 @@ pub struct RawTold {
     pub fields: Fields,
 }
 
-/// A mediated record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UsageTold {
-    /// The kind of service.
-    pub service_type: String,
-    /// The service.
-    pub service: String,
-    /// When it happened.
-    pub event_time: String,
-    /// What prices may depend on.
-    pub attributes: BTreeMap<String, String>,
-    /// Items and quantities, in the order of the rule.
-    pub items: Vec<(String, String)>,
-    /// What makes a record its duplicate.
-    pub identity: String,
-}
-
 /// Why there is no explanation.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
@@ -158,19 +140,6 @@ pub enum ExplainError {
     /// The graph has neither charge nor suspense of it, and conservation says that it has.
     #[error("the job's run has lost the record; this is a bug")]
     Lost,
-}
-
-/// What the graph has of the record. Rating and charging may be two workers' work.
-#[derive(Default)]
-struct Found {
-    charges: Vec<Charge>,
-    suspense: Option<Suspense>,
-    /// On its way to be charged in order.
-    priced: Option<PricedUsage>,
-    /// Charged in order, with the buckets of the balance group.
-    in_order: Option<(Explained, Vec<Bucket>)>,
-    /// All records with its identity.
-    versions: Vec<KnownVersion>,
 }
 
 /// Explains a record of the job at `path`. Nothing is written.
@@ -462,31 +431,6 @@ impl Explanation {
     }
 }
 
-fn usage_told(usage: &Usage, class: &UsageClass, names: &Names) -> UsageTold {
-    let text = |name| names.text(name).to_string();
-    let (service_type, service) = names.service(usage.service);
-    let attributes = class.attributes.iter();
-    let items = class.items.iter().zip(&usage.quantities);
-    let item = |(item, mantissa): (&Item, &i64)| {
-        let quantity = Quantity::new(*mantissa, item.scale).unwrap_or_default();
-        (text(item.name), quantity.to_string())
-    };
-    let [high, low] = usage.identity.0;
-    UsageTold {
-        service_type: service_type.to_string(),
-        service: service.to_string(),
-        event_time: usage.time.to_string(),
-        attributes: attributes.map(|(a, v)| (text(*a), text(*v))).collect(),
-        items: items.map(item).collect(),
-        identity: format!("{high:016x}{low:016x}"),
-    }
-}
-
-/// A record as people name it.
-fn shown(record: RecordId, texts: &Texts) -> String {
-    texts.record(record)
-}
-
 fn reason_told(reason: Reason, item: Option<String>) -> ReasonTold {
     ReasonTold {
         code: reason.code(),
@@ -495,15 +439,5 @@ fn reason_told(reason: Reason, item: Option<String>) -> ReasonTold {
         item,
         field: None,
         detail: None,
-    }
-}
-
-/// A stretch of time as people read it.
-fn stretch(period: Period) -> String {
-    match (period.start(), period.end()) {
-        (EventTime::MIN, EventTime::MAX) => "always".to_owned(),
-        (EventTime::MIN, end) => format!("until {end}"),
-        (start, EventTime::MAX) => format!("from {start}"),
-        (start, end) => format!("{start} to {end}"),
     }
 }

@@ -13,9 +13,10 @@ mod sample;
 mod write;
 
 use crate::board::{Money, ReasonCount};
+use crate::error::RunError;
 use crate::listener::Listener;
 use crate::report::{RunFacts, Summary};
-use crate::run::{RunError, read};
+use crate::run::read;
 use guess::Guesses;
 use sample::Sample;
 use std::io;

@@ -7,13 +7,14 @@
 //! | that watches | reads what it has found, writes its snapshots | ends at once |
 //! | any other | ends at once | |
 
-use crate::run::Stop;
 use crate::watch::Saved;
 use millrace_connectors::store::give_up_unfinished;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 
 /// The exit code of a process that was interrupted.
 pub const EXIT_INTERRUPTED: u8 = 130;
@@ -75,3 +76,7 @@ pub fn end(stop: &Stop) -> bool {
     let tell = stop.lock().ok().and_then(|mut stop| stop.take());
     tell.is_some_and(|tell| tell.send(Saved::new()).is_ok())
 }
+
+/// Ends a watching run, see [`crate::interrupt::end`]: the job finishes what it has and writes its
+/// snapshots.
+pub type Stop = Arc<Mutex<Option<Sender<Saved>>>>;

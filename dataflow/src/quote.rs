@@ -4,38 +4,33 @@
 //! bill. Usage comes as containers (`item`, `quantity`, attributes), or as raw records of one of a
 //! job's sources, which its mediation rule reads first.
 
+mod customer;
+mod line;
 mod period;
+mod rates;
 
 pub use period::LeftOut;
 
-use crate::cluster::Company;
-use crate::graph::{GraphStats, Inputs, Resume};
 use crate::intake::ReferenceFeeds;
 use crate::job::Job;
-use crate::publish::{Collector, EpochChanges, Outbox};
-use crate::worker::{self, Epochs, Fed};
+use customer::{Customer, accounts, is_known, services, subscribed, subscriptions};
+pub use line::{QuoteError, QuoteLine};
 use millrace_connectors::container::Container;
 use millrace_connectors::decode::{DecodeOptions, Decoder, Format};
-use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::mediate::Mediated;
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{Reference, ReferenceFiles};
-use millrace_operators::aggregate::LineFinder;
 use millrace_operators::domain::{
-    Account, AccountKey, BillCalendar, BillingProfile, EventTime, FileId, IdentityBuilder, Item,
-    MoneyTotal, Name, Period, PlanRow, PriceKey, PriceRow, Quantity, Reason, RecordId, ServiceUse,
-    Subscription, SubscriptionStatus, Usage, UsageClass, parse_decimal,
+    EventTime, FileId, IdentityBuilder, Item, MoneyTotal, Name, PriceKey, Quantity, Reason,
+    RecordId, Usage, UsageClass, parse_decimal,
 };
-use millrace_operators::epoch::Epoch;
 use period::Periods;
+use rates::{Rates, evaluate};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::time::Duration;
 
 /// What is asked for.
 pub struct QuoteRequest {
@@ -57,28 +52,6 @@ pub struct QuoteRequest {
     pub name: String,
 }
 
-/// A priced line, or why there is none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct QuoteLine {
-    /// Row in the input, counted from 1.
-    pub row: u64,
-    /// The item.
-    pub item: String,
-    /// The quantity.
-    pub quantity: String,
-    /// The price row used.
-    pub price: Option<String>,
-    /// The exact amount; none for a record whose price is found at the end of a period, with all of it:
-    /// that has a line of its own.
-    pub amount: Option<String>,
-    /// Its currency.
-    pub currency: Option<String>,
-    /// The code of the reason why the row is not priced.
-    pub reason: Option<&'static str>,
-    /// What was found, and what to do about it.
-    pub message: Option<String>,
-}
-
 /// A quote.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Quote {
@@ -98,17 +71,6 @@ impl Quote {
     pub fn is_complete(&self) -> bool {
         self.lines.iter().all(|line| line.reason.is_none())
     }
-}
-
-/// Why there is no quote.
-#[derive(Debug, thiserror::Error)]
-pub enum QuoteError {
-    /// The catalog or the job does not hold.
-    #[error("the configuration has {} errors", .0.iter().filter(|finding| finding.is_error()).count())]
-    Configuration(Vec<Diagnostic>),
-    /// The usage cannot be read, or the request does not fit the job.
-    #[error("{0}")]
-    Request(String),
 }
 
 /// Quotes `usage`.
@@ -161,23 +123,6 @@ struct Desk<'a> {
     failed: Vec<QuoteLine>,
 }
 
-/// Whoever a row is quoted for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Customer {
-    account: AccountKey,
-    list: Name,
-    /// An account is billed in one currency, but a quote may ask several price lists of a catalog:
-    /// that of the prices which can apply.
-    currency: Name,
-}
-
-impl Customer {
-    /// Its id, as a service and as a subscription.
-    fn id(&self) -> String {
-        format!("{:x}\u{1f}{:x}", self.account.0, self.list.0)
-    }
-}
-
 /// The columns of usage that are no attributes.
 const COLUMNS: [&str; 6] = [
     "item",
@@ -187,16 +132,6 @@ const COLUMNS: [&str; 6] = [
     "price_list",
     "service_type",
 ];
-
-/// Refuses a name that is none of those that are known.
-fn is_known(asked: &str, known: &[&str], nowhere: &str) -> Result<(), QuoteError> {
-    if known.contains(&asked) {
-        return Ok(());
-    }
-    let meant = did_you_mean(asked, known.iter().copied());
-    let meant = meant.map_or_else(String::new, |name| format!("; did you mean \"{name}\"?"));
-    Err(QuoteError::Request(format!("{nowhere} \"{asked}\"{meant}")))
-}
 
 /// The account of rows that name none.
 const NOBODY: &str = "quote";
@@ -601,153 +536,5 @@ fn time_of(text: &str) -> Result<EventTime, (Reason, String)> {
         Ok(time)
     } else {
         Err((Reason::TimeOutOfRange, format!("time {text}")))
-    }
-}
-
-fn accounts(customers: &BTreeSet<Customer>) -> Vec<Account> {
-    let account = |customer: &Customer| (customer.account, customer.currency);
-    let accounts: BTreeSet<(AccountKey, Name)> = customers.iter().map(account).collect();
-    let account = |(key, currency)| Account {
-        key,
-        currency,
-        profile: BillingProfile::default(),
-    };
-    accounts.into_iter().map(account).collect()
-}
-
-/// Allowances begin with the subscription: each customer is taken to have subscribed with the year
-/// that the usage begins in.
-fn subscribed(usage: &[Usage], zone: &jiff::tz::TimeZone) -> EventTime {
-    let first = usage.iter().map(|usage| usage.time).min();
-    let year = || {
-        let first = first?.timestamp()?.to_zoned(zone.clone());
-        first.first_of_year().ok()?.start_of_day().ok()
-    };
-    year().map_or(EventTime::EARLIEST, |year| year.timestamp().into())
-}
-
-fn subscriptions(
-    customers: &BTreeSet<Customer>,
-    since: EventTime,
-    names: &Names,
-) -> Vec<Subscription> {
-    let subscription = |customer: &Customer| Subscription {
-        key: names.enter_subscription(&customer.id()),
-        account: customer.account,
-        group: names.enter(&customer.id()),
-        price_lists: [customer.list].into_iter().collect(),
-        valid: Period::new(since, EventTime::MAX).unwrap_or(Period::ALWAYS),
-        status: SubscriptionStatus::Active,
-    };
-    customers.iter().map(subscription).collect()
-}
-
-fn services(
-    customers: &BTreeSet<Customer>,
-    types: &BTreeSet<Arc<str>>,
-    names: &Names,
-) -> Vec<ServiceUse> {
-    let service = |kind: &str, customer: &Customer| ServiceUse {
-        service: names.enter_service(kind, &customer.id()),
-        subscription: names.enter_subscription(&customer.id()),
-        valid: Period::ALWAYS,
-    };
-    let of_type = |kind: &Arc<str>| {
-        customers
-            .iter()
-            .map(|c| service(kind, c))
-            .collect::<Vec<_>>()
-    };
-    types.iter().flat_map(of_type).collect()
-}
-
-/// The one epoch of a quote.
-struct Rates {
-    accounts: Vec<Account>,
-    subscriptions: Vec<Subscription>,
-    services: Vec<ServiceUse>,
-    prices: Vec<PriceRow>,
-    plans: Vec<PlanRow>,
-    classes: Vec<UsageClass>,
-    /// The present: the end of all that the usage is part of.
-    clock: Option<EventTime>,
-    usage: Vec<Usage>,
-}
-
-impl Epochs for Option<Rates> {
-    fn feed(&mut self, epoch: Epoch, inputs: &mut Inputs, _: Duration) -> Fed {
-        let Some(rates) = self.take() else {
-            return Fed::End;
-        };
-        rates
-            .accounts
-            .into_iter()
-            .for_each(|row| inputs.accounts.insert(row));
-        rates
-            .subscriptions
-            .into_iter()
-            .for_each(|row| inputs.subscriptions.insert(row));
-        rates
-            .services
-            .into_iter()
-            .for_each(|row| inputs.services.insert(row));
-        rates
-            .prices
-            .into_iter()
-            .for_each(|row| inputs.prices.insert(row));
-        rates
-            .plans
-            .into_iter()
-            .for_each(|row| inputs.plans.insert(row));
-        rates
-            .classes
-            .into_iter()
-            .for_each(|row| inputs.classes.insert(row));
-        rates
-            .clock
-            .into_iter()
-            .for_each(|instant| inputs.clock.insert(instant));
-        rates
-            .usage
-            .into_iter()
-            .for_each(|row| inputs.usage.insert(row));
-        Fed::Epoch(epoch)
-    }
-}
-
-fn evaluate(rates: Rates, names: &Arc<Names>, zone: &jiff::tz::TimeZone) -> EpochChanges {
-    let (sender, receiver) = channel();
-    let book = Arc::clone(names);
-    let finder = LineFinder::new(
-        Vec::new(),
-        BillCalendar::new(zone.clone()),
-        Arc::new(move |key| book.class(key)),
-    );
-    timely::execute_directly(move |worker| {
-        let outbox = Outbox {
-            sender,
-            wants_charges: true,
-            wants_impacts: true,
-            company: Company::default(),
-        };
-        worker::run(
-            worker,
-            finder,
-            &GraphStats::default(),
-            &outbox,
-            &Resume::default(),
-            &mut Some(rates),
-        );
-    });
-    let mut all = EpochChanges::default();
-    let collected = Collector::new(1, receiver).run(|changes, _| {
-        if let Some(changes) = changes {
-            all = changes.settled();
-        }
-        Ok::<(), Infallible>(())
-    });
-    match collected {
-        Ok(()) => all,
-        Err(never) => match never {},
     }
 }

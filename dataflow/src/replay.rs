@@ -23,6 +23,7 @@ mod request;
 pub(crate) mod scope;
 
 pub use differences::{AccountDifference, LineDifference, Replay, SuspendedCount, TotalDifference};
+pub use request::{ReplayError, ReplayRequest};
 
 use crate::archive::Closing;
 use crate::graph::Stand;
@@ -31,56 +32,21 @@ use cycles::refuse_other_periods;
 use differences::Differences;
 use jiff::Span;
 use jiff::tz::TimeZone;
-use millrace_connectors::archive::{Archive, ArchiveError, ArchivedPeriod, Moved};
-use millrace_connectors::diagnostic::Diagnostic;
+use millrace_connectors::archive::{Archive, ArchiveError, ArchivedPeriod};
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::Reference;
-use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
     AccountKey, BillCalendar, EventTime, GroupKey, LineKey, LineSum, Period,
 };
 use millrace_operators::epoch::{SHARDS, shard};
 use request::{Given, asked, periods, workers};
-use scope::{Links, Movement, Scope, movement};
+use scope::{Links, Scope, dimensions, in_period, stands};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Records that are rated at once, about.
 const BATCH_RECORDS: u64 = 1_000_000;
-
-/// What is asked for.
-#[derive(Clone, Debug, Default)]
-pub struct ReplayRequest {
-    /// The archive: a folder or a URL.
-    pub archive: String,
-    /// Catalog files; what the archive keeps of them unless given.
-    pub catalogs: Vec<PathBuf>,
-    /// Accounts files; what the archive keeps of them unless given.
-    pub accounts: Vec<PathBuf>,
-    /// Periods that end after this date or instant; all unless given.
-    pub from: Option<String>,
-    /// Periods that begin before this date or instant; all unless given.
-    pub to: Option<String>,
-    /// The accounts; all unless given.
-    pub names: Vec<String>,
-    /// Worker threads; as many as there are processors unless given.
-    pub workers: Option<usize>,
-}
-
-/// Why there is no replay.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    /// The catalog or the accounts do not hold.
-    #[error("the configuration has {} errors", .0.iter().filter(|finding| finding.is_error()).count())]
-    Configuration(Vec<Diagnostic>),
-    /// The archive cannot be read.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// What is asked for does not fit the archive.
-    #[error("{0}")]
-    Request(String),
-}
 
 /// Hears how far a replay is: records done, and records in all.
 pub type Progress<'a> = &'a dyn Fn(u64, u64);
@@ -319,37 +285,4 @@ impl Desk<'_> {
         (self.progress)(self.done, self.total);
         Ok(())
     }
-}
-
-/// Whether a line is of a bill unit of the period.
-pub(crate) fn in_period(key: &LineKey, period: Period) -> bool {
-    period.start() <= key.unit_start && key.unit_end <= period.end()
-}
-
-/// What moved groups, as where they stand at an instant.
-pub(crate) fn stands(
-    moved: &BTreeMap<GroupKey, Vec<Moved>>,
-    at: EventTime,
-) -> BTreeMap<GroupKey, Stand> {
-    let stand = |(group, moved): (&GroupKey, &Vec<Moved>)| {
-        let moved = moved.iter().map(|moved| (moved.bucket, moved.by)).collect();
-        (*group, Stand { at, moved })
-    };
-    moved.iter().map(stand).collect()
-}
-
-/// What an archive says moved the groups of a scope by the end of the period.
-pub(crate) fn archived_closing(scope: &Scope) -> BTreeMap<GroupKey, Movement> {
-    let groups = scope.groups.iter();
-    groups
-        .map(|(group, entry)| (*group, movement(&entry.closing)))
-        .collect()
-}
-
-/// What separates billing lines, as a job names it.
-pub(crate) fn dimensions(aggregate_by: &[String], names: &Names) -> Vec<Dimension> {
-    aggregate_by
-        .iter()
-        .map(|name| crate::job::dimension(name, names))
-        .collect()
 }

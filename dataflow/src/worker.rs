@@ -97,3 +97,14 @@ pub fn seal(probe: &ProbeHandle<Epoch>, worker: usize, sealed: &mut Epoch, outbo
         outbox.sender.send(Dispatch::Sealed { worker, before }).ok();
     }
 }
+
+/// A worker among its peers.
+#[derive(Clone, Copy, Debug)]
+pub struct Seat {
+    /// Which worker.
+    pub worker: u64,
+    /// Of how many.
+    pub peers: u64,
+    /// Records that all workers hold open.
+    pub records: usize,
+}

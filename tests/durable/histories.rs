@@ -16,9 +16,10 @@
 //! prints its steps, and its seed repeats them; only the moments of kills and of what is saved under a run differ.
 
 use millrace::cli::Exit;
+use millrace::interrupt::Stop;
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
-use millrace::run::{RunOptions, Stop, run};
+use millrace::run::{RunOptions, run};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, instant, millrace, rows, same_rows, standing, totals};

@@ -2,9 +2,10 @@
 //! stands, or while it runs, come to the bill that they would have come to from the beginning.
 
 use millrace::cli::Exit;
+use millrace::interrupt::Stop;
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
-use millrace::run::{RunOptions, Stop};
+use millrace::run::RunOptions;
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_tests::jobs::{Desk, Ended, millrace, text};
 use serde_json::Value;

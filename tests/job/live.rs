@@ -1,10 +1,12 @@
 //! Whatever is saved while a job watches, the job then stands where a run from scratch over the same
 //! files would stand: the same lines, charges, suspense and fates, to the byte.
 
+use millrace::error::RunError;
+use millrace::interrupt::Stop;
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
 use millrace::report::Summary;
-use millrace::run::{RunError, RunOptions, Stop, run};
+use millrace::run::{RunOptions, run};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_tests::jobs::{Desk, rows, standing};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,9 +1,10 @@
 //! Jobs run from files, as the command line runs them, with nobody to talk to.
 
+use millrace::interrupt::Stop;
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
 use millrace::report::Summary;
-use millrace::run::{RunOptions, Stop, run};
+use millrace::run::{RunOptions, run};
 use millrace_connectors::diagnostic::Diagnostic;
 use std::path::Path;
 use std::sync::Arc;

@@ -5,9 +5,10 @@
 //! history.
 
 use millrace::cli::Exit;
+use millrace::interrupt::Stop;
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
-use millrace::run::{RunOptions, Stop, run};
+use millrace::run::{RunOptions, run};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::{NewTopic, create_missing_topics};
 use millrace_tests::broker::{Broker, PATIENCE, Sent};

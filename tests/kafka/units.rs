@@ -2,10 +2,12 @@
 
 use super::feeds::{admin, wait};
 use millrace::cli::Exit;
+use millrace::error::RunError;
+use millrace::interrupt::Stop;
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
 use millrace::report::Summary;
-use millrace::run::{RunError, RunOptions, Stop, run};
+use millrace::run::{RunOptions, run};
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_connectors::kafka::Consumer;
 use millrace_tests::broker::{Broker, PATIENCE, Sent};

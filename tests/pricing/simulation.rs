@@ -12,9 +12,9 @@ mod team;
 
 use crate::history::{History, histories, rules};
 use millrace::board::MovedLine;
+use millrace::bundle::{Bundle, EpochHead};
 use millrace::durable::{Committer, DurableError, Facts, Flushed, Generation, Journal};
 use millrace::durable::{Plan, Point, Position, Staged};
-use millrace::intake::{Bundle, EpochHead};
 use millrace::publish::EpochChanges;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::AggregatedLine;

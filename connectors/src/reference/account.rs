@@ -1,7 +1,7 @@
 //! One row about accounts, from the text of its fields: an account, a subscription, a service.
 
 use super::field::{Complaint, Fields};
-use super::price::LIST_DEFAULT;
+use super::price_fields::LIST_DEFAULT;
 use super::rows::Setting;
 use millrace_operators::domain::{
     Account, BillingProfile, Cycle, Period, ServiceUse, Subscription, SubscriptionKey,

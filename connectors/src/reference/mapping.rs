@@ -1,7 +1,8 @@
 //! What a table's mapping in YAML asks for, whichever file it stands in.
 
 use super::accounts::AccountTable;
-use super::catalog::{PriceFields, PriceTable};
+use super::catalog::PriceTable;
+use super::price_fields::PriceFields;
 use super::yaml::place_of;
 use crate::decode::{ColumnType, CsvLayout, FormatEntry};
 use crate::diagnostic::Diagnostic;

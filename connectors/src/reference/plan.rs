@@ -2,7 +2,7 @@
 
 use super::account::{CYCLES, units_of};
 use super::field::{Complaint, Fields};
-use super::price::LIST_DEFAULT;
+use super::price_fields::LIST_DEFAULT;
 use super::rows::Setting;
 use crate::diagnostic::did_you_mean;
 use millrace_operators::domain::{

@@ -1,9 +1,9 @@
 //! The section `plans` of a catalog: what price lists give and charge beside the prices of usage.
 
-use super::catalog::TextOrNumber;
 use super::commitment::{Beside, commitment_part};
 use super::field::{Complaint, empty_values};
 use super::plan::{Place, PlanHead, accumulator_part, allowance_part, cap_part, charge_part};
+use super::price_fields::TextOrNumber;
 use super::rows::{Origin, Placed, Setting};
 use super::yaml::{Refused, place_of};
 use crate::diagnostic::Diagnostic;

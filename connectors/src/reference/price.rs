@@ -1,6 +1,7 @@
 //! One price row, from the text of its fields.
 
 use super::field::{Complaint, Fields};
+use super::price_fields::LIST_DEFAULT;
 use super::rows::Setting;
 use super::tiers::Tiered;
 use millrace_operators::domain::{Condition, Price, PriceModel, PriceRow, TierReference};
@@ -8,9 +9,6 @@ use std::sync::Arc;
 
 /// Stands for any value of an attribute, and for any account.
 pub(super) const ANY: &str = "*";
-
-/// The price list of rows and subscriptions that name none.
-pub(super) const LIST_DEFAULT: &str = "standard";
 
 /// What a row's price may be per.
 #[derive(Clone, Copy, PartialEq, Eq)]

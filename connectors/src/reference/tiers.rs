@@ -1,38 +1,20 @@
 //! The tiers of a price row, and the accumulator that they look at.
 
-use super::catalog::{PriceFields, TextOrNumber};
 use super::plan::{scaled, unknown_accumulator};
 use super::plans::PlanRows;
-use super::price::{LIST_DEFAULT, exact_price_of};
+use super::price::exact_price_of;
+use super::price_fields::{LIST_DEFAULT, PriceFields, TierEntry};
 use super::rows::Setting;
 use super::yaml::{Refused, place_of};
 use crate::diagnostic::Diagnostic;
 use millrace_operators::domain::{
     Accumulator, Amount, Measure, Name, Price, Quantity, Tier, TierReference,
 };
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::sync::Arc;
 
 /// What `by` says of a tier that each record decides alone.
 pub(super) const BY_RECORD: &str = "record";
-
-/// A tier: from where on, and its price.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TierEntry {
-    /// Where it begins: an exact decimal, inclusive, in what the accumulator counts; 0 for the first
-    /// unless given.
-    #[schemars(with = "Option<TextOrNumber>")]
-    pub from: Option<Spanned<String>>,
-    /// The price: an exact decimal, plain or scientific.
-    #[schemars(with = "TextOrNumber")]
-    pub price: Spanned<String>,
-    /// Units that the price buys; 1 unless given.
-    #[schemars(with = "Option<TextOrNumber>")]
-    pub per: Option<Spanned<String>>,
-}
 
 /// What a price row says beside the fields that a table may give, too.
 #[derive(Clone, Debug)]

@@ -207,3 +207,9 @@ impl StoreError {
         }
     }
 }
+
+/// An error of a store as one of the standard library's streams.
+#[cfg(feature = "s3")]
+pub(super) fn stream_error(error: object_store::Error) -> std::io::Error {
+    std::io::Error::other(error)
+}

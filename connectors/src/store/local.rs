@@ -1,6 +1,7 @@
 //! Local folders and files.
 
-use super::{FileMeta, Listing, StoreError, Unread, is_input};
+use super::error::StoreError;
+use super::file::{FileMeta, Listing, Unread, is_input};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::ErrorKind;

@@ -14,11 +14,13 @@
 #[cfg(feature = "s3")]
 mod conditional;
 mod error;
+mod file;
 mod gate;
 #[cfg(feature = "s3")]
 mod heard;
 mod local;
 mod object;
+mod put;
 #[cfg(feature = "s3")]
 mod remote;
 mod sealed;
@@ -32,52 +34,21 @@ mod wait;
 mod write;
 
 pub use error::StoreError;
-pub use object::{Put, Renamed, random_name};
+pub use file::{FileMeta, Listing, Unread};
+pub use put::{Put, Renamed, Waiting, random_name};
 pub use sealed::{sealed, unsealed};
-pub use write::{NewFile, Waiting, abort_uploads, give_up_unfinished};
+pub use write::{NewFile, abort_uploads, give_up_unfinished};
+
+use file::date;
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
-
-/// A file in a store.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct FileMeta {
-    /// Its name below the store's location; for a location that is a file, the file's own name.
-    pub name: String,
-    /// Where it is, as an operator would type it.
-    pub location: String,
-    /// Its bytes.
-    pub size: u64,
-    /// What the store says identifies its content. Of a local file, when it was written last: while that
-    /// and the size stay, its bytes do.
-    pub etag: Option<String>,
-}
-
-/// What lies at a location.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// The files.
-    pub files: Vec<FileMeta>,
-    /// What may hold usage and cannot even be looked at.
-    pub unread: Vec<Unread>,
-}
-
-/// A file or folder that is passed over for its name, or because nobody can look at it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Unread {
-    /// Its name below the location, as far as that is text.
-    pub name: String,
-    /// Why.
-    pub problem: String,
-}
 
 /// A folder or bucket prefix, or a single file in one.
 #[derive(Debug)]
@@ -360,23 +331,6 @@ impl Store {
     }
 }
 
-/// Tells of a local file when it was written last, and its size at that time.
-fn date(file: &mut FileMeta) {
-    let found = std::fs::metadata(&file.location).ok();
-    let written = found.as_ref().and_then(|found| found.modified().ok());
-    let since = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    file.size = found.map_or(file.size, |found| found.len());
-    file.etag = since.map(|since| format!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
-}
-
-/// Whether a file of this name below a location is input.
-fn is_input(name: &str) -> bool {
-    let hidden = name
-        .split('/')
-        .any(|part| part.starts_with('.') || part.starts_with('_'));
-    !hidden && !name.ends_with(".tmp") && !name.ends_with('/')
-}
-
 /// Bytes that a bucket is asked for at once, unless told otherwise.
 const BLOCK_BYTES: u64 = 4 << 20;
 
@@ -463,12 +417,6 @@ impl ChunkReader for RandomAccess {
                 .map_err(|error| ParquetError::External(error.into())),
         }
     }
-}
-
-/// An error of a store as one of the standard library's streams.
-#[cfg(feature = "s3")]
-fn stream_error(error: object_store::Error) -> std::io::Error {
-    std::io::Error::other(error)
 }
 
 #[cfg(test)]

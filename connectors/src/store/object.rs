@@ -4,11 +4,11 @@
 //! writers: exactly one of them creates the object, the other is told that it is there. Local objects
 //! are on the disk, not only in the system's memory, before a call returns.
 
+use super::put::{Put, Renamed, random_name};
 use super::write::Temporary;
 use super::{Backend, Store, StoreError};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 #[cfg(target_os = "linux")]
 use std::num::NonZeroU64;
@@ -18,26 +18,6 @@ use std::path::Path;
 const SLICE: usize = 4 << 20;
 /// How names end of what is being written.
 const TEMPORARY: &str = ".tmp";
-
-/// Whether a create-only write created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// The object is ours.
-    Created,
-    /// The name was taken.
-    Exists,
-}
-
-/// What became of an object that was to get another name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renamed {
-    /// It has it.
-    Done,
-    /// There was none.
-    Gone,
-    /// Another has that name.
-    Taken,
-}
 
 impl Store {
     /// Writes an object, in the place of one of this name.
@@ -289,12 +269,6 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 fn link_new(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::hard_link(from, to)?;
     std::fs::remove_file(from)
-}
-
-/// A name that nobody else has: writers and runs that begin at once, even on one clock, are two.
-#[must_use]
-pub fn random_name() -> String {
-    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// Writes the bytes to a file of its own beside `place`, down to the disk.

@@ -8,8 +8,8 @@
 //! name, a remote one as an upload that is not completed. Whoever completes it does so once: a bucket knows
 //! an upload no more that is completed, so what it carries out late changes nothing.
 
+use super::put::Waiting;
 use super::{Backend, Store, StoreError};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -77,17 +77,6 @@ impl Drop for Temporary {
             std::fs::remove_file(&self.0).ok();
         }
     }
-}
-
-/// An upload that is whole, and not completed: its object appears when it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
-    /// What the bucket calls the upload.
-    pub(super) upload: String,
-    /// What it calls its parts.
-    pub(super) parts: Vec<String>,
-    /// The digest of its bytes, as [`Store::digest`] gives it.
-    digest: String,
 }
 
 /// A file being written.

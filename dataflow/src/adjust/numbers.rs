@@ -1,6 +1,6 @@
 //! Files by number: a record is a file's number and a row's, so a number must be one file for ever.
 
-use super::{AdjustError, LateUsage};
+use super::late::{AdjustError, LateUsage};
 use crate::replay::scope::Scope;
 use millrace_connectors::archive::ArchivedPeriod;
 use millrace_operators::domain::{FileId, RecordId};

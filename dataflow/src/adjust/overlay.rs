@@ -1,6 +1,6 @@
 //! What an adjustment writes: the usage and the standing of the accounts that it touched.
 
-use super::LateUsage;
+use super::late::LateUsage;
 use crate::graph::Opening;
 use crate::replay::scope::{Links, Scope};
 use crate::rerate::Rated;

@@ -8,12 +8,11 @@
 //! What was closed stays closed: a period that is archived, and the bill units of an account that the
 //! state has forgotten, whatever clock and grace say now.
 
-use crate::archive::members;
 use jiff::Span;
 use jiff::tz::TimeZone;
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{
-    AccountKey, BillCalendar, BillingProfile, ClosedUnits, EventTime, LineKey, Period,
+    AccountKey, BillCalendar, BillingProfile, ClosedUnits, EventTime, GroupKey, LineKey, Period,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -372,4 +371,18 @@ fn mixed(
         }
     }
     mixed
+}
+
+/// The accounts of each balance group; none where there are no plans.
+pub(crate) fn members(reference: &Reference) -> BTreeMap<GroupKey, BTreeSet<AccountKey>> {
+    let mut members: BTreeMap<GroupKey, BTreeSet<AccountKey>> = BTreeMap::new();
+    if reference.plans.is_empty() {
+        return members;
+    }
+    for (account, groups) in reference.groups() {
+        for group in groups {
+            members.entry(group).or_default().insert(account);
+        }
+    }
+    members
 }

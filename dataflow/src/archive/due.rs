@@ -1,8 +1,10 @@
 //! What of the bill is to be archived: periods that have closed, and what archived periods are billed
 //! more or less.
 
+use super::closing::{Closing, members};
 use super::groups::with_balances;
-use super::{ArchiveSetting, Closing, LineKeys, Slot, members};
+use super::keys::LineKeys;
+use super::setting::{ArchiveSetting, Slot};
 use differential_dataflow::difference::{Abelian, IsZero, Semigroup};
 use millrace_connectors::archive::{Archive, ArchiveError, ArchivedLine, ArchivedPeriod};
 use millrace_connectors::output::AggregatedLine;

@@ -19,16 +19,19 @@
 //!   suspense are taken back where they were told. The records of their identities leave with them, so
 //!   that none steps forward.
 
+use super::closing::{Closing, members};
+use super::committed::{Leaving, adjustment};
 use super::corrections::Corrections;
 use super::due::differences;
-use super::{ArchiveSetting, Closing, Leaving, adjustment, known, members};
+use super::known;
+use super::setting::ArchiveSetting;
 use crate::adjust::{AdjustError, Adjusted, Adjustment, LateUsage, adjust};
 use crate::board::Board;
-use crate::durable::{Closed, Due, Forgetting, KnownPeriod, LeftVersion, versions};
+use crate::bundle::Due;
+use crate::durable::{Closed, Forgetting, KnownPeriod, LeftVersion, versions};
+use crate::error::RunError;
 use crate::graph::Stand;
-use crate::replay::in_period;
-use crate::replay::scope::{Links, movement};
-use crate::run::RunError;
+use crate::replay::scope::{Links, in_period, movement};
 use differential_dataflow::difference::{Abelian as _, IsZero as _, Semigroup as _};
 use millrace_connectors::archive::{
     Archive, ArchiveError, BilledUsage, write_manifest, write_reference,

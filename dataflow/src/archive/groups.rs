@@ -48,20 +48,6 @@ impl WantedGroups {
     }
 }
 
-/// The accounts of each balance group; none where there are no plans.
-pub(crate) fn members(reference: &Reference) -> BTreeMap<GroupKey, BTreeSet<AccountKey>> {
-    let mut members: BTreeMap<GroupKey, BTreeSet<AccountKey>> = BTreeMap::new();
-    if reference.plans.is_empty() {
-        return members;
-    }
-    for (account, groups) in reference.groups() {
-        for group in groups {
-            members.entry(group).or_default().insert(account);
-        }
-    }
-    members
-}
-
 /// The groups that have balances: those with a subscription that a plan gives something.
 pub(super) fn with_balances(
     reference: &Reference,

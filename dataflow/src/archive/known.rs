@@ -14,10 +14,10 @@
 //!                        what was written from another state       refused: put that state back
 //! ```
 
-use super::refuse_others;
+use super::setting::refuse_others;
 use crate::durable::{Closed, KnownPeriod, Manifest, Object};
+use crate::error::RunError;
 use crate::job::Job;
-use crate::run::RunError;
 use millrace_connectors::archive::{Archive, ArchiveError, ArchivedPeriod};
 use millrace_connectors::store::Store;
 use std::sync::Arc;

@@ -12,11 +12,12 @@
 
 use super::closing::ClosingParts;
 use super::collect::{begun, records};
+use super::errand::{Errand, passes};
 use super::groups::{Standings, standings, stands};
-use super::{Closing, Collected, Errand, collect, passes};
+use super::{Closing, Collected, collect};
 use crate::cluster::Company;
 use crate::graph::{Open, Stand};
-use crate::run::Seat;
+use crate::worker::Seat;
 use jiff::Span;
 use jiff::tz::TimeZone;
 use millrace_operators::domain::{EventTime, GroupKey, Identity, RecordId};

@@ -1,7 +1,7 @@
 //! `millrace balance` on the command line.
 
 use super::args::{BalanceArgs, SummaryFormat};
-use super::{Exit, Refusal, json, style};
+use super::ending::{Exit, Refusal, json, style};
 use crate::balance::{
     AccountBalance, BalanceError, BalanceRequest, Balances, GroupBalance, balance,
 };

@@ -1,7 +1,7 @@
 //! `millrace bill` on the command line.
 
 use super::args::{BillArgs, BillFormat};
-use super::{Exit, Refusal, json, style};
+use super::ending::{Exit, Refusal, json, style};
 use crate::bill::{BillError, BillRequest, bill};
 use crate::console::Console;
 use crate::listener::Listener;

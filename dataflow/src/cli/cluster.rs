@@ -1,7 +1,7 @@
 //! `millrace cluster run`: the processes of a job on this machine, kept running.
 
 use super::args::ClusterRunArgs;
-use super::{Exit, Refusal};
+use super::ending::{Exit, Refusal};
 use crate::check::check;
 use crate::cluster::{
     ClusterError, SECRET_FILE_VARIABLE, SECRET_VARIABLE, Supervisor, SupervisorError, draw_secret,

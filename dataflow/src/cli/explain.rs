@@ -1,7 +1,7 @@
 //! `millrace explain` on the command line.
 
 use super::args::{ExplainArgs, ExplainFormat};
-use super::{Exit, Refusal, json, style};
+use super::ending::{Exit, Refusal, json, style};
 use crate::console::Console;
 use crate::explain::{ExplainError, ExplainRequest, explain};
 use crate::listener::Listener;

@@ -1,7 +1,7 @@
 //! `millrace init` on the command line.
 
 use super::args::InitArgs;
-use super::{Exit, Refusal, style};
+use super::ending::{Exit, Refusal, style};
 use crate::console::Console;
 use crate::init::{Begun, InitError, InitRequest, init};
 use crate::listener::Listener;

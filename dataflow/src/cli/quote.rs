@@ -1,7 +1,7 @@
 //! `millrace quote` on the command line: where the usage comes from, and how the quote is shown.
 
 use super::args::{QueryFormat, QuoteArgs};
-use super::{Exit, Refusal, json, style};
+use super::ending::{Exit, Refusal, json, style};
 use crate::console::Console;
 use crate::quote::{LeftOut, Quote, QuoteError, QuoteLine, QuoteRequest, quote};
 use crate::shown::shown_lines;

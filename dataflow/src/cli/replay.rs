@@ -1,7 +1,7 @@
 //! `millrace replay` on the command line.
 
 use super::args::{ReplayArgs, SummaryFormat};
-use super::{Exit, Refusal, json, style};
+use super::ending::{Exit, Refusal, json, style};
 use crate::console::Console;
 use crate::replay::{Replay, ReplayError, ReplayRequest, TotalDifference, replay};
 use crate::table::{Column, Style};

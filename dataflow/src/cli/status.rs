@@ -1,7 +1,7 @@
 //! `millrace status` on the command line.
 
 use super::args::{SelectionArgs, SourceArgs, StatusArgs, SummaryFormat};
-use super::{Exit, Refusal, json, load, style};
+use super::ending::{Exit, Refusal, json, load, style};
 use crate::console::Console;
 use crate::durable::{OperatorCommand, Selection};
 use crate::intake::parts;

@@ -3,7 +3,6 @@
 //! Workers are numbered through: process *p* has workers *pW* to *pW+W-1*. Whatever is for process 0
 //! goes to worker 0, whatever is for another process to its first worker.
 
-use crate::intake::FileList;
 use differential_dataflow::AsCollection as _;
 use millrace_connectors::names::{Entered, Names};
 use millrace_operators::domain::UsageClass;
@@ -14,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use timely::ExchangeData;
 use timely::dataflow::operators::vec::{Input as _, Map as _};
@@ -269,3 +268,6 @@ impl Company {
         records
     }
 }
+
+/// Names of the files by their number, shared with the outputs.
+pub type FileList = Arc<RwLock<Vec<Arc<str>>>>;

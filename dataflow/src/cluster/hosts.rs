@@ -3,7 +3,7 @@
 //! A hostfile has one `host:port` a line, in the order of the processes, as timely reads it: lines
 //! behind the last process are left alone, so one file serves any number of processes up to its length.
 
-use super::ClusterError;
+use super::error::ClusterError;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;

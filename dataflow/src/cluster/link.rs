@@ -5,9 +5,9 @@
 //! lost, whatever the state of its sockets: a process that is stopped, or a network that swallows what is
 //! sent, closes nothing.
 
-use super::EXIT_LOST;
 use super::line::Line;
 use super::wire::{self, Word};
+use crate::crash::EXIT_LOST;
 use crate::crash::end_process;
 use millrace_operators::epoch::Epoch;
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,15 +13,16 @@
 //! made at most. Where more were made since, another run has taken over, and nobody waits for this one.
 
 use super::door::{Claim, Come, Door, Keys, Purpose, knock};
+use super::error::ClusterError;
+use super::hosts::Place;
 use super::link::{Links, SILENCE};
+use super::plan::ClusterPlan;
 use super::secret::draw;
 use super::sockets::{AGAIN, Connected, LOOK, PREPARE, connect, listen};
 use super::wire::{self, Go, Hello, RunNumber, Word};
-use super::{ClusterError, ClusterPlan, Place};
 use crate::durable::DurableError;
 use crate::graph::Resume;
 use crate::listener::Listener;
-use crate::outputs::MARKS;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -492,3 +493,6 @@ fn meet(place: &Place, terms: &Terms, keys: &Keys) -> Result<(Links, Go, Resume)
         }
     }
 }
+
+/// Where processes leave marks for each other, below the output folder.
+const MARKS: &str = "_cluster";

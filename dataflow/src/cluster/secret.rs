@@ -4,7 +4,7 @@
 //! drawn for it, so one that was overheard is worth nothing on another connection. It says who is at the
 //! other end when a connection begins; what goes over it afterwards is neither encrypted nor signed.
 
-use super::ClusterError;
+use super::error::ClusterError;
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::ffi::OsString;

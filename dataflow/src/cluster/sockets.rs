@@ -4,10 +4,11 @@
 
 use super::company::Company;
 use super::door::{Claim, Come, Door, Keys, Purpose, knock};
+use super::error::ClusterError;
+use super::hosts::Place;
 use super::line::Line;
 use super::link::Links;
 use super::wire::{RunNumber, Word};
-use super::{ClusterError, Place};
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};

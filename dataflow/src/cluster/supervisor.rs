@@ -8,7 +8,7 @@
 //! The standard input of each process is a pipe from the supervisor: the line `end` asks it to end in
 //! good order, and when the pipe closes the supervisor is gone, and the process with it.
 
-use super::EXIT_LOST;
+use crate::crash::EXIT_LOST;
 use crate::crash::end_process;
 use std::io::{self, BufRead as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};

@@ -5,7 +5,7 @@
 //! host by which it is called. It is TLS 1.3 alone, and no session is taken up again: each connection
 //! proves everything anew.
 
-use super::ClusterError;
+use super::error::ClusterError;
 use super::line::{Session, Until};
 use jiff::Timestamp;
 use rustls::client::Resumption;

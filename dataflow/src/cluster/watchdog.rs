@@ -1,7 +1,8 @@
 //! Ends a process whose epochs stay in flight: a worker hangs, here or elsewhere, an output takes nothing,
 //! or the network between two processes swallows what is sent while each still reaches process 0.
 
-use super::{Company, EXIT_LOST};
+use super::company::Company;
+use crate::crash::EXIT_LOST;
 use crate::crash::end_process;
 use crate::metrics::Metrics;
 use std::io;

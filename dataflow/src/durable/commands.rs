@@ -17,18 +17,16 @@
 //!   keeps nobody from applying the others. One that was told to another job, before that had any state, is
 //!   told and taken away.
 
-use super::DurableError;
-use super::manifest::{Manifest, Object, Plan, create};
+use super::applied::{Applied, number_of};
+use super::error::DurableError;
+use super::manifest::Manifest;
+use super::object::{Object, create};
+use super::plan::Plan;
 use millrace_connectors::store::{Store, random_name, sealed, unsealed};
 use millrace_operators::domain::Reason;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 pub(super) const FOLDER: &str = "commands";
-/// Names of applied commands that the state keeps: a late request of a store may make one of them again.
-const KEPT: usize = 256;
-/// Commands that one commit may apply: what is applied is taken away long before its name is kept no more.
-pub const AT_ONCE: usize = KEPT / 8;
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,44 +67,6 @@ struct Letter {
     name: String,
     job: String,
     told: OperatorCommand,
-}
-
-/// The commands that are applied.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
-    /// The number up to which names are not kept any more.
-    until: u64,
-    /// The names of the others.
-    names: BTreeSet<String>,
-}
-
-impl Applied {
-    /// Enters a command.
-    pub fn add(&mut self, name: &str) {
-        self.names.insert(name.to_owned());
-        while self.names.len() > KEPT
-            && let Some(oldest) = self.names.pop_first()
-        {
-            self.until = self.until.max(number_of(&oldest).unwrap_or(0));
-        }
-    }
-
-    /// Whether a command of this name is applied, as far as names are kept.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.names.contains(name)
-    }
-
-    /// Those that were not when the state was at `before`.
-    pub fn since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
-        self.names.difference(&before.names).map(String::as_str)
-    }
-
-    /// The highest number.
-    fn newest(&self) -> u64 {
-        let newest = self.names.last().and_then(|name| number_of(name));
-        newest.unwrap_or(self.until)
-    }
 }
 
 /// Why a command is not applied.
@@ -207,13 +167,6 @@ fn read(name: &str, content: &[u8], job: &str) -> Result<OperatorCommand, NotObe
         true => Ok(letter.told),
         false => Err(NotObeyed::OfAnother(letter.job)),
     }
-}
-
-/// The number of a command.
-#[must_use]
-pub fn number_of(name: &str) -> Option<u64> {
-    let stem = name.strip_suffix(".json")?;
-    stem.split('-').next()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -6,14 +6,20 @@
 //! Small objects are written as one beside that, and stand in the first manifest after it.
 
 use super::commands::{FOLDER as COMMANDS, place};
+use super::error::DurableError;
 use super::forget::CLOSED;
+use super::generation::Generation;
 use super::inputs::{INPUTS, KeptInputs, WantedInputs};
 use super::journal::{Facts, Journal, close};
-use super::manifest::{Generation, Manifest, Object, Staged, create, take_places};
+use super::manifest::Manifest;
+use super::messages::MessageSink;
+use super::names::{GATES, JOURNAL, STAGE, rank};
+use super::object::{Object, create};
+use super::part::Part;
 use super::progress::Mark;
-use super::{DurableError, MessageSink, Restored};
+use super::restore::Restored;
+use super::staged::{Staged, take_places};
 use crate::board::MovedLine;
-use crate::outputs::Part;
 use millrace_connectors::kafka::PublishError;
 use millrace_connectors::store::Store;
 use millrace_operators::epoch::Epoch;
@@ -451,17 +457,6 @@ fn due(journal: &[Object], merged: usize) -> Option<Range<usize>> {
     }
     None
 }
-
-/// How often an object was merged.
-pub(super) fn rank(object: &Object) -> usize {
-    object.name.matches('+').count()
-}
-
-/// Where outputs wait for their commit, below the output folder.
-pub const STAGE: &str = "_staged";
-/// Where runs open gates, below the output folder.
-pub(crate) const GATES: &str = "_gates";
-pub(super) const JOURNAL: &str = "journal";
 
 #[cfg(test)]
 mod tests {

@@ -11,17 +11,19 @@
 //! forgotten while a run lasts: what a graph holds is what its journal says, and a run that forgets ends
 //! and begins again.
 
-use super::DurableError;
-use super::committer::{JOURNAL, rank};
+use super::error::DurableError;
+use super::generation::Generation;
 use super::journal::{Epochs, Item, Left, without};
-use super::manifest::{Generation, Manifest, Object, create, packed};
+use super::manifest::Manifest;
+use super::names::{JOURNAL, rank};
+use super::object::{Object, create, packed};
 use super::versions::{LeftVersion, write};
+use crate::bundle::Due;
 use crate::graph::{Opening, Resume, Shift, Stand};
 use millrace_connectors::names::Entered;
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{
-    Activity, ClosedUnits, Fate, FileId, GroupKey, Identity, LineKey, LineSum, Period, Reason,
-    RecordId, Suspense, Usage,
+    Activity, ClosedUnits, GroupKey, Identity, Period, Reason, RecordId, Suspense, Usage,
 };
 use millrace_operators::epoch::{Diff, Epoch};
 use roaring::{RoaringBitmap, RoaringTreemap};
@@ -70,21 +72,6 @@ pub struct Closed {
     pub due: Due,
     /// Texts behind keys of it that no commit has made durable: of what the archive alone knows.
     pub names: Vec<Entered>,
-}
-
-/// What follows from adjustments, and is fed to the graph once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Due {
-    /// Records that leave: late ones that are in the archive now, and those that gave way to them.
-    pub usage: Vec<Usage>,
-    /// What became of them.
-    pub fates: BTreeMap<(FileId, Fate), Diff>,
-    /// Those that do not hold, with what is told of them no more.
-    pub duplicates: Vec<(Suspense, Diff)>,
-    /// Archived records that belong to open bill units now, and those that gave way to them.
-    pub reopened: Vec<Usage>,
-    /// What is billed more or less.
-    pub lines: Vec<(LineKey, LineSum)>,
 }
 
 impl Due {

@@ -12,8 +12,9 @@
 //!   as far as rules ask its columns; of one of more than 16 MiB of text the digest alone is kept.
 //! - Money does not depend on them: what a record came to is in the journal, and mediation is by what is in force.
 
-use super::DurableError;
-use super::manifest::{Manifest, Object, create, packed};
+use super::error::DurableError;
+use super::manifest::Manifest;
+use super::object::{Object, create, packed};
 use millrace_connectors::lookup::LookupTable;
 use millrace_connectors::store::Store;
 use serde::{Deserialize, Serialize};

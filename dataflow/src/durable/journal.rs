@@ -12,9 +12,11 @@
 
 mod rows;
 
-use super::commands::Applied;
+use super::applied::Applied;
+use super::manifest::Position;
+use super::object::decode;
 use crate::board::MovedLine;
-use crate::intake::{Bundle, EpochHead};
+use crate::bundle::{Bundle, EpochHead};
 use crate::present::Witness;
 use millrace_connectors::ledger::{Inputs, LedgerEntry};
 use millrace_connectors::names::Entered;
@@ -78,17 +80,6 @@ pub struct Facts {
     /// Records that stay as something before made them, which is in force no more for others of their files; by
     /// nothing those that were mediated again after all.
     pub stays: Vec<(Inputs, RoaringTreemap)>,
-}
-
-/// How far a file or partition is read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Its source.
-    pub source: String,
-    /// Its name.
-    pub name: String,
-    /// The next row or offset.
-    pub next: u64,
 }
 
 /// The journal of the epochs since the last commit; packed by whoever writes it down.
@@ -408,12 +399,4 @@ pub(super) fn facts_of(object: &[u8]) -> Result<Vec<Facts>, String> {
         }
     }
     Ok(facts)
-}
-
-fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
-    zstd::stream::decode_all(packed).map_err(|error| error.to_string())
-}
-
-pub(super) fn decode<T: for<'d> Deserialize<'d>>(packed: &[u8]) -> Result<T, String> {
-    bincode::deserialize(&unpack(packed)?).map_err(|error| error.to_string())
 }

@@ -4,10 +4,10 @@
 //! An outcome that is not known is never guessed: the publisher is dropped, opened again, which ends
 //! whatever was under way, and asked what was published.
 
-use super::DurableError;
+use super::error::DurableError;
+use super::part::Part;
 use crate::job::MessagePlan;
 use crate::listener::Listener;
-use crate::outputs::Part;
 use millrace_connectors::kafka::{Progress, PublishError, Publisher, PublisherSlot, Row};
 use millrace_operators::epoch::Epoch;
 use std::collections::BTreeMap;

@@ -15,7 +15,7 @@
 //! - **Fenced.** A run makes an object of its own when it takes over, and then takes those of older runs away.
 //!   What an older run does later is the rename of an object that is gone.
 
-use super::DurableError;
+use super::error::DurableError;
 use super::manifest::{Manifest, Told};
 use millrace_connectors::store::{Put, Store, sealed, unsealed};
 use millrace_operators::epoch::Epoch;
@@ -278,7 +278,9 @@ impl Mark {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::{Generation, Plan, Staged};
+    use super::super::generation::Generation;
+    use super::super::plan::Plan;
+    use super::super::staged::Staged;
     use super::*;
 
     const STAGE: &str = "_staged";

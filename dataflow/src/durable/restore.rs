@@ -4,12 +4,12 @@
 //! others each by themselves, because an input is net per epoch. Each lane of usage goes to one worker,
 //! so records of one identity arrive in the order in which they did.
 
-use super::DurableError;
-use super::commands::Applied;
+use super::applied::Applied;
+use super::error::DurableError;
 use super::inputs::KeptInputs;
 use super::journal::{Entry, Epochs, FileRecord, Item, Line, facts_of};
 use super::manifest::Manifest;
-use crate::intake::Bundle;
+use crate::bundle::Bundle;
 use crate::present::Witness;
 use crate::publish::consolidate;
 use millrace_connectors::ledger::Inputs;

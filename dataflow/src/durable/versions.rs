@@ -4,8 +4,8 @@
 //! that comes later: ranks, kinds, and the records that gave way. They are kept here, whole, for streams
 //! whose records are marked alone. Nobody reads them until such an identity is met again.
 
-use super::DurableError;
-use super::manifest::{Object, create, packed};
+use super::error::DurableError;
+use super::object::{Object, create, packed};
 use millrace_connectors::store::Store;
 use millrace_operators::domain::{Fate, Identity, RecordId, Suspense, Usage};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! What a record is charged: buckets before and after, impacts, and the billing line of each charge.
 
-use super::Found;
 use super::choices::{measure_of, value_text};
+use super::usage::{Found, stretch};
 use crate::board::Board;
 use crate::job::Job;
 use millrace_connectors::output::{AggregatedLine, Texts, blended_rate};
@@ -175,7 +175,7 @@ impl<'a> Charged<'a> {
                     Measure::Units => "units",
                     Measure::Money => "money",
                 },
-                valid: super::stretch(bucket.valid),
+                valid: stretch(bucket.valid),
                 before: value_text(bucket.measure, before),
                 after: value_text(bucket.measure, after),
                 limit,

@@ -1,6 +1,6 @@
 //! Who was chosen, who was not, and why: subscriptions and price rows, in words.
 
-use super::stretch;
+use super::usage::stretch;
 use millrace_connectors::output::Texts;
 use millrace_connectors::reference::Reference;
 use millrace_operators::domain::{

@@ -1,6 +1,6 @@
 //! All records of an identity: which of them holds, and what became of the others.
 
-use super::{UsageTold, usage_told};
+use super::usage::{UsageTold, shown, usage_told};
 use millrace_connectors::output::Texts;
 use millrace_operators::dedup::KnownVersion;
 use millrace_operators::domain::{Kind, Rank, Reason, RecordId, Usage};
@@ -34,7 +34,7 @@ pub(super) fn told(
         return Vec::new();
     }
     versions.sort_by_key(|version| version.record);
-    let shown = |record: RecordId| super::shown(record, texts);
+    let shown = |record: RecordId| shown(record, texts);
     let whole = |record: RecordId| match record == explained.record {
         true => Some(explained.clone()),
         false => read_again(record),

@@ -1,14 +1,16 @@
 //! Mediation again: what the raw records of a file or partition come to under a new rule, beside what they
 //! came to: under the old rule, or as the journal of an earlier run has it.
 
-use super::bundle::Bundle;
+use super::archived::Forgotten;
 use super::files::Opened;
+use super::halt::Halt;
 use super::messages::MessagesAgain;
-use super::{Halt, count};
+use crate::bundle::Bundle;
+use crate::bundle::count;
 use crate::durable::Stood;
 use millrace_connectors::decode::{Decoder, RawChunk, Unmet};
 use millrace_connectors::mediate::{Mediated, Mediator};
-use millrace_operators::domain::{Fate, Fault, FileId, Identity, RecordId, Usage};
+use millrace_operators::domain::{Fate, Fault, FileId, RecordId, Usage};
 use millrace_operators::epoch::Diff;
 use roaring::RoaringTreemap;
 use std::cmp::Ordering;
@@ -316,10 +318,6 @@ impl AddAssign for Compared {
         self.archived += other.archived;
     }
 }
-
-/// Usage of a record that the state has forgotten, as it is mediated now: the record, its identity and its
-/// content.
-pub(super) type Forgotten = (RecordId, Identity, u64);
 
 /// Adds what differs between the two in these rows of a file or partition to `bundle`, as far as records are
 /// `known`. What became of others the journal does not say: how many of them differ is asked of `archive`.

@@ -10,10 +10,10 @@
 //!   Which of them holds is found there, as ever, and what that changes in the closed bill unit is the next
 //!   adjustment's. They leave again behind it.
 
-use super::again::Forgotten;
-use super::bundle::Bundle;
-use super::{Halt, Intake, count};
+use super::halt::Halt;
 use crate::archive::known::UNNAMED;
+use crate::bundle::Bundle;
+use crate::bundle::count;
 use crate::durable::{Closed, LeftVersion, versions};
 use crate::job::Job;
 use millrace_connectors::archive::{Archive, ArchiveError};
@@ -23,23 +23,21 @@ use millrace_connectors::store::Store;
 use millrace_operators::domain::{
     Fate, FileId, Identity, Keep, Kind, Mark, Reason, RecordId, Suspense, Usage,
 };
-use millrace_operators::epoch::Epoch;
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// What was archived, for whoever takes in records.
 pub(super) struct Archived {
-    closed: Arc<Closed>,
-    names: Arc<Names>,
-    archive: Option<Archive>,
+    pub(super) closed: Arc<Closed>,
+    pub(super) names: Arc<Names>,
+    pub(super) archive: Option<Archive>,
     /// Where the state is.
-    state: Arc<Store>,
+    pub(super) state: Arc<Store>,
     /// Records that were told beside the graph.
-    beside: RoaringTreemap,
+    pub(super) beside: RoaringTreemap,
     /// Archived records that came back since state was forgotten.
-    reopened: RoaringTreemap,
+    pub(super) reopened: RoaringTreemap,
 }
 
 /// The archived records of an identity.
@@ -47,7 +45,7 @@ type Versions = Vec<LeftVersion>;
 
 impl Archived {
     /// What `closed` has forgotten, and where it is.
-    fn of(
+    pub(super) fn of(
         job: &Job,
         closed: &Arc<Closed>,
         names: &Arc<Names>,
@@ -194,7 +192,7 @@ impl Archived {
     }
 
     /// How many of these records the archive has under other identities, or with other contents.
-    fn otherwise(&self, records: &[Forgotten]) -> Result<u64, Halt> {
+    pub(super) fn otherwise(&self, records: &[Forgotten]) -> Result<u64, Halt> {
         let identities = records.iter().map(|(_, identity, _)| *identity);
         let known = match records.is_empty() {
             true => BTreeMap::new(),
@@ -277,47 +275,6 @@ fn verdict(usage: &Usage, versions: &Versions) -> Option<(Reason, RecordId)> {
     is_told.then_some((Reason::Conflict, first.record))
 }
 
-impl Intake {
-    /// Opens what was archived, before anything is read; `state` is where versions are.
-    pub(super) fn open_archived(
-        &mut self,
-        state: &Arc<Store>,
-        beside: RoaringTreemap,
-        reopened: Vec<(Epoch, RecordId)>,
-    ) -> Result<(), Halt> {
-        let super::Setting {
-            job, closed, names, ..
-        } = &self.setting;
-        let archived = Archived::of(job, closed, names, state);
-        let archived = archived.map_err(|error| Halt::Source(error.to_string()))?;
-        // What came back before that has stayed, or left again.
-        let since = reopened.into_iter();
-        let since = since.filter(|(epoch, _)| *epoch >= closed.since);
-        self.archived = Some(Archived {
-            beside,
-            reopened: since.map(|(_, record)| record.0).collect(),
-            ..archived
-        });
-        Ok(())
-    }
-
-    /// The records within these rows of a file that are in the archive, or told beside what is.
-    pub(super) fn archived_of(&self, id: FileId, rows: &Range<u64>) -> RoaringTreemap {
-        let none = RoaringTreemap::new();
-        let beside = self.archived.as_ref().map_or(&none, |held| &held.beside);
-        self.files
-            .among(id, rows, [&self.setting.closed.records, beside])
-    }
-
-    /// How many of these archived records are otherwise in the archive.
-    pub(super) fn archived_otherwise(&self, records: &[Forgotten]) -> Result<u64, Halt> {
-        let archived = self.archived.as_ref();
-        archived.map_or(Ok(0), |archived| archived.otherwise(records))
-    }
-
-    /// Whether a record is in the archive, or told beside what is.
-    pub(super) fn is_archived(&self, record: RecordId) -> bool {
-        let beside = self.archived.as_ref().is_some_and(|a| a.told(record));
-        beside || self.setting.closed.has(record)
-    }
-}
+/// Usage of a record that the state has forgotten, as it is mediated now: the record, its identity and its
+/// content.
+pub(super) type Forgotten = (RecordId, Identity, u64);

@@ -13,7 +13,8 @@
 //! that the broker has no more stay as they are too, but nobody can put them back: they are told when they are
 //! left behind.
 
-use super::again::{Before, Compared, Forgotten, Journaled, Replay, differences};
+use super::again::{Before, Compared, Journaled, Replay, differences};
+use super::archived::Forgotten;
 use super::files::Behind;
 use super::messages::MessagesAgain;
 use super::{Halt, Intake};

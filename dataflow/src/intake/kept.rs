@@ -8,8 +8,8 @@ use super::record::{
     Fields, Mediation, RawRecord, asked, entry_named, mediated_alone, original, row_of_parquet,
 };
 use crate::durable::{DurableError, KeptInputs, KeptText, Restored, TableRows};
+use crate::error::RunError;
 use crate::job::Job;
-use crate::run::RunError;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use millrace_connectors::decode::row_groups;

@@ -10,10 +10,10 @@ mod again;
 
 pub(super) use again::MessagesAgain;
 
-use super::Halt;
 use super::archived::Archived;
-use super::bundle::Bundle;
 use super::files::Files;
+use super::halt::Halt;
+use crate::bundle::Bundle;
 use crate::job::{MessageSource, SourcePlan};
 use crate::listener::Listener;
 use crate::metrics::Extent;

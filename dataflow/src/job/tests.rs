@@ -3,6 +3,7 @@
 use super::*;
 use millrace_connectors::decode::Csv;
 use std::fs;
+use std::path::Path;
 
 /// A folder with a job file and the files that it names.
 fn folder(files: &[&str]) -> tempfile::TempDir {

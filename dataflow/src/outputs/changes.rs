@@ -1,6 +1,7 @@
 //! Changes of complete epochs on their way to files.
 
-use super::{Outputs, monetise, place};
+use super::folder::Outputs;
+use super::rows::{monetise, place};
 use crate::durable::Staged;
 use crate::job::OutputPlan;
 use crate::publish::EpochChanges;

@@ -6,8 +6,10 @@
 //! and whenever they are made again. That is why rows need not be kept before they are published: a
 //! restart makes them again.
 
-use super::{Outputs, monetise, place};
+use super::folder::Outputs;
+use super::rows::{monetise, place};
 use crate::board::MovedLine;
+use crate::durable::{MessageOutput, Part};
 use crate::job::MessageTopics;
 use crate::publish::EpochChanges;
 use arrow::array::RecordBatch;
@@ -20,92 +22,13 @@ use millrace_operators::charge::Notice;
 use millrace_operators::domain::{Bucket, BucketKey, RecordId, Total};
 use millrace_operators::epoch::Diff;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write as _};
-use std::ops::Range;
+use std::fmt;
 use std::sync::Arc;
 
-/// Rows of a part: one transaction.
-const PART_ROWS: usize = 100_000;
 /// Rows turned into text at a time.
 const BATCH_ROWS: usize = 8_192;
 /// What a row takes as text, about.
 const ROW_BYTES: usize = 512;
-
-/// The outputs that messages are made of, in the order in which an epoch's rows are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MessageOutput {
-    /// Charges.
-    Monetised,
-    /// Billing lines.
-    Aggregated,
-    /// Records that wait or were refused.
-    Suspense,
-    /// Charges of subscriptions without usage.
-    Activity,
-    /// Where each bucket stands.
-    Balances,
-    /// Thresholds crossed.
-    Notices,
-}
-
-#[derive(Debug)]
-struct Message {
-    output: MessageOutput,
-    key: Range<usize>,
-    /// The block, and where it stands there.
-    value: Option<(usize, Range<usize>)>,
-}
-
-/// Rows of one transaction.
-#[derive(Debug, Default)]
-pub struct Part {
-    keys: String,
-    /// Contents as they were encoded, a batch of rows in each: the bytes of a part are many, and are
-    /// not moved again.
-    blocks: Vec<Vec<u8>>,
-    messages: Vec<Message>,
-}
-
-impl Part {
-    /// The rows: the output, the key, and the content, or nothing where the key's row is gone.
-    pub fn rows(&self) -> impl Iterator<Item = (MessageOutput, &[u8], Option<&[u8]>)> {
-        self.messages.iter().map(|message| {
-            let value = message.value.as_ref();
-            let value = value.map(|(block, value)| &self.blocks[*block][value.clone()]);
-            let key = self.keys[message.key.clone()].as_bytes();
-            (message.output, key, value)
-        })
-    }
-
-    /// How many more rows it takes.
-    fn room(&self) -> usize {
-        PART_ROWS.saturating_sub(self.messages.len())
-    }
-
-    fn add(
-        &mut self,
-        output: MessageOutput,
-        key: &impl fmt::Display,
-        value: Option<(usize, Range<usize>)>,
-    ) {
-        let start = self.keys.len();
-        write!(self.keys, "{key}").expect("memory takes all text");
-        let key = start..self.keys.len();
-        self.messages.push(Message { output, key, value });
-    }
-
-    /// Adds rows that were encoded together, a line each.
-    fn add_lines<K: fmt::Display>(&mut self, output: MessageOutput, keys: &[K], lines: Vec<u8>) {
-        let block = self.blocks.len();
-        let mut start = 0;
-        for (key, line) in keys.iter().zip(lines.split(|byte| *byte == b'\n')) {
-            let end = start + line.len();
-            self.add(output, key, Some((block, start..end)));
-            start = end + 1;
-        }
-        self.blocks.push(lines);
-    }
-}
 
 /// Makes messages of the changes of complete epochs.
 pub struct MessageWriter {

@@ -7,14 +7,16 @@
 //!
 //! Files take their places when all of the snapshot does, behind the last commit.
 
-use super::{OutputError, Outputs};
+use super::folder::Outputs;
+use super::rows::monetise;
 use crate::durable::Staged;
 use crate::graph::Open;
 use crate::job::file::OutputForms;
-use crate::run::Seat;
+use crate::worker::Seat;
 use arrow::array::RecordBatch;
 use millrace_connectors::output::{
-    Balance, ImpactCause, MonetisedUsage, OutputRow, ParquetFile, ResourceImpact, encode, schema,
+    Balance, ImpactCause, MonetisedUsage, OutputError, OutputRow, ParquetFile, ResourceImpact,
+    encode, schema,
 };
 use millrace_connectors::store::NewFile;
 use millrace_operators::aggregate::LineFinder;
@@ -179,7 +181,7 @@ impl Taker<'_> {
                     fates.push((charge.record, Fate::Monetised));
                 }
                 if self.monetised.wanted {
-                    let row = super::monetise(charge, self.finder);
+                    let row = monetise(charge, self.finder);
                     self.monetised.push(row)?;
                 }
             }

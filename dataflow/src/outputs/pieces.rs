@@ -1,13 +1,12 @@
 //! What a worker holds of the snapshots, in pieces that travel to process 0.
 
-use super::OutputError;
 use super::parts::{Parts, WorkerSnapshot};
 use crate::durable::Staged;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use millrace_connectors::output::Balance;
+use millrace_connectors::output::{Balance, OutputError};
 use millrace_operators::domain::{Bucket, Fate, RecordId, Suspense};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! end of a period, and what a bill would charge without regard to this usage, which is left out and
 //! named.
 
-use super::QuoteLine;
+use super::line::QuoteLine;
 use crate::publish::EpochChanges;
 use jiff::tz::TimeZone;
 use millrace_connectors::names::Names;

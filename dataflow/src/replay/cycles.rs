@@ -2,7 +2,7 @@
 //! of the same services, by the same periods. A period is rated by itself, so usage that went to
 //! another would be missed here and not be found there.
 
-use super::ReplayError;
+use super::request::ReplayError;
 use super::scope::Links;
 use crate::archive::Closing;
 use jiff::Span;

@@ -1,9 +1,8 @@
 //! What a replay is asked for, judged against the archive.
 
-use super::{ReplayError, ReplayRequest};
 use jiff::tz::TimeZone;
 use millrace_connectors::archive::{Archive, ArchiveError, ArchivedPeriod};
-use millrace_connectors::diagnostic::did_you_mean;
+use millrace_connectors::diagnostic::{Diagnostic, did_you_mean};
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::{Reference, ReferenceFiles, moment};
 use millrace_operators::domain::{EventTime, Period};
@@ -160,4 +159,37 @@ impl Given {
         reference.name_groups(names);
         Ok(reference)
     }
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayRequest {
+    /// The archive: a folder or a URL.
+    pub archive: String,
+    /// Catalog files; what the archive keeps of them unless given.
+    pub catalogs: Vec<PathBuf>,
+    /// Accounts files; what the archive keeps of them unless given.
+    pub accounts: Vec<PathBuf>,
+    /// Periods that end after this date or instant; all unless given.
+    pub from: Option<String>,
+    /// Periods that begin before this date or instant; all unless given.
+    pub to: Option<String>,
+    /// The accounts; all unless given.
+    pub names: Vec<String>,
+    /// Worker threads; as many as there are processors unless given.
+    pub workers: Option<usize>,
+}
+
+/// Why there is no replay.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The catalog or the accounts do not hold.
+    #[error("the configuration has {} errors", .0.iter().filter(|finding| finding.is_error()).count())]
+    Configuration(Vec<Diagnostic>),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What is asked for does not fit the archive.
+    #[error("{0}")]
+    Request(String),
 }

@@ -7,13 +7,14 @@
 use crate::archive::{Closing, members};
 use crate::graph::{Opening, Stand};
 use millrace_connectors::archive::{
-    ArchiveError, ArchivedLine, ArchivedPeriod, BilledUsage, BucketEntry, Found, GroupEntry,
+    ArchiveError, ArchivedLine, ArchivedPeriod, BilledUsage, BucketEntry, Found, GroupEntry, Moved,
 };
 use millrace_connectors::names::Names;
 use millrace_connectors::reference::Reference;
+use millrace_operators::aggregate::Dimension;
 use millrace_operators::domain::{
-    AccountKey, BucketKey, EventTime, GroupKey, Period, ServiceKey, ServiceUse, Subscription,
-    SubscriptionKey,
+    AccountKey, BucketKey, EventTime, GroupKey, LineKey, Period, ServiceKey, ServiceUse,
+    Subscription, SubscriptionKey,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -328,4 +329,37 @@ pub(crate) fn movement(buckets: &[BucketEntry]) -> Movement {
         Some((BucketKey(key), bucket.moved.parse().ok()?))
     };
     buckets.iter().filter_map(entry).collect()
+}
+
+/// Whether a line is of a bill unit of the period.
+pub(crate) fn in_period(key: &LineKey, period: Period) -> bool {
+    period.start() <= key.unit_start && key.unit_end <= period.end()
+}
+
+/// What moved groups, as where they stand at an instant.
+pub(crate) fn stands(
+    moved: &BTreeMap<GroupKey, Vec<Moved>>,
+    at: EventTime,
+) -> BTreeMap<GroupKey, Stand> {
+    let stand = |(group, moved): (&GroupKey, &Vec<Moved>)| {
+        let moved = moved.iter().map(|moved| (moved.bucket, moved.by)).collect();
+        (*group, Stand { at, moved })
+    };
+    moved.iter().map(stand).collect()
+}
+
+/// What an archive says moved the groups of a scope by the end of the period.
+pub(crate) fn archived_closing(scope: &Scope) -> BTreeMap<GroupKey, Movement> {
+    let groups = scope.groups.iter();
+    groups
+        .map(|(group, entry)| (*group, movement(&entry.closing)))
+        .collect()
+}
+
+/// What separates billing lines, as a job names it.
+pub(crate) fn dimensions(aggregate_by: &[String], names: &Names) -> Vec<Dimension> {
+    aggregate_by
+        .iter()
+        .map(|name| crate::job::dimension(name, names))
+        .collect()
 }

@@ -4,12 +4,14 @@
 //! comes through the dataflow.
 
 use super::together::{Start, Together, snapshots};
-use super::{RunError, RunOptions, Seating, Stop, finder, output_folder, watchdog, workers};
+use super::{RunOptions, Seating, finder, output_folder, watchdog, workers};
 use crate::archive::lend;
-use crate::cluster::{ClusterError, ClusterPlan, Ears, Guest, Terms};
+use crate::bundle::channels;
+use crate::cluster::{ClusterError, ClusterPlan, Ears, FileList, Guest, Terms};
 use crate::durable::Manifest;
+use crate::error::RunError;
 use crate::graph::GraphStats;
-use crate::intake::{FileList, channels};
+use crate::interrupt::Stop;
 use crate::interrupt::is_asked_to_end;
 use crate::job::Job;
 use crate::listener::Listener;

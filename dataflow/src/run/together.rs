@@ -1,10 +1,12 @@
 //! What the processes of a run do together: begin, and hand their parts of the snapshots to the first.
 
-use super::{RunError, Seat, Stop};
 use crate::cluster::{Attending, ClusterError, Company, Connected, Ears, Host, Links};
+use crate::error::RunError;
 use crate::graph::{Open, Resume};
 use crate::interrupt;
+use crate::interrupt::Stop;
 use crate::outputs::{Outputs, Piece, WorkerSnapshot};
+use crate::worker::Seat;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::OutputError;
 use millrace_operators::aggregate::LineFinder;

@@ -29,6 +29,7 @@
 mod ahead;
 mod cycles;
 mod holding;
+mod outcome;
 mod own;
 mod pool;
 mod settle;
@@ -44,9 +45,9 @@ pub use ahead::days_ahead;
 use cycles::{CycleKey, Cycles, Phase, Step, cycles};
 use holding::{Holding, Listing, holdings};
 use jiff::tz::TimeZone;
+use outcome::Outcome;
 use own::Own;
 use pool::pools;
-use serde::{Deserialize, Serialize};
 pub use settle::settle;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -71,14 +72,6 @@ pub struct Activities<'scope> {
     pub edges: Collection<'scope, Edge>,
     /// Charges that need no usage.
     pub activity: Collection<'scope, Activity>,
-}
-
-/// One thing that a part of a plan makes of a cycle.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-enum Outcome {
-    Bucket(Bucket),
-    Edge(Edge),
-    Activity(Activity),
 }
 
 /// Makes buckets, edges and subscription activity; see the module. Cycles begin at 00:00 in `zone`.
@@ -197,10 +190,4 @@ fn held<'scope>(
             held.extend(found.into_iter().map(|holding| (Arc::new(holding), 1)));
         })
         .map(|(_, holding)| holding)
-}
-
-/// A key made of what it is for; `kind` keeps kinds of keys apart.
-fn key(kind: u64, parts: &[u64]) -> u64 {
-    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_le_bytes()).collect();
-    xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, kind)
 }

@@ -2,7 +2,7 @@
 
 use super::cycles::{Phase, Step};
 use super::holding::{Holding, clip, hull, scale};
-use super::{Outcome, key};
+use super::outcome::{Outcome, key};
 use crate::domain::{
     Activity, ActivityKey, ActivityKind, Allowance, Amount, BillingProfile, Bucket, BucketKey,
     BucketKind, ChargeWhen, Edge, EdgeAction, EdgeKey, EventTime, Grant, Period, PlanCharge,

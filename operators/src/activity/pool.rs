@@ -6,7 +6,7 @@
 
 use super::cycles::{Phase, Step};
 use super::holding::{Holding, Stretches, clip, hull, scale, union};
-use super::{Outcome, key};
+use super::outcome::{Outcome, key};
 use crate::domain::{
     Accumulator, Activity, ActivityKey, ActivityKind, Amount, BillingProfile, Bucket, BucketKey,
     BucketKind, ChargeWhen, Commitment, Counts, DatedCharge, Edge, EdgeAction, EdgeKey, EventTime,

@@ -2,7 +2,8 @@
 //! told of the others.
 
 use super::copies::Copy as Outvoted;
-use super::{Change, Kept, Outcome, Seen, of_record, reason_of};
+use super::outcome::{Change, Kept, Outcome, of_record, reason_of};
+use super::seen::Seen;
 use crate::domain::{Identity, RecordId, Suspense, Usage};
 use crate::epoch::Diff;
 use std::collections::{BTreeMap, BTreeSet};

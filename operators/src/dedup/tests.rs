@@ -1,6 +1,9 @@
+use super::seen::Arrival;
 use super::*;
+use crate::domain::FileId;
 use crate::domain::{ClassKey, EventTime, Keep, Kind, Rank, ServiceKey};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn usage(record: u64, time: i64, mark: Option<Mark>) -> Usage {
     Usage {

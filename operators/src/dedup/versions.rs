@@ -17,6 +17,7 @@
 //! the identity has none. The first to report *usage* holds, so with `first` it gives way to all originals;
 //! among equally great ones it holds if it is the last to come.
 
+use super::outcome::of_record;
 use super::pack::{put, step, stepped, take, unzigzag, zigzag};
 use crate::domain::{FileId, Keep, Kind, Mark, Rank, Reason, RecordId, Usage};
 use crate::epoch::Epoch;
@@ -101,7 +102,7 @@ impl Packed {
 
     /// A record whole, without its mark.
     pub(super) fn usage(&self, version: &Version) -> Usage {
-        super::of_record(&self.contents[version.content], version.record)
+        of_record(&self.contents[version.content], version.record)
     }
 }
 
@@ -150,7 +151,7 @@ impl Versions {
 
     /// A record whole, without its mark.
     pub(super) fn usage(&self, record: RecordId, content: usize) -> Usage {
-        super::of_record(&self.contents[content], record)
+        of_record(&self.contents[content], record)
     }
 }
 
@@ -468,7 +469,7 @@ mod tests {
             prop_assert_eq!(again.len(), all.len());
             for (again, was) in again.iter().zip(&all) {
                 prop_assert_eq!(Version { content: was.content, ..*again }, *was);
-                prop_assert_eq!(packed.usage(again), super::super::of_record(&content(was.content), was.record));
+                prop_assert_eq!(packed.usage(again), crate::dedup::outcome::of_record(&content(was.content), was.record));
             }
             let used: BTreeSet<usize> = all.iter().map(|version| version.content).collect();
             prop_assert_eq!(packed.contents.len(), used.len());

@@ -1,9 +1,8 @@
 //! Price rows: what an item costs, for whom, under which conditions, and when.
 
 use super::amount::{Amount, Price, Quantity};
-use super::charging::{Tier, TierReference};
 use super::key::{AccountKey, Name, PriceKey};
-use super::tier;
+use super::tier::{self, Tier, TierReference};
 use super::time::Period;
 use super::usage::UsageClass;
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,7 @@ use super::key::{
     AccountKey, BucketKey, ClassKey, EdgeKey, GroupKey, Name, PriceKey, ServiceKey,
     SubscriptionKey, TermsKey,
 };
+use super::tier::Tier;
 use super::time::{EventTime, Period};
 use super::usage::{Quantities, RecordId};
 use serde::{Deserialize, Serialize};
@@ -146,29 +147,6 @@ pub enum EdgeAction {
         /// The tiers.
         tiers: Arc<[Tier]>,
     },
-}
-
-/// A tier of prices, from `from` units (or money, where the reference is money) to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Tier {
-    /// Where the tier begins, in the reference's measure; the first begins at 0.
-    pub from: i128,
-    /// Price of `per` units.
-    pub price: super::amount::Price,
-    /// Units that the price buys, at least 1.
-    pub per: u64,
-}
-
-/// What decides the tier of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum TierReference {
-    /// The record's own quantity.
-    Record,
-    /// The value of an accumulator before the record; units move through its tiers one by one.
-    Accumulator(Name),
-    /// What an accumulator had reached at the end of its bucket before this one: one tier for all
-    /// of this period.
-    PreviousPeriod(Name),
 }
 
 /// How a class of usage is charged in a stretch of time: who pays, and the price of each item.

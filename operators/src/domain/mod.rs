@@ -31,7 +31,7 @@ pub use catalog::{Condition, PriceModel, PriceRow};
 pub use charge::{AggregateId, Charge, LineKey, LineSum};
 pub use charging::{
     Bucket, BucketKind, Edge, EdgeAction, Impact, ImpactKind, Measure, PricedUsage, Terms,
-    TermsItem, Threshold, Tier, TierReference,
+    TermsItem, Threshold,
 };
 pub use closed::ClosedUnits;
 pub use key::{
@@ -44,6 +44,7 @@ pub use plan::{
     PlanCharge, PlanKey, PlanPart, PlanRow, Proration, Rollover, Term, Volume,
 };
 pub use suspense::{Discard, Fate, Fault, Reason, Severity, Stage, Suspense, UsagePlace};
+pub use tier::{Tier, TierReference};
 pub use time::{EventTime, Period};
 pub use total::{MoneyTotal, QuantityTotal, Total};
 pub use usage::{FileId, Item, Quantities, RecordId, Usage, UsageClass};

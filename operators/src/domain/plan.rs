@@ -6,8 +6,9 @@
 
 use super::amount::Amount;
 use super::bill::{BillingProfile, Cycle};
-use super::charging::{Measure, Tier};
+use super::charging::Measure;
 use super::key::Name;
+use super::tier::Tier;
 use super::time::{EventTime, Period};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,31 @@
 //! Where a quantity falls among tiers, and what each part of it costs.
 
-use super::amount::{Amount, Quantity};
-use super::charging::Tier;
+use super::amount::{Amount, Price, Quantity};
+use super::key::Name;
+use serde::{Deserialize, Serialize};
+
+/// A tier of prices, from `from` units (or money, where the reference is money) to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tier {
+    /// Where the tier begins, in the reference's measure; the first begins at 0.
+    pub from: i128,
+    /// Price of `per` units.
+    pub price: Price,
+    /// Units that the price buys, at least 1.
+    pub per: u64,
+}
+
+/// What decides the tier of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TierReference {
+    /// The record's own quantity.
+    Record,
+    /// The value of an accumulator before the record; units move through its tiers one by one.
+    Accumulator(Name),
+    /// What an accumulator had reached at the end of its bucket before this one: one tier for all
+    /// of this period.
+    PreviousPeriod(Name),
+}
 
 /// The part of a quantity that falls into one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Whatever else happens to a discarded record in the epoch, or later: it is amended, withdrawn or comes
 //! back here, and none of that is seen by the rating.
 
-use super::state::Changes;
+use super::changes::Changes;
 use crate::domain::{Identity, Quantities, Reason, RecordId, Suspense, Usage, UsagePlace};
 use crate::epoch::Diff;
 use std::collections::{BTreeMap, BTreeSet};

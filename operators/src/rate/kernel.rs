@@ -1,9 +1,9 @@
 //! The rating kernel: what one record comes to, given where it goes and at which prices. Usage whose
 //! price may depend on the usage before goes on, with its terms, to be charged in order.
 
-use super::Rating;
 use super::book::{Found, Prices, RateFault};
 use super::open_usage::OpenRecord;
+use super::rating::Rating;
 use super::terms::TermsMaker;
 use crate::domain::{
     Amount, Charge, ClassKey, Name, PriceKey, PriceRow, PricedUsage, Reason, ServiceKey, Suspense,

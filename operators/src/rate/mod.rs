@@ -27,6 +27,7 @@
 //! it gets the records of the balance groups concerned, each with its prices.
 
 mod book;
+mod changes;
 mod conditions;
 mod discard;
 mod explain;
@@ -34,6 +35,7 @@ mod kernel;
 mod matcher;
 mod open_classes;
 mod open_usage;
+mod rating;
 mod state;
 mod terms;
 #[cfg(test)]
@@ -46,9 +48,11 @@ use crate::domain::{
 use crate::epoch::{Collection, Diff, Epoch, Pending, Rights, complete, counted, shard};
 use crate::guide::ServiceTimeline;
 use crate::stats::NodeStats;
+use changes::Changes;
 use differential_dataflow::AsCollection;
 pub use explain::{ItemPrice, PriceCandidate, PricedPart, Verdict, explain, parts};
-use state::{Changes, RateState};
+pub use rating::Rating;
+use state::RateState;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -88,17 +92,6 @@ pub struct Rated<'scope> {
     pub rerated: Collection<'scope, ()>,
     /// The open usage of this worker, for whoever reads between steps.
     pub open: OpenRatings,
-}
-
-/// A rated or suspended piece of usage.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rating {
-    /// A charge line.
-    Charge(Charge),
-    /// A record that is charged in order.
-    Priced(PricedUsage),
-    /// A suspended record.
-    Suspense(Suspense),
 }
 
 /// Reads the open usage of one worker, rated as of the last complete epoch.

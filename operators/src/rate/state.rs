@@ -1,16 +1,16 @@
 //! The state of the rate stage on one worker, and how a change of usage or reference data moves it.
 
-use super::Rating;
 use super::book::{Owner, PriceTimeline};
+use super::changes::Changes;
 use super::discard::Discarded;
 use super::kernel::{Resolved, is_ordered, rate_record, resolve};
 use super::matcher::{ChangedPrices, PriceMatcher, PricesAlong};
 use super::open_classes::{OpenClass, OpenClasses};
 use super::open_usage::OpenRecord;
+use super::rating::Rating;
 use super::terms::TermsMaker;
 use crate::domain::{
-    ClassKey, Discard, EventTime, Period, PriceRow, Quantities, ServiceKey, Usage, UsageClass,
-    UsagePlace,
+    ClassKey, EventTime, Period, PriceRow, Quantities, ServiceKey, Usage, UsagePlace,
 };
 use crate::epoch::Diff;
 use crate::guide::ServiceTimeline;
@@ -18,15 +18,6 @@ use crate::keymap::KeyMap;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-
-/// The changes of one epoch.
-pub(super) struct Changes {
-    pub(super) usage: Vec<(Usage, Diff)>,
-    pub(super) timelines: Vec<((ServiceKey, ServiceTimeline), Diff)>,
-    pub(super) prices: Vec<(PriceRow, Diff)>,
-    pub(super) classes: Vec<(UsageClass, Diff)>,
-    pub(super) discards: Vec<(Discard, Diff)>,
-}
 
 /// One service: where its usage goes, and its open usage by class.
 pub(super) struct Service {

@@ -1,7 +1,8 @@
 //! The state of the rate stage under random changes, and with many of each thing.
 
 use super::Rating;
-use super::state::{Changes, RateState};
+use super::changes::Changes;
+use super::state::RateState;
 use crate::domain::{
     AccountKey, BillingProfile, ClassKey, Condition, EventTime, GroupKey, Identity, Item, Name,
     Period, Price, PriceKey, PriceModel, PriceRow, Reason, RecordId, ServiceKey, SubscriptionKey,

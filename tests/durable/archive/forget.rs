@@ -2,9 +2,10 @@
 
 use super::world::{self, calls, job};
 use millrace::cli::Exit;
+use millrace::interrupt::Stop;
 use millrace::listener::{ChangeReport, Listener};
 use millrace::metrics::Metrics;
-use millrace::run::{RunOptions, Stop};
+use millrace::run::RunOptions;
 use millrace_connectors::diagnostic::Diagnostic;
 use millrace_tests::dice::Dice;
 use millrace_tests::jobs::{Desk, Ended, millrace, rows, standing, totals};

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where findings about a configuration are made.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "connectors/src/decode/formats",
     "connectors/src/diagnostic.rs",
     "connectors/src/times.rs",
@@ -16,6 +16,7 @@ const SOURCES: [&str; 12] = [
     "dataflow/src/archive",
     "dataflow/src/check.rs",
     "dataflow/src/intake.rs",
+    "dataflow/src/intake/change.rs",
     "dataflow/src/job.rs",
     "dataflow/src/job",
     "dataflow/src/present.rs",

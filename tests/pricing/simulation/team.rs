@@ -1,9 +1,9 @@
 //! Workers that move only when they are told, one at a time.
 
 use jiff::tz::TimeZone;
+use millrace::bundle::{Bundle, Channel, channels};
 use millrace::cluster::Company;
 use millrace::graph::{Graph, GraphStats, Resume, build};
-use millrace::intake::{Bundle, Channel, channels};
 use millrace::publish::{Collector, EpochChanges, Outbox};
 use millrace::worker::{Epochs as _, Fed, seal};
 use millrace_operators::aggregate::{ClassLookup, LineFinder};

@@ -1,5 +1,6 @@
 //! What is a slip of a name, and what is another name.
 
+use super::told::is_slip;
 use super::*;
 
 #[test]

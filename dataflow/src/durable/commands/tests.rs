@@ -1,4 +1,5 @@
-use super::super::manifest::Generation;
+use super::super::applied::KEPT;
+use super::super::generation::Generation;
 use super::*;
 
 fn plan() -> Plan {

@@ -4,62 +4,16 @@
 //! What was read stays, whatever identifies a record. Only the rows of which nothing says that they were
 //! whole are taken back, and read again as they stand now; so is the fault that told of the cut.
 
+use super::Files;
 use super::kin::Kin;
-use super::{Files, Opened, SourceFile};
-use crate::intake::Bundle;
+use super::look::{Begin, Look, TakeBack};
+use super::opened::{Opened, SourceFile};
+use crate::bundle::Bundle;
 use crate::job::SourcePlan;
 use millrace_connectors::decode::{Content, DecodeOptions, Decoder, Format, is_cut_of};
-use millrace_connectors::ledger::{FileState, LedgerEntry, Sight};
+use millrace_connectors::ledger::{FileState, LedgerEntry};
 use millrace_connectors::mediate::{Mediated, MediationPlan};
-use millrace_connectors::store::{FileMeta, Store};
-use millrace_operators::domain::{FileId, RecordId};
-
-/// A file of a source, looked into where its name and checksum do not tell what it is.
-pub(super) struct Look<'a> {
-    pub(super) store: &'a Store,
-    pub(super) meta: &'a FileMeta,
-    pub(super) format: Option<Format>,
-}
-
-impl Sight for Look<'_> {
-    fn has_records(&self) -> bool {
-        let Some(format) = &self.format else {
-            return true;
-        };
-        if self.meta.size == 0 && !format.is_typed() {
-            return false;
-        }
-        let options = DecodeOptions {
-            chunk_rows: 1,
-            ..DecodeOptions::default()
-        };
-        let decoder = Decoder::open(self.store, self.meta, FileId(0), format, &[], &options);
-        // One that cannot be opened says so when it is read.
-        decoder.map_or(true, |mut decoder| decoder.next_chunk().is_some())
-    }
-
-    fn begins_with(&self, content: &Content) -> bool {
-        // One that cannot be read does not.
-        content.begins(self.store, self.meta).unwrap_or(false)
-    }
-}
-
-/// How a file is begun, and what a person should hear.
-pub(in crate::intake) enum Begin {
-    /// It is read.
-    Read(Vec<String>),
-    /// It is not read, or not yet.
-    Refused(Vec<String>),
-}
-
-/// Where what is taken back goes.
-pub(in crate::intake) struct TakeBack<'a> {
-    pub(in crate::intake) bundle: &'a mut Bundle,
-    /// Whether an output wants each ignored record.
-    pub(in crate::intake) wants_ignored: bool,
-    /// Whether a record can still be taken back.
-    pub(in crate::intake) known: &'a dyn Fn(RecordId) -> bool,
-}
+use millrace_operators::domain::FileId;
 
 impl Files {
     /// Lets a file that has grown be read on; returns what a person should hear.

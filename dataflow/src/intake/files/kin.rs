@@ -4,7 +4,8 @@
 //! it begins with, and is a copy if it is itself the beginning of one, whichever of them comes first. It is
 //! read for that row by row, for as long as another begins like it.
 
-use super::{Files, SourceFile};
+use super::Files;
+use super::opened::SourceFile;
 use millrace_connectors::decode::{Content, DecodeOptions, Decoder, Format};
 use millrace_connectors::ledger::{FileState, LedgerEntry};
 use millrace_operators::domain::FileId;

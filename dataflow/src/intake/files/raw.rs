@@ -3,7 +3,7 @@
 //! Where epochs are made durable, a file is written under a hidden name, and takes its place behind the
 //! commit that knows what it is of: another run may give the number of its source file to another.
 
-use super::SourceFile;
+use super::opened::SourceFile;
 use crate::durable::{STAGE, Staged};
 use crate::job::SourcePlan;
 use crate::outputs::RAW;

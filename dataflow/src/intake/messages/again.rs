@@ -1,7 +1,7 @@
 //! Messages of a partition that were read before, read once more: by a client of their own, from the first
 //! that the broker still has up to where the job has come.
 
-use super::super::Halt;
+use super::super::halt::Halt;
 use super::{ASSIGNMENTS, PAUSE, failed, new_mediator};
 use crate::job::{MessageSource, SourcePlan};
 use crate::listener::Listener;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::durable::PART_ROWS;
 use millrace_connectors::names::Names;
 use millrace_connectors::output::AggregatedLine;
 use millrace_operators::domain::{Amount, EventTime, LineKey, LineSum, Quantity};

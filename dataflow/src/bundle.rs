@@ -1,7 +1,5 @@
 //! What an epoch carries from the intake to the workers.
 
-use super::count;
-use crate::durable::Due;
 use crate::graph::Inputs;
 use crate::publish::{Dispatch, Published};
 use crate::worker::{Epochs, Fed};
@@ -31,23 +29,23 @@ pub struct Bundle {
     pub epoch: Epoch,
     /// Rows read for it.
     pub rows: usize,
-    pub(super) usage: Vec<(Usage, Diff)>,
-    pub(super) classes: Vec<UsageClass>,
-    pub(super) faults: Vec<(Fault, Diff)>,
-    pub(super) fates: BTreeMap<(FileId, Fate), Diff>,
-    pub(super) discards: Vec<(Discard, Diff)>,
-    pub(super) duplicates: Vec<(Suspense, Diff)>,
+    pub(crate) usage: Vec<(Usage, Diff)>,
+    pub(crate) classes: Vec<UsageClass>,
+    pub(crate) faults: Vec<(Fault, Diff)>,
+    pub(crate) fates: BTreeMap<(FileId, Fate), Diff>,
+    pub(crate) discards: Vec<(Discard, Diff)>,
+    pub(crate) duplicates: Vec<(Suspense, Diff)>,
     /// Records that were archived, and are among `usage` because others of their identities have come.
-    pub(super) reopened: Vec<RecordId>,
+    pub(crate) reopened: Vec<RecordId>,
     /// Files of which what the second has no more is taken out of the first.
-    pub(super) replaced: Vec<(Replacement, Diff)>,
-    pub(super) ignored: Vec<(RecordId, Diff)>,
+    pub(crate) replaced: Vec<(Replacement, Diff)>,
+    pub(crate) ignored: Vec<(RecordId, Diff)>,
     /// Charged records that are archived now, or open again: nothing in the graph says what became of them.
-    pub(super) archived: Vec<(RecordId, Diff)>,
-    pub(super) received: BTreeMap<FileId, u64>,
-    pub(super) reference: ReferenceChanges,
-    pub(super) clock: Vec<(EventTime, Diff)>,
-    pub(super) lines: Vec<(LineKey, LineSum)>,
+    pub(crate) archived: Vec<(RecordId, Diff)>,
+    pub(crate) received: BTreeMap<FileId, u64>,
+    pub(crate) reference: ReferenceChanges,
+    pub(crate) clock: Vec<(EventTime, Diff)>,
+    pub(crate) lines: Vec<(LineKey, LineSum)>,
 }
 
 /// What an epoch brings besides usage.
@@ -134,7 +132,7 @@ impl Bundle {
     }
 
     /// Adds what follows from adjustments of closed bill units.
-    pub(super) fn take_due(&mut self, due: Due) {
+    pub(crate) fn take_due(&mut self, due: Due) {
         self.archived.extend(due.monetised());
         self.usage
             .extend(due.usage.into_iter().map(|usage| (usage, -1)));
@@ -181,7 +179,7 @@ impl Bundle {
     }
 
     /// Adds what mediation made of a chunk, and leaves `mediated` empty.
-    pub(super) fn add(&mut self, mediated: &mut Mediated, file: FileId, wants_ignored: bool) {
+    pub(crate) fn add(&mut self, mediated: &mut Mediated, file: FileId, wants_ignored: bool) {
         self.rows += usize::try_from(mediated.received).unwrap_or(usize::MAX);
         *self.received.entry(file).or_default() += mediated.received;
         self.usage
@@ -207,7 +205,7 @@ impl Bundle {
 
     /// Takes back what mediation made of records before, and leaves `mediated` empty. They may count as
     /// ignored from now on.
-    pub(super) fn take_back(
+    pub(crate) fn take_back(
         &mut self,
         mediated: &mut Mediated,
         file: FileId,
@@ -246,12 +244,12 @@ impl Bundle {
     }
 
     /// Takes back a fault that was told before.
-    pub(super) fn forgive(&mut self, fault: Fault) {
+    pub(crate) fn forgive(&mut self, fault: Fault) {
         retract(&mut self.faults, fault);
     }
 
     /// Counts rows that a file has no more as ignored.
-    pub(super) fn ignore(&mut self, file: FileId, rows: u64) {
+    pub(crate) fn ignore(&mut self, file: FileId, rows: u64) {
         let rows = Diff::try_from(rows).unwrap_or(Diff::MAX);
         count(&mut self.fates, file, Fate::Ignored, rows);
     }
@@ -383,4 +381,29 @@ impl Epochs for Feed {
         }
         Fed::Epoch(epoch)
     }
+}
+
+/// What follows from adjustments, and is fed to the graph once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// Records that leave: late ones that are in the archive now, and those that gave way to them.
+    pub usage: Vec<Usage>,
+    /// What became of them.
+    pub fates: BTreeMap<(FileId, Fate), Diff>,
+    /// Those that do not hold, with what is told of them no more.
+    pub duplicates: Vec<(Suspense, Diff)>,
+    /// Archived records that belong to open bill units now, and those that gave way to them.
+    pub reopened: Vec<Usage>,
+    /// What is billed more or less.
+    pub lines: Vec<(LineKey, LineSum)>,
+}
+
+/// Adds one to the count of a fate.
+pub(crate) fn count(
+    fates: &mut BTreeMap<(FileId, Fate), isize>,
+    file: FileId,
+    fate: Fate,
+    diff: isize,
+) {
+    *fates.entry((file, fate)).or_default() += diff;
 }
