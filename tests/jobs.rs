@@ -173,6 +173,9 @@ pub fn rows(folder: &Path) -> Vec<Value> {
 }
 
 /// Makes sure that the same rows stand, and tells the first that do not.
+///
+/// # Panics
+/// When they differ.
 #[track_caller]
 pub fn same_rows(ours: &BTreeMap<String, i64>, theirs: &BTreeMap<String, i64>, what: &str) {
     let only = |rows: &BTreeMap<String, i64>, others: &BTreeMap<String, i64>| {

@@ -442,6 +442,9 @@ impl Names {
     }
 
     /// The balance group's pool and currency; of one that was never entered as [`Self::text`].
+    ///
+    /// # Panics
+    /// After a panic of whoever entered names, which ends the process anyway.
     #[must_use]
     pub fn group(&self, key: GroupKey) -> (Arc<str>, Arc<str>) {
         let groups = self.groups.read().expect("the name book is not poisoned");

@@ -15,6 +15,9 @@ use millrace_connectors::store::abort_uploads;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 
+/// The exit code of a process that has lost the others, or finds that nothing moves: start all again.
+pub const EXIT_LOST: u8 = 3;
+
 /// The exit code of a bug in millrace.
 pub const EXIT_BUG: u8 = 101;
 
@@ -102,6 +105,3 @@ mod tests {
         assert!(!line.contains('\n'));
     }
 }
-
-/// The exit code of a process that has lost the others, or finds that nothing moves: start all again.
-pub const EXIT_LOST: u8 = 3;

@@ -19,6 +19,10 @@ use std::sync::{Arc, Mutex};
 /// The exit code of a process that was interrupted.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
+/// Ends a watching run, see [`crate::interrupt::end`]: the job finishes what it has and writes its
+/// snapshots.
+pub type Stop = Arc<Mutex<Option<Sender<Saved>>>>;
+
 /// A process runs one job at a time that it listens for.
 static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
 /// Whether that job makes durable what it reads.
@@ -76,7 +80,3 @@ pub fn end(stop: &Stop) -> bool {
     let tell = stop.lock().ok().and_then(|mut stop| stop.take());
     tell.is_some_and(|tell| tell.send(Saved::new()).is_ok())
 }
-
-/// Ends a watching run, see [`crate::interrupt::end`]: the job finishes what it has and writes its
-/// snapshots.
-pub type Stop = Arc<Mutex<Option<Sender<Saved>>>>;

@@ -33,6 +33,17 @@ pub enum Fed {
     End,
 }
 
+/// A worker among its peers.
+#[derive(Clone, Copy, Debug)]
+pub struct Seat {
+    /// Which worker.
+    pub worker: u64,
+    /// Of how many.
+    pub peers: u64,
+    /// Records that all workers hold open.
+    pub records: usize,
+}
+
 /// Runs one worker to the end of its epochs and returns what it holds open. See
 /// [`build`] for `resume`.
 pub fn run(
@@ -96,15 +107,4 @@ pub fn seal(probe: &ProbeHandle<Epoch>, worker: usize, sealed: &mut Epoch, outbo
         // A publisher that is gone has said why; the worker ends by itself.
         outbox.sender.send(Dispatch::Sealed { worker, before }).ok();
     }
-}
-
-/// A worker among its peers.
-#[derive(Clone, Copy, Debug)]
-pub struct Seat {
-    /// Which worker.
-    pub worker: u64,
-    /// Of how many.
-    pub peers: u64,
-    /// Records that all workers hold open.
-    pub records: usize,
 }

@@ -23,6 +23,9 @@ use timely::worker::Worker;
 /// Enters a class in the name book of a process.
 pub type Learn = Arc<dyn Fn(&UsageClass) + Send + Sync>;
 
+/// Names of the files by their number, shared with the outputs.
+pub type FileList = Arc<RwLock<Vec<Arc<str>>>>;
+
 /// Names sent at a time.
 const NAMES: usize = 1 << 12;
 /// Bytes sent at a time.
@@ -268,6 +271,3 @@ impl Company {
         records
     }
 }
-
-/// Names of the files by their number, shared with the outputs.
-pub type FileList = Arc<RwLock<Vec<Arc<str>>>>;

@@ -29,6 +29,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Where processes leave marks for each other, below the output folder.
+const MARKS: &str = "_cluster";
+
 /// How often those who wait say for whom.
 const SAY: Duration = Duration::from_secs(5);
 /// How often those who have lost process 0 look whether another run has taken over.
@@ -493,6 +496,3 @@ fn meet(place: &Place, terms: &Terms, keys: &Keys) -> Result<(Links, Go, Resume)
         }
     }
 }
-
-/// Where processes leave marks for each other, below the output folder.
-const MARKS: &str = "_cluster";

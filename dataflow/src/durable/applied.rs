@@ -3,6 +3,12 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// Names of applied commands that the state keeps: a late request of a store may make one of them again.
+pub(super) const KEPT: usize = 256;
+
+/// Commands that one commit may apply: what is applied is taken away long before its name is kept no more.
+pub const AT_ONCE: usize = KEPT / 8;
+
 /// The commands that are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
@@ -40,12 +46,6 @@ impl Applied {
         newest.unwrap_or(self.until)
     }
 }
-
-/// Names of applied commands that the state keeps: a late request of a store may make one of them again.
-pub(super) const KEPT: usize = 256;
-
-/// Commands that one commit may apply: what is applied is taken away long before its name is kept no more.
-pub const AT_ONCE: usize = KEPT / 8;
 
 /// The number of a command.
 #[must_use]

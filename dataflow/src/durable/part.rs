@@ -3,6 +3,35 @@
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
+/// Rows of a part: one transaction.
+/// Rows of a part: one transaction.
+pub(crate) const PART_ROWS: usize = 100_000;
+
+/// The outputs that messages are made of, in the order in which an epoch's rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MessageOutput {
+    /// Charges.
+    Monetised,
+    /// Billing lines.
+    Aggregated,
+    /// Records that wait or were refused.
+    Suspense,
+    /// Charges of subscriptions without usage.
+    Activity,
+    /// Where each bucket stands.
+    Balances,
+    /// Thresholds crossed.
+    Notices,
+}
+
+#[derive(Debug)]
+struct Message {
+    output: MessageOutput,
+    key: Range<usize>,
+    /// The block, and where it stands there.
+    value: Option<(usize, Range<usize>)>,
+}
+
 /// Rows of one transaction.
 #[derive(Debug, Default)]
 pub struct Part {
@@ -58,32 +87,3 @@ impl Part {
         self.blocks.push(lines);
     }
 }
-
-/// The outputs that messages are made of, in the order in which an epoch's rows are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MessageOutput {
-    /// Charges.
-    Monetised,
-    /// Billing lines.
-    Aggregated,
-    /// Records that wait or were refused.
-    Suspense,
-    /// Charges of subscriptions without usage.
-    Activity,
-    /// Where each bucket stands.
-    Balances,
-    /// Thresholds crossed.
-    Notices,
-}
-
-#[derive(Debug)]
-struct Message {
-    output: MessageOutput,
-    key: Range<usize>,
-    /// The block, and where it stands there.
-    value: Option<(usize, Range<usize>)>,
-}
-
-/// Rows of a part: one transaction.
-/// Rows of a part: one transaction.
-pub(crate) const PART_ROWS: usize = 100_000;

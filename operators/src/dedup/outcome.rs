@@ -5,6 +5,10 @@ use crate::domain::{FileId, Reason, RecordId, Suspense, Usage};
 use crate::epoch::Diff;
 use std::collections::BTreeMap;
 
+/// A file, and the one that came in its place: records of the first whose identities the second has no
+/// more are taken out.
+pub type Replacement = (FileId, FileId);
+
 pub(super) enum Outcome {
     Unique(Usage),
     Outvoted(Suspense),
@@ -146,7 +150,3 @@ impl Kept {
         }
     }
 }
-
-/// A file, and the one that came in its place: records of the first whose identities the second has no
-/// more are taken out.
-pub type Replacement = (FileId, FileId);

@@ -91,6 +91,9 @@ pub fn csv_misplaced(
 
 /// The layout of files by a text that is the same for ever where what is told is: records in durable state know
 /// their layout by its digest.
+///
+/// # Panics
+/// Never: options are names and numbers.
 #[must_use]
 pub fn layout_text(told: Option<&FormatEntry>, csv: &CsvLayout) -> String {
     let Some(FormatEntry(told)) = told else {
