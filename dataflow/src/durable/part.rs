@@ -4,7 +4,6 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 /// Rows of a part: one transaction.
-/// Rows of a part: one transaction.
 pub(crate) const PART_ROWS: usize = 100_000;
 
 /// The outputs that messages are made of, in the order in which an epoch's rows are.
