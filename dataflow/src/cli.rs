@@ -328,7 +328,7 @@ fn query(args: &QueryArgs, console: &mut Console<'_>) -> Result<Exit, Refusal> {
 
 #[cfg(not(feature = "sql"))]
 fn query(_: &QueryArgs, _: &mut Console<'_>) -> Result<Exit, Refusal> {
-    Err(QueryError::NotBuilt.into())
+    Err(crate::query::QueryError::NotBuilt.into())
 }
 
 #[cfg(test)]
