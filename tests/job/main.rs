@@ -14,6 +14,7 @@ mod findings;
 mod foreign;
 mod frames;
 mod hints;
+mod house;
 mod identity;
 mod init;
 mod interrupt;
