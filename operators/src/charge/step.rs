@@ -25,7 +25,7 @@
 //! | [`Step::read`] | the value | exactly this |
 //!
 //! To add a model: a file in `kernels/` with a struct and its `Kernel`, a line in
-//! `kernels/mod.rs` that builds it from the price or the edge, and a case in the oracle. A model that
+//! `kernels.rs` that builds it from the price or the edge, and a case in the oracle. A model that
 //! needs the exact value takes [`Step::read`]: right at once, only slower, because a late record then
 //! replays whatever it shifted.
 

@@ -6,13 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where findings about a configuration are made.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 18] = [
+    "connectors/src/decode/formats.rs",
     "connectors/src/decode/formats",
     "connectors/src/diagnostic.rs",
     "connectors/src/times.rs",
+    "connectors/src/expression.rs",
     "connectors/src/expression",
+    "connectors/src/mediate.rs",
     "connectors/src/mediate",
+    "connectors/src/reference.rs",
     "connectors/src/reference",
+    "dataflow/src/archive.rs",
     "dataflow/src/archive",
     "dataflow/src/check.rs",
     "dataflow/src/intake.rs",
