@@ -29,8 +29,8 @@ fn tokens(text: &str) -> Vec<String> {
         let raw = rest.trim_start_matches("r#").trim_start_matches('r');
         let length = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("r#\"") {
-            3 + rest[3..].find("\"#").map_or(0, |end| end + 2)
+        } else if let Some(quoted) = rest.strip_prefix("r#\"") {
+            3 + quoted.find("\"#").map_or(0, |end| end + 2)
         } else if first == '"' || (first == 'r' && raw.starts_with('"')) {
             let begin = rest.find('"').unwrap_or(0) + 1;
             let mut escaped = false;
